@@ -1,0 +1,156 @@
+//! The outside world: time, randomness and the disk, behind interfaces, so that a test can replay
+//! a run from its seed and crash the disk at any operation.
+//!
+//! Nothing else in the crate asks the operating system for time, randomness or files.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the Unix epoch, as Redis counts expiry times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub i64);
+
+/// Where time comes from.
+pub trait Clock: Send + Sync {
+    /// Wall-clock time in microseconds since the Unix epoch.
+    fn unix_micros(&self) -> i64;
+    /// A clock that never goes back, in nanoseconds from an arbitrary start.
+    fn monotonic_nanos(&self) -> u64;
+}
+
+/// The operating system's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[inline]
+    fn unix_micros(&self) -> i64 {
+        // A clock set before 1970 reads as 1970: no expiry time can be before it anyway.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_micros() as i64)
+    }
+
+    #[inline]
+    fn monotonic_nanos(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}
+
+/// A fast generator (xoshiro256**, Blackman and Vigna 2018), for sampling and identifiers; not for
+/// secrets.
+#[derive(Clone, Debug)]
+pub struct Rng {
+    state: [u64; 4],
+}
+
+impl Rng {
+    /// The generator of a given seed: the same seed gives the same sequence.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut mix = seed;
+        // splitmix64, as the authors advise for seeding.
+        let state = std::array::from_fn(|_| {
+            mix = mix.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = mix;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        });
+        Self { state }
+    }
+
+    /// A generator seeded from the operating system.
+    pub fn from_os() -> Self {
+        use std::hash::{BuildHasher, Hasher};
+        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        Self::from_seed(seed)
+    }
+
+    /// The next 64 uniform bits.
+    #[inline]
+    pub fn next_u64(&mut self) -> u64 {
+        let s = &mut self.state;
+        let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
+        let t = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= t;
+        s[3] = s[3].rotate_left(45);
+        result
+    }
+
+    /// A uniform number in `0..bound`; 0 where `bound` is 0.
+    #[inline]
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // Lemire 2018: multiply and keep the high half; the bias is below 2^-32 for our bounds.
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// A file opened for appending, or created anew. Nothing written is durable before
+/// [`DiskFile::sync`] returns.
+pub trait DiskFile: Send {
+    /// Appends all of `bytes` at the end. After an error any prefix of them may be in the file.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes everything appended so far durable (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+    /// A second handle to the same file, for syncing from another thread.
+    fn duplicate(&self) -> io::Result<Box<dyn DiskFile>>;
+}
+
+/// The disk, as far as the server uses it. Paths are relative to the working directory or absolute.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Creates a file, emptying one that exists.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file for appending, creating it where there is none.
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file for reading from its start.
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>>;
+    /// The file's length in bytes.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Whether a file or directory of this name exists.
+    fn exists(&self, path: &Path) -> bool;
+    /// Renames within one directory, replacing what was there. Durable after [`Disk::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. Durable after [`Disk::sync_dir`].
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory where there is none.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+}
+
+/// The world a server runs in.
+#[derive(Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Whether work that may take long (fsync, writing a snapshot) gets a thread of its own. A
+    /// simulated run says no, so that its order is the seed's alone.
+    pub threads: bool,
+    /// The seed that every generator of the server derives from.
+    pub seed: u64,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("disk", &self.disk).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! What everything else stands on: text and numbers, checksums, compression, and the outside world
+//! (time, randomness, disk) behind interfaces that a test can replace. Knows nothing of Redis.
+
+pub mod checksum;
+pub mod env;
+pub mod lzf;
+pub mod text;

@@ -1,0 +1,58 @@
+//! What a command can answer instead of a result. `Display` is the exact text on the wire, without
+//! the leading `-` and the line end.
+
+use std::borrow::Cow;
+
+/// An error reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The key holds another type.
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    /// Arguments that fit no form of the command.
+    #[error("ERR syntax error")]
+    Syntax,
+    /// An argument or stored value that should be a signed 64-bit integer.
+    #[error("ERR value is not an integer or out of range")]
+    NotInteger,
+    /// An argument or stored value that should be a float.
+    #[error("ERR value is not a valid float")]
+    NotFloat,
+    /// A key that must exist does not.
+    #[error("ERR no such key")]
+    NoSuchKey,
+    /// An index or offset outside the value.
+    #[error("ERR index out of range")]
+    IndexOutOfRange,
+    /// A database number outside `0..databases`.
+    #[error("ERR DB index is out of range")]
+    DbIndex,
+    /// The value would outgrow `proto-max-bulk-len`.
+    #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
+    StringTooLong,
+    /// An expiry time that is not in range; the field is the command's name in lower case.
+    #[error("ERR invalid expire time in '{0}' command")]
+    ExpireTime(&'static str),
+    /// Wrong number of arguments; the field is the command's full name in lower case.
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(String),
+    /// Any other text; it carries its own code word, e.g. `ERR ...`.
+    #[error("{0}")]
+    Text(Cow<'static, str>),
+}
+
+impl CommandError {
+    /// An error of a fixed text, code word included.
+    pub const fn text(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+
+    /// An error of a composed text, code word included. Line ends in it become spaces, since they
+    /// would end the reply.
+    pub fn owned(text: String) -> Self {
+        if text.contains(['\r', '\n']) {
+            return Self::Text(Cow::Owned(text.replace(['\r', '\n'], " ")));
+        }
+        Self::Text(Cow::Owned(text))
+    }
+}
