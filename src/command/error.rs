@@ -56,3 +56,9 @@ impl CommandError {
         Self::Text(Cow::Owned(text))
     }
 }
+
+impl From<crate::keyspace::databases::WrongType> for CommandError {
+    fn from(_: crate::keyspace::databases::WrongType) -> Self {
+        Self::WrongType
+    }
+}

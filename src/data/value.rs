@@ -3,6 +3,8 @@
 //! A string lies in the dictionary's own entry where it is short ([`ValueRef::Int`],
 //! [`ValueRef::Str`]); every collection is an [`Object`] on the heap, which the entry points to.
 
+use crate::data::string::HeapString;
+
 /// What kind of value a key holds, as TYPE names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -71,6 +73,8 @@ pub enum NewValue<'a> {
     Str(&'a [u8]),
     /// A string that OBJECT ENCODING must call `raw` whatever its length: it was changed in place.
     Raw(&'a [u8]),
+    /// A string that is on the heap already, kept there; `raw` as well.
+    Heap(HeapString),
     /// A collection.
     Object(Box<Object>),
 }

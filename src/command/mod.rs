@@ -1,0 +1,9 @@
+//! Data commands: one row and one handler each, in their family's file.
+//!
+//! Handlers take a [`context::Cx`] and [`args::Args`], change the keyspace through its door, and
+//! write the reply. They know neither sessions nor log nor sockets.
+
+pub mod args;
+pub mod context;
+pub mod error;
+pub mod spec;

@@ -1,0 +1,143 @@
+//! What one atomic step did: the one account from which log, watchers and notifications are fed.
+//!
+//! A unit begins with a command (or a transaction, an expiry, an eviction) and ends with the
+//! engine's commit, which takes the records out and clears it. Commands never see the log: they
+//! change the keyspace, which fills the unit.
+
+use crate::keyspace::databases::DbIndex;
+
+/// What happened to a key, as keyspace notifications name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The event's name, e.g. `set`.
+    pub name: &'static str,
+    /// The class letter of `notify-keyspace-events`.
+    pub class: char,
+}
+
+macro_rules! events {
+    ($($name:ident = $text:expr, $class:expr;)*) => {
+        #[expect(missing_docs, reason = "the name on the wire says it")]
+        impl Event {
+            $(pub const $name: Self = Self { name: $text, class: $class };)*
+        }
+    };
+}
+
+events! {
+    DEL = "del", 'g';
+    EXPIRE = "expire", 'g';
+    PERSIST = "persist", 'g';
+    RENAME_FROM = "rename_from", 'g';
+    RENAME_TO = "rename_to", 'g';
+    MOVE_FROM = "move_from", 'g';
+    MOVE_TO = "move_to", 'g';
+    COPY_TO = "copy_to", 'g';
+    RESTORE = "restore", 'g';
+    SET = "set", '$';
+    APPEND = "append", '$';
+    SETRANGE = "setrange", '$';
+    INCRBY = "incrby", '$';
+    INCRBYFLOAT = "incrbyfloat", '$';
+    EXPIRED = "expired", 'x';
+    EVICTED = "evicted", 'e';
+    NEW = "new", 'n';
+}
+
+/// One note for keyspace notifications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What happened.
+    pub event: Event,
+    /// In which database.
+    pub db: DbIndex,
+    /// To which key.
+    pub key: Box<[u8]>,
+}
+
+/// What one atomic step did.
+#[derive(Debug, Default)]
+pub struct Unit {
+    /// Changes made, as `rdb_changes_since_last_save` counts them.
+    pub changes: u64,
+    /// Whether the command as it came belongs in the log after the records.
+    pub verbatim: bool,
+    /// Whether anybody wants records (log or replicas); without, none are kept.
+    pub recording: bool,
+    /// Whether anybody wants notices; without, none are kept.
+    pub observing: bool,
+    /// Notices in order.
+    pub notices: Vec<Notice>,
+    /// Encoded records, one behind the other.
+    bytes: Vec<u8>,
+    /// Each record's database and the end of its bytes.
+    marks: Vec<(DbIndex, usize)>,
+}
+
+impl Unit {
+    /// Adds a record: a command's arguments, in RESP.
+    pub fn record(&mut self, db: DbIndex, arguments: &[&[u8]]) {
+        if !self.recording {
+            return;
+        }
+        self.push_head(b'*', arguments.len());
+        for argument in arguments {
+            self.push_head(b'$', argument.len());
+            self.bytes.extend_from_slice(argument);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        self.marks.push((db, self.bytes.len()));
+    }
+
+    /// Adds a record that is encoded already.
+    pub fn record_encoded(&mut self, db: DbIndex, encoded: &[u8]) {
+        if self.recording {
+            self.bytes.extend_from_slice(encoded);
+            self.marks.push((db, self.bytes.len()));
+        }
+    }
+
+    /// How many records there are.
+    #[inline]
+    pub fn record_count(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// The records in order.
+    pub fn records(&self) -> impl Iterator<Item = (DbIndex, &[u8])> {
+        let mut start = 0;
+        self.marks.iter().map(move |&(db, end)| {
+            let record = &self.bytes[start..end];
+            start = end;
+            (db, record)
+        })
+    }
+
+    /// Adds a notice, where anybody listens.
+    #[inline]
+    pub fn notice(&mut self, event: Event, db: DbIndex, key: &[u8]) {
+        if self.observing {
+            self.notices.push(Notice { event, db, key: key.into() });
+        }
+    }
+
+    /// Ends the unit: forgets everything but who is listening.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.changes = 0;
+        self.verbatim = false;
+        if !self.marks.is_empty() {
+            self.marks.clear();
+            self.bytes.clear();
+            // A transaction of gigabytes must not keep its buffer forever.
+            self.bytes.shrink_to(1 << 20);
+        }
+        self.notices.clear();
+    }
+
+    fn push_head(&mut self, mark: u8, number: usize) {
+        self.bytes.push(mark);
+        crate::base::text::push_u64(&mut self.bytes, number as u64);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}
