@@ -1,1 +1,299 @@
-//! stub
+//! How a connection hands its requests to the store actor, and how the actor answers.
+//!
+//! A connection parses what it read into a [`Batch`] and pushes it here; the first push wakes the
+//! actor, which tokio's FIFO run queue puts behind all connections that are readable already: what
+//! they push in the meantime is executed as one tick. The actor writes replies itself through the
+//! connection's [`Outlet`].
+//!
+//! This is the same-thread transport: nothing here locks. A cross-thread one (for `io-threads`)
+//! would carry the same messages, which is why what both sides share, [`Link`], is `Sync`.
+//! Deliberately absent: anything about commands or data.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use tokio::sync::Notify;
+
+use crate::resp::request::{Bounds, ProtocolError, Requests};
+
+/// Size of a fresh read buffer in bytes: what a pipeline of a few hundred small commands takes.
+pub const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Buffers kept for reuse, and the largest that is kept.
+const SPARES_MAX: usize = 256;
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection's place in the actor's table of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u32);
+
+/// Where a connection came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// TCP.
+    Tcp {
+        /// The client's address.
+        peer: SocketAddr,
+        /// Ours.
+        local: SocketAddr,
+    },
+    /// The Unix socket at this path.
+    Unix(String),
+}
+
+impl Origin {
+    /// The client's address as CLIENT LIST shows it.
+    pub fn peer_text(&self) -> String {
+        match self {
+            Self::Tcp { peer, .. } => peer.to_string(),
+            Self::Unix(path) => format!("{path}:0"),
+        }
+    }
+
+    /// Our address as CLIENT LIST shows it.
+    pub fn local_text(&self) -> String {
+        match self {
+            Self::Tcp { local, .. } => local.to_string(),
+            Self::Unix(path) => format!("{path}:0"),
+        }
+    }
+
+    /// Whether the client is on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { peer, .. } => match peer.ip() {
+                std::net::IpAddr::V4(ip) => ip.is_loopback(),
+                std::net::IpAddr::V6(ip) => {
+                    ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+                }
+            },
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// What both ends of a connection look at.
+#[derive(Debug)]
+pub struct Link {
+    /// Where it came in.
+    pub origin: Origin,
+    /// The socket's number, for CLIENT LIST.
+    pub descriptor: i32,
+    /// The longest argument that is accepted, in bytes.
+    bulk_max: AtomicI64,
+    authenticated: AtomicBool,
+    held: AtomicBool,
+    resume: Notify,
+    /// Bytes of requests read but not yet executed or not yet complete.
+    unread: AtomicUsize,
+}
+
+impl Link {
+    /// A link whose reading is not held back.
+    pub fn new(origin: Origin, descriptor: i32) -> Self {
+        Self {
+            origin,
+            descriptor,
+            bulk_max: AtomicI64::new(512 << 20),
+            authenticated: AtomicBool::new(true),
+            held: AtomicBool::new(false),
+            resume: Notify::new(),
+            unread: AtomicUsize::new(0),
+        }
+    }
+
+    /// The bounds that the parser must hold the client to.
+    #[inline]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            bulk_max: self.bulk_max.load(Ordering::Relaxed),
+            authenticated: self.authenticated.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sets the bounds.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.bulk_max.store(bounds.bulk_max, Ordering::Relaxed);
+        self.authenticated.store(bounds.authenticated, Ordering::Relaxed);
+    }
+
+    /// Asks the connection to read no more, or to go on.
+    pub fn hold(&self, held: bool) {
+        if self.held.swap(held, Ordering::Relaxed) && !held {
+            self.resume.notify_one();
+        }
+    }
+
+    /// Whether the connection was asked to read no more.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Ends when reading may go on.
+    pub async fn resumed(&self) {
+        while self.is_held() {
+            self.resume.notified().await;
+        }
+    }
+
+    /// Bytes of an incomplete request, for CLIENT LIST `qbuf`.
+    pub fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Sets the bytes of an incomplete request.
+    #[inline]
+    pub fn set_unread(&self, bytes: usize) {
+        self.unread.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The writing end of a connection.
+pub trait Outlet {
+    /// Writes what the socket takes now.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Has [`Message::Writable`] sent when the socket takes more.
+    fn notify_writable(&self, session: SessionId);
+    /// Ends the connection in both directions; [`Message::Closed`] follows.
+    fn close(&self);
+}
+
+/// Complete requests in the buffer they were read into.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes read.
+    pub buffer: Vec<u8>,
+    /// The commands in them.
+    pub requests: Requests,
+    /// What came after them and broke the protocol.
+    pub error: Option<ProtocolError>,
+    /// The first command not executed yet.
+    pub next: usize,
+}
+
+/// What a connection tells the actor.
+pub enum Message {
+    /// A client connected.
+    Opened(SessionId, Arc<Link>, Box<dyn Outlet>),
+    /// Requests arrived.
+    Requests(SessionId, Batch),
+    /// The socket takes more after a write that would have blocked.
+    Writable(SessionId),
+    /// The incomplete request grew past the buffer limit (bytes).
+    Oversized(SessionId, usize),
+    /// The connection is gone; the last message of its session.
+    Closed(SessionId),
+}
+
+/// The same-thread transport.
+#[derive(Default)]
+pub struct Mailbox {
+    queue: RefCell<Vec<Message>>,
+    spares: RefCell<Vec<Batch>>,
+    free: RefCell<Vec<SessionId>>,
+    sessions: Cell<u32>,
+    waker: RefCell<Option<Waker>>,
+    awake: Cell<bool>,
+    query_buffer_max: Cell<usize>,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    pub fn new() -> Self {
+        let mailbox = Self::default();
+        mailbox.query_buffer_max.set(1 << 30);
+        mailbox
+    }
+
+    /// A place in the actor's table for a new connection.
+    pub fn reserve(&self) -> SessionId {
+        self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let next = self.sessions.get();
+            self.sessions.set(next + 1);
+            SessionId(next)
+        })
+    }
+
+    /// Gives a place back, after the session's last message.
+    pub fn release(&self, session: SessionId) {
+        self.free.borrow_mut().push(session);
+    }
+
+    /// Sends a message and wakes the actor.
+    #[inline]
+    pub fn push(&self, message: Message) {
+        self.queue.borrow_mut().push(message);
+        self.wake();
+    }
+
+    /// Wakes the actor, once a tick.
+    #[inline]
+    pub fn wake(&self) {
+        if !self.awake.replace(true)
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Begins a tick: exchanges the queue for an empty one and arms the next wake.
+    #[inline]
+    pub fn take(&self, messages: &mut Vec<Message>, waker: &Waker) {
+        {
+            let mut registered = self.waker.borrow_mut();
+            if registered.as_ref().is_none_or(|old| !old.will_wake(waker)) {
+                *registered = Some(waker.clone());
+            }
+        }
+        self.awake.set(false);
+        debug_assert!(messages.is_empty(), "a tick begins with nothing left of the last");
+        std::mem::swap(messages, &mut self.queue.borrow_mut());
+    }
+
+    /// Whether nothing waits for the actor.
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// An empty batch with room to read into.
+    #[inline]
+    pub fn spare(&self) -> Batch {
+        self.spares.borrow_mut().pop().unwrap_or_else(|| Batch {
+            buffer: Vec::with_capacity(READ_BUFFER_BYTES),
+            ..Batch::default()
+        })
+    }
+
+    /// Takes a batch back for reuse; one that grew is let go.
+    #[inline]
+    pub fn recycle(&self, mut batch: Batch) {
+        let mut spares = self.spares.borrow_mut();
+        if spares.len() < SPARES_MAX && batch.buffer.capacity() <= SPARE_BYTES_MAX {
+            batch.buffer.clear();
+            batch.requests.clear();
+            batch.error = None;
+            batch.next = 0;
+            spares.push(batch);
+        }
+    }
+
+    /// Lets go of buffers kept for reuse beyond a few; called now and then when traffic is low.
+    pub fn shrink(&self) {
+        self.spares.borrow_mut().truncate(16);
+    }
+
+    /// The largest incomplete request that a connection may hold (`client-query-buffer-limit`).
+    #[inline]
+    pub fn query_buffer_max(&self) -> usize {
+        self.query_buffer_max.get()
+    }
+
+    /// Sets the largest incomplete request.
+    pub fn set_query_buffer_max(&self, bytes: usize) {
+        self.query_buffer_max.set(bytes);
+    }
+}

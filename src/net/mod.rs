@@ -1,1 +1,5 @@
-//! stub
+//! Sockets: listening, reading, and the writing end that the actor uses. Knows the mailbox, never
+//! the engine; what to listen on is given.
+
+pub mod connection;
+pub mod listener;

@@ -1,0 +1,260 @@
+//! All commands by name: the rows of the data layer and of the engine, in one table.
+//!
+//! Looked up for every request: an open-addressing table over the lower-cased name, probed once
+//! nearly always. Built at start from the const slices, so `rename-command` is just another name.
+
+use std::fmt;
+
+use crate::command;
+use crate::command::args::Args;
+use crate::command::spec::{Command, DataHandler, Flags, Spec};
+use crate::engine::{ControlHandler, families};
+
+/// A command's place in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(pub u16);
+
+/// A command's code.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// Works on data through a context.
+    Data(DataHandler),
+    /// Works on the engine.
+    Control(ControlHandler),
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Data(_) => "Data",
+            Self::Control(_) => "Control",
+        })
+    }
+}
+
+/// One command of the registry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its description.
+    pub spec: &'static Spec,
+    /// Its code.
+    pub run: Run,
+    /// Its full name in lower case, e.g. `client|list`.
+    pub full_name: String,
+    /// A container's subcommands.
+    pub subcommands: Vec<CommandId>,
+    /// A subcommand's container.
+    pub parent: Option<CommandId>,
+    /// Whether a client can call it by name (not renamed away).
+    pub reachable: bool,
+}
+
+/// All commands.
+#[derive(Debug)]
+pub struct Registry {
+    entries: Vec<Entry>,
+    /// Slots of (hash of the name, command), a power of two many, at most half full.
+    slots: Vec<Option<(u64, CommandId)>>,
+    names: Vec<Box<[u8]>>,
+}
+
+/// Mixes up to the first 16 bytes of a name, without regard to case.
+#[inline]
+fn name_hash(name: &[u8]) -> u64 {
+    let mut hash = name.len() as u64;
+    for chunk in name.chunks(8).take(4) {
+        let mut word = [0u8; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        // Setting bit 5 makes letters lower-case; other bytes may collide, which only costs a probe.
+        let word = u64::from_le_bytes(word) | 0x2020_2020_2020_2020;
+        hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 29;
+    }
+    hash
+}
+
+impl Registry {
+    /// The registry of all rows.
+    pub fn new() -> Self {
+        let mut registry = Self { entries: Vec::new(), slots: Vec::new(), names: Vec::new() };
+        for family in command::FAMILIES {
+            for row in *family {
+                registry.add(row, None, Run::Data);
+            }
+        }
+        for family in families() {
+            for row in *family {
+                registry.add(row, None, Run::Control);
+            }
+        }
+        registry.index();
+        registry
+    }
+
+    fn add<H: Copy>(
+        &mut self,
+        row: &'static Command<H>,
+        parent: Option<CommandId>,
+        run: fn(H) -> Run,
+    ) -> CommandId {
+        let id = CommandId(self.entries.len() as u16);
+        let mut full_name = row.spec.name.to_ascii_lowercase();
+        if let Some(parent) = parent {
+            full_name = format!("{}|{full_name}", self[parent].full_name);
+        }
+        self.names.push(row.spec.name.to_ascii_lowercase().into_bytes().into());
+        self.entries.push(Entry {
+            spec: &row.spec,
+            run: run(row.run),
+            full_name,
+            subcommands: Vec::new(),
+            parent,
+            reachable: true,
+        });
+        let subcommands = row.subcommands.iter().map(|sub| self.add(sub, Some(id), run)).collect();
+        self.entries[id.0 as usize].subcommands = subcommands;
+        id
+    }
+
+    fn index(&mut self) {
+        let size = (self.entries.len() * 4).next_power_of_two();
+        self.slots = vec![None; size];
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.parent.is_some() || !entry.reachable {
+                continue;
+            }
+            let hash = name_hash(&self.names[index]);
+            let mut at = hash as usize & (size - 1);
+            while self.slots[at].is_some() {
+                at = (at + 1) & (size - 1);
+            }
+            self.slots[at] = Some((hash, CommandId(index as u16)));
+        }
+    }
+
+    /// The command of a name, in any case; of a container the container itself.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<CommandId> {
+        let hash = name_hash(name);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while let Some((slot_hash, id)) = self.slots[at] {
+            if slot_hash == hash && self.names[id.0 as usize].eq_ignore_ascii_case(name) {
+                return Some(id);
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    /// The command that arguments name, a container's subcommand where they name one.
+    #[inline]
+    pub fn resolve(&self, args: Args<'_>) -> Option<CommandId> {
+        let id = self.find(args.at(0))?;
+        if self[id].subcommands.is_empty() {
+            return Some(id);
+        }
+        Some(args.get(1).and_then(|word| self.find_subcommand(id, word)).unwrap_or(id))
+    }
+
+    /// A container's subcommand of a name.
+    pub fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
+        let subcommands = &self[container].subcommands;
+        subcommands.iter().copied().find(|id| self.names[id.0 as usize].eq_ignore_ascii_case(name))
+    }
+
+    /// The command of a full name such as `config|get`, in any case.
+    pub fn find_full(&self, name: &[u8]) -> Option<CommandId> {
+        let mut parts = name.splitn(2, |byte| *byte == b'|');
+        let container = self.find(parts.next()?)?;
+        match parts.next() {
+            Some(word) => self.find_subcommand(container, word),
+            None => Some(container),
+        }
+    }
+
+    /// Gives a command another name; an empty one makes it unreachable. False where there is no
+    /// such command or the new name is taken.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let Some(id) = self.find(from) else { return false };
+        if !to.is_empty() && self.find(to).is_some() {
+            return false;
+        }
+        let index = id.0 as usize;
+        if to.is_empty() {
+            self.entries[index].reachable = false;
+        } else {
+            self.names[index] = to.to_ascii_lowercase().into();
+        }
+        self.index();
+        true
+    }
+
+    /// Every command, subcommands behind their containers.
+    pub fn iter(&self) -> impl Iterator<Item = (CommandId, &Entry)> {
+        self.entries.iter().enumerate().map(|(index, entry)| (CommandId(index as u16), entry))
+    }
+
+    /// How many commands there are, subcommands included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no command; never so in a running server.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::ops::Index<CommandId> for Registry {
+    type Output = Entry;
+
+    #[inline]
+    fn index(&self, id: CommandId) -> &Entry {
+        &self.entries[id.0 as usize]
+    }
+}
+
+impl Entry {
+    /// Whether the command has all of these flags.
+    #[inline]
+    pub fn has(&self, flags: Flags) -> bool {
+        self.spec.flags.has(flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_any_case() {
+        let registry = Registry::new();
+        for (id, entry) in registry.iter() {
+            if entry.parent.is_none() {
+                assert_eq!(registry.find(entry.spec.name.as_bytes()), Some(id), "{entry:?}");
+                let lower = entry.spec.name.to_ascii_lowercase();
+                assert_eq!(registry.find(lower.as_bytes()), Some(id), "{entry:?}");
+            }
+        }
+        assert_eq!(registry.find(b"NOSUCH"), None);
+        assert_eq!(registry.find(b""), None);
+    }
+
+    #[test]
+    fn a_renamed_command_answers_to_its_new_name_only() {
+        let mut registry = Registry::new();
+        let id = registry.find(b"ping");
+        assert!(registry.rename(b"PING", b"pong"));
+        assert_eq!(registry.find(b"PONG"), id);
+        assert_eq!(registry.find(b"PING"), None);
+        assert!(registry.rename(b"pong", b""));
+        assert_eq!(registry.find(b"PONG"), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! One connection's reading side: socket to mailbox.
+//!
+//! A connection that waits holds no buffer: it takes one from the mailbox's pool for the read that
+//! has bytes, so that ten thousand idle clients cost ten thousand small tasks. Only an incomplete
+//! request keeps its buffer.
+//!
+//! Reading uses `poll_read` straight away instead of asking for readiness first: that would cost a
+//! second system call a request (measured). The writing side belongs to the actor.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncRead;
+use tokio::net::{tcp, unix};
+use tokio_util::io::poll_read_buf;
+
+use crate::mailbox::{Batch, Link, Mailbox, Message, Outlet, READ_BUFFER_BYTES, SessionId};
+use crate::resp::request::Parser;
+
+/// A reply is pending on a socket that takes nothing: one task waits for it.
+struct Writer<W> {
+    half: Rc<W>,
+    mailbox: Rc<Mailbox>,
+}
+
+macro_rules! outlet {
+    ($half:ty) => {
+        impl Outlet for Writer<$half> {
+            #[inline]
+            fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+                self.half.try_write(bytes)
+            }
+
+            fn notify_writable(&self, session: SessionId) {
+                let (half, mailbox) = (Rc::clone(&self.half), Rc::clone(&self.mailbox));
+                tokio::task::spawn_local(async move {
+                    // An error shows itself at the write that follows.
+                    let _ = half.writable().await;
+                    drop(half);
+                    mailbox.push(Message::Writable(session));
+                });
+            }
+
+            fn close(&self) {
+                // Already closed by the other side is as good.
+                let _ = socket2::SockRef::from((*self.half).as_ref())
+                    .shutdown(std::net::Shutdown::Both);
+            }
+        }
+    };
+}
+
+outlet!(tcp::OwnedWriteHalf);
+outlet!(unix::OwnedWriteHalf);
+
+/// Announces a TCP connection and reads from it until it ends.
+pub async fn serve_tcp(
+    read: tcp::OwnedReadHalf,
+    write: tcp::OwnedWriteHalf,
+    link: Arc<Link>,
+    mailbox: Rc<Mailbox>,
+) {
+    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
+    serve(read, outlet, link, mailbox).await;
+}
+
+/// Announces a connection of the Unix socket and reads from it until it ends.
+pub async fn serve_unix(
+    read: unix::OwnedReadHalf,
+    write: unix::OwnedWriteHalf,
+    link: Arc<Link>,
+    mailbox: Rc<Mailbox>,
+) {
+    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
+    serve(read, outlet, link, mailbox).await;
+}
+
+async fn serve<R: AsyncRead + Unpin>(
+    read: R,
+    outlet: Box<dyn Outlet>,
+    link: Arc<Link>,
+    mailbox: Rc<Mailbox>,
+) {
+    let session = mailbox.reserve();
+    mailbox.push(Message::Opened(session, Arc::clone(&link), outlet));
+    let mut reader =
+        Reader { read, link, session, mailbox: Rc::clone(&mailbox), parser: Parser::default(), partial: None };
+    reader.run().await;
+    mailbox.push(Message::Closed(session));
+}
+
+struct Reader<R> {
+    read: R,
+    link: Arc<Link>,
+    session: SessionId,
+    mailbox: Rc<Mailbox>,
+    parser: Parser,
+    /// The buffer of a request that is not complete yet.
+    partial: Option<Batch>,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Until the client ends the connection, an error does, or the protocol is broken.
+    async fn run(&mut self) {
+        loop {
+            if self.link.is_held() {
+                self.link.resumed().await;
+            }
+            let Ok(mut batch) = poll_fn(|cx| self.poll_fill(cx)).await else { return };
+            let bounds = self.link.bounds();
+            let (used, result) =
+                self.parser.parse(&mut batch.buffer, bounds, &mut batch.requests);
+            let failed = result.is_err();
+            batch.error = result.err();
+            if batch.requests.is_empty() && !failed {
+                if used > 0 {
+                    batch.buffer.drain(..used);
+                }
+                self.keep(batch);
+                continue;
+            }
+            let rest = &batch.buffer[used..];
+            if !rest.is_empty() && !failed {
+                let mut next = self.mailbox.spare();
+                next.buffer.extend_from_slice(rest);
+                self.keep(next);
+            } else {
+                self.link.set_unread(0);
+            }
+            self.mailbox.push(Message::Requests(self.session, batch));
+            if failed {
+                // The actor answers and closes; nothing the client says after this counts.
+                self.drain().await;
+                return;
+            }
+        }
+    }
+
+    /// Keeps an incomplete request, with room for the next read.
+    fn keep(&mut self, mut batch: Batch) {
+        let held = batch.buffer.len();
+        self.link.set_unread(held);
+        if held > self.mailbox.query_buffer_max() {
+            self.mailbox.push(Message::Oversized(self.session, held));
+        }
+        if held == 0 {
+            self.mailbox.recycle(batch);
+            return;
+        }
+        // Room for the rest of the argument being read, but never more than what has arrived
+        // already (or 1 MiB) on the client's word alone.
+        let wanted = self.parser.wanted().saturating_sub(held);
+        let room = wanted.clamp(READ_BUFFER_BYTES / 2, held.max(1 << 20));
+        if batch.buffer.capacity() - held < room {
+            batch.buffer.reserve(room);
+        }
+        self.partial = Some(batch);
+    }
+
+    /// Reads once into the kept buffer, or into one from the pool if there are bytes at all.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Batch>> {
+        let mut batch = self.partial.take().unwrap_or_else(|| self.mailbox.spare());
+        let polled = poll_read_buf(Pin::new(&mut self.read), cx, &mut batch.buffer);
+        match polled {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(result) => Poll::Ready(result.map(|_| batch)),
+            Poll::Pending => {
+                if batch.buffer.is_empty() {
+                    self.mailbox.recycle(batch);
+                } else {
+                    self.partial = Some(batch);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Reads and forgets until the connection ends, so that closing it doesn't reset it before the
+    /// client has read the last reply.
+    async fn drain(&mut self) {
+        loop {
+            match poll_fn(|cx| self.poll_fill(cx)).await {
+                Ok(mut batch) => {
+                    batch.buffer.clear();
+                    self.mailbox.recycle(batch);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
