@@ -3,5 +3,7 @@
 
 pub mod checksum;
 pub mod env;
+pub mod logging;
 pub mod lzf;
+pub mod process;
 pub mod text;

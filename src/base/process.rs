@@ -1,0 +1,1 @@
+//! What the process is to the operating system: background, process number file, limits.

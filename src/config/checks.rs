@@ -1,0 +1,105 @@
+//! Checks of texts that name something: files, hosts, nodes.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+type Check = Result<(), &'static str>;
+
+/// The longest host name, in bytes, not reached.
+const HOSTNAME_END: usize = 256;
+
+fn base_name(text: &[u8], empty: &'static str, path: &'static str) -> Check {
+    if text.is_empty() {
+        return Err(empty);
+    }
+    if text.iter().any(|byte| matches!(byte, b'/' | b'\\')) {
+        return Err(path);
+    }
+    Ok(())
+}
+
+/// `dir`: not empty.
+pub fn directory(text: &[u8]) -> Check {
+    if text.is_empty() { Err("dir can't be empty") } else { Ok(()) }
+}
+
+/// `dbfilename`: a name without a path.
+pub fn snapshot_name(text: &[u8]) -> Check {
+    base_name(text, "dbfilename can't be empty", "dbfilename can't be a path, just a filename")
+}
+
+/// `appendfilename`: a name without a path.
+pub fn log_name(text: &[u8]) -> Check {
+    base_name(
+        text,
+        "appendfilename can't be empty",
+        "appendfilename can't be a path, just a filename",
+    )
+}
+
+/// `appenddirname`: a name without a path.
+pub fn log_directory(text: &[u8]) -> Check {
+    base_name(text, "appenddirname can't be empty", "appenddirname can't be a path, just a dirname")
+}
+
+/// `cluster-config-file`: not empty.
+pub fn cluster_file(text: &[u8]) -> Check {
+    if text.is_empty() { Err("cluster-config-file can't be empty") } else { Ok(()) }
+}
+
+/// An IPv4 address or nothing.
+pub fn ipv4(text: &[u8]) -> Check {
+    let parsed = std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv4Addr>().is_ok());
+    if text.is_empty() || parsed { Ok(()) } else { Err("Invalid IPv4 address") }
+}
+
+/// An IPv6 address or nothing.
+pub fn ipv6(text: &[u8]) -> Check {
+    let parsed = std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    if text.is_empty() || parsed { Ok(()) } else { Err("Invalid IPv6 address") }
+}
+
+/// A host name or nothing.
+pub fn hostname(text: &[u8]) -> Check {
+    if text.len() >= HOSTNAME_END {
+        return Err("Hostnames must be less than 256 characters");
+    }
+    if text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
+        return Ok(());
+    }
+    Err("Hostnames may only contain alphanumeric characters, hyphens or dots")
+}
+
+/// A node's name for people: characters that need no quoting in the cluster's file.
+pub fn node_name(text: &[u8]) -> Check {
+    let allowed = |byte: &u8| byte.is_ascii_graphic() && !b"!#$%&()*+:;<>?@[]{|}~".contains(byte);
+    if text.iter().all(allowed) {
+        return Ok(());
+    }
+    Err("Announced human node name contained invalid character")
+}
+
+/// The variables of `proc-title-template`.
+const TITLE_VARIABLES: &[&[u8]] = &[
+    b"title",
+    b"listen-addr",
+    b"server-mode",
+    b"port",
+    b"tls-port",
+    b"unixsocket",
+    b"config-file",
+];
+
+/// `proc-title-template`: only known variables, each in braces.
+pub fn title_template(text: &[u8]) -> Check {
+    const WRONG: &str = "template format is invalid or contains unknown variables";
+    let mut rest = text;
+    while let Some(open) = memchr::memchr(b'{', rest) {
+        let inside = &rest[open + 1..];
+        let close = memchr::memchr(b'}', inside).ok_or(WRONG)?;
+        if !TITLE_VARIABLES.contains(&&inside[..close]) {
+            return Err(WRONG);
+        }
+        rest = &inside[close + 1..];
+    }
+    Ok(())
+}

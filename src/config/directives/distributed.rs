@@ -1,0 +1,199 @@
+//! Directives of replication and of cluster mode: known and kept, so that the configuration of any
+//! server is accepted, but nothing heeds them before these features come.
+
+use crate::config::checks::{cluster_file, hostname, ipv4, ipv6, node_name};
+use crate::config::directives::{
+    Directive, INT, LONG, ULONG, choice, field, flag, memory, number, several, text,
+};
+
+const REPLICATION: &str = "replication is not there yet";
+const CLUSTER: &str = "cluster mode is not there yet";
+
+/// The rows.
+pub const ROWS: &[Directive] = &[
+    several("replicaof", field!(replicaof), "")
+        .alias("slaveof")
+        .fixed()
+        .refused(REPLICATION)
+        .doc("Host and port of the primary to replicate."),
+    text("masteruser", field!(masteruser), "")
+        .alias("primaryuser")
+        .secret()
+        .inert(REPLICATION)
+        .doc("User to log in to the primary as."),
+    text("masterauth", field!(masterauth), "")
+        .alias("primaryauth")
+        .secret()
+        .inert(REPLICATION)
+        .doc("Password for the primary."),
+    text("replica-announce-ip", field!(replica_announce_ip), "")
+        .alias("slave-announce-ip")
+        .inert(REPLICATION)
+        .doc("Address that a replica tells its primary."),
+    number("replica-announce-port", field!(replica_announce_port), (0, 65_535), "0")
+        .alias("slave-announce-port")
+        .inert(REPLICATION)
+        .doc("Port that a replica tells its primary; 0 for its own."),
+    flag("replica-announced", field!(replica_announced), "yes")
+        .inert(REPLICATION)
+        .doc("Whether Sentinel may show this replica."),
+    number("replica-priority", field!(replica_priority), (0, INT), "100")
+        .alias("slave-priority")
+        .inert(REPLICATION)
+        .doc("Order in which Sentinel promotes replicas; 0 for never."),
+    flag("replica-read-only", field!(replica_read_only), "yes")
+        .alias("slave-read-only")
+        .inert(REPLICATION)
+        .doc("Refuse writes of clients on a replica."),
+    flag("replica-serve-stale-data", field!(replica_serve_stale_data), "yes")
+        .alias("slave-serve-stale-data")
+        .inert(REPLICATION)
+        .doc("Answer while the primary is out of reach."),
+    flag("replica-lazy-flush", field!(replica_lazy_flush), "no")
+        .alias("slave-lazy-flush")
+        .inert(REPLICATION)
+        .doc("Free old data in the background before a full copy."),
+    flag("replica-ignore-maxmemory", field!(replica_ignore_maxmemory), "yes")
+        .alias("slave-ignore-maxmemory")
+        .inert(REPLICATION)
+        .doc("Leave eviction to the primary."),
+    flag("replica-ignore-disk-write-errors", field!(replica_ignore_disk_write_errors), "no")
+        .inert(REPLICATION)
+        .doc("Go on replicating when the disk fails."),
+    number("min-replicas-to-write", field!(min_replicas_to_write), (0, INT), "0")
+        .alias("min-slaves-to-write")
+        .refused(REPLICATION)
+        .doc("Refuse writes with fewer healthy replicas."),
+    number("min-replicas-max-lag", field!(min_replicas_max_lag), (0, INT), "10")
+        .alias("min-slaves-max-lag")
+        .inert(REPLICATION)
+        .doc("Seconds that a healthy replica may lag."),
+    number("repl-ping-replica-period", field!(repl_ping_replica_period), (1, INT), "10")
+        .alias("repl-ping-slave-period")
+        .inert(REPLICATION)
+        .doc("Seconds between pings to replicas."),
+    number("repl-timeout", field!(repl_timeout), (1, INT), "60")
+        .inert(REPLICATION)
+        .doc("Seconds after which the other side is gone."),
+    memory("repl-backlog-size", field!(repl_backlog_size), (1, LONG), "1mb")
+        .inert(REPLICATION)
+        .doc("Bytes of history for replicas that come back."),
+    number("repl-backlog-ttl", field!(repl_backlog_ttl), (0, LONG), "3600")
+        .inert(REPLICATION)
+        .doc("Seconds to keep it without replicas; 0 for ever."),
+    flag("repl-disable-tcp-nodelay", field!(repl_disable_tcp_nodelay), "no")
+        .inert(REPLICATION)
+        .doc("Fewer packets to replicas for more delay."),
+    flag("repl-diskless-sync", field!(repl_diskless_sync), "yes")
+        .inert(REPLICATION)
+        .doc("Send full copies without a file."),
+    number("repl-diskless-sync-delay", field!(repl_diskless_sync_delay), (0, INT), "5")
+        .inert(REPLICATION)
+        .doc("Seconds to wait for further replicas before it."),
+    number(
+        "repl-diskless-sync-max-replicas",
+        field!(repl_diskless_sync_max_replicas),
+        (0, INT),
+        "0",
+    )
+    .inert(REPLICATION)
+    .doc("Replicas at which not to wait; 0 for none."),
+    choice("repl-diskless-load", field!(repl_diskless_load), "disabled")
+        .not_while_loading()
+        .inert(REPLICATION)
+        .doc("How a replica loads a full copy."),
+    flag("dual-channel-replication-enabled", field!(dual_channel_replication_enabled), "no")
+        .inert(REPLICATION)
+        .doc("Send full copies on a connection of their own."),
+    choice("propagation-error-behavior", field!(propagation_error_behavior), "ignore")
+        .inert(REPLICATION)
+        .doc("What an error in the replication stream leads to."),
+    flag("cluster-enabled", field!(cluster_enabled), "no")
+        .fixed()
+        .refused(CLUSTER)
+        .doc("Be a node of a cluster."),
+    text("cluster-config-file", field!(cluster_config_file), "nodes.conf")
+        .fixed()
+        .inert(CLUSTER)
+        .check(cluster_file)
+        .doc("File that a node keeps its view of the cluster in."),
+    number("cluster-port", field!(cluster_port), (0, 65_535), "0")
+        .fixed()
+        .inert(CLUSTER)
+        .doc("Port of the cluster bus; 0 for the client port plus 10000."),
+    number("cluster-node-timeout", field!(cluster_node_timeout), (0, LONG), "15000")
+        .inert(CLUSTER)
+        .doc("Milliseconds after which a node is taken for failed."),
+    text("cluster-announce-ip", field!(cluster_announce_ip), "")
+        .inert(CLUSTER)
+        .doc("Address to tell other nodes."),
+    text("cluster-announce-client-ipv4", field!(cluster_announce_client_ipv4), "")
+        .inert(CLUSTER)
+        .check(ipv4)
+        .doc("IPv4 address to tell clients."),
+    text("cluster-announce-client-ipv6", field!(cluster_announce_client_ipv6), "")
+        .inert(CLUSTER)
+        .check(ipv6)
+        .doc("IPv6 address to tell clients."),
+    text("cluster-announce-hostname", field!(cluster_announce_hostname), "")
+        .inert(CLUSTER)
+        .check(hostname)
+        .doc("Host name to tell clients."),
+    text("cluster-announce-human-nodename", field!(cluster_announce_human_nodename), "")
+        .inert(CLUSTER)
+        .check(node_name)
+        .doc("Name of the node for people."),
+    number("cluster-announce-port", field!(cluster_announce_port), (0, 65_535), "0")
+        .inert(CLUSTER)
+        .doc("Client port to tell other nodes; 0 for its own."),
+    number("cluster-announce-tls-port", field!(cluster_announce_tls_port), (0, 65_535), "0")
+        .inert(CLUSTER)
+        .doc("TLS port to tell other nodes; 0 for its own."),
+    number("cluster-announce-bus-port", field!(cluster_announce_bus_port), (0, 65_535), "0")
+        .inert(CLUSTER)
+        .doc("Bus port to tell other nodes; 0 for its own."),
+    choice("cluster-preferred-endpoint-type", field!(cluster_preferred_endpoint_type), "ip")
+        .inert(CLUSTER)
+        .doc("What redirections name a node by."),
+    flag("cluster-require-full-coverage", field!(cluster_require_full_coverage), "yes")
+        .inert(CLUSTER)
+        .doc("Serve nothing while a slot has no node."),
+    flag("cluster-allow-reads-when-down", field!(cluster_allow_reads_when_down), "no")
+        .inert(CLUSTER)
+        .doc("Serve reads while the cluster is down."),
+    flag("cluster-allow-pubsubshard-when-down", field!(cluster_allow_pubsubshard_when_down), "yes")
+        .inert(CLUSTER)
+        .doc("Serve sharded channels while the cluster is down."),
+    flag("cluster-allow-replica-migration", field!(cluster_allow_replica_migration), "yes")
+        .inert(CLUSTER)
+        .doc("Let replicas move to primaries without one."),
+    number("cluster-migration-barrier", field!(cluster_migration_barrier), (0, INT), "1")
+        .inert(CLUSTER)
+        .doc("Replicas that a primary keeps."),
+    flag("cluster-replica-no-failover", field!(cluster_replica_no_failover), "no")
+        .alias("cluster-slave-no-failover")
+        .inert(CLUSTER)
+        .doc("Never promote this replica on its own."),
+    number(
+        "cluster-replica-validity-factor",
+        field!(cluster_replica_validity_factor),
+        (0, INT),
+        "10",
+    )
+    .alias("cluster-slave-validity-factor")
+    .inert(CLUSTER)
+    .doc("How old a promoted replica may be, in node timeouts."),
+    memory("cluster-link-sendbuf-limit", field!(cluster_link_sendbuf_limit), (0, ULONG), "0")
+        .inert(CLUSTER)
+        .doc("Bytes that may wait for another node; 0 for no limit."),
+    number("cluster-blacklist-ttl", field!(cluster_blacklist_ttl), (0, LONG), "60")
+        .inert(CLUSTER)
+        .doc("Seconds that a forgotten node stays forgotten."),
+    number("cluster-ping-interval", field!(cluster_ping_interval), (0, LONG), "0")
+        .hidden()
+        .inert(CLUSTER)
+        .doc("Milliseconds between pings to nodes."),
+    flag("cluster-slot-stats-enabled", field!(cluster_slot_stats_enabled), "no")
+        .inert(CLUSTER)
+        .doc("Count for each slot."),
+];
