@@ -10,6 +10,7 @@
 //! Deliberately absent: anything about commands or data.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -199,6 +200,12 @@ pub struct Mailbox {
     waker: RefCell<Option<Waker>>,
     awake: Cell<bool>,
     query_buffer_max: Cell<usize>,
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("sessions", &self.sessions).finish_non_exhaustive()
+    }
 }
 
 impl Mailbox {

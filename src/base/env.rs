@@ -46,6 +46,37 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock for how long things take: the processor's own counter where it has a steady one, so
+/// that reading it costs a few nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Stopwatch(quanta::Clock);
+
+impl Stopwatch {
+    /// The counter now.
+    #[inline]
+    pub fn ticks(&self) -> u64 {
+        self.0.raw()
+    }
+
+    /// Nanoseconds that a number of ticks stands for.
+    pub fn nanos(&self, ticks: u64) -> u64 {
+        self.0.delta_as_nanos(0, ticks)
+    }
+
+    /// Microseconds that a number of ticks stands for.
+    pub fn micros(&self, ticks: u64) -> u64 {
+        self.nanos(ticks) / 1000
+    }
+
+    /// Ticks in so many microseconds.
+    pub fn ticks_of(&self, micros: u64) -> u64 {
+        // Calibrated over a second's worth of ticks at any frequency we meet.
+        const SAMPLE: u64 = 1 << 32;
+        let nanos = u128::from(self.nanos(SAMPLE).max(1));
+        (u128::from(micros) * 1000 * u128::from(SAMPLE) / nanos) as u64
+    }
+}
+
 /// A fast generator (xoshiro256**, Blackman and Vigna 2018), for sampling and identifiers; not for
 /// secrets.
 #[derive(Clone, Debug)]
@@ -140,6 +171,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub struct Env {
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// How long things take. Never decides what happens, so a simulated run has a real one.
+    pub stopwatch: Stopwatch,
     /// Files.
     pub disk: Arc<dyn Disk>,
     /// Whether work that may take long (fsync, writing a snapshot) gets a thread of its own. A

@@ -7,3 +7,9 @@ pub mod args;
 pub mod context;
 pub mod error;
 pub mod spec;
+pub mod string;
+
+use crate::command::spec::{Command, DataHandler};
+
+/// All families of data commands.
+pub const FAMILIES: &[&[Command<DataHandler>]] = &[string::COMMANDS];

@@ -54,6 +54,8 @@ pub struct Session {
     pub out: Vec<u8>,
     /// How much of `out` is written.
     pub sent: usize,
+    /// How much of `out` may be written: what is behind it waits for the log.
+    pub released: usize,
     /// Parts of `out` that wait for the log: up to that length when that offset is durable.
     pub gates: VecDeque<(LogOffset, usize)>,
     /// Whether a write would have blocked and the socket will tell when it takes more.
@@ -131,6 +133,7 @@ impl Session {
             outlet: None,
             out: Vec::new(),
             sent: 0,
+            released: 0,
             gates: VecDeque::new(),
             awaiting_writable: false,
             dirty: false,

@@ -1,1 +1,3 @@
 //! stub
+pub mod aof_encode;
+pub mod log;

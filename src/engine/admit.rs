@@ -1,0 +1,199 @@
+//! Whether a command may run: the checks between a parsed request and its handler, in upstream's
+//! order, so that the first thing wrong is the one reported.
+
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::{Effect, Flags};
+use crate::config::change::{self, Origin};
+use crate::engine::Engine;
+use crate::engine::registry::CommandId;
+use crate::engine::transaction::Queued;
+use crate::mailbox::SessionId;
+
+/// What an unknown command's error quotes of its name and of each argument, in bytes.
+const QUOTE_MAX: usize = 128;
+
+impl Engine {
+    /// One request of a session, from its name to its reply. False where it has to wait (CLIENT
+    /// PAUSE) and must be given again.
+    pub(super) fn request(
+        &mut self,
+        slot: SessionId,
+        command: Option<CommandId>,
+        args: Args<'_>,
+        encoded: Option<&[u8]>,
+    ) -> bool {
+        if self.sessions[slot].out.capacity() == 0 {
+            self.sessions[slot].out = self.spares.take();
+        }
+        let before = self.sessions[slot].out.len();
+        let verdict = self.check(slot, command, args);
+        match (verdict, command) {
+            (Ok(()), Some(command)) => {
+                if self.is_paused_for(slot, command) {
+                    return false;
+                }
+                if self.sessions[slot].in_transaction() && !runs_in_multi(self, command) {
+                    self.queue(slot, command, args);
+                } else {
+                    self.execute(slot, command, args, encoded);
+                }
+            }
+            (Ok(()), None) => unreachable!("an unknown command is refused"),
+            (Err(error), _) => self.refuse(slot, command, &error),
+        }
+        self.settle_reply_mode(slot, before);
+        self.mark_dirty(slot);
+        true
+    }
+
+    /// Answers with an error instead of running; a transaction being queued can't be executed.
+    fn refuse(&mut self, slot: SessionId, command: Option<CommandId>, error: &CommandError) {
+        if let Some(command) = command {
+            self.metrics.by_command[command.0 as usize].rejected += 1;
+        }
+        let text = error.to_string();
+        self.metrics.count_error(&text);
+        let session = &mut self.sessions[slot];
+        if let Some(transaction) = &mut session.transaction {
+            transaction.refused = true;
+        }
+        session.reply().error(text);
+    }
+
+    fn check(
+        &mut self,
+        slot: SessionId,
+        command: Option<CommandId>,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        let session = &self.sessions[slot];
+        let Some(command) = command else {
+            return Err(if session.authenticated { unknown(args) } else { NO_AUTH });
+        };
+        let entry = &self.registry[command];
+        if !entry.subcommands.is_empty() && args.len() > 1 {
+            return Err(unknown_subcommand(&entry.spec.name.to_ascii_uppercase(), args));
+        }
+        if !entry.spec.arity.admits(args.len()) {
+            return Err(CommandError::Arity(entry.full_name.clone()));
+        }
+        let flags = entry.spec.flags;
+        if flags.has(Flags::PROTECTED) {
+            self.check_protected(slot, entry.spec.name)?;
+        }
+        let session = &self.sessions[slot];
+        if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        if flags.has(Flags::DENYOOM) && self.settings.maxmemory != 0 && !self.make_room() {
+            return Err(CommandError::text(
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ));
+        }
+        if flags.has(Flags::WRITE) {
+            self.check_disk()?;
+        }
+        if self.persistence.loading && !flags.has(Flags::LOADING) {
+            return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        }
+        if session_queues(self, slot) && flags.has(Flags::NO_MULTI) {
+            return Err(CommandError::text("ERR Command not allowed inside a transaction"));
+        }
+        Ok(())
+    }
+
+    fn check_protected(&self, slot: SessionId, name: &str) -> Result<(), CommandError> {
+        let link = self.sessions[slot].link.as_ref();
+        let local = link.is_none_or(|link| link.origin.is_local());
+        let (allowed, directive) = match name {
+            "MODULE" => (self.settings.enable_module_command, "enable-module-command"),
+            _ => (self.settings.enable_debug_command, "enable-debug-command"),
+        };
+        if change::may(allowed, Origin { local, loading: false }) {
+            return Ok(());
+        }
+        Err(CommandError::owned(format!(
+            "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can \
+             run it from a local connection, otherwise you need to set this option in the \
+             configuration file, and then restart the server."
+        )))
+    }
+
+    /// Evicts until memory is below `maxmemory`; false where that is not possible.
+    fn make_room(&mut self) -> bool {
+        true
+    }
+
+    /// Writes are refused while what they change could not be kept.
+    pub(super) fn check_disk(&self) -> Result<(), CommandError> {
+        if let Some(reason) = self.log.as_ref().and_then(|log| log.failure()) {
+            return Err(CommandError::owned(format!(
+                "MISCONF Errors writing to the AOF file: {reason}"
+            )));
+        }
+        if self.settings.stop_writes_on_bgsave_error
+            && !self.settings.save.is_empty()
+            && !self.persistence.last_save_ok
+        {
+            return Err(CommandError::text(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled, because this \
+                 instance is configured to report errors during writes if RDB snapshotting fails \
+                 (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
+                 about the RDB error.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
+        let writes = self.registry[command].spec.effect != Effect::None;
+        let session = &mut self.sessions[slot];
+        session.last_command = Some(command);
+        if let Some(transaction) = &mut session.transaction {
+            transaction.queue(Queued::new(command, args), writes);
+        }
+        session.reply().simple("QUEUED");
+    }
+}
+
+const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+
+fn session_queues(engine: &Engine, slot: SessionId) -> bool {
+    engine.sessions[slot].in_transaction()
+}
+
+/// Commands that act on a transaction being queued instead of becoming part of it.
+fn runs_in_multi(engine: &Engine, command: CommandId) -> bool {
+    matches!(
+        engine.registry[command].spec.name,
+        "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "QUIT" | "RESET"
+    ) && engine.registry[command].parent.is_none()
+}
+
+/// A name or argument as an error quotes it: cut, and nothing in it ends the reply's line.
+fn quoted(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(QUOTE_MAX)]).into_owned()
+}
+
+fn unknown(args: Args<'_>) -> CommandError {
+    let mut list = String::new();
+    for arg in args.from(1) {
+        if list.len() >= QUOTE_MAX {
+            break;
+        }
+        let room = QUOTE_MAX - list.len();
+        let cut = &arg[..arg.len().min(room)];
+        list.push_str(&format!("'{}' ", String::from_utf8_lossy(cut)));
+    }
+    CommandError::owned(format!(
+        "ERR unknown command '{}', with args beginning with: {list}",
+        quoted(args.at(0))
+    ))
+}
+
+fn unknown_subcommand(container: &str, args: Args<'_>) -> CommandError {
+    let word = args.get(1).map(quoted).unwrap_or_default();
+    CommandError::owned(format!("ERR unknown subcommand '{word}'. Try {container} HELP."))
+}

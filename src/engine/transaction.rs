@@ -1,0 +1,221 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! A queued command keeps its bytes. EXEC runs the queue as one unit: what it changed goes into the
+//! log together, inside MULTI and EXEC, and into one frame, so that it is recovered wholly or not
+//! at all.
+
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::{Arity, Command, Flags, Flow, Group, Key, control};
+use crate::engine::registry::CommandId;
+use crate::engine::{ControlHandler, Engine};
+use crate::mailbox::SessionId;
+use crate::resp::request::Range;
+
+/// The rows of this family.
+pub const COMMANDS: &[Command<ControlHandler>] = &[
+    control("MULTI", Arity::Exactly(1), multi as ControlHandler)
+        .group(Group::Transactions)
+        .flags(QUICK)
+        .since("1.2.0")
+        .summary("Begins a transaction: what follows is queued until EXEC."),
+    control("EXEC", Arity::Exactly(1), exec as ControlHandler)
+        .group(Group::Transactions)
+        .flags(Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::SKIP_SLOWLOG))
+        .since("1.2.0")
+        .cost("Depends on commands in the transaction")
+        .summary("Runs the queued commands as one."),
+    control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
+        .group(Group::Transactions)
+        .flags(QUICK)
+        .since("2.0.0")
+        .cost("O(N), when N is the number of queued commands")
+        .summary("Forgets the queued commands."),
+    control("WATCH", Arity::AtLeast(2), watch as ControlHandler)
+        .group(Group::Transactions)
+        .flags(QUICK)
+        .keys(&[Key::at(1).range(-1, 1).ro()])
+        .since("2.2.0")
+        .cost("O(1) for every key.")
+        .syntax("key [key ...]")
+        .summary("Makes the next EXEC fail if one of the keys changes before it."),
+    control("UNWATCH", Arity::Exactly(1), unwatch as ControlHandler)
+        .group(Group::Transactions)
+        .flags(QUICK)
+        .since("2.2.0")
+        .summary("Forgets the watched keys."),
+];
+
+const QUICK: Flags =
+    Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY);
+
+/// A command waiting for EXEC, with its bytes.
+#[derive(Debug)]
+pub struct Queued {
+    command: CommandId,
+    bytes: Box<[u8]>,
+    ranges: Box<[Range]>,
+}
+
+impl Queued {
+    /// A copy of a command's arguments.
+    pub fn new(command: CommandId, args: Args<'_>) -> Self {
+        let mut bytes = Vec::with_capacity(args.from(0).map(<[u8]>::len).sum());
+        let ranges = args
+            .from(0)
+            .map(|arg| {
+                let range = Range::new(bytes.len(), arg.len());
+                bytes.extend_from_slice(arg);
+                range
+            })
+            .collect();
+        Self { command, bytes: bytes.into(), ranges }
+    }
+
+    /// The command's arguments.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.ranges)
+    }
+}
+
+/// A transaction being queued.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    queue: Vec<Queued>,
+    /// Whether a command was refused, so that EXEC must fail.
+    pub refused: bool,
+    writes: bool,
+    bytes: usize,
+}
+
+impl Transaction {
+    /// Adds a command.
+    pub fn queue(&mut self, queued: Queued, writes: bool) {
+        // After a refused command the queue will never run.
+        if !self.refused {
+            self.bytes += queued.bytes.len() + size_of::<Queued>();
+            self.queue.push(queued);
+            self.writes |= writes;
+        }
+    }
+
+    /// How many commands are queued.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a queued command may change data.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Bytes that the queue holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn multi(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
+    let session = &mut engine.sessions[slot];
+    if session.in_transaction() {
+        return Err(CommandError::text("ERR MULTI calls can not be nested"));
+    }
+    session.transaction = Some(Box::default());
+    session.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
+    let Some(transaction) = engine.sessions[slot].transaction.take() else {
+        return Err(CommandError::text("ERR EXEC without MULTI"));
+    };
+    let broken = engine.sessions[slot].watch_broken || engine.any_watched_expired(slot);
+    engine.unwatch_all(slot);
+    if transaction.refused {
+        return Err(CommandError::text(
+            "EXECABORT Transaction discarded because of previous errors.",
+        ));
+    }
+    if broken {
+        engine.sessions[slot].reply().null_array();
+        return Ok(Flow::Done);
+    }
+    if transaction.writes
+        && let Err(error) = engine.check_disk()
+    {
+        return Err(CommandError::owned(format!(
+            "EXECABORT Transaction discarded because of: {}",
+            error.to_string().trim_start_matches("MISCONF ")
+        )));
+    }
+    engine.sessions[slot].reply().array(transaction.len());
+    for queued in &transaction.queue {
+        let db = engine.sessions[slot].db;
+        engine.call(slot, queued.command, queued.args());
+        engine.join_unit(db, queued.args(), None);
+    }
+    engine.sessions[slot].last_command = engine.registry.find(b"exec");
+    Ok(Flow::Done)
+}
+
+fn discard(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.sessions[slot].transaction.take().is_none() {
+        return Err(CommandError::text("ERR DISCARD without MULTI"));
+    }
+    engine.unwatch_all(slot);
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+fn watch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let (id, db) = (engine.sessions[slot].id, engine.sessions[slot].db);
+    if engine.sessions[slot].in_transaction() {
+        return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
+    }
+    // A session that is already bound to fail watches no more.
+    if !engine.sessions[slot].watch_broken {
+        for key in args.from(1) {
+            let stale = engine.databases.db(db).is_stale(key);
+            engine.databases.watches.watch(id, db, key, stale);
+            let watching = &mut engine.sessions[slot].watching;
+            if !watching.iter().any(|(at, name)| *at == db && **name == *key) {
+                watching.push((db, key.into()));
+            }
+        }
+    }
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+fn unwatch(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
+    engine.unwatch_all(slot);
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+impl Engine {
+    /// Forgets what a session watches.
+    pub fn unwatch_all(&mut self, slot: SessionId) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        session.watch_broken = false;
+        let id = session.id;
+        for (db, key) in std::mem::take(&mut session.watching) {
+            self.databases.watches.unwatch(id, db, &key);
+        }
+    }
+
+    /// Whether a watched key has expired since WATCH, though nobody has met it yet.
+    fn any_watched_expired(&mut self, slot: SessionId) -> bool {
+        let session = &self.sessions[slot];
+        let id = session.id;
+        session.watching.iter().any(|(db, key)| {
+            !self.databases.watches.is_stale(id, *db, key)
+                && self.databases.db(*db).is_stale(key)
+        })
+    }
+}
