@@ -15,7 +15,10 @@ pub trait Choice: Copy + PartialEq + 'static {
 /// Declares an enum and its words together. `Default` is the first variant and means nothing: the
 /// directive's default is in its row.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal $(| $also:literal)*),+ $(,)? }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($variant:ident = $word:literal $(| $also:literal)*),+ $(,)? }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {

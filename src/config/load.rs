@@ -124,9 +124,16 @@ impl<'a> Loader<'a> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// A directive asks for what Redstart can't do yet.
+    /// There is a log file that can't be opened: that must come out before the server relies on
+    /// it.
     pub fn finish(mut self) -> Result<Settings, LoadError> {
         self.settings.settle();
+        if !self.settings.logfile.as_os_str().is_empty() {
+            let path = self.settings.dir.join(&self.settings.logfile);
+            self.disk.open_append(&path).map_err(|error| {
+                LoadError::Whole(format!("Can't open the log file: {}", reason(&error)).into())
+            })?;
+        }
         Ok(self.settings)
     }
 
@@ -182,7 +189,15 @@ impl<'a> Loader<'a> {
             _ => arguments,
         };
         if row.name != "save" {
+            let directory = self.settings.dir.clone();
             row.parse(&mut self.settings, arguments)?;
+            if row.name == "dir" {
+                // A later `dir` starts from the earlier one, as if each had been entered.
+                self.settings.dir = directory.join(&self.settings.dir);
+                if !self.disk.exists(&self.settings.dir) {
+                    return Err("No such file or directory".into());
+                }
+            }
             return supported(row, &self.settings);
         }
         let earlier = self.settings.save.clone();
@@ -233,6 +248,24 @@ pub fn without_effect(settings: &Settings) -> Vec<String> {
         .collect()
 }
 
+/// A word as [`text::split_arguments`] reads it back, in double quotes.
+pub(crate) fn quote(word: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'"'];
+    for &byte in word {
+        match byte {
+            b'"' | b'\\' => quoted.extend_from_slice(&[b'\\', byte]),
+            b'\n' => quoted.extend_from_slice(b"\\n"),
+            b'\r' => quoted.extend_from_slice(b"\\r"),
+            b'\t' => quoted.extend_from_slice(b"\\t"),
+            b' '..=b'~' => quoted.push(byte),
+            _ => quoted.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    quoted.push(b'"');
+    quoted
+}
+
+/// A line without the white space around it.
 pub(crate) fn trim(line: &[u8]) -> &[u8] {
     let space = |byte: &u8| b" \t\r\n".contains(byte);
     let start = line.iter().position(|byte| !space(byte)).unwrap_or(line.len());

@@ -14,6 +14,7 @@ use crate::config::kinds::{
     BindAddress, Choice, ClientMemory, EventClasses, OomValues, OutputLimit, OutputLimits,
     Percentiles, Primary, SavePoint, SavePoints, ShutdownFlags,
 };
+use crate::config::load::quote;
 
 /// What is wrong with a value, in upstream's words.
 pub type Wrong = Cow<'static, str>;
@@ -32,9 +33,23 @@ pub trait Value {
     /// Appends the value as CONFIG GET prints it.
     fn print(&self, kind: &Kind, out: &mut Vec<u8>);
 
+    /// Appends the value as a file has it; nothing for an empty one.
+    fn write(&self, kind: &Kind, out: &mut Vec<u8>) {
+        self.print(kind, out);
+    }
+
     /// The words that the value can be, if they are few.
     fn words(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+}
+
+/// A size with the largest unit that divides it.
+pub(crate) fn in_units(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")];
+    match UNITS.iter().find(|(unit, _)| bytes != 0 && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
     }
 }
 
@@ -117,6 +132,15 @@ macro_rules! number {
                     _ => write!(out, "{self}"),
                 };
             }
+
+            fn write(&self, kind: &Kind, out: &mut Vec<u8>) {
+                match (kind, u64::try_from(*self)) {
+                    (Kind::Memory { .. }, Ok(bytes)) => {
+                        out.extend_from_slice(in_units(bytes).as_bytes());
+                    }
+                    _ => self.print(kind, out),
+                }
+            }
         }
     )+};
 }
@@ -132,6 +156,10 @@ impl Value for Vec<u8> {
     fn print(&self, _: &Kind, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
+
+    fn write(&self, _: &Kind, out: &mut Vec<u8>) {
+        out.extend_from_slice(&quote(self));
+    }
 }
 
 impl Value for String {
@@ -145,6 +173,10 @@ impl Value for String {
     fn print(&self, _: &Kind, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
     }
+
+    fn write(&self, _: &Kind, out: &mut Vec<u8>) {
+        out.extend_from_slice(&quote(self.as_bytes()));
+    }
 }
 
 impl Value for PathBuf {
@@ -155,6 +187,10 @@ impl Value for PathBuf {
 
     fn print(&self, _: &Kind, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_os_str().as_bytes());
+    }
+
+    fn write(&self, _: &Kind, out: &mut Vec<u8>) {
+        out.extend_from_slice(&quote(self.as_os_str().as_bytes()));
     }
 }
 
@@ -312,6 +348,13 @@ impl Value for ClientMemory {
             Self::Percent(percent) => write!(out, "{percent}%"),
         };
     }
+
+    fn write(&self, kind: &Kind, out: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(bytes) => out.extend_from_slice(in_units(*bytes).as_bytes()),
+            Self::Percent(_) => self.print(kind, out),
+        }
+    }
 }
 
 impl Value for OomValues {
@@ -451,5 +494,10 @@ impl Value for EventClasses {
         out.extend(Self::LETTERS.iter().filter(|letter| {
             !hidden.contains(letter) && Self::of(**letter).is_some_and(|class| self.contains(class))
         }));
+    }
+    fn write(&self, kind: &Kind, out: &mut Vec<u8>) {
+        let mut letters = Vec::new();
+        self.print(kind, &mut letters);
+        out.extend_from_slice(&quote(&letters));
     }
 }

@@ -1,7 +1,7 @@
 //! Directives of memory, keys and values.
 
 use crate::config::directives::{
-    Directive, INT, Kind, LONG, ULONG, choice, field, flag, memory, number, row,
+    Directive, INT, LONG, ULONG, choice, field, flag, memory, number, single,
 };
 
 const BACKGROUND: &str = "big values are always freed in the background";
@@ -24,7 +24,7 @@ pub const ROWS: &[Directive] = &[
         .doc("Minutes after which the counter of uses falls."),
     number("active-expire-effort", field!(active_expire_effort), (1, 10), "1")
         .doc("How hard to look for expired keys, 1 to 10."),
-    row("notify-keyspace-events", field!(notify_keyspace_events), Kind::Single, "")
+    single("notify-keyspace-events", field!(notify_keyspace_events), "")
         .doc("Classes of keyspace events to publish, as letters; empty for none."),
     flag("lazyfree-lazy-eviction", field!(lazyfree_lazy_eviction), "no")
         .inert(BACKGROUND)

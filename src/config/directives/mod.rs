@@ -157,7 +157,7 @@ pub fn find(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
 }
 
 /// The settings without a configuration.
-fn defaults() -> &'static Settings {
+pub(crate) fn defaults() -> &'static Settings {
     static DEFAULTS: OnceLock<Settings> = OnceLock::new();
     DEFAULTS.get_or_init(Settings::default)
 }
@@ -221,6 +221,21 @@ const fn memory(
     default: &'static str,
 ) -> Directive {
     row(name, field, Kind::Memory { min, max }, default)
+}
+
+/// A row of a number in octal notation between bounds.
+const fn octal(
+    name: &'static str,
+    field: Field,
+    (min, max): (i128, i128),
+    default: &'static str,
+) -> Directive {
+    row(name, field, Kind::Octal { min, max }, default)
+}
+
+/// A row with one argument of its own shape.
+const fn single(name: &'static str, field: Field, default: &'static str) -> Directive {
+    row(name, field, Kind::Single, default)
 }
 
 /// A row of a text.
