@@ -28,3 +28,4 @@ pub mod net;
 pub mod persist;
 pub mod rdb;
 pub mod resp;
+pub mod server;

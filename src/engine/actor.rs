@@ -241,6 +241,7 @@ impl Engine {
 
     /// The end of the tick: log, replies, and whether background work wants another tick.
     fn finish_tick(&mut self) -> After {
+        self.check_signals();
         let background = self.background_slice();
         self.write_log();
         self.flush_dirty();
@@ -279,7 +280,7 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
                 // Like `yield_now`: the wake comes after sockets were looked at, which a plain
                 // `wake_by_ref` would put off for as long as the run queue isn't empty.
                 let mut turn = std::pin::pin!(tokio::task::yield_now());
-                let _ = std::future::Future::poll(turn.as_mut(), cx);
+                let _ = turn.as_mut().poll(cx);
                 Poll::Pending
             }
         }

@@ -83,7 +83,6 @@ impl Engine {
         if tenth {
             self.metrics.sample_rates(self.now_micros);
             self.persistence_cron();
-            self.shutdown_cron();
         }
         if second {
             self.close_idle_clients();

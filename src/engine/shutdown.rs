@@ -1,15 +1,50 @@
 //! SHUTDOWN, SIGTERM and SIGINT: the orderly end.
+//!
+//! Either everything acknowledged is on disk when the process ends, or it doesn't end and says why
+//! (unless it is told to by force).
 
-use crate::command::spec::Command;
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
+use crate::config::kinds::ShutdownFlags;
 use crate::engine::{ControlHandler, Engine};
+use crate::mailbox::SessionId;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[];
+pub const COMMANDS: &[Command<ControlHandler>] =
+    &[control("SHUTDOWN", Arity::AtLeast(1), shutdown as ControlHandler)
+        .group(Group::Server)
+        .flags(
+            Flags::ADMIN
+                .or(Flags::NOSCRIPT)
+                .or(Flags::LOADING)
+                .or(Flags::STALE)
+                .or(Flags::NO_MULTI)
+                .or(Flags::ALLOW_BUSY),
+        )
+        .since("1.0.0")
+        .cost("O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)")
+        .syntax("[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]")
+        .summary("Saves what must be saved and ends the server.")
+        .history(&[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")])];
 
-/// A shutdown under way, or asked for.
+/// A signal that asks for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM.
+    Term,
+    /// SIGINT.
+    Int,
+}
+
+/// A shutdown asked for, or decided.
 #[derive(Debug, Default)]
 pub struct State {
     exit: Option<i32>,
+    asked: Rc<Cell<Option<Signal>>>,
 }
 
 impl State {
@@ -17,9 +52,77 @@ impl State {
     pub fn exit_code(&self) -> Option<i32> {
         self.exit
     }
+
+    /// Where a signal handler leaves its wish; the actor looks there at every tick.
+    pub fn asked(&self) -> Rc<Cell<Option<Signal>>> {
+        Rc::clone(&self.asked)
+    }
+}
+
+fn shutdown(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let mut flags = ShutdownFlags::default();
+    let mut abort = false;
+    for index in 1..args.len() {
+        match args.at(index) {
+            word if word.eq_ignore_ascii_case(b"NOSAVE") && !flags.save => flags.nosave = true,
+            word if word.eq_ignore_ascii_case(b"SAVE") && !flags.nosave => flags.save = true,
+            word if word.eq_ignore_ascii_case(b"NOW") => flags.now = true,
+            word if word.eq_ignore_ascii_case(b"FORCE") => flags.force = true,
+            word if word.eq_ignore_ascii_case(b"ABORT") => abort = true,
+            _ => return Err(CommandError::Syntax),
+        }
+    }
+    if abort && args.len() > 2 {
+        return Err(CommandError::Syntax);
+    }
+    if abort {
+        // Ours never waits for replicas, so there is never one to be aborted.
+        return Err(CommandError::text("ERR No shutdown in progress."));
+    }
+    let by = engine.sessions[slot].id;
+    tracing::info!("User requested shutdown... (client id={by})");
+    if !engine.shut_down(flags) {
+        return Err(CommandError::text("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
+    Ok(Flow::Done)
 }
 
 impl Engine {
-    /// Ten times a second.
-    pub(super) fn shutdown_cron(&mut self) {}
+    /// Acts on a signal that came since the last tick.
+    pub(super) fn check_signals(&mut self) {
+        let Some(signal) = self.shutdown.asked.take() else { return };
+        let (name, flags) = match signal {
+            Signal::Term => ("SIGTERM", self.settings.shutdown_on_sigterm),
+            Signal::Int => ("SIGINT", self.settings.shutdown_on_sigint),
+        };
+        tracing::warn!("Received {name} scheduling shutdown...");
+        tracing::warn!("User requested shutdown...");
+        self.shut_down(flags);
+    }
+
+    /// Makes everything durable and decides the end. False where that failed and nobody forced it:
+    /// the server goes on.
+    pub fn shut_down(&mut self, flags: ShutdownFlags) -> bool {
+        let saved = self.save_for_shutdown(flags);
+        if !saved && !flags.force {
+            tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+            return false;
+        }
+        self.remove_traces();
+        tracing::warn!("Redis is now ready to exit, bye bye...");
+        self.shutdown.exit = Some(0);
+        true
+    }
+
+    fn remove_traces(&self) {
+        if !self.settings.pidfile.as_os_str().is_empty() && self.settings.daemonize {
+            tracing::info!("Removing the pid file.");
+        }
+        if !self.settings.unixsocket.as_os_str().is_empty() {
+            tracing::info!("Removing the unix socket file.");
+            if let Err(error) = std::fs::remove_file(&self.settings.unixsocket) {
+                tracing::warn!("Error removing the unix socket file: {error}");
+            }
+        }
+    }
 }

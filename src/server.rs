@@ -1,0 +1,144 @@
+//! A whole server: sockets, mailbox and engine on one thread.
+//!
+//! The one place above all layers: it alone knows both the sockets and the engine.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::rc::Rc;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::kinds::BindAddress;
+use crate::config::settings::Settings;
+use crate::engine::shutdown::Signal;
+use crate::engine::{Engine, actor};
+use crate::mailbox::Mailbox;
+use crate::net::listener::{self, SocketOptions};
+
+/// Why a server can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address of `bind` can't be used.
+    #[error("Could not create server TCP listening socket {address}:{port}: bind: {error}")]
+    Tcp {
+        /// The address as configured.
+        address: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        error: io::Error,
+    },
+    /// The Unix socket can't be used.
+    #[error("Failed opening Unix socket: bind: {0}")]
+    Unix(io::Error),
+    /// There is nothing to listen on.
+    #[error("Configured to not listen anywhere, exiting.")]
+    Nowhere,
+}
+
+/// The sockets of a server.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, String)>,
+    options: Option<SocketOptions>,
+}
+
+impl Listeners {
+    /// Listens where the settings say. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn open(settings: &Settings) -> Result<Self, ListenError> {
+        let options = SocketOptions {
+            backlog: settings.tcp_backlog.min(i32::MAX as u64) as i32,
+            keepalive_seconds: settings.tcp_keepalive,
+        };
+        let mut listeners = Self { options: Some(options), ..Self::default() };
+        if settings.port != 0 {
+            for bind in &settings.bind {
+                if let Some(socket) = open_tcp(bind, settings.port, options)? {
+                    listeners.tcp.push(socket);
+                }
+            }
+        }
+        if !settings.unixsocket.as_os_str().is_empty() {
+            let path = &settings.unixsocket;
+            let socket = listener::bind_unix(path, settings.unixsocketperm, options.backlog)
+                .map_err(ListenError::Unix)?;
+            listeners.unix = Some((socket, path.display().to_string()));
+        }
+        if listeners.tcp.is_empty() && listeners.unix.is_none() {
+            return Err(ListenError::Nowhere);
+        }
+        Ok(listeners)
+    }
+
+    /// Accepts connections from now on. Must be called inside a `LocalSet`.
+    fn start(self, mailbox: &Rc<Mailbox>) {
+        let Some(options) = self.options else { return };
+        for socket in self.tcp {
+            tokio::task::spawn_local(listener::accept_tcp(socket, Rc::clone(mailbox), options));
+        }
+        if let Some((socket, path)) = self.unix {
+            tokio::task::spawn_local(listener::accept_unix(socket, path, Rc::clone(mailbox)));
+        }
+    }
+}
+
+fn open_tcp(
+    bind: &BindAddress,
+    port: u16,
+    options: SocketOptions,
+) -> Result<Option<TcpListener>, ListenError> {
+    let failed = |error| ListenError::Tcp { address: bind.text.clone(), port, error };
+    let address = match bind.text.as_str() {
+        "*" => IpAddr::from([0, 0, 0, 0]),
+        "::*" => IpAddr::from([0u16; 8]),
+        text => match text.parse() {
+            Ok(address) => address,
+            Err(_) => match (text, port).to_socket_addrs().map_err(failed)?.next() {
+                Some(found) => found.ip(),
+                None => return Err(failed(io::ErrorKind::AddrNotAvailable.into())),
+            },
+        },
+    };
+    match listener::bind_tcp(address, port, options) {
+        Ok(socket) => Ok(Some(socket)),
+        // `-::1` on a machine without IPv6: the dash says that this is fine.
+        Err(error) if bind.optional && is_unavailable(&error) => Ok(None),
+        Err(error) => {
+            tracing::warn!("{}", failed(io::Error::from(error.kind())));
+            Err(failed(error))
+        }
+    }
+}
+
+fn is_unavailable(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+    )
+}
+
+/// Serves until the end; returns the exit code and the engine as it was then.
+pub async fn serve(engine: Engine, listeners: Listeners) -> (i32, Engine) {
+    listeners.start(&engine.mailbox);
+    for (kind, which) in
+        [(SignalKind::terminate(), Signal::Term), (SignalKind::interrupt(), Signal::Int)]
+    {
+        let asked = engine.shutdown.asked();
+        let mailbox = Rc::clone(&engine.mailbox);
+        tokio::task::spawn_local(async move {
+            // Without a handler the default action ends the process, which loses no more than a
+            // crash would.
+            let Ok(mut signals) = signal(kind) else { return };
+            while signals.recv().await.is_some() {
+                asked.set(Some(which));
+                mailbox.wake();
+            }
+        });
+    }
+    actor::run(engine).await
+}
