@@ -4,10 +4,15 @@
 //! Called by `main` in the order upstream does it: background, number file, limits; and before any
 //! thread is started.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::signal::{Signal, raise};
 
 /// The number file of a server in the background that was given none.
 pub const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
@@ -45,6 +50,42 @@ pub fn remove_pid_file(path: &Path) {
     {
         tracing::warn!("Can't remove the pid file '{}': {error}", path.display());
     }
+}
+
+/// Where systemd listens, if it started the process.
+fn systemd_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
+}
+
+/// Whether systemd started the process and wants to hear from it.
+pub fn started_by_systemd() -> bool {
+    systemd_socket().is_some()
+}
+
+/// Whether upstart started the process.
+pub fn started_by_upstart() -> bool {
+    std::env::var_os("UPSTART_JOB").is_some()
+}
+
+/// Sends lines of `NAME=value` to systemd (`sd_notify(3)`); does nothing where there is none.
+///
+/// # Errors
+/// The socket doesn't take them.
+pub fn notify_systemd(lines: &str) -> io::Result<()> {
+    let Some(name) = systemd_socket() else { return Ok(()) };
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&name)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(lines.as_bytes(), &address).map(|_| ())
+}
+
+/// Tells upstart that the process is ready: it stops, and upstart lets it go on.
+///
+/// # Errors
+/// The system's.
+pub fn notify_upstart() -> io::Result<()> {
+    raise(Signal::SIGSTOP).map_err(io::Error::from)
 }
 
 /// The limit on open files is too low to serve anybody.
