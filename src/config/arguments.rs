@@ -190,20 +190,21 @@ fn argument(row: &'static Directive) -> Arg {
         Kind::Several => "values",
     };
     let mut help = row.doc.to_owned();
+    let mut add = |prefix: &str, text: &str, end: &str| help.extend([prefix, text, end]);
     if row.kind == Kind::Choice {
         let words = (row.field.read)(directives::defaults()).words();
-        help.push_str(&format!(" One of {}.", words.join(", ")));
+        add(" One of ", &words.join(", "), ".");
     }
     if !row.default.is_empty() {
-        help.push_str(&format!(" [default: {}]", row.default));
+        add(" [default: ", row.default, "]");
     }
     match row.standing {
         Standing::Implemented => {}
-        Standing::NoEffect(reason) => help.push_str(&format!(" [no effect: {reason}]")),
-        Standing::Refused(reason) => help.push_str(&format!(" [not supported: {reason}]")),
+        Standing::NoEffect(reason) => add(" [no effect: ", reason, "]"),
+        Standing::Refused(reason) => add(" [not supported: ", reason, "]"),
     }
-    let argument =
-        Arg::new(row.name).long(row.name).value_name(placeholder).num_args(0..).help(help);
+    let argument = Arg::new(row.name).long(row.name).value_name(placeholder).help(help);
+    let argument = if row.takes_several() { argument.num_args(1..) } else { argument };
     match row.alias {
         Some(alias) => argument.alias(alias),
         None => argument,
@@ -228,5 +229,9 @@ fn meant(name: &str) -> Option<String> {
     let error = command().try_get_matches_from(["redstart", &option]).err()?;
     let context = error.get(ContextKind::SuggestedArg)?;
     let ContextValue::String(meant) = context else { return None };
-    meant.strip_prefix("--").map(str::to_owned)
+    let meant = meant.strip_prefix("--")?;
+    // clap suggests what is only remotely alike; a slip keeps the first letter and the length.
+    let alike = meant.as_bytes().first() == name.to_ascii_lowercase().as_bytes().first()
+        && meant.len().abs_diff(name.len()) <= 3;
+    alike.then(|| meant.to_owned())
 }

@@ -112,7 +112,9 @@ pub fn set(
 
     let mut changed = settings.clone();
     for ((row, spelling), (_, value)) in rows.iter().zip(pairs) {
-        let words: Vec<&[u8]> = if row.takes_several() {
+        let words: Vec<&[u8]> = if row.takes_several() && value.is_empty() {
+            Vec::new()
+        } else if row.takes_several() {
             value.split(|byte| *byte == b' ').collect()
         } else {
             vec![value]

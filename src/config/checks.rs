@@ -89,17 +89,22 @@ const TITLE_VARIABLES: &[&[u8]] = &[
     b"config-file",
 ];
 
-/// `proc-title-template`: only known variables, each in braces.
+/// `proc-title-template`: only known variables, each in braces, and more than blanks and `title`,
+/// which may be empty.
 pub fn title_template(text: &[u8]) -> Check {
     const WRONG: &str = "template format is invalid or contains unknown variables";
+    let visible = |text: &[u8]| text.iter().any(|byte| *byte != b' ');
+    let mut says_something = false;
     let mut rest = text;
     while let Some(open) = memchr::memchr(b'{', rest) {
         let inside = &rest[open + 1..];
         let close = memchr::memchr(b'}', inside).ok_or(WRONG)?;
-        if !TITLE_VARIABLES.contains(&&inside[..close]) {
+        let variable = &inside[..close];
+        if !TITLE_VARIABLES.contains(&variable) {
             return Err(WRONG);
         }
+        says_something |= visible(&rest[..open]) || variable != b"title";
         rest = &inside[close + 1..];
     }
-    Ok(())
+    if says_something || visible(rest) { Ok(()) } else { Err(WRONG) }
 }

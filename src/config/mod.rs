@@ -15,6 +15,10 @@ pub mod kinds;
 pub mod load;
 pub mod rewrite;
 pub mod settings;
+pub mod startup;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
+mod tests;
 pub mod value;
 
 pub use change::{ConfigError, Origin, get, set};

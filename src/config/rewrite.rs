@@ -128,6 +128,7 @@ impl Draft {
         if old.is_empty() {
             return draft;
         }
+        let old = old.strip_suffix(b"\n").unwrap_or(old);
         for line in old.split(|byte| *byte == b'\n').map(trim) {
             if line.is_empty() || line[0] == b'#' {
                 draft.marked |= line == MARKER;
@@ -153,7 +154,7 @@ impl Draft {
             self.lines[place] = line;
         } else if needed {
             if !self.marked {
-                self.lines.push(MARKER.to_vec());
+                self.lines.extend([Vec::new(), MARKER.to_vec()]);
                 self.marked = true;
             }
             self.lines.push(line);

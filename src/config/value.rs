@@ -53,6 +53,15 @@ pub(crate) fn in_units(bytes: u64) -> String {
     }
 }
 
+/// A host name or address: nothing that a line of configuration would have to quote.
+fn host(word: &[u8]) -> Option<&str> {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    if !word.iter().all(plain) {
+        return None;
+    }
+    std::str::from_utf8(word).ok()
+}
+
 /// The only argument.
 fn single<'a>(words: &[&'a [u8]]) -> Result<&'a [u8], Wrong> {
     match words {
@@ -87,7 +96,7 @@ impl Value for bool {
 fn parse_number(kind: &Kind, word: &[u8]) -> Result<i128, Wrong> {
     let (number, min, max) = match *kind {
         Kind::Memory { min, max } => {
-            let bytes = text::parse_memory(word).ok_or("argument must be a memory value")?;
+            let bytes = parse_size(word).ok_or("argument must be a memory value")?;
             (i128::from(bytes), min, max)
         }
         Kind::Octal { min, max } => {
@@ -164,9 +173,8 @@ impl Value for Vec<u8> {
 
 impl Value for String {
     fn parse(&mut self, _: &Kind, words: &[&[u8]]) -> Result<(), Wrong> {
-        *self = std::str::from_utf8(single(words)?)
-            .map_err(|_| "argument must be text in UTF-8")?
-            .to_owned();
+        let text = std::str::from_utf8(single(words)?);
+        text.map_err(|_| "argument must be text in UTF-8")?.clone_into(self);
         Ok(())
     }
 
@@ -221,8 +229,16 @@ impl<T: Choice> Value for T {
     }
 }
 
-/// A number that upstream reads with C's `strtoll`: no bounds of its own, the whole word.
-fn loose_number<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
+/// A size in bytes; upstream takes nothing for zero.
+fn parse_size(word: &[u8]) -> Option<u64> {
+    if word.is_empty() { Some(0) } else { text::parse_memory(word) }
+}
+
+/// A number that upstream reads with C's `strtoll`: the whole word, and nothing is zero.
+fn loose_number<T: std::str::FromStr + Default>(word: &[u8]) -> Option<T> {
+    if word.is_empty() {
+        return Some(T::default());
+    }
     std::str::from_utf8(word).ok()?.trim_start().parse().ok()
 }
 
@@ -255,7 +271,7 @@ impl Value for Vec<BindAddress> {
         }
         let words = if let [[]] = words { &[] } else { words };
         let address = |word: &&[u8]| {
-            let text = std::str::from_utf8(word).ok()?;
+            let text = host(word)?;
             let bare = text.strip_prefix('-');
             Some(BindAddress { text: bare.unwrap_or(text).to_owned(), optional: bare.is_some() })
         };
@@ -263,7 +279,7 @@ impl Value for Vec<BindAddress> {
             .iter()
             .map(address)
             .collect::<Option<_>>()
-            .ok_or("argument must be text in UTF-8")?;
+            .ok_or("Failed to bind to specified addresses.")?;
         Ok(())
     }
 
@@ -296,8 +312,8 @@ impl Value for OutputLimits {
             };
             let parsed = || {
                 Some(OutputLimit {
-                    hard: text::parse_memory(hard)?,
-                    soft: text::parse_memory(soft)?,
+                    hard: parse_size(hard)?,
+                    soft: parse_size(soft)?,
                     soft_seconds: loose_number(soft_seconds)?,
                 })
             };
@@ -320,7 +336,7 @@ impl Value for OutputLimits {
 impl Value for ClientMemory {
     fn parse(&mut self, _: &Kind, words: &[&[u8]]) -> Result<(), Wrong> {
         let word = single(words)?;
-        if let Some(bytes) = text::parse_memory(word) {
+        if let Some(bytes) = parse_size(word) {
             if bytes > i64::MAX as u64 {
                 return Err(
                     format!("argument must be between -100 and {} inclusive", i64::MAX).into()
@@ -410,14 +426,14 @@ impl Value for Percentiles {
 impl Value for Primary {
     fn parse(&mut self, _: &Kind, words: &[&[u8]]) -> Result<(), Wrong> {
         let words = if let [[]] = words { &[b"no".as_slice(), b"one"] } else { words };
-        let &[host, port] = words else { return Err("wrong number of arguments".into()) };
-        if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+        let &[name, port] = words else { return Err("wrong number of arguments".into()) };
+        if name.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
             *self = None;
             return Ok(());
         }
         let port = loose_number(port).ok_or("Invalid master port")?;
-        let host = std::str::from_utf8(host).map_err(|_| "argument must be text in UTF-8")?;
-        *self = Some((host.to_owned(), port));
+        let name = host(name).ok_or("Invalid master host")?;
+        *self = Some((name.to_owned(), port));
         Ok(())
     }
 

@@ -4,7 +4,6 @@ use crate::config::directives::{
     Directive, INT, LONG, ULONG, choice, field, flag, memory, number, single,
 };
 
-const BACKGROUND: &str = "big values are always freed in the background";
 const COMPACTS: &str = "the table compacts itself";
 const COLLECTIONS: &str = "collections are not there yet";
 
@@ -27,19 +26,15 @@ pub const ROWS: &[Directive] = &[
     single("notify-keyspace-events", field!(notify_keyspace_events), "")
         .doc("Classes of keyspace events to publish, as letters; empty for none."),
     flag("lazyfree-lazy-eviction", field!(lazyfree_lazy_eviction), "no")
-        .inert(BACKGROUND)
+        .inert("big values are always freed in the background")
         .doc("Free evicted values in the background."),
     flag("lazyfree-lazy-expire", field!(lazyfree_lazy_expire), "no")
-        .inert(BACKGROUND)
         .doc("Free expired values in the background."),
     flag("lazyfree-lazy-server-del", field!(lazyfree_lazy_server_del), "no")
-        .inert(BACKGROUND)
         .doc("Free overwritten values in the background."),
     flag("lazyfree-lazy-user-del", field!(lazyfree_lazy_user_del), "no")
-        .inert(BACKGROUND)
         .doc("Let DEL free in the background, as UNLINK does."),
     flag("lazyfree-lazy-user-flush", field!(lazyfree_lazy_user_flush), "no")
-        .inert(BACKGROUND)
         .doc("Let FLUSHALL and FLUSHDB free in the background unless told otherwise."),
     flag("activerehashing", field!(activerehashing), "yes")
         .inert("the table grows segment by segment")

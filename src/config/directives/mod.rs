@@ -94,6 +94,9 @@ impl std::fmt::Debug for Field {
     }
 }
 
+/// A check of an argument; the error is upstream's text.
+pub type Check = fn(&[u8]) -> Result<(), &'static str>;
+
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Directive {
@@ -120,7 +123,7 @@ pub struct Directive {
     /// One sentence on what it does.
     pub doc: &'static str,
     /// A check of the argument beyond what the field's type does.
-    pub check: Option<fn(&[u8]) -> Result<(), &'static str>>,
+    pub check: Option<Check>,
     /// Where its value is.
     pub field: Field,
 }
@@ -294,7 +297,7 @@ impl Directive {
         Self { always_written: true, ..self }
     }
 
-    const fn check(self, check: fn(&[u8]) -> Result<(), &'static str>) -> Self {
+    const fn check(self, check: Check) -> Self {
         Self { check: Some(check), ..self }
     }
 

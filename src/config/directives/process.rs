@@ -13,7 +13,6 @@ pub const ROWS: &[Directive] = &[
     text("pidfile", field!(pidfile), "").fixed().doc("File to write the process number to."),
     choice("supervised", field!(supervised), "no")
         .fixed()
-        .inert("readiness is not reported yet")
         .doc("Service manager to report readiness to."),
     several("shutdown-on-sigint", field!(shutdown_on_sigint), "default")
         .doc("Options of SHUTDOWN that SIGINT has."),
