@@ -169,7 +169,7 @@ memory() {
         redis-cli -p "${ports[$index]}" ping >/dev/null
         empty=$(rss_bytes "$index")
         load "${ports[$index]}" 50 100 1000000 set --sequential --keys 1000000 >/dev/null
-        sleep 1 # let it return what the load's buffers took
+        sleep 11 # jemalloc gives back what it no longer uses within ten seconds
         full=$(rss_bytes "$index")
         awk -v name="${names[$index]}" -v empty="$empty" -v full="$full" \
             -v keys="$(redis-cli -p "${ports[$index]}" dbsize)" 'BEGIN {
