@@ -1,0 +1,86 @@
+//! When two replies are the same: to the byte, unless the command's nature says otherwise.
+
+use std::collections::BTreeSet;
+
+use crate::support::client::Value;
+
+/// How the replies to one command are compared. An error reply must always be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Byte for byte.
+    Exact,
+    /// The same kind of reply; its content depends on time, chance or the process.
+    Shape,
+    /// Integers that time makes differ by at most this; -2, -1 and 0 must be equal.
+    Near(i64),
+    /// The same elements in any order.
+    Unordered,
+    /// A cursor and elements; compared as sets where the iteration is complete.
+    Scan,
+    /// HELLO: the same fields, apart from connection number and version.
+    Hello,
+}
+
+/// Whether `ours` is as good as `theirs`.
+pub fn same(check: Check, theirs: &Value, ours: &Value) -> bool {
+    if theirs == ours {
+        return true;
+    }
+    if theirs.is_error() || ours.is_error() {
+        return false;
+    }
+    match check {
+        Check::Exact => false,
+        Check::Shape => std::mem::discriminant(theirs) == std::mem::discriminant(ours),
+        Check::Near(tolerance) => match (theirs, ours) {
+            (Value::Integer(a), Value::Integer(b)) => {
+                *a > 0 && *b > 0 && a.abs_diff(*b) <= tolerance as u64
+            }
+            _ => false,
+        },
+        Check::Unordered => {
+            same(Check::Shape, theirs, ours) && sorted(theirs.elements()) == sorted(ours.elements())
+        }
+        Check::Scan => same_scan(&theirs.elements(), &ours.elements()),
+        Check::Hello => same_hello(theirs, ours),
+    }
+}
+
+fn sorted(mut values: Vec<Value>) -> Vec<Value> {
+    values.sort();
+    values
+}
+
+fn same_scan(theirs: &[Value], ours: &[Value]) -> bool {
+    let ([their_cursor, their_items], [our_cursor, our_items]) = (theirs, ours) else {
+        return false;
+    };
+    let complete = |cursor: &Value| cursor.bytes() == Some(b"0");
+    if !complete(their_cursor) || !complete(our_cursor) {
+        return same(Check::Shape, their_items, our_items);
+    }
+    let set = |items: &Value| items.elements().into_iter().collect::<BTreeSet<_>>();
+    set(their_items) == set(our_items)
+}
+
+fn same_hello(theirs: &Value, ours: &Value) -> bool {
+    let (their_fields, our_fields) = (theirs.elements(), ours.elements());
+    same(Check::Shape, theirs, ours)
+        && their_fields.len() == our_fields.len()
+        && their_fields.chunks(2).zip(our_fields.chunks(2)).all(|(theirs, ours)| {
+            let varies = matches!(theirs[0].bytes(), Some(b"id" | b"version"));
+            theirs[0] == ours[0]
+                && same(if varies { Check::Shape } else { Check::Exact }, &theirs[1], &ours[1])
+        })
+}
+
+/// Whether the replies of an EXEC agree, given how each queued command is compared.
+pub fn same_transaction(checks: &[Check], theirs: &Value, ours: &Value) -> bool {
+    let (Value::Array(theirs), Value::Array(ours)) = (theirs, ours) else {
+        return theirs == ours;
+    };
+    theirs.len() == ours.len()
+        && theirs.iter().zip(ours).enumerate().all(|(index, (theirs, ours))| {
+            same(checks.get(index).copied().unwrap_or(Check::Exact), theirs, ours)
+        })
+}

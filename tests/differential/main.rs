@@ -1,0 +1,26 @@
+//! The differential test: the real redis-server is the oracle. The same commands go to it and to
+//! Redstart, and every reply and the final data must agree.
+//!
+//! - [`run`]: seeded random commands over several connections, in RESP2 and RESP3, replies compared
+//!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run.
+//! - [`strings`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
+//!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
+//! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
+//! - [`introspection`]: COMMAND INFO, COMMAND DOCS, the names of CONFIG GET and INFO.
+//! - [`exceptions`]: where Redstart may differ, and why. Everything else is a bug.
+
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
+mod compare;
+mod connection;
+mod exceptions;
+mod generate;
+mod introspection;
+mod keys;
+mod raw;
+mod run;
+mod state;
+mod strings;
+#[path = "../support/mod.rs"]
+mod support;
+mod transactions;

@@ -1,0 +1,302 @@
+//! The run of random commands: batches go down one of several connections to both servers at once,
+//! replies are compared one by one and the data at intervals. After a difference both servers start
+//! afresh, so that one bug is reported once and doesn't hide the next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use crate::compare::{Check, same, same_transaction};
+use crate::exceptions;
+use crate::generate::{Generator, Step};
+use crate::state;
+use crate::support::client::{Client, Value, encode, quote};
+use crate::support::random::{from_environment, seed_from_environment};
+use crate::support::server::{Program, Server};
+
+const CONNECTIONS: usize = 3;
+const BATCH_MAX: usize = 50;
+
+/// Commands between two comparisons of all data.
+const STATE_INTERVAL: u64 = 500;
+
+/// Different commands with differences after which a run ends early.
+const DIFFERENCES_MAX: usize = 40;
+
+/// Commands that are remembered to tell a key's story, and how many of them are printed.
+const HISTORY: usize = 4_000;
+const STORY: usize = 20;
+
+/// One connection to each server, and what is queued in its transaction.
+struct Pair {
+    theirs: Client,
+    ours: Client,
+    queued: Vec<Check>,
+}
+
+impl Pair {
+    fn new(theirs: &Server, ours: &Server) -> Self {
+        Self { theirs: theirs.connect(), ours: ours.connect(), queued: Vec::new() }
+    }
+
+    /// Whether the replies agree. Follows the transaction from the oracle's replies.
+    fn agree(&mut self, step: &Step, theirs: &Value, ours: &Value) -> bool {
+        let name = step.argv[0].to_ascii_uppercase();
+        let agreed = if name == b"EXEC" {
+            same_transaction(&self.queued, theirs, ours)
+        } else if *theirs == Value::Simple(b"QUEUED".to_vec()) {
+            self.queued.push(step.check);
+            theirs == ours
+        } else {
+            same(step.check, theirs, ours)
+        };
+        if !theirs.is_error()
+            && matches!(name.as_slice(), b"MULTI" | b"EXEC" | b"DISCARD" | b"RESET")
+        {
+            self.queued.clear();
+        }
+        agreed
+    }
+}
+
+/// A command that was sent, for the story of a key.
+struct Sent {
+    index: u64,
+    connection: usize,
+    step: Step,
+    reply: Value,
+}
+
+struct Run {
+    theirs: Server,
+    ours: Server,
+    pairs: Vec<Pair>,
+    inspectors: Pair,
+    history: VecDeque<Sent>,
+    /// The first difference of each kind of command, and how many there were.
+    found: BTreeMap<String, (String, usize)>,
+    /// How many differences each exception explained.
+    excused: BTreeMap<&'static str, usize>,
+    /// Replies that were errors: a run of mostly errors would prove little.
+    errors: u64,
+    /// Keys whose data was compared.
+    keys_compared: usize,
+}
+
+impl Run {
+    fn new() -> Self {
+        let (theirs, ours) = (Server::start(Program::Redis), Server::start(Program::Redstart));
+        let inspectors = Pair::new(&theirs, &ours);
+        let mut run = Self {
+            theirs,
+            ours,
+            pairs: Vec::new(),
+            inspectors,
+            history: VecDeque::new(),
+            found: BTreeMap::new(),
+            excused: BTreeMap::new(),
+            errors: 0,
+            keys_compared: 0,
+        };
+        run.start_afresh();
+        run
+    }
+
+    /// New connections and empty databases; the second connection speaks RESP3.
+    fn start_afresh(&mut self) {
+        self.history.clear();
+        self.inspectors = Pair::new(&self.theirs, &self.ours);
+        self.inspectors.theirs.call(&["FLUSHALL"]);
+        self.inspectors.ours.call(&["FLUSHALL"]);
+        self.pairs = (0..CONNECTIONS).map(|_| Pair::new(&self.theirs, &self.ours)).collect();
+        self.pairs[1].theirs.call(&["HELLO", "3"]);
+        self.pairs[1].ours.call(&["HELLO", "3"]);
+    }
+
+    /// Sends a batch, compares its replies, and says whether all agreed.
+    fn batch(
+        &mut self,
+        generator: &mut Generator,
+        connection: usize,
+        first: u64,
+        steps: Vec<Step>,
+    ) -> bool {
+        let pair = &mut self.pairs[connection];
+        let bytes: Vec<u8> = steps.iter().flat_map(|step| encode(&step.argv)).collect();
+        pair.theirs.try_send_raw(&bytes).expect("the oracle reads");
+        if let Err(error) = pair.ours.try_send_raw(&bytes) {
+            self.report("connection", format!("ours doesn't read: {error}"));
+            return false;
+        }
+        let mut agreed = true;
+        for (offset, step) in steps.into_iter().enumerate() {
+            let index = first + offset as u64;
+            let pair = &mut self.pairs[connection];
+            let their_reply = pair
+                .theirs
+                .try_read()
+                .unwrap_or_else(|error| panic!("the oracle, to {}: {error}", quote(&step.argv)));
+            let our_reply = match pair.ours.try_read() {
+                Ok(reply) => reply,
+                Err(error) => {
+                    let what = format!("#{index} {}: no reply: {error}", quote(&step.argv));
+                    self.report(&String::from_utf8_lossy(&step.argv[0]).to_uppercase(), what);
+                    return false;
+                }
+            };
+            self.errors += u64::from(their_reply.is_error());
+            let same = pair.agree(&step, &their_reply, &our_reply);
+            if !same {
+                let reason = exceptions::reason(&step.argv, &their_reply, &our_reply);
+                if let Some(reason) = reason {
+                    *self.excused.entry(reason).or_default() += 1;
+                } else {
+                    self.report_reply(index, connection, &step, &their_reply, &our_reply);
+                    agreed = false;
+                }
+            }
+            if step.argv[0].eq_ignore_ascii_case(b"DUMP") {
+                remember_payload(generator, &their_reply, &our_reply);
+            }
+            self.history.push_back(Sent { index, connection, step, reply: their_reply });
+            if self.history.len() > HISTORY {
+                self.history.pop_front();
+            }
+        }
+        agreed
+    }
+
+    fn report_reply(
+        &mut self,
+        index: u64,
+        connection: usize,
+        step: &Step,
+        theirs: &Value,
+        ours: &Value,
+    ) {
+        let mut text = format!(
+            "#{index} on connection {connection}: {}\n  theirs {theirs}\n  ours   {ours}\n",
+            shorten(&quote(&step.argv))
+        );
+        self.tell_story(&mut text, connection, step);
+        let mut kind = String::from_utf8_lossy(&step.argv[0]).to_uppercase();
+        // A container's subcommands are commands of their own.
+        if matches!(kind.as_str(), "CLIENT" | "CONFIG" | "COMMAND" | "OBJECT" | "MEMORY" | "DEBUG")
+        {
+            let subcommand =
+                step.argv.get(1).map(|word| String::from_utf8_lossy(word).to_uppercase());
+            kind = format!("{kind} {}", subcommand.unwrap_or_default());
+        }
+        self.report(&kind, text);
+    }
+
+    /// The last commands that named one of the step's keys, or framed this connection's state.
+    fn tell_story(&self, text: &mut String, connection: usize, step: &Step) {
+        let keys = &step.argv[1..step.argv.len().min(4)];
+        let about = |sent: &&Sent| {
+            let name = sent.step.argv[0].to_ascii_uppercase();
+            let frames = sent.connection == connection
+                && matches!(
+                    name.as_slice(),
+                    b"MULTI"
+                        | b"EXEC"
+                        | b"DISCARD"
+                        | b"WATCH"
+                        | b"UNWATCH"
+                        | b"SELECT"
+                        | b"HELLO"
+                        | b"RESET"
+                );
+            let everywhere = matches!(name.as_slice(), b"FLUSHALL" | b"FLUSHDB" | b"SWAPDB");
+            frames || everywhere || sent.step.argv[1..].iter().any(|word| keys.contains(word))
+        };
+        let story: Vec<&Sent> = self.history.iter().rev().filter(about).take(STORY).collect();
+        for sent in story.iter().rev() {
+            let line = format!("{} -> {}", quote(&sent.step.argv), sent.reply);
+            // A String takes whatever is written to it.
+            let _ = writeln!(text, "    #{} c{}: {}", sent.index, sent.connection, shorten(&line));
+        }
+    }
+
+    fn report(&mut self, kind: &str, text: String) {
+        let entry = self.found.entry(kind.to_owned()).or_insert((text, 0));
+        entry.1 += 1;
+    }
+
+    /// Compares all data, and says whether it agreed.
+    fn compare_state(&mut self, index: u64) -> bool {
+        let (differences, keys) =
+            state::compare(&mut self.inspectors.theirs, &mut self.inspectors.ours);
+        self.keys_compared += keys;
+        for difference in &differences {
+            self.report("(data)", format!("after #{index}: {}", shorten(difference)));
+        }
+        differences.is_empty()
+    }
+}
+
+/// Payloads of both servers are restored later, on both.
+fn remember_payload(generator: &mut Generator, theirs: &Value, ours: &Value) {
+    for reply in [theirs, ours] {
+        if let Value::Bulk(payload) = reply {
+            if generator.payloads.len() < 64 {
+                generator.payloads.push(payload.clone());
+            } else {
+                let place = generator.random.below(64);
+                generator.payloads[place].clone_from(payload);
+            }
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const MAX: usize = 600;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}... ({} characters)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}
+
+#[test]
+fn random_commands_get_equal_replies_and_leave_equal_data() {
+    let total = from_environment("DIFF_COMMANDS", 40_000);
+    let seed = seed_from_environment("DIFF_SEED");
+    let start = Instant::now();
+    let mut generator = Generator::new(seed);
+    let mut run = Run::new();
+    let (mut index, mut next_state) = (0, STATE_INTERVAL);
+    while index < total && run.found.len() < DIFFERENCES_MAX {
+        let connection = generator.random.below(CONNECTIONS);
+        let count = 1 + generator.random.below(BATCH_MAX);
+        let steps: Vec<Step> = (0..count).map(|_| generator.step()).collect();
+        let mut agreed = run.batch(&mut generator, connection, index, steps);
+        index += count as u64;
+        if agreed && index >= next_state {
+            agreed = run.compare_state(index);
+            next_state = index + STATE_INTERVAL;
+        }
+        if !agreed {
+            run.start_afresh();
+        }
+    }
+    run.compare_state(index);
+    println!(
+        "{index} commands in {:.1?}, {} % of the replies were errors, {} keys read back",
+        start.elapsed(),
+        run.errors * 100 / index.max(1),
+        run.keys_compared
+    );
+    for (reason, count) in &run.excused {
+        println!("{count} replies differ as meant: {reason}");
+    }
+    if !run.found.is_empty() {
+        let mut report = String::new();
+        for (kind, (text, count)) in &run.found {
+            let _ = writeln!(report, "=== {kind}: {count} differences, the first:\n{text}");
+        }
+        let kinds: Vec<String> =
+            run.found.iter().map(|(kind, (_, count))| format!("{kind} x{count}")).collect();
+        println!("{report}");
+        panic!("differences with DIFF_SEED={seed} DIFF_COMMANDS={total}: {}", kinds.join(", "));
+    }
+}

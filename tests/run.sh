@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Runs every test on a machine that has only a Rust toolchain and Python, and installs the rest by
+# itself: redis-server as the oracle, and a Python environment in target/venv.
+#
+#   tests/run.sh [ARGUMENT_OF_CARGO_TEST ...]
+#
+# Environment: DIFF_COMMANDS, DIFF_SEED (tests/differential), KILL_ROUNDS, KILL_SEED (tests/kill.rs),
+# REDSTART_BIN (a server to test instead of this tree's), SKIP_SANITIZER=1.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
+die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
+
+install() {
+    say "installing $*"
+    [ "$(id -u)" = 0 ] || die "these packages are missing, and only root can install them: $*"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
+        || die "can't install $*"
+}
+
+answers() { redis-cli -p 6379 ping >/dev/null 2>&1; }
+
+# The distribution starts its own server on 6379, where `cargo run` wants to listen.
+install_redis() {
+    local before=free
+    (exec 3<>/dev/tcp/127.0.0.1/6379) 2>/dev/null && before=taken
+    install redis-server redis-tools
+    if [ "$before" = free ] && answers; then
+        service redis-server stop >/dev/null 2>&1 || systemctl stop redis-server >/dev/null 2>&1 || true
+        for _ in $(seq 50); do answers || break; sleep 0.1; done
+        if answers; then die "the installed redis-server runs on 6379 and can't be stopped"; fi
+    fi
+}
+
+if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null \
+    || ! command -v redis-benchmark >/dev/null; then
+    install_redis
+fi
+redis-server --version
+
+venv=target/venv
+if ! "$venv/bin/python" -c 'import redis, pytest' 2>/dev/null; then
+    say 'Python environment'
+    rm -rf "$venv"
+    mkdir -p target
+    python3 -m venv "$venv" 2>/dev/null || {
+        install python3-venv
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+    }
+    "$venv/bin/pip" install --quiet --disable-pip-version-check redis pytest \
+        || die "can't install redis and pytest with pip"
+fi
+
+if [ -z "${REDSTART_BIN:-}" ]; then
+    say 'the server, as the tests of the whole use it'
+    cargo build --profile quick --bins
+    REDSTART_BIN=$PWD/target/quick/redstart
+fi
+export REDSTART_BIN
+
+say 'redis-py'
+"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/clients
+
+# The unsafe code lives under these modules (ARCHITECTURE.md); their model tests run once more under
+# a checker of memory errors.
+unsafe_modules=(keyspace)
+if [ "${SKIP_SANITIZER:-}" = 1 ]; then
+    say 'sanitizer skipped'
+elif cargo +nightly --version >/dev/null 2>&1; then
+    say 'AddressSanitizer'
+    for module in "${unsafe_modules[@]}"; do
+        RUSTFLAGS=-Zsanitizer=address CARGO_INCREMENTAL=0 cargo +nightly test --quiet --lib \
+            --target x86_64-unknown-linux-gnu --target-dir target/asan "$module"
+    done
+else
+    say 'valgrind'
+    command -v valgrind >/dev/null || install valgrind
+    for module in "${unsafe_modules[@]}"; do
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind -q --error-exitcode=1' \
+            cargo test --quiet --lib "$module"
+    done
+fi
+
+say 'Rust tests'
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo test --quiet --doc
+    cargo nextest run --no-fail-fast "$@"
+else
+    cargo test --no-fail-fast "$@"
+fi
