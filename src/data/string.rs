@@ -1,29 +1,262 @@
-//! stub until the table helper's lands
-/// stub
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct HeapString(Vec<u8>);
+//! A byte string on the heap behind one thin pointer, for values too long to lie in the
+//! dictionary's own entry.
+//!
+//! ```text
+//! HeapString -> [length: usize][capacity: usize][bytes: capacity]
+//! ```
+//!
+//! `Vec<u8>` would cost 24 bytes in the entry that points to it; this costs 8. It grows in place
+//! (APPEND, SETRANGE) with spare capacity, so that building a string piece by piece is linear.
+//! Deliberately absent: sharing (a string has one owner) and the integer form (the dictionary
+//! keeps integers in the entry itself).
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// What stands before the bytes.
+#[repr(C)]
+struct Head {
+    len: usize,
+    capacity: usize,
+}
+
+const HEAD_BYTES: usize = size_of::<Head>();
+/// Below this, growth doubles; above it, growth adds a quarter (or this much, if that's more).
+const DOUBLING_LIMIT: usize = 1 << 20;
+
+/// An owned byte string whose handle is one pointer wide.
+pub struct HeapString {
+    /// Invariant: a live block of `layout(capacity)` whose head is initialised and whose first
+    /// `len <= capacity` bytes are initialised. Nobody else has a pointer to it.
+    head: NonNull<Head>,
+}
+
+const _: () = assert!(size_of::<Option<HeapString>>() == 8 || size_of::<usize>() != 8);
+
+// SAFETY: the block is owned alone, like a Vec's.
+unsafe impl Send for HeapString {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for HeapString {}
+
 impl HeapString {
-    /// stub
-    pub fn new(b: &[u8]) -> Self {
-        Self(b.to_vec())
+    /// An empty string with room for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        let layout = layout(capacity);
+        // SAFETY: the layout is never empty, since the head is part of it.
+        let block = unsafe { alloc(layout) };
+        let Some(head) = NonNull::new(block.cast::<Head>()) else { handle_alloc_error(layout) };
+        // SAFETY: the block is fresh, large enough and aligned for a head.
+        unsafe { head.write(Head { len: 0, capacity }) };
+        Self { head }
     }
-    /// stub
-    pub fn extend_from_slice(&mut self, b: &[u8]) {
-        self.0.extend_from_slice(b)
+
+    /// A copy of `bytes`, without spare capacity.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut string = Self::with_capacity(bytes.len());
+        string.extend_from_slice(bytes);
+        string
     }
-    /// stub
-    pub fn resize(&mut self, n: usize, b: u8) {
-        self.0.resize(n, b)
+
+    /// The bytes there is room for without moving.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        // SAFETY: the head is initialised (invariant).
+        unsafe { self.head.as_ref().capacity }
+    }
+
+    /// Bytes of heap this string holds.
+    #[inline]
+    pub fn heap_bytes(&self) -> usize {
+        HEAD_BYTES + self.capacity()
+    }
+
+    /// Makes room for at least `additional` bytes after the last one, and some spare.
+    pub fn reserve(&mut self, additional: usize) {
+        let (len, capacity) = (self.len(), self.capacity());
+        let needed = len.checked_add(additional).unwrap_or(usize::MAX);
+        if needed > capacity {
+            let spare = capacity.min(DOUBLING_LIMIT.max(capacity / 4));
+            self.set_capacity(needed.max(capacity.saturating_add(spare)));
+        }
+    }
+
+    /// Gives spare capacity back.
+    pub fn shrink_to_fit(&mut self) {
+        if self.capacity() > self.len() {
+            self.set_capacity(self.len());
+        }
+    }
+
+    /// Appends `bytes`.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        let len = self.len();
+        // SAFETY: `reserve` made room for `bytes` after `len`; `bytes` can't overlap the block,
+        // because we hold it exclusively.
+        unsafe {
+            self.bytes()
+                .add(len)
+                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+            self.head.as_mut().len = len + bytes.len();
+        }
+    }
+
+    /// Cuts the string to `len` bytes, or fills it up with `fill` to that length.
+    pub fn resize(&mut self, len: usize, fill: u8) {
+        let old = self.len();
+        if len > old {
+            self.reserve(len - old);
+            // SAFETY: there is room for `len` bytes now.
+            unsafe { self.bytes().add(old).write_bytes(fill, len - old) };
+        }
+        // SAFETY: the head is initialised, and so are the first `len` bytes.
+        unsafe { self.head.as_mut().len = len };
+    }
+
+    /// Hands the string out as a raw pointer. It leaks unless [`HeapString::from_raw`] takes it
+    /// back.
+    #[inline]
+    pub fn into_raw(self) -> NonNull<u8> {
+        ManuallyDrop::new(self).head.cast()
+    }
+
+    /// Takes back what [`HeapString::into_raw`] gave.
+    ///
+    /// # Safety
+    /// `raw` must come from `into_raw`, and each pointer may be taken back only once.
+    #[inline]
+    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+        Self { head: raw.cast() }
+    }
+
+    /// Reads a string that is out as a raw pointer.
+    ///
+    /// # Safety
+    /// `raw` must come from `into_raw`, must not have been taken back, and nobody may change the
+    /// string for as long as the slice lives.
+    #[inline]
+    pub unsafe fn peek<'a>(raw: NonNull<u8>) -> &'a [u8] {
+        // SAFETY: the pointer names a live string (caller), whose first `len` bytes are
+        // initialised (invariant).
+        unsafe {
+            let len = raw.cast::<Head>().as_ref().len;
+            NonNull::slice_from_raw_parts(raw.add(HEAD_BYTES), len).as_ref()
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> NonNull<u8> {
+        // SAFETY: the block is at least HEAD_BYTES long.
+        unsafe { self.head.cast::<u8>().add(HEAD_BYTES) }
+    }
+
+    fn set_capacity(&mut self, capacity: usize) {
+        debug_assert!(capacity >= self.len());
+        let (old, new) = (layout(self.capacity()), layout(capacity));
+        // SAFETY: the block was allocated with `old`; the new size isn't 0 and `layout` checked
+        // that it doesn't overflow.
+        let block = unsafe { realloc(self.head.as_ptr().cast(), old, new.size()) };
+        let Some(head) = NonNull::new(block.cast::<Head>()) else { handle_alloc_error(new) };
+        self.head = head;
+        // SAFETY: `realloc` kept the head.
+        unsafe { self.head.as_mut().capacity = capacity };
     }
 }
-impl std::ops::Deref for HeapString {
+
+/// The block for a capacity.
+///
+/// # Panics
+/// If the block would be larger than the address space, which no string of a request can ask for.
+fn layout(capacity: usize) -> Layout {
+    capacity
+        .checked_add(HEAD_BYTES)
+        .and_then(|size| Layout::from_size_align(size, align_of::<Head>()).ok())
+        .unwrap_or_else(|| panic!("a string of {capacity} bytes doesn't fit into memory"))
+}
+
+impl Drop for HeapString {
+    fn drop(&mut self) {
+        // SAFETY: the block was allocated with this layout and is owned alone.
+        unsafe { dealloc(self.head.as_ptr().cast(), layout(self.capacity())) }
+    }
+}
+
+impl Deref for HeapString {
     type Target = [u8];
+
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.0
+        // SAFETY: the first `len` bytes are initialised (invariant).
+        unsafe { NonNull::slice_from_raw_parts(self.bytes(), self.head.as_ref().len).as_ref() }
     }
 }
-impl std::ops::DerefMut for HeapString {
+
+impl DerefMut for HeapString {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        // SAFETY: as `deref`, and we hold the string exclusively.
+        unsafe { NonNull::slice_from_raw_parts(self.bytes(), self.head.as_ref().len).as_mut() }
+    }
+}
+
+impl Clone for HeapString {
+    fn clone(&self) -> Self {
+        Self::new(self)
+    }
+}
+
+impl fmt::Debug for HeapString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeapString({} bytes)", self.len())
+    }
+}
+
+impl PartialEq for HeapString {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for HeapString {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_like_a_vec() {
+        let mut string = HeapString::new(b"ab");
+        let mut model = b"ab".to_vec();
+        for step in 0..2_000_usize {
+            let piece = vec![step as u8; step % 37];
+            string.extend_from_slice(&piece);
+            model.extend_from_slice(&piece);
+            if step % 100 == 99 {
+                string.resize(model.len() / 2, 0);
+                model.truncate(model.len() / 2);
+                string.resize(model.len() + 9, b'x');
+                model.resize(model.len() + 9, b'x');
+            }
+            assert_eq!(&*string, &*model);
+            assert!(string.capacity() >= string.len());
+        }
+        string.shrink_to_fit();
+        assert_eq!(string.capacity(), model.len());
+        assert_eq!(string.clone(), string);
+    }
+
+    #[test]
+    fn goes_out_as_a_pointer_and_comes_back() {
+        let raw = HeapString::new(b"hello").into_raw();
+        // SAFETY: `raw` comes from `into_raw` and is taken back once, after the last look.
+        let string = unsafe {
+            assert_eq!(HeapString::peek(raw), b"hello");
+            HeapString::from_raw(raw)
+        };
+        assert_eq!(&*string, b"hello");
+        assert!(HeapString::with_capacity(0).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Type, ValueRef};
 use crate::keyspace::reclaim::Reclaimer;
-use crate::keyspace::table::{Entry, EntryMut, EntrySink, HashSeed, Removed, Table};
+use crate::keyspace::table::{Entry, EntryMut, EntrySink, HashSeed, Pool, Removed, Table, Taken};
 use crate::keyspace::unit::{Event, Unit};
 use crate::keyspace::watch::Watches;
 
@@ -88,6 +88,8 @@ enum Look {
 pub struct Databases {
     tables: Vec<Option<Box<Table>>>,
     seed: HashSeed,
+    /// The memory of all tables.
+    pool: Pool,
     rng: Rng,
     /// The account of the current unit.
     pub unit: Unit,
@@ -132,6 +134,7 @@ impl Databases {
         Self {
             tables,
             seed: HashSeed(rng.next_u64()),
+            pool: Pool::new(),
             rng,
             unit: Unit::default(),
             watches: Watches::default(),
@@ -398,8 +401,8 @@ impl<'a> Db<'a> {
 
     #[inline]
     fn table_mut(&mut self) -> &mut Table {
-        let seed = self.all.seed;
-        self.all.tables[self.index.0 as usize].get_or_insert_with(|| Box::new(Table::new(seed)))
+        let Databases { tables, seed, pool, .. } = &mut *self.all;
+        tables[self.index.0 as usize].get_or_insert_with(|| Box::new(Table::new(*seed, pool)))
     }
 
     /// How many keys there are, those included whose time has come but which nobody met yet.
@@ -606,33 +609,34 @@ impl<'a> Db<'a> {
     /// Removes a key; `elsewhere` frees a big value on the background thread. False where the key
     /// isn't there.
     pub fn remove(&mut self, key: &[u8], elsewhere: bool, event: Event) -> bool {
-        match self.take(key, event) {
-            Some(removed) => {
-                self.all.dispose(removed, elsewhere);
-                true
-            }
-            None => false,
+        self.expire_if_due(key);
+        if self.len() == 0 {
+            return false;
         }
+        let Some(removed) = self.table_mut().remove(key) else { return false };
+        self.changed(key, event, false);
+        self.all.dispose(removed, elsewhere);
+        true
     }
 
     /// Removes a key and returns what it held.
-    pub fn take(&mut self, key: &[u8], event: Event) -> Option<Removed> {
+    pub fn take(&mut self, key: &[u8], event: Event) -> Option<Taken> {
         self.expire_if_due(key);
         if self.len() == 0 {
             return None;
         }
-        let removed = self.table_mut().remove(key)?;
+        let taken = self.table_mut().take(key)?;
         self.changed(key, event, false);
-        Some(removed)
+        Some(taken)
     }
 
     /// Moves a key to another name and database with its expiry time, replacing what is there.
     /// False where the key isn't there.
     pub fn rename(&mut self, key: &[u8], to: DbIndex, name: &[u8], events: (Event, Event)) -> bool {
-        let Some(removed) = self.take(key, events.0) else { return false };
-        let (value, expiry, access) = removed.into_parts();
+        let Some(taken) = self.take(key, events.0) else { return false };
+        let Taken { mut value, expiry, access } = taken;
         let mut target = self.all.db(to);
-        target.put_with_access(name, value.into_new(), expiry, Some(access), events.1);
+        target.put_with_access(name, value.as_new(), expiry, Some(access), events.1);
         // Moving is one change, though two keys saw it.
         target.all.unit.changes -= 1;
         true
@@ -753,7 +757,7 @@ impl StringEdit<'_> {
 fn string_of(entry: Option<Entry<'_>>) -> Result<Option<ValueRef<'_>>, WrongType> {
     match entry {
         None => Ok(None),
-        Some(entry) => match entry.into_value() {
+        Some(entry) => match entry.value() {
             ValueRef::Object(object) if object.kind() != Type::String => Err(WrongType),
             value => Ok(Some(value)),
         },

@@ -1,0 +1,635 @@
+//! One key with its value, as it lies in a segment's heap.
+//!
+//! ```text
+//! | flags 1 | key length 1 | access 3 | value length 1 | [expiry 6 or 8] | key | value |
+//!
+//! flags    0-2  what the value is: 0 bytes, 1 integer, 2 HeapString pointer, 3 Object pointer
+//!            3  an expiry is there        4  it takes 8 bytes, not 6
+//!            5  the string was changed in place (OBJECT ENCODING says `raw`)
+//! key      up to 254 bytes; a key length of 255 means a HeapString pointer to the key
+//! value    bytes as they are; an integer in 1, 2, 4 or 8 bytes; a pointer in 8
+//! ```
+//!
+//! All numbers are little-endian and unaligned. An expiry is milliseconds since 1970: 6 bytes last
+//! until the year 10889, all others (negative ones too) take 8. The access bytes belong to the
+//! eviction policy; they are the only ones that may change under a shared reference.
+//!
+//! An entry may be moved as bytes, so it holds no pointer to itself, and nothing outside keeps one
+//! to it. It owns the heap blocks it points to: whoever copies the bytes must forget the original.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::base::env::UnixMillis;
+use crate::data::string::HeapString;
+use crate::data::value::{NewValue, Object, ValueRef};
+
+const FLAGS: usize = 0;
+const KEY_LEN: usize = 1;
+const ACCESS: usize = 2;
+const VALUE_LEN: usize = 5;
+const FIXED_BYTES: usize = 6;
+
+const KIND: u8 = 0b111;
+const KIND_BYTES: u8 = 0;
+const KIND_INT: u8 = 1;
+const KIND_STRING: u8 = 2;
+const KIND_OBJECT: u8 = 3;
+const HAS_EXPIRY: u8 = 1 << 3;
+const WIDE_EXPIRY: u8 = 1 << 4;
+const RAW: u8 = 1 << 5;
+
+/// The longest key that lies in the entry itself.
+pub(super) const KEY_INLINE_MAX: usize = 254;
+const KEY_ON_HEAP: u8 = 255;
+/// The longest string value that lies in the entry itself.
+pub(super) const VALUE_INLINE_MAX: usize = 192;
+/// Bytes of a pointer to the heap.
+const POINTER_BYTES: usize = 8;
+/// No entry is longer.
+pub(super) const ENTRY_BYTES_MAX: usize = FIXED_BYTES + 8 + KEY_INLINE_MAX + VALUE_INLINE_MAX;
+/// Bits of the access field.
+pub const ACCESS_BITS: u32 = 24;
+
+const _: () = assert!(VALUE_INLINE_MAX <= u8::MAX as usize);
+const _: () = assert!(size_of::<*mut u8>() <= POINTER_BYTES);
+
+/// What a replaced or removed entry held on the heap, for the caller to drop where it likes.
+#[derive(Debug)]
+pub enum HeapPart {
+    /// The value was in the entry itself.
+    Nothing,
+    /// A long string.
+    String(HeapString),
+    /// A collection.
+    Object(Box<Object>),
+}
+
+/// What is left of an entry that was replaced or removed.
+#[derive(Debug)]
+pub struct Removed {
+    /// The value, as far as it was on the heap.
+    pub heap: HeapPart,
+    /// When the entry would have expired.
+    pub expiry: Option<UnixMillis>,
+}
+
+impl Removed {
+    /// Bytes of heap that dropping this frees.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.heap {
+            HeapPart::Nothing => 0,
+            HeapPart::String(string) => string.heap_bytes(),
+            HeapPart::Object(object) => object.heap_bytes(),
+        }
+    }
+}
+
+/// A value taken out of a table whole, to be put under another key or into another table.
+#[derive(Debug)]
+pub struct Taken {
+    /// The value; nothing of it was copied that lies on the heap.
+    pub value: TakenValue,
+    /// When it expires.
+    pub expiry: Option<UnixMillis>,
+    /// Its access bits.
+    pub access: u32,
+}
+
+/// The value of a [`Taken`].
+#[derive(Debug)]
+pub enum TakenValue {
+    /// An integer.
+    Int(i64),
+    /// A short string, and whether it is raw.
+    Bytes(Box<[u8]>, bool),
+    /// A long string.
+    String(HeapString),
+    /// A collection.
+    Object(Box<Object>),
+}
+
+impl TakenValue {
+    /// The value on its way back into a table. What is on the heap goes with it, and an empty
+    /// string stays behind.
+    pub fn as_new(&mut self) -> NewValue<'_> {
+        match self {
+            Self::Int(number) => NewValue::Int(*number),
+            Self::Bytes(bytes, false) => NewValue::Str(bytes),
+            Self::Bytes(bytes, true) => NewValue::Raw(bytes),
+            Self::String(_) | Self::Object(_) => {
+                match std::mem::replace(self, Self::Bytes(Box::default(), false)) {
+                    Self::String(string) => NewValue::Heap(string),
+                    Self::Object(object) => NewValue::Object(object),
+                    Self::Int(_) | Self::Bytes(..) => unreachable!("matched above"),
+                }
+            }
+        }
+    }
+}
+
+/// A live entry's address.
+///
+/// Invariant: it points to a well-formed entry in a segment's heap, and the holder may read it (and
+/// write its access bytes) for as long as it uses this handle. Whoever changes or frees the entry
+/// lets go of all handles to it.
+#[derive(Clone, Copy)]
+pub(super) struct RawEntry(NonNull<u8>);
+
+impl RawEntry {
+    /// # Safety
+    /// The type's invariant.
+    #[inline(always)]
+    pub(super) unsafe fn new(start: NonNull<u8>) -> Self {
+        Self(start)
+    }
+
+    #[inline(always)]
+    pub(super) fn start(self) -> NonNull<u8> {
+        self.0
+    }
+
+    #[inline(always)]
+    fn byte(self, at: usize) -> u8 {
+        // SAFETY: all callers ask for one of the fixed bytes, which every entry has.
+        unsafe { self.0.add(at).read() }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(self, at: usize) -> [u8; N] {
+        // SAFETY: callers derive `at` from the entry's own lengths, so the bytes are within it.
+        unsafe { self.0.add(at).cast::<[u8; N]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    fn pointer(self, at: usize) -> NonNull<u8> {
+        // SAFETY: callers ask where the flags say that a pointer is; it was written from NonNull.
+        unsafe { self.0.add(at).cast::<NonNull<u8>>().read_unaligned() }
+    }
+
+    /// A fixed slice of the entry.
+    #[inline(always)]
+    fn slice<'a>(self, at: usize, len: usize) -> &'a [u8] {
+        // SAFETY: the range is derived from the entry's own lengths, and nothing writes to key or
+        // value bytes while the entry is lent out (invariant).
+        unsafe { NonNull::slice_from_raw_parts(self.0.add(at), len).as_ref() }
+    }
+
+    #[inline(always)]
+    fn key_at(self) -> usize {
+        FIXED_BYTES + expiry_bytes(self.byte(FLAGS))
+    }
+
+    #[inline(always)]
+    fn value_at(self) -> usize {
+        self.key_at() + key_bytes(self.byte(KEY_LEN))
+    }
+
+    /// The entry's length in bytes.
+    #[inline(always)]
+    pub(super) fn bytes(self) -> usize {
+        self.value_at() + usize::from(self.byte(VALUE_LEN))
+    }
+
+    /// The entry's bytes.
+    pub(super) fn image<'a>(self) -> &'a [u8] {
+        self.slice(0, self.bytes())
+    }
+
+    #[inline(always)]
+    pub(super) fn key<'a>(self) -> &'a [u8] {
+        match self.byte(KEY_LEN) {
+            // SAFETY: the entry owns the key's string, and nobody changes it while lent out.
+            KEY_ON_HEAP => unsafe { HeapString::peek(self.pointer(self.key_at())) },
+            len => self.slice(self.key_at(), usize::from(len)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn value<'a>(self) -> ValueRef<'a> {
+        let (at, len) = (self.value_at(), usize::from(self.byte(VALUE_LEN)));
+        match self.byte(FLAGS) & KIND {
+            KIND_BYTES => ValueRef::Str(self.slice(at, len)),
+            KIND_INT => ValueRef::Int(match len {
+                1 => i64::from(i8::from_le_bytes(self.load(at))),
+                2 => i64::from(i16::from_le_bytes(self.load(at))),
+                4 => i64::from(i32::from_le_bytes(self.load(at))),
+                _ => i64::from_le_bytes(self.load(at)),
+            }),
+            // SAFETY: the entry owns the string, and nobody changes it while lent out.
+            KIND_STRING => ValueRef::Str(unsafe { HeapString::peek(self.pointer(at)) }),
+            // SAFETY: the entry owns the boxed object, and nobody changes it while lent out.
+            _ => ValueRef::Object(unsafe { self.pointer(at).cast::<Object>().as_ref() }),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn has_expiry(self) -> bool {
+        self.byte(FLAGS) & HAS_EXPIRY != 0
+    }
+
+    #[inline]
+    pub(super) fn expiry(self) -> Option<UnixMillis> {
+        match self.byte(FLAGS) & (HAS_EXPIRY | WIDE_EXPIRY) {
+            0 => None,
+            HAS_EXPIRY => {
+                let low = u32::from_le_bytes(self.load(FIXED_BYTES));
+                let high = u16::from_le_bytes(self.load(FIXED_BYTES + 4));
+                Some(UnixMillis(i64::from(high) << 32 | i64::from(low)))
+            }
+            _ => Some(UnixMillis(i64::from_le_bytes(self.load(FIXED_BYTES)))),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn access(self) -> u32 {
+        let [a, b, c] = self.load(ACCESS);
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
+    #[inline(always)]
+    pub(super) fn set_access(self, access: u32) {
+        let [a, b, c, _] = access.to_le_bytes();
+        // SAFETY: the bytes are the entry's; no reference to them exists, since `key` and `value`
+        // lend others, and a table isn't shared between threads.
+        unsafe { self.0.add(ACCESS).cast::<[u8; 3]>().write_unaligned([a, b, c]) }
+    }
+
+    pub(super) fn is_raw(self) -> bool {
+        self.byte(FLAGS) & RAW != 0
+    }
+
+    pub(super) fn is_string(self) -> bool {
+        self.byte(FLAGS) & KIND == KIND_STRING
+    }
+
+    /// How many heap blocks the entry owns, and how many bytes they have.
+    #[inline]
+    pub(super) fn owned(self) -> Owned {
+        let mut owned = Owned::default();
+        if self.byte(KEY_LEN) == KEY_ON_HEAP {
+            owned.add(string_bytes(self.pointer(self.key_at())));
+        }
+        match self.byte(FLAGS) & KIND {
+            KIND_STRING => owned.add(string_bytes(self.pointer(self.value_at()))),
+            KIND_OBJECT => {
+                if let ValueRef::Object(object) = self.value() {
+                    owned.add(object.heap_bytes());
+                }
+            }
+            _ => {}
+        }
+        owned
+    }
+
+    /// Takes what the entry owns on the heap: its key where that is long, and its value. The entry
+    /// must not be used again, except to be overwritten or freed.
+    ///
+    /// # Safety
+    /// Nothing lent out from the entry may live on, and this may happen only once.
+    pub(super) unsafe fn disown(self) -> (Option<HeapString>, HeapPart) {
+        let at = self.value_at();
+        let key = (self.byte(KEY_LEN) == KEY_ON_HEAP)
+            // SAFETY: the pointer came from `into_raw` and is taken once (caller).
+            .then(|| unsafe { HeapString::from_raw(self.pointer(self.key_at())) });
+        let value = match self.byte(FLAGS) & KIND {
+            // SAFETY: as above.
+            KIND_STRING => HeapPart::String(unsafe { HeapString::from_raw(self.pointer(at)) }),
+            KIND_OBJECT => {
+                let object = self.pointer(at).cast::<Object>();
+                // SAFETY: the pointer came from `Box::into_raw` and is taken once (caller).
+                HeapPart::Object(unsafe { Box::from_raw(object.as_ptr()) })
+            }
+            _ => HeapPart::Nothing,
+        };
+        (key, value)
+    }
+
+    /// The object, to be changed.
+    ///
+    /// # Safety
+    /// Nothing else lent out from the entry may be in use while the reference lives.
+    pub(super) unsafe fn object_mut<'a>(self) -> Option<&'a mut Object> {
+        (self.byte(FLAGS) & KIND == KIND_OBJECT)
+            // SAFETY: the entry owns the object, and the caller holds the entry exclusively.
+            .then(|| unsafe { self.pointer(self.value_at()).cast::<Object>().as_mut() })
+    }
+
+    /// Takes the long string out, to be put back with [`RawEntry::put_string`]. In the meantime
+    /// the entry is a short string of as many bytes as a pointer has, so that forgetting to put
+    /// back leaks, and no worse.
+    ///
+    /// # Safety
+    /// Nothing else lent out from the entry may be in use.
+    pub(super) unsafe fn take_string(self) -> Option<HeapString> {
+        let flags = self.byte(FLAGS);
+        if flags & KIND != KIND_STRING {
+            return None;
+        }
+        // SAFETY: the pointer came from `into_raw` and is taken once, since the flags change. The
+        // flags are the entry's first byte, held exclusively.
+        unsafe {
+            let string = HeapString::from_raw(self.pointer(self.value_at()));
+            self.0.write(flags & !KIND | KIND_BYTES);
+            Some(string)
+        }
+    }
+
+    /// Undoes [`RawEntry::take_string`]; the string may be another one.
+    ///
+    /// # Safety
+    /// Nothing else lent out from the entry may be in use, and the last thing done to it was
+    /// `take_string`.
+    pub(super) unsafe fn put_string(self, string: HeapString) {
+        debug_assert_eq!(self.byte(FLAGS) & KIND, KIND_BYTES);
+        // SAFETY: the value field has room for a pointer (caller), and we hold the entry.
+        unsafe {
+            self.0.add(self.value_at()).cast().write_unaligned(string.into_raw());
+            self.0.write(self.byte(FLAGS) & !KIND | KIND_STRING);
+        }
+    }
+}
+
+/// Heap blocks and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owned {
+    pub(super) blocks: usize,
+    pub(super) bytes: usize,
+}
+
+impl Owned {
+    fn add(&mut self, bytes: usize) {
+        self.blocks += 1;
+        self.bytes += bytes;
+    }
+}
+
+fn string_bytes(pointer: NonNull<u8>) -> usize {
+    // SAFETY: the pointer came from `into_raw`; ManuallyDrop leaves the string with its entry.
+    let string = std::mem::ManuallyDrop::new(unsafe { HeapString::from_raw(pointer) });
+    string.heap_bytes()
+}
+
+#[inline(always)]
+fn expiry_bytes(flags: u8) -> usize {
+    // 0, 6 or 8: WIDE_EXPIRY is only set beside HAS_EXPIRY.
+    usize::from(flags >> 3 & 1) * 6 + usize::from(flags >> 4 & 1) * 2
+}
+
+#[inline(always)]
+fn key_bytes(key_len: u8) -> usize {
+    if key_len == KEY_ON_HEAP { POINTER_BYTES } else { usize::from(key_len) }
+}
+
+#[inline]
+fn expiry_flags(expiry: Option<UnixMillis>) -> u8 {
+    match expiry {
+        None => 0,
+        Some(UnixMillis(at)) if (0..1 << 48).contains(&at) => HAS_EXPIRY,
+        Some(_) => HAS_EXPIRY | WIDE_EXPIRY,
+    }
+}
+
+/// An entry that can be written into a segment.
+pub(super) trait Image {
+    /// Its length.
+    fn bytes(&self) -> usize;
+    /// Writes it.
+    ///
+    /// # Safety
+    /// There must be room for [`Image::bytes`] at `to`, and the image must be written only once.
+    unsafe fn write(self, to: NonNull<u8>);
+}
+
+enum DraftValue<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+    String(HeapString),
+    Object(Box<Object>),
+}
+
+/// An entry to be made of a key and a value. Owns what the entry is going to own.
+pub(super) struct Draft<'a> {
+    key: &'a [u8],
+    /// A long key that is on the heap already.
+    pub(super) heap_key: Option<HeapString>,
+    value: DraftValue<'a>,
+    flags: u8,
+    expiry: Option<UnixMillis>,
+    access: u32,
+}
+
+impl<'a> Draft<'a> {
+    #[inline]
+    pub(super) fn new(
+        key: &'a [u8],
+        value: NewValue<'a>,
+        expiry: Option<UnixMillis>,
+        access: u32,
+    ) -> Self {
+        let (value, flags) = match value {
+            NewValue::Int(number) => (DraftValue::Int(number), KIND_INT),
+            NewValue::Str(bytes) => Self::string(bytes, 0),
+            NewValue::Raw(bytes) => Self::string(bytes, RAW),
+            NewValue::Heap(string) => (DraftValue::String(string), KIND_STRING | RAW),
+            NewValue::Object(object) => (DraftValue::Object(object), KIND_OBJECT),
+        };
+        let flags = flags | expiry_flags(expiry);
+        Self { key, heap_key: None, value, flags, expiry, access }
+    }
+
+    #[inline]
+    fn string(bytes: &'a [u8], raw: u8) -> (DraftValue<'a>, u8) {
+        if bytes.len() <= VALUE_INLINE_MAX {
+            (DraftValue::Bytes(bytes), KIND_BYTES | raw)
+        } else {
+            (DraftValue::String(HeapString::new(bytes)), KIND_STRING | raw)
+        }
+    }
+
+    #[inline]
+    fn value_bytes(&self) -> usize {
+        match &self.value {
+            DraftValue::Int(number) => int_bytes(*number),
+            DraftValue::Bytes(bytes) => bytes.len(),
+            DraftValue::String(_) | DraftValue::Object(_) => POINTER_BYTES,
+        }
+    }
+
+    #[inline]
+    fn key_len(&self) -> u8 {
+        if self.key.len() <= KEY_INLINE_MAX { self.key.len() as u8 } else { KEY_ON_HEAP }
+    }
+}
+
+impl Image for Draft<'_> {
+    #[inline]
+    fn bytes(&self) -> usize {
+        FIXED_BYTES + expiry_bytes(self.flags) + key_bytes(self.key_len()) + self.value_bytes()
+    }
+
+    #[inline]
+    unsafe fn write(mut self, to: NonNull<u8>) {
+        let (key_len, value_len) = (self.key_len(), self.value_bytes());
+        let [a0, a1, a2, _] = self.access.to_le_bytes();
+        let fixed: [u8; FIXED_BYTES] = [self.flags, key_len, a0, a1, a2, value_len as u8];
+        // SAFETY: every write is within `self.bytes()` from `to`, where the caller has room; the
+        // parts' lengths are those that `bytes` adds up.
+        unsafe {
+            to.cast().write_unaligned(fixed);
+            let mut at = to.add(FIXED_BYTES);
+            if let Some(UnixMillis(expiry)) = self.expiry {
+                let bytes = expiry.to_le_bytes();
+                let len = expiry_bytes(self.flags);
+                at.copy_from_nonoverlapping(NonNull::from(&bytes).cast(), len);
+                at = at.add(len);
+            }
+            if key_len == KEY_ON_HEAP {
+                let key = self.heap_key.take().unwrap_or_else(|| HeapString::new(self.key));
+                debug_assert!(*key == *self.key);
+                at.cast().write_unaligned(key.into_raw());
+            } else {
+                at.copy_from_nonoverlapping(NonNull::from(self.key).cast(), self.key.len());
+            }
+            at = at.add(key_bytes(key_len));
+            match self.value {
+                DraftValue::Int(number) => {
+                    let bytes = number.to_le_bytes();
+                    at.copy_from_nonoverlapping(NonNull::from(&bytes).cast(), value_len);
+                }
+                DraftValue::Bytes(bytes) => {
+                    at.copy_from_nonoverlapping(NonNull::from(bytes).cast(), value_len);
+                }
+                DraftValue::String(string) => at.cast().write_unaligned(string.into_raw()),
+                DraftValue::Object(object) => {
+                    at.cast().write_unaligned(Box::into_raw(object));
+                }
+            }
+        }
+    }
+}
+
+/// An entry's bytes outside of any segment, on the way to their next place.
+pub(super) struct Carried {
+    bytes: [u8; ENTRY_BYTES_MAX],
+    len: usize,
+}
+
+impl Carried {
+    /// The entry's copy with another expiry. The original must be forgotten once this is written.
+    pub(super) fn with_expiry(entry: RawEntry, expiry: Option<UnixMillis>) -> Self {
+        let image = entry.image();
+        let rest = &image[entry.key_at()..];
+        let flags = image[FLAGS] & !(HAS_EXPIRY | WIDE_EXPIRY) | expiry_flags(expiry);
+        let expiry = expiry.map_or(0, |at| at.0).to_le_bytes();
+        let key_at = FIXED_BYTES + expiry_bytes(flags);
+        let mut bytes = [0; ENTRY_BYTES_MAX];
+        bytes[..FIXED_BYTES].copy_from_slice(&image[..FIXED_BYTES]);
+        bytes[FLAGS] = flags;
+        bytes[FIXED_BYTES..key_at].copy_from_slice(&expiry[..key_at - FIXED_BYTES]);
+        bytes[key_at..key_at + rest.len()].copy_from_slice(rest);
+        Self { bytes, len: key_at + rest.len() }
+    }
+}
+
+impl Image for Carried {
+    fn bytes(&self) -> usize {
+        self.len
+    }
+
+    unsafe fn write(self, to: NonNull<u8>) {
+        // SAFETY: the caller has room for `len` bytes.
+        unsafe { to.copy_from_nonoverlapping(NonNull::from(&self.bytes).cast(), self.len) }
+    }
+}
+
+#[inline]
+fn int_bytes(number: i64) -> usize {
+    if i64::from(number as i8) == number {
+        1
+    } else if i64::from(number as i16) == number {
+        2
+    } else if i64::from(number as i32) == number {
+        4
+    } else {
+        8
+    }
+}
+
+/// A stored key with its value, borrowed from its table.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    raw: RawEntry,
+    table: PhantomData<&'a ()>,
+}
+
+impl<'a> Entry<'a> {
+    /// # Safety
+    /// The entry must stay as it is for `'a`.
+    #[inline(always)]
+    pub(super) unsafe fn new(raw: RawEntry) -> Self {
+        Self { raw, table: PhantomData }
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &'a [u8] {
+        self.raw.key()
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> ValueRef<'a> {
+        self.raw.value()
+    }
+
+    /// When the key expires.
+    #[inline]
+    pub fn expiry(&self) -> Option<UnixMillis> {
+        self.raw.expiry()
+    }
+
+    /// What the eviction policy noted: 24 bits.
+    #[inline]
+    pub fn access(&self) -> u32 {
+        self.raw.access()
+    }
+
+    /// Notes something for the eviction policy; the upper 8 bits are dropped. This isn't a change
+    /// of the key: neither a snapshot nor WATCH looks at it.
+    #[inline]
+    pub fn set_access(&self, access: u32) {
+        self.raw.set_access(access);
+    }
+
+    /// Whether the string was changed in place.
+    pub fn is_raw(&self) -> bool {
+        self.raw.is_raw()
+    }
+
+    /// Whether the value is a string with a heap block of its own, which can grow in place.
+    pub fn is_heap_string(&self) -> bool {
+        self.raw.is_string()
+    }
+
+    /// Bytes that the key takes in the table: the entry and its share of a bucket.
+    pub fn table_bytes(&self) -> usize {
+        self.raw.bytes() + 4
+    }
+
+    /// Bytes on the heap that the key and its value own.
+    pub fn heap_bytes(&self) -> usize {
+        self.raw.owned().bytes
+    }
+}
+
+impl std::fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key())
+            .field("value", &self.value())
+            .field("expiry", &self.expiry())
+            .field("access", &self.access())
+            .finish()
+    }
+}
