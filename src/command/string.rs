@@ -7,7 +7,9 @@ use crate::data::value::{NewValue, ValueRef};
 use crate::keyspace::databases::Expiry;
 use crate::keyspace::unit::Event;
 pub const COMMANDS: &[Command<DataHandler>] = &[
-    write("SET", Arity::AtLeast(3), set as DataHandler).keys(&[Key::at(1).rw()]).effect(Effect::Rewritten),
+    write("SET", Arity::AtLeast(3), set as DataHandler)
+        .keys(&[Key::at(1).rw()])
+        .effect(Effect::Rewritten),
     read("GET", Arity::Exactly(2), get as DataHandler).keys(&[Key::at(1).ro()]),
 ];
 fn set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

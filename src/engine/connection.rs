@@ -7,7 +7,9 @@ use crate::mailbox::SessionId;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command<ControlHandler>] = &[
-    control("PING", Arity::AtLeast(1), ping as ControlHandler).group(Group::Connection).flags(Flags::FAST),
+    control("PING", Arity::AtLeast(1), ping as ControlHandler)
+        .group(Group::Connection)
+        .flags(Flags::FAST),
     control("CONFIG", Arity::AtLeast(2), config as ControlHandler).group(Group::Server),
 ];
 

@@ -73,7 +73,8 @@ impl Engine {
     pub fn cron_tick(&mut self) {
         self.refresh_time();
         self.cron.rounds += 1;
-        let every = |millis: u64| self.cron.rounds.is_multiple_of((millis * self.cron.hz / 1000).max(1));
+        let every =
+            |millis: u64| self.cron.rounds.is_multiple_of((millis * self.cron.hz / 1000).max(1));
         let (tenth, second) = (every(100), every(1000));
         self.expire_round();
         self.check_pause();

@@ -74,7 +74,11 @@ impl Engine {
         if let Some(session) = self.sessions.remove(slot)
             && let Some(link) = &session.link
         {
-            tracing::trace!("Client closed connection id={} {}", session.id, link.origin.peer_text());
+            tracing::trace!(
+                "Client closed connection id={} {}",
+                session.id,
+                link.origin.peer_text()
+            );
         }
         self.mailbox.release(slot);
     }
@@ -238,8 +242,8 @@ impl Engine {
         } else if session.soft_limit_since_ms == 0 {
             session.soft_limit_since_ms = now_ms;
         }
-        let too_long = soft
-            && now_ms - session.soft_limit_since_ms > limit.soft_seconds as i64 * 1000;
+        let too_long =
+            soft && now_ms - session.soft_limit_since_ms > limit.soft_seconds as i64 * 1000;
         if hard || too_long {
             tracing::warn!(
                 "Client id={} closed for overcoming of output buffer limits.",

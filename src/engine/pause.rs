@@ -54,17 +54,17 @@ impl Engine {
         let flags = self.registry[command].spec.flags;
         let waits = if self.pause.all {
             self.registry[command].spec.name != "CLIENT"
-                && self.registry[command].parent.is_none_or(|parent| {
-                    self.registry[parent].spec.name != "CLIENT"
-                })
+                && self.registry[command]
+                    .parent
+                    .is_none_or(|parent| self.registry[parent].spec.name != "CLIENT")
         } else {
             flags.has(Flags::WRITE)
                 || flags.has(Flags::MAY_REPLICATE)
                 || (self.registry[command].spec.name == "EXEC"
                     && self.sessions[slot].transaction.as_ref().is_some_and(|t| t.writes()))
         };
-        let in_queue = self.sessions[slot].in_transaction()
-            && self.registry[command].spec.name != "EXEC";
+        let in_queue =
+            self.sessions[slot].in_transaction() && self.registry[command].spec.name != "EXEC";
         if waits && !in_queue {
             self.sessions[slot].paused = true;
         }

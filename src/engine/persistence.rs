@@ -39,7 +39,10 @@ impl Engine {
     pub(super) fn persistence_cron(&mut self) {}
 
     /// Makes everything durable that the flags and the configuration ask for.
-    pub(super) fn save_for_shutdown(&mut self, _flags: crate::config::kinds::ShutdownFlags) -> bool {
+    pub(super) fn save_for_shutdown(
+        &mut self,
+        _flags: crate::config::kinds::ShutdownFlags,
+    ) -> bool {
         true
     }
 }

@@ -105,7 +105,9 @@ impl Engine {
     pub fn shut_down(&mut self, flags: ShutdownFlags) -> bool {
         let saved = self.save_for_shutdown(flags);
         if !saved && !flags.force {
-            tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+            tracing::warn!(
+                "Errors trying to shut down the server. Check the logs for more information."
+            );
             return false;
         }
         self.remove_traces();

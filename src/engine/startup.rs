@@ -77,8 +77,10 @@ impl Engine {
     /// after CONFIG SET.
     pub fn apply_settings(&mut self) {
         let settings = &self.settings;
-        let lfu =
-            matches!(settings.maxmemory_policy, EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu);
+        let lfu = matches!(
+            settings.maxmemory_policy,
+            EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu
+        );
         self.limits = Limits {
             string_bytes_max: settings.proto_max_bulk_len,
             databases: settings.databases as u32,

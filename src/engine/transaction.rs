@@ -214,8 +214,7 @@ impl Engine {
         let session = &self.sessions[slot];
         let id = session.id;
         session.watching.iter().any(|(db, key)| {
-            !self.databases.watches.is_stale(id, *db, key)
-                && self.databases.db(*db).is_stale(key)
+            !self.databases.watches.is_stale(id, *db, key) && self.databases.db(*db).is_stale(key)
         })
     }
 }

@@ -87,8 +87,14 @@ async fn serve<R: AsyncRead + Unpin>(
 ) {
     let session = mailbox.reserve();
     mailbox.push(Message::Opened(session, Arc::clone(&link), outlet));
-    let mut reader =
-        Reader { read, link, session, mailbox: Rc::clone(&mailbox), parser: Parser::default(), partial: None };
+    let mut reader = Reader {
+        read,
+        link,
+        session,
+        mailbox: Rc::clone(&mailbox),
+        parser: Parser::default(),
+        partial: None,
+    };
     reader.run().await;
     mailbox.push(Message::Closed(session));
 }
@@ -112,8 +118,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             let Ok(mut batch) = poll_fn(|cx| self.poll_fill(cx)).await else { return };
             let bounds = self.link.bounds();
-            let (used, result) =
-                self.parser.parse(&mut batch.buffer, bounds, &mut batch.requests);
+            let (used, result) = self.parser.parse(&mut batch.buffer, bounds, &mut batch.requests);
             let failed = result.is_err();
             batch.error = result.err();
             if batch.requests.is_empty() && !failed {
