@@ -1,1 +1,138 @@
-//! stub
+//! Checksums of formats that are not ours to choose: CRC16 spreads keys over hash slots, CRC64
+//! closes RDB files and DUMP payloads. CRC32 guards the frames of our own log.
+
+use crc::{CRC_16_XMODEM, CRC_64_REDIS, Crc, Table};
+
+/// How many hash slots a cluster has.
+pub const SLOTS: u16 = 16_384;
+
+static CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+/// Sixteen bytes a step.
+static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// CRC-16/XMODEM.
+pub fn crc16(bytes: &[u8]) -> u16 {
+    CRC16.checksum(bytes)
+}
+
+/// The hash slot of a key: CRC16 modulo [`SLOTS`] of the key, or of its hash tag, which is what
+/// stands between the first `{` and the first `}` behind it, if that isn't empty.
+pub fn key_hash_slot(key: &[u8]) -> u16 {
+    crc16(hash_tag(key).unwrap_or(key)) % SLOTS
+}
+
+fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let open = memchr::memchr(b'{', key)?;
+    let rest = &key[open + 1..];
+    let close = memchr::memchr(b'}', rest)?;
+    (close > 0).then(|| &rest[..close])
+}
+
+/// CRC-32 (ISO-HDLC, as in zlib) of `bytes`.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+/// A CRC-32 in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Crc32(crc32fast::Hasher);
+
+impl Crc32 {
+    /// The checksum of no bytes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes so far.
+    pub fn value(&self) -> u32 {
+        self.0.clone().finalize()
+    }
+}
+
+/// CRC-64 with the Jones polynomial, as Redis computes it, of `bytes`.
+pub fn crc64(bytes: &[u8]) -> u64 {
+    CRC64.checksum(bytes)
+}
+
+/// A CRC-64 in the making.
+#[derive(Clone)]
+pub struct Crc64(crc::Digest<'static, u64, Table<16>>);
+
+impl Crc64 {
+    /// The checksum of no bytes.
+    pub fn new() -> Self {
+        Self(CRC64.digest())
+    }
+
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes so far.
+    pub fn value(&self) -> u64 {
+        self.0.clone().finalize()
+    }
+}
+
+impl Default for Crc64 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Crc64 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Crc64({:016x})", self.value())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The checksum that catalogues of CRCs give for this text.
+    const CHECK: &[u8] = b"123456789";
+
+    #[test]
+    fn check_values() {
+        assert_eq!(crc16(CHECK), 0x31c3);
+        assert_eq!(crc32(CHECK), 0xcbf4_3926);
+        assert_eq!(crc64(CHECK), 0xe9c6_d914_c4b8_d9ca);
+        assert_eq!(crc64(b""), 0);
+    }
+
+    #[test]
+    fn hash_tags() {
+        assert_eq!(key_hash_slot(CHECK), 12739);
+        assert_eq!(key_hash_slot(b"foo"), 12182);
+        let slot = |key: &str| key_hash_slot(key.as_bytes());
+        assert_eq!(slot("{user1000}.following"), slot("user1000"));
+        assert_eq!(slot("a{b}c{d}"), slot("b"));
+        assert_eq!(slot("foo{{bar}}zap"), slot("{bar"));
+        for whole in ["foo{}{bar}", "foo{bar", "foo}bar{", ""] {
+            assert_eq!(slot(whole), crc16(whole.as_bytes()) % SLOTS);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_give_the_same(bytes: Vec<u8>, cut: prop::sample::Index) {
+            let (head, tail) = bytes.split_at(cut.index(bytes.len() + 1));
+            let mut long = Crc64::new();
+            long.update(head);
+            long.update(tail);
+            prop_assert_eq!(long.value(), crc64(&bytes));
+            let mut short = Crc32::new();
+            short.update(head);
+            short.update(tail);
+            prop_assert_eq!(short.value(), crc32(&bytes));
+        }
+    }
+}
