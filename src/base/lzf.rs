@@ -1,1 +1,323 @@
-//! stub
+//! The LZF format: what RDB files compress strings with. Ours, from the format; the registry has no
+//! crate that is kept up.
+//!
+//! ```text
+//! 000nnnnn <n + 1 bytes>            literal bytes, 1 to 32
+//! nnnooooo oooooooo                 copy n + 2 bytes (n 1..=6) from 1 + o bytes back
+//! 111ooooo nnnnnnnn oooooooo        copy n + 9 bytes, up to 264, from 1 + o bytes back
+//! ```
+//! Offsets have 13 bits. A copy may reach into what it writes itself, which repeats a pattern. The
+//! length of the original isn't stored: whoever decompresses must know it.
+
+/// The longest run of literal bytes.
+const LITERALS_MAX: usize = 32;
+/// The shortest copy that pays.
+const COPY_MIN: usize = 3;
+/// The longest copy.
+const COPY_MAX: usize = 264;
+/// The furthest a copy reaches back.
+const OFFSET_MAX: usize = 1 << 13;
+/// Most bytes that one byte of input can become: three bytes for the longest copy.
+const EXPANSION_MAX: usize = COPY_MAX / 3;
+/// What must be won before compressing counts, as upstream has it.
+const GAIN_MIN: usize = 4;
+
+/// Why bytes are no LZF of the length told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LzfError {
+    /// The input could not become this long whatever it holds.
+    #[error("{compressed} compressed bytes can't become {expected}")]
+    Impossible {
+        /// Length of the input.
+        compressed: usize,
+        /// Length that was expected.
+        expected: usize,
+    },
+    /// The input ends within an element.
+    #[error("compressed data ends within the element at byte {at}")]
+    Truncated {
+        /// Where in the input the element begins.
+        at: usize,
+    },
+    /// A copy from before the first byte.
+    #[error("compressed data at byte {at} refers {offset} bytes back where {written} are known")]
+    Offset {
+        /// Where in the input the copy begins.
+        at: usize,
+        /// How far back it reaches.
+        offset: usize,
+        /// How much output there is.
+        written: usize,
+    },
+    /// More or less output than expected.
+    #[error("compressed data becomes {found} bytes or more where {expected} are expected")]
+    Length {
+        /// Length that was expected.
+        expected: usize,
+        /// Length of the output where that was noticed.
+        found: usize,
+    },
+}
+
+/// Compresses `bytes`; nothing where that saves less than four bytes.
+pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    compress_into(bytes, &mut out).then_some(out)
+}
+
+/// Appends `bytes` compressed. Where that saves less than four bytes, `out` stays as it was and the
+/// answer is no.
+pub fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let Some(limit) = bytes.len().checked_sub(GAIN_MIN) else { return false };
+    out.reserve(limit + LITERALS_MAX);
+    // A short string isn't worth clearing a big table for.
+    let shrunk = if bytes.len() <= 1024 {
+        Compressor::new(bytes, out, limit).run::<512>()
+    } else {
+        Compressor::new(bytes, out, limit).run::<16_384>()
+    };
+    if shrunk.is_none() {
+        out.truncate(start);
+    }
+    shrunk.is_some()
+}
+
+/// One compression.
+struct Compressor<'a> {
+    bytes: &'a [u8],
+    out: &'a mut Vec<u8>,
+    /// The length past which `out` is too long.
+    limit: usize,
+    /// Where the literal bytes not written yet begin.
+    pending: usize,
+}
+
+impl<'a> Compressor<'a> {
+    fn new(bytes: &'a [u8], out: &'a mut Vec<u8>, limit: usize) -> Self {
+        let limit = out.len() + limit;
+        Self { bytes, out, limit, pending: 0 }
+    }
+
+    /// Nothing where the output outgrows the limit. `PLACES`, a power of two, is the size of the
+    /// table that tells where three bytes were seen last.
+    fn run<const PLACES: usize>(mut self) -> Option<()> {
+        // Positions of 4 GiB and more wrap. That costs copies but is harmless: what the table says
+        // is compared anyway.
+        let mut seen = [0u32; PLACES];
+        let bytes = self.bytes;
+        let mut at = 0;
+        while at + COPY_MIN <= bytes.len() {
+            let from = std::mem::replace(&mut seen[hash::<PLACES>(bytes, at)], at as u32) as usize;
+            let length = matching(bytes, from, at);
+            if length < COPY_MIN {
+                at += 1;
+                if at - self.pending == LITERALS_MAX {
+                    self.flush_literals(at)?;
+                }
+                continue;
+            }
+            self.flush_literals(at)?;
+            self.copy(at - from, length)?;
+            at += length;
+            self.pending = at;
+            // The last places of a copy are entered, so that a repetition goes on from there.
+            for place in at - 2..at {
+                if place + COPY_MIN <= bytes.len() {
+                    seen[hash::<PLACES>(bytes, place)] = place as u32;
+                }
+            }
+        }
+        self.flush_literals(bytes.len())
+    }
+
+    /// Writes the literal bytes before `end`.
+    fn flush_literals(&mut self, end: usize) -> Option<()> {
+        for run in self.bytes[self.pending..end].chunks(LITERALS_MAX) {
+            self.out.push((run.len() - 1) as u8);
+            self.out.extend_from_slice(run);
+        }
+        self.pending = end;
+        (self.out.len() <= self.limit).then_some(())
+    }
+
+    /// Writes a copy of `length` bytes from `offset` back.
+    fn copy(&mut self, offset: usize, length: usize) -> Option<()> {
+        let (offset, length) = (offset - 1, length - 2);
+        let high = (offset >> 8) as u8;
+        if length < 7 {
+            self.out.extend_from_slice(&[(length as u8) << 5 | high, offset as u8]);
+        } else {
+            self.out.extend_from_slice(&[7 << 5 | high, (length - 7) as u8, offset as u8]);
+        }
+        (self.out.len() <= self.limit).then_some(())
+    }
+}
+
+/// A place in a table of `PLACES` for the three bytes at `at`.
+#[inline]
+fn hash<const PLACES: usize>(bytes: &[u8], at: usize) -> usize {
+    const { assert!(PLACES.is_power_of_two()) };
+    let three = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]);
+    // Fibonacci hashing: the high bits of the product are the mixed ones.
+    (three.wrapping_mul(0x9e37_79b1) >> (u32::BITS - PLACES.trailing_zeros())) as usize
+}
+
+/// How many bytes from `from` on equal those from `at` on, as far as one copy can say; 0 where
+/// `from` isn't before `at` or too far back.
+#[inline]
+fn matching(bytes: &[u8], from: usize, at: usize) -> usize {
+    if from >= at || at - from > OFFSET_MAX {
+        return 0;
+    }
+    let rest = &bytes[at..bytes.len().min(at + COPY_MAX)];
+    bytes[from..].iter().zip(rest).take_while(|(old, new)| old == new).count()
+}
+
+/// Restores `expected` bytes. Nothing is allocated that the input couldn't fill.
+///
+/// # Errors
+/// [`LzfError`], where `compressed` is damaged or `expected` isn't the original's length.
+pub fn decompress(compressed: &[u8], expected: usize) -> Result<Vec<u8>, LzfError> {
+    if expected > compressed.len().saturating_mul(EXPANSION_MAX) {
+        return Err(LzfError::Impossible { compressed: compressed.len(), expected });
+    }
+    let mut out = Vec::with_capacity(expected);
+    let mut rest = compressed;
+    while let [control, after @ ..] = rest {
+        let at = compressed.len() - rest.len();
+        let truncated = LzfError::Truncated { at };
+        let room = expected - out.len();
+        if usize::from(*control) < LITERALS_MAX {
+            let run = after.get(..usize::from(*control) + 1).ok_or(truncated)?;
+            if run.len() > room {
+                return Err(LzfError::Length { expected, found: out.len() + run.len() });
+            }
+            out.extend_from_slice(run);
+            rest = &after[run.len()..];
+            continue;
+        }
+        let (length, low);
+        (length, low, rest) = match (*control >> 5, after) {
+            (7, [more, low, after @ ..]) => (usize::from(*more) + 9, *low, after),
+            (short @ ..7, [low, after @ ..]) => (usize::from(short) + 2, *low, after),
+            _ => return Err(truncated),
+        };
+        let offset = (usize::from(*control & 31) << 8 | usize::from(low)) + 1;
+        let Some(from) = out.len().checked_sub(offset) else {
+            return Err(LzfError::Offset { at, offset, written: out.len() });
+        };
+        if length > room {
+            return Err(LzfError::Length { expected, found: out.len() + length });
+        }
+        copy_within(&mut out, from, length);
+    }
+    if out.len() < expected {
+        return Err(LzfError::Length { expected, found: out.len() });
+    }
+    Ok(out)
+}
+
+/// Appends `length` bytes from `from` on, where what is appended counts too.
+fn copy_within(out: &mut Vec<u8>, from: usize, mut length: usize) {
+    while length > 0 {
+        // Each round doubles what can be copied at once.
+        let now = length.min(out.len() - from);
+        out.extend_from_within(from..from + now);
+        length -= now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::env::Rng;
+    use proptest::prelude::*;
+
+    fn assert_roundtrip(bytes: &[u8]) {
+        if let Some(compressed) = compress(bytes) {
+            assert!(compressed.len() + GAIN_MIN <= bytes.len());
+            assert_eq!(decompress(&compressed, bytes.len()).as_deref(), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn elements_of_the_format() {
+        assert_eq!(decompress(b"\x02abc", 3).as_deref(), Ok(&b"abc"[..]));
+        assert_eq!(decompress(b"\x02abc\x20\x02", 6).as_deref(), Ok(&b"abcabc"[..]));
+        assert_eq!(decompress(b"\x00a\xe0\x01\x00", 11).as_deref(), Ok(&b"aaaaaaaaaaa"[..]));
+        assert_eq!(decompress(b"", 0).as_deref(), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn damage_is_told() {
+        assert_eq!(decompress(b"\x02ab", 3), Err(LzfError::Truncated { at: 0 }));
+        assert_eq!(decompress(b"\x00a\x20", 4), Err(LzfError::Truncated { at: 2 }));
+        assert_eq!(decompress(b"\x00a\xe0\x00", 9), Err(LzfError::Truncated { at: 2 }));
+        let offset = LzfError::Offset { at: 2, offset: 2, written: 1 };
+        assert_eq!(decompress(b"\x00a\x20\x01", 4), Err(offset));
+        for expected in [2, 4] {
+            let length = LzfError::Length { expected, found: 3 };
+            assert_eq!(decompress(b"\x02abc", expected), Err(length));
+        }
+        let impossible = LzfError::Impossible { compressed: 2, expected: usize::MAX };
+        assert_eq!(decompress(b"\x00a", usize::MAX), Err(impossible));
+    }
+
+    #[test]
+    fn what_repeats_shrinks() {
+        for len in [21, 100, 1024, 1025, 8000, 8200, 100_000] {
+            let bytes = b"a".repeat(len);
+            let compressed = compress(&bytes).unwrap_or_default();
+            assert!(compressed.len() <= 5 + len / 80, "{len} became {}", compressed.len());
+            assert_roundtrip(&bytes);
+        }
+        let mut rng = Rng::from_seed(3);
+        let noise: Vec<u8> = (0..5000).map(|_| rng.next_u64() as u8).collect();
+        assert_eq!(compress(&noise), None);
+        // A distance just within reach, and just out of reach.
+        for distance in [OFFSET_MAX, OFFSET_MAX + 1] {
+            let noise: Vec<u8> = (0..distance).map(|_| rng.next_u64() as u8).collect();
+            let doubled = noise.repeat(2);
+            assert_eq!(compress(&doubled).is_some(), distance <= OFFSET_MAX);
+            assert_roundtrip(&doubled);
+        }
+        for short in ["", "a", "aaaa", "aaaaaaa"] {
+            assert_eq!(compress(short.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn failing_leaves_the_output_alone() {
+        let mut out = b"kept".to_vec();
+        assert!(!compress_into(b"no repetition here, 123456789", &mut out));
+        assert_eq!(out, b"kept");
+        assert!(compress_into(&[b'x'; 50], &mut out));
+        assert!(out.starts_with(b"kept"));
+    }
+
+    proptest! {
+        #[test]
+        fn few_letters_survive(bytes in prop::collection::vec(0u8..4, 0..3000)) {
+            assert_roundtrip(&bytes);
+        }
+
+        #[test]
+        fn words_survive(words in prop::collection::vec("[a-e]{1,40}", 0..400), seed: u64) {
+            let mut rng = Rng::from_seed(seed);
+            let mut bytes = Vec::new();
+            for _ in 0..words.len() * 10 {
+                let word = &words[rng.below(words.len() as u64) as usize];
+                bytes.extend_from_slice(word.as_bytes());
+            }
+            assert_roundtrip(&bytes);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>, expected in 0usize..10_000) {
+            if let Ok(out) = decompress(&bytes, expected) {
+                prop_assert_eq!(out.len(), expected);
+            }
+        }
+    }
+}
