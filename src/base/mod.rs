@@ -2,8 +2,10 @@
 //! (time, randomness, disk) behind interfaces that a test can replace. Knows nothing of Redis.
 
 pub mod checksum;
+pub mod disk;
 pub mod env;
 pub mod logging;
 pub mod lzf;
 pub mod process;
+pub mod sim_disk;
 pub mod text;
