@@ -17,7 +17,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let disk = SystemDisk::default();
+    let disk = SystemDisk;
     let code = match arguments::configure(&arguments, &disk, &mut std::io::stdin()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");
@@ -37,7 +37,7 @@ fn run(configured: Configured) -> i32 {
     let env = Env {
         clock: Arc::new(SystemClock::default()),
         stopwatch: Stopwatch::default(),
-        disk: Arc::new(SystemDisk::default()),
+        disk: Arc::new(SystemDisk),
         threads: true,
         seed: Rng::from_os().next_u64(),
     };

@@ -1,42 +1,133 @@
-//! stub until the persist helper's lands
-use crate::base::env::{Disk, DiskFile};
-use std::io;
+//! The real disk: files of the operating system behind the interface of [`crate::base::env`].
+//!
+//! Every file is opened with `O_APPEND`, so that a handle and its duplicate agree on where the end
+//! is, also after a truncation. Appending retries where a signal interrupted it; every other error
+//! goes to the caller, who alone knows what a partial write means. Nothing here buffers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-/// stub
-#[derive(Debug, Default)]
+
+use crate::base::env::{Disk, DiskFile};
+
+/// Files and directories of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SystemDisk;
-fn no<T>() -> io::Result<T> {
-    Err(io::ErrorKind::Unsupported.into())
+
+/// A file of the operating system.
+#[derive(Debug)]
+struct SystemFile(File);
+
+impl DiskFile for SystemFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn duplicate(&self) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(Self(self.0.try_clone()?)))
+    }
 }
+
 impl Disk for SystemDisk {
-    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        no()
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        // The standard library refuses append together with truncate: empty it by hand.
+        let file = open(path)?;
+        file.set_len(0)?;
+        Ok(Box::new(SystemFile(file)))
     }
-    fn open_append(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        no()
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(SystemFile(open(path)?)))
     }
-    fn open_read(&self, p: &Path) -> io::Result<Box<dyn io::Read + Send>> {
-        Ok(Box::new(std::fs::File::open(p)?))
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(File::open(path)?))
     }
-    fn len(&self, p: &Path) -> io::Result<u64> {
-        Ok(std::fs::metadata(p)?.len())
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
     }
-    fn exists(&self, p: &Path) -> bool {
-        p.exists()
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
     }
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        no()
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        no()
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        no()
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o755).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            outcome => outcome,
+        }
     }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        no()
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(named(path))?.sync_all()
     }
-    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-        no()
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(named(path))?.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect()
+    }
+}
+
+/// Opens for appending; only the owner may write, as upstream has it.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
+}
+
+/// The parent of a bare file name is the empty path, which stands for the working directory.
+fn named(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_appended_to_cut_and_renamed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let disk = SystemDisk;
+        let mut file = disk.create(&old).unwrap();
+        file.append(b"hello world").unwrap();
+        let other = file.duplicate().unwrap();
+        file.truncate(5).unwrap();
+        file.append(b"!").unwrap();
+        other.sync().unwrap();
+        assert_eq!(disk.len(&old).unwrap(), 6);
+        disk.rename(&old, &new).unwrap();
+        disk.sync_dir(dir.path()).unwrap();
+        assert!(!disk.exists(&old));
+        let mut text = String::new();
+        disk.open_read(&new).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello!");
+        disk.open_append(&new).unwrap().append(b"?").unwrap();
+        assert_eq!(disk.len(&new).unwrap(), 7);
+        disk.create(&new).unwrap();
+        assert_eq!(disk.len(&new).unwrap(), 0);
+        assert_eq!(disk.list(dir.path()).unwrap(), [PathBuf::from("new")]);
+        disk.remove(&new).unwrap();
+        let below = dir.path().join("below");
+        disk.create_dir(&below).unwrap();
+        disk.create_dir(&below).unwrap();
+        assert!(disk.exists(&below));
+        assert!(disk.create_dir(&below.join("a/b")).is_err());
     }
 }

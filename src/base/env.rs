@@ -129,13 +129,22 @@ impl Rng {
     }
 }
 
+/// The purpose of one sync, so that a simulated disk can leave that one out and a test can show
+/// that it is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SyncPoint(pub &'static str);
+
 /// A file opened for appending, or created anew. Nothing written is durable before
 /// [`DiskFile::sync`] returns.
-pub trait DiskFile: Send {
+pub trait DiskFile: Send + Sync {
     /// Appends all of `bytes` at the end. After an error any prefix of them may be in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Makes everything appended so far durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// [`DiskFile::sync`], saying which one it is.
+    fn sync_at(&self, _point: SyncPoint) -> io::Result<()> {
+        self.sync()
+    }
     /// Cuts the file to `len` bytes.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
     /// A second handle to the same file, for syncing from another thread.
@@ -154,15 +163,20 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// Whether a file or directory of this name exists.
     fn exists(&self, path: &Path) -> bool;
-    /// Renames within one directory, replacing what was there. Durable after [`Disk::sync_dir`].
+    /// Renames, replacing what was there. Durable after [`Disk::sync_dir`] of the directory that
+    /// the new name is in.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable after [`Disk::sync_dir`].
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Creates a directory where there is none.
+    /// Creates a directory where there is none; one that exists is no error.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// The names in a directory.
+    /// [`Disk::sync_dir`], saying which one it is.
+    fn sync_dir_at(&self, path: &Path, _point: SyncPoint) -> io::Result<()> {
+        self.sync_dir(path)
+    }
+    /// The names in a directory, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
@@ -180,6 +194,19 @@ pub struct Env {
     pub threads: bool,
     /// The seed that every generator of the server derives from.
     pub seed: u64,
+}
+
+impl Env {
+    /// The real world, with a random seed.
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::default()),
+            stopwatch: Stopwatch::default(),
+            disk: Arc::new(crate::base::disk::SystemDisk),
+            threads: true,
+            seed: Rng::from_os().next_u64(),
+        }
+    }
 }
 
 impl fmt::Debug for Env {

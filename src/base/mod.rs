@@ -7,4 +7,5 @@ pub mod env;
 pub mod logging;
 pub mod lzf;
 pub mod process;
+pub mod sim_disk;
 pub mod text;
