@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use redstart::base::disk::SystemDisk;
-use redstart::base::env::{Env, Rng, Stopwatch, SystemClock};
+use redstart::base::env::Env;
+use redstart::base::{crash, logging, process};
 use redstart::config::arguments::{self, Configured, Invocation};
+use redstart::config::{REDIS_VERSION, VERSION};
 use redstart::engine::Engine;
 use redstart::mailbox::Mailbox;
 use redstart::server::{self, Listeners};
@@ -17,50 +19,122 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let disk = SystemDisk;
-    let code = match arguments::configure(&arguments, &disk, &mut std::io::stdin()) {
+    let code = match arguments::configure(&arguments, &SystemDisk, &mut std::io::stdin()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");
             0
         }
-        Ok(Invocation::Serve(configured)) => run(*configured),
+        Ok(Invocation::Serve(configured)) => match run(*configured) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("{error}");
+                1
+            }
+        },
         Err(error) => {
             eprintln!("{error}");
             1
         }
     };
+    // Nobody is left to tell if this fails.
     let _ = std::io::stdout().flush();
     std::process::exit(code);
 }
 
-fn run(configured: Configured) -> i32 {
-    let env = Env {
-        clock: Arc::new(SystemClock::default()),
-        stopwatch: Stopwatch::default(),
-        disk: Arc::new(SystemDisk),
-        threads: true,
-        seed: Rng::from_os().next_u64(),
-    };
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_io().enable_time().build() {
-        Ok(runtime) => runtime,
+/// From settings to the end of the server; errors are those from before there is a log.
+fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
+    let Configured { mut settings, file, warnings, bare } = configured;
+    settings.enter_directory().map_err(|error| {
+        format!("Can't chdir to '{}': {error}", settings.dir.display())
+    })?;
+    if settings.in_background() {
+        process::daemonize()?;
+    }
+    let env = Env::system();
+    let log = logging::init(settings.log_options(Arc::clone(&env.clock)))?;
+    crash::install();
+    tracing::warn!("oO0OoO0OoO0Oo Redstart is starting oO0OoO0OoO0Oo");
+    tracing::warn!(
+        "Redstart version={}, Redis compatibility={}, bits=64, pid={}, just started",
+        VERSION,
+        REDIS_VERSION,
+        std::process::id()
+    );
+    if bare {
+        tracing::warn!(
+            "Warning: no config file specified, using the default config. In order to specify a \
+             config file use redstart /path/to/redis.conf"
+        );
+    } else {
+        tracing::warn!("Configuration loaded");
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    match process::raise_file_limit(settings.maxclients) {
+        Ok(fitting) => settings.maxclients = fitting,
         Err(error) => {
-            eprintln!("Can't start the runtime: {error}");
-            return 1;
+            tracing::error!("{error}");
+            return Ok(1);
         }
-    };
+    }
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().build()?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async {
-        let listeners = match Listeners::open(&configured.settings) {
+    let pid_file = settings.pid_file().map(std::path::Path::to_owned);
+    let supervisor = settings.supervisor();
+    let code = tasks.block_on(&runtime, async {
+        let listeners = match Listeners::open(&settings) {
             Ok(listeners) => listeners,
             Err(error) => {
-                eprintln!("{error}");
+                tracing::error!("{error}");
                 return 1;
             }
         };
-        let mailbox = Rc::new(Mailbox::new());
-        let engine = Engine::new(env, configured.settings, configured.file, mailbox);
-        let (code, _engine) = server::serve(engine, listeners).await;
+        process::check_backlog(settings.tcp_backlog);
+        if let Some(path) = &pid_file
+            && let Err(error) = process::write_pid_file(path)
+        {
+            tracing::warn!("Failed to write PID file: {error}");
+        }
+        print_banner(&settings);
+        tracing::info!("Server initialized");
+        let mut engine = Engine::new(env, settings, file, Rc::new(Mailbox::new()));
+        engine.log_handle = Some(log);
+        if let Err(error) = engine.load() {
+            for line in error.to_string().lines() {
+                tracing::error!("{line}");
+            }
+            return 1;
+        }
+        announce(&engine);
+        supervisor.ready();
+        let (code, engine) = server::serve(engine, listeners).await;
+        // Freeing gigabytes one by one before the process ends would only delay that.
+        std::mem::forget(engine);
         code
-    })
+    });
+    if let Some(path) = pid_file {
+        process::remove_pid_file(&path);
+    }
+    Ok(code)
+}
+
+/// A redstart, seen from the side. Tools that start servers look for the PID in these lines.
+fn print_banner(settings: &redstart::config::settings::Settings) {
+    tracing::info!("   ___");
+    tracing::info!("  ( o>     Redstart {VERSION} (Redis {REDIS_VERSION} compatible, 64 bit)");
+    tracing::info!("  //\\      Running mode=standalone, port={}", settings.port);
+    tracing::info!("  V_/_     PID: {}", std::process::id());
+    tracing::info!("   ||");
+    tracing::info!("~~~^^~~~~~~~~~~~~~");
+}
+
+fn announce(engine: &Engine) {
+    if engine.settings.port != 0 {
+        tracing::info!("Ready to accept connections tcp");
+    }
+    if !engine.settings.unixsocket.as_os_str().is_empty() {
+        tracing::info!("Ready to accept connections unix");
+    }
 }

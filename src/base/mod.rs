@@ -2,6 +2,7 @@
 //! (time, randomness, disk) behind interfaces that a test can replace. Knows nothing of Redis.
 
 pub mod checksum;
+pub mod crash;
 pub mod disk;
 pub mod env;
 pub mod logging;

