@@ -264,7 +264,7 @@ fn run(matches: &ArgMatches) -> io::Result<()> {
     let keys = if matches.get_flag("sequential") {
         Keys::Sequential { next: 0, bound }
     } else {
-        Keys::Random { state: 88_172_645_463_325_252 ^ u64::from(std::process::id()), bound }
+        Keys::Random { state: 0x0139_408d_cbbf_7a44 ^ u64::from(std::process::id()), bound }
     };
     let mut pipeline = Pipeline::new(&request, depth, keys);
 

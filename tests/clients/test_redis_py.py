@@ -6,6 +6,8 @@ import threading
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 def test_strings(client):
@@ -221,10 +223,10 @@ def test_introspection(client):
 
 def test_password(start_server):
     server = start_server("--requirepass", "secret", "--appendonly", "no", "--save", "")
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=server.port).ping()
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=server.port, password="wrong").ping()
+    once = Retry(NoBackoff(), 0)
+    for password in (None, "wrong"):
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=server.port, password=password, retry=once).ping()
     for protocol in (2, 3):
         assert redis.Redis(port=server.port, password="secret", protocol=protocol).ping() is True
         full = redis.Redis(port=server.port, username="default", password="secret", protocol=protocol)
@@ -248,6 +250,13 @@ def test_acknowledged_writes_survive(start_server, how):
     assert client.expiretime("expires") == 4_000_000_000
 
 
+def shut_down(client, **options):
+    """SHUTDOWN, without asking again once the server is gone."""
+    client.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+    client.connection_pool.disconnect()
+    client.shutdown(**options)
+
+
 def test_snapshot_and_shutdown(start_server):
     server = start_server("--appendonly", "no", "--save", "")
     client = redis.Redis(port=server.port, decode_responses=True)
@@ -255,13 +264,13 @@ def test_snapshot_and_shutdown(start_server):
     assert client.save() is True
     assert os.path.exists(os.path.join(server.directory, "dump.rdb"))
     client.set("k", "changed")
-    client.shutdown(save=True)
+    shut_down(client, save=True)
     assert server.process.wait(30) == 0
     server.start()
     client = redis.Redis(port=server.port, decode_responses=True)
     assert client.get("k") == "changed"
     client.set("k", "not saved")
-    client.shutdown(nosave=True)
+    shut_down(client, nosave=True)
     assert server.process.wait(30) == 0
     server.start()
     assert redis.Redis(port=server.port, decode_responses=True).get("k") == "changed"
