@@ -16,7 +16,7 @@ use clap::{Arg, Command};
 use crate::base::env::Disk;
 use crate::base::text;
 use crate::config::directives::{self, Directive, Kind, Standing};
-use crate::config::load::{LoadError, Loader, quote, without_effect};
+use crate::config::load::{LoadError, Loader, without_effect};
 use crate::config::settings::Settings;
 use crate::config::{REDIS_VERSION, VERSION};
 
@@ -107,7 +107,7 @@ impl Plan {
                 let next = rest.get(index + 1).map(OsString::as_os_str);
                 complete = plan.directive(word, next);
             } else {
-                plan.options.extend_from_slice(&quote(word));
+                text::push_quoted(&mut plan.options, word);
                 plan.options.push(b' ');
                 complete = true;
             }

@@ -248,23 +248,6 @@ pub fn without_effect(settings: &Settings) -> Vec<String> {
         .collect()
 }
 
-/// A word as [`text::split_arguments`] reads it back, in double quotes.
-pub(crate) fn quote(word: &[u8]) -> Vec<u8> {
-    let mut quoted = vec![b'"'];
-    for &byte in word {
-        match byte {
-            b'"' | b'\\' => quoted.extend_from_slice(&[b'\\', byte]),
-            b'\n' => quoted.extend_from_slice(b"\\n"),
-            b'\r' => quoted.extend_from_slice(b"\\r"),
-            b'\t' => quoted.extend_from_slice(b"\\t"),
-            b' '..=b'~' => quoted.push(byte),
-            _ => quoted.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    quoted.push(b'"');
-    quoted
-}
-
 /// A line without the white space around it.
 pub(crate) fn trim(line: &[u8]) -> &[u8] {
     let space = |byte: &u8| b" \t\r\n".contains(byte);

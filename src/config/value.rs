@@ -14,7 +14,6 @@ use crate::config::kinds::{
     BindAddress, Choice, ClientMemory, EventClasses, OomValues, OutputLimit, OutputLimits,
     Percentiles, Primary, SavePoint, SavePoints, ShutdownFlags,
 };
-use crate::config::load::quote;
 
 /// What is wrong with a value, in upstream's words.
 pub type Wrong = Cow<'static, str>;
@@ -96,7 +95,7 @@ impl Value for bool {
 fn parse_number(kind: &Kind, word: &[u8]) -> Result<i128, Wrong> {
     let (number, min, max) = match *kind {
         Kind::Memory { min, max } => {
-            let bytes = parse_size(word).ok_or("argument must be a memory value")?;
+            let bytes = text::parse_memory(word).ok_or("argument must be a memory value")?;
             (i128::from(bytes), min, max)
         }
         Kind::Octal { min, max } => {
@@ -167,7 +166,7 @@ impl Value for Vec<u8> {
     }
 
     fn write(&self, _: &Kind, out: &mut Vec<u8>) {
-        out.extend_from_slice(&quote(self));
+        text::push_quoted(out, self);
     }
 }
 
@@ -183,7 +182,7 @@ impl Value for String {
     }
 
     fn write(&self, _: &Kind, out: &mut Vec<u8>) {
-        out.extend_from_slice(&quote(self.as_bytes()));
+        text::push_quoted(out, self.as_bytes());
     }
 }
 
@@ -198,7 +197,7 @@ impl Value for PathBuf {
     }
 
     fn write(&self, _: &Kind, out: &mut Vec<u8>) {
-        out.extend_from_slice(&quote(self.as_os_str().as_bytes()));
+        text::push_quoted(out, self.as_os_str().as_bytes());
     }
 }
 
@@ -227,11 +226,6 @@ impl<T: Choice> Value for T {
     fn words(&self) -> Vec<&'static str> {
         T::WORDS.iter().map(|(word, _)| *word).collect()
     }
-}
-
-/// A size in bytes; upstream takes nothing for zero.
-fn parse_size(word: &[u8]) -> Option<u64> {
-    if word.is_empty() { Some(0) } else { text::parse_memory(word) }
 }
 
 /// A number that upstream reads with C's `strtoll`: the whole word, and nothing is zero.
@@ -312,8 +306,8 @@ impl Value for OutputLimits {
             };
             let parsed = || {
                 Some(OutputLimit {
-                    hard: parse_size(hard)?,
-                    soft: parse_size(soft)?,
+                    hard: text::parse_memory(hard)?,
+                    soft: text::parse_memory(soft)?,
                     soft_seconds: loose_number(soft_seconds)?,
                 })
             };
@@ -336,7 +330,7 @@ impl Value for OutputLimits {
 impl Value for ClientMemory {
     fn parse(&mut self, _: &Kind, words: &[&[u8]]) -> Result<(), Wrong> {
         let word = single(words)?;
-        if let Some(bytes) = parse_size(word) {
+        if let Some(bytes) = text::parse_memory(word) {
             if bytes > i64::MAX as u64 {
                 return Err(
                     format!("argument must be between -100 and {} inclusive", i64::MAX).into()
@@ -397,10 +391,7 @@ impl Value for Percentiles {
         let words = if let [[]] = words { &[] } else { words };
         let mut percentiles = Self::with_capacity(words.len());
         for word in words {
-            let percentile: f64 = std::str::from_utf8(word)
-                .ok()
-                .and_then(|word| word.parse().ok())
-                .filter(|percentile: &f64| !percentile.is_nan())
+            let percentile = text::parse_f64(word)
                 .ok_or("Invalid latency-tracking-info-percentiles parameters")?;
             if !(0.0..=100.0).contains(&percentile) {
                 return Err(
@@ -514,6 +505,6 @@ impl Value for EventClasses {
     fn write(&self, kind: &Kind, out: &mut Vec<u8>) {
         let mut letters = Vec::new();
         self.print(kind, &mut letters);
-        out.extend_from_slice(&quote(&letters));
+        text::push_quoted(out, &letters);
     }
 }

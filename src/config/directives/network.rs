@@ -71,7 +71,6 @@ pub const ROWS: &[Directive] = &[
         .doc("Threads that read and write sockets."),
     flag("io-threads-do-reads", field!(io_threads_do_reads), "no")
         .inert(THREADS)
-        .fixed()
         .doc("Whether these threads read as well."),
     number("events-per-io-thread", field!(events_per_io_thread), (0, INT), "2")
         .inert(THREADS)
