@@ -3,7 +3,7 @@
 //! `*` any bytes, `?` one byte, `[abc]`, `[a-z]`, `[^a]` one byte of (or not of) a class, `\x` the
 //! byte x itself. The corners are upstream's, because clients have come to rely on them:
 //! - a class without its closing bracket ends with the pattern;
-//! - a range may be reversed, and its ends are compared as *signed* bytes;
+//! - a range may be reversed, and its ends are compared as *signed* bytes, unless case is ignored;
 //! - an escaped byte in a class keeps its case even when case is ignored;
 //! - an empty text is matched by the empty pattern only, not by `*`;
 //! - a pattern with more than 1000 runs of `*` to go through matches nothing.
@@ -105,8 +105,13 @@ fn class(pattern: &[u8], byte: u8, ignore_case: bool) -> Option<usize> {
 fn in_range(start: u8, end: u8, byte: u8, ignore_case: bool) -> bool {
     let (start, end) = if start as i8 > end as i8 { (end, start) } else { (start, end) };
     // The ends are put in order before they lose their case: `[Z-a]` ignoring case is `[z-a]`,
-    // which holds nothing.
-    let fold = |byte: u8| if ignore_case { byte.to_ascii_lowercase() } else { byte } as i8;
+    // which holds nothing. And case goes by C's `tolower`, which makes bytes from 0x80 on positive,
+    // except the last, which it takes for the end of a file.
+    let fold = |byte: u8| match byte {
+        0x80..=0xfe if ignore_case => i16::from(byte),
+        _ if ignore_case => i16::from(byte.to_ascii_lowercase() as i8),
+        _ => i16::from(byte as i8),
+    };
     (fold(start)..=fold(end)).contains(&fold(byte))
 }
 
@@ -173,6 +178,8 @@ mod tests {
         assert!(!glob(b"[Z-a]", b"z", true));
         assert!(glob(b"[\x01-\xff]", b"\0", false));
         assert!(!glob(b"[\x01-\xff]", b"a", false));
+        assert!(glob(b"[c-\x80]", b"a", false));
+        assert!(!glob(b"[c-\x80]", b"a", true));
     }
 
     #[test]

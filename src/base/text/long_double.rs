@@ -51,8 +51,7 @@ impl LongDouble {
     }
 
     /// Appends the number in positional notation (`%.17Lf`) without trailing zeros: `3`, `0.1`,
-    /// `-2.5`, never an exponent. Up to 4951 bytes. Zero has no sign; what rounds to zero keeps it
-    /// only where upstream does, which is nowhere.
+    /// `-2.5`, never an exponent. Up to 4933 bytes. Zero, and what rounds to it, has no sign.
     pub fn push(self, out: &mut Vec<u8>) {
         if self.0.is_infinite() {
             out.extend_from_slice(if self.0.is_negative() { b"-inf" } else { b"inf" });
@@ -162,4 +161,100 @@ fn push_carry(limbs: &mut Vec<u64>, carry: u128) {
 
 fn infinity(negative: bool) -> X87DoubleExtended {
     if negative { -X87DoubleExtended::INFINITY } else { X87DoubleExtended::INFINITY }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text_of(number: LongDouble) -> String {
+        format!("{number:?}")
+    }
+
+    fn sum(left: &str, right: &str) -> Option<String> {
+        let read = |text: &str| LongDouble::parse(text.as_bytes());
+        read(left)?.checked_add(read(right)?).map(text_of)
+    }
+
+    /// What redis-server 7.0.15 on x86-64 answers to INCRBYFLOAT.
+    #[test]
+    fn sums() {
+        for (left, right, expected) in [
+            ("0.1", "0.2", "0.3"),
+            ("10.50", "0.1", "10.6"),
+            ("5.0e3", "2.0e2", "5200"),
+            ("-5", "5", "0"),
+            ("-0.0", "-0.0", "0"),
+            ("1e-20", "-3e-20", "0"),
+            ("5e-18", "0", "0"),
+            ("15e-18", "0", "0.00000000000000002"),
+            ("0.000000000000000005", "0.000000000000000005", "0.00000000000000001"),
+            ("9223372036854775807", "1", "9223372036854775808"),
+            ("-9223372036854775808", "-1", "-9223372036854775809"),
+            ("17179869184", "1", "17179869185"),
+            ("1e17", "1e-17", "100000000000000000"),
+            ("2.5e19", "0.5", "25000000000000000000"),
+            ("3", "0x1.8p1", "6"),
+            (".5", "5.", "5.5"),
+            ("1.1", "-1.1", "0"),
+            ("99999999999999999", "0.9", "99999999999999999.8984375"),
+            ("123456789.123456789", "0.000000001", "123456789.12345678999554366"),
+            ("1e30", "1", "1000000000000000000024696061952"),
+            ("1e400", "-1e400", "0"),
+        ] {
+            assert_eq!(sum(left, right).as_deref(), Some(expected), "{left} + {right}");
+        }
+        for (left, right) in [
+            ("1e4932", "1e4932"),
+            ("-1e4932", "-1e4932"),
+            ("inf", "1"),
+            ("inf", "-inf"),
+            ("1e-4951", "1"),
+            ("1e5000", "1"),
+            ("nan", "1"),
+            ("", "1"),
+            ("1 ", "1"),
+        ] {
+            assert_eq!(sum(left, right), None, "{left} + {right}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        let largest = text_of(LongDouble::parse(b"0x1.fffffffffffffffep16383").unwrap());
+        assert_eq!(largest.len(), 4933);
+        assert!(largest.starts_with("1189731495357231765021263853030970205169063322294624"));
+        assert!(largest.ends_with("9770240"));
+        let smallest = LongDouble::parse(b"0x1p-16445").unwrap();
+        assert_eq!(text_of(smallest), "0");
+        assert_eq!(LongDouble::parse(b"0x1p-16447"), None);
+        let long = [b"1.".as_slice(), &b"0".repeat(TEXT_LEN_LIMIT - 3)].concat();
+        assert_eq!(LongDouble::parse(&long).map(text_of).as_deref(), Some("1"));
+        assert_eq!(LongDouble::parse(&[long.as_slice(), b"0"].concat()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn integers_are_exact(number: i64) {
+            prop_assert_eq!(text_of(LongDouble::from(number)), number.to_string());
+            let read = LongDouble::parse(number.to_string().as_bytes());
+            prop_assert_eq!(read, Some(LongDouble::from(number)));
+        }
+
+        #[test]
+        fn powers_of_two_match_wide_integers(significand: u64, shift in 0u32..64) {
+            let mut out = Vec::new();
+            push_shifted(&mut out, significand, shift);
+            prop_assert_eq!(out, (u128::from(significand) << shift).to_string().into_bytes());
+        }
+
+        #[test]
+        fn no_text_panics(text in "[-+]?(0x)?[0-9a-f.]{0,40}([ep][-+]?[0-9]{0,6})?") {
+            if let Some(number) = LongDouble::parse(text.as_bytes()) {
+                text_of(number);
+            }
+        }
+    }
 }
