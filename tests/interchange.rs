@@ -63,10 +63,8 @@ fn fill(client: &mut Client) {
         for number in ["007", "1.5", " 1", "+1", "-0", "9223372036854775808", "1e3"] {
             client.call(&["SET", &format!("text:{number}"), number]);
         }
-        for (index, key) in
-            [&b""[..], b"\0\xff\r\n", &[b'k'; 255], &[b'K'; 70_000]].iter().enumerate()
-        {
-            client.call(&[b"SET".to_vec(), key.to_vec(), index.to_string().into()]);
+        for key in [Vec::new(), b"\0\xff\r\n".to_vec(), vec![b'k'; 255], vec![b'K'; 70_000]] {
+            client.call(&[b"SET".to_vec(), key.clone(), key.len().to_string().into()]);
         }
         client.words("SET expires 1 EXAT 4000000000");
         client.words("SET expires:ms text PXAT 4000000000123");

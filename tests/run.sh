@@ -66,22 +66,18 @@ say 'redis-py'
 
 # The unsafe code lives under these modules (ARCHITECTURE.md); their model tests run once more under
 # a checker of memory errors.
-unsafe_modules=(keyspace)
+unsafe_modules=(keyspace data::string)
 if [ "${SKIP_SANITIZER:-}" = 1 ]; then
     say 'sanitizer skipped'
 elif cargo +nightly --version >/dev/null 2>&1; then
     say 'AddressSanitizer'
-    for module in "${unsafe_modules[@]}"; do
-        RUSTFLAGS=-Zsanitizer=address CARGO_INCREMENTAL=0 cargo +nightly test --quiet --lib \
-            --target x86_64-unknown-linux-gnu --target-dir target/asan "$module"
-    done
+    RUSTFLAGS=-Zsanitizer=address CARGO_INCREMENTAL=0 cargo +nightly test --quiet --lib \
+        --target x86_64-unknown-linux-gnu --target-dir target/asan -- "${unsafe_modules[@]}"
 else
     say 'valgrind'
     command -v valgrind >/dev/null || install valgrind
-    for module in "${unsafe_modules[@]}"; do
-        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind -q --error-exitcode=1' \
-            cargo test --quiet --lib "$module"
-    done
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind -q --error-exitcode=1' \
+        cargo test --quiet --lib -- "${unsafe_modules[@]}"
 fi
 
 say 'Rust tests'
