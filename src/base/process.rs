@@ -176,7 +176,6 @@ pub fn check_backlog(tcp_backlog: u64) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
 

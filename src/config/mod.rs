@@ -17,7 +17,6 @@ pub mod rewrite;
 pub mod settings;
 pub mod startup;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests;
 pub mod value;
 

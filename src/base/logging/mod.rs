@@ -328,7 +328,6 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
     use crate::base::env::SystemClock;
