@@ -52,7 +52,7 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
     }
     let env = Env::system();
     let log = logging::init(settings.log_options(Arc::clone(&env.clock)))?;
-    crash::install();
+    crash::install(settings.crash_log_enabled);
     tracing::warn!("oO0OoO0OoO0Oo Redstart is starting oO0OoO0OoO0Oo");
     tracing::warn!(
         "Redstart version={}, Redis compatibility={}, bits=64, pid={}, just started",

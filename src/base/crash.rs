@@ -3,16 +3,43 @@
 //!
 //! A panic is always a bug of ours. Everything acknowledged is in the log files; going on with a
 //! store that a half-done change has left would risk more than a restart does.
+//!
+//! The report of a signal is made inside its handler, where strictly speaking hardly anything is
+//! allowed. The process is lost by then; a report that gets stuck is ended by the second signal,
+//! which finds the default action in place.
 
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Has panics reported in the log before the process aborts.
-pub fn install() {
-    std::panic::set_hook(Box::new(report));
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, Signal};
+
+/// Signals that mean that the process is broken.
+const FATAL: [Signal; 5] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT];
+
+/// Set by the first report, so that its own end (an abort) makes no second one.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// Has panics, and fatal signals if `signals`, reported in the log before the process ends.
+pub fn install(signals: bool) {
+    std::panic::set_hook(Box::new(report_panic));
+    if !signals {
+        return;
+    }
+    for fatal in FATAL {
+        let flags = SaFlags::SA_NODEFER | SaFlags::SA_RESETHAND | SaFlags::SA_ONSTACK;
+        let action = SigAction::new(SigHandler::Handler(report_signal), flags, SigSet::empty());
+        // SAFETY: the handler is a plain function that lives as long as the program. What it calls
+        // is not safe in general after an asynchronous signal; these signals end the process, and
+        // the handler is reset before it runs, so a fault inside it ends the process too.
+        if let Err(error) = unsafe { signal::sigaction(fatal, &action) } {
+            tracing::warn!("Can't install the crash report for {fatal}: {error}");
+        }
+    }
 }
 
-fn report(info: &PanicHookInfo<'_>) {
+fn report_panic(info: &PanicHookInfo<'_>) {
     let message = info
         .payload()
         .downcast_ref::<&str>()
@@ -21,15 +48,30 @@ fn report(info: &PanicHookInfo<'_>) {
         .unwrap_or_default();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    report(&format!("panicked: {message} at {place} in thread '{thread}'"));
+    // An abort, whatever the profile says of panics: no destructor may run on a broken store.
+    std::process::abort();
+}
+
+extern "C" fn report_signal(number: i32) {
+    let name = Signal::try_from(number).map_or("unknown", Signal::as_str);
+    report(&format!("crashed by signal: {number} ({name})"));
+    // The handler is reset: this time the signal does what it does by default.
+    if let Ok(fatal) = Signal::try_from(number) {
+        let _ = signal::raise(fatal);
+    }
+}
+
+fn report(what: &str) {
+    if REPORTED.swap(true, Ordering::SeqCst) {
+        return;
+    }
     tracing::error!("=== REDSTART BUG REPORT START: Cut & paste starting from here ===");
-    tracing::error!("Redstart {} panicked: {message}", env!("CARGO_PKG_VERSION"));
-    tracing::error!("at {place} in thread '{thread}'");
+    tracing::error!("Redstart {} {what}", env!("CARGO_PKG_VERSION"));
     tracing::error!("------ STACK TRACE ------");
     for line in Backtrace::force_capture().to_string().lines() {
         tracing::error!("{line}");
     }
     tracing::error!("------ STACK TRACE DONE ------");
     tracing::error!("=== REDSTART BUG REPORT END. ===");
-    // An abort, whatever the profile says of panics: no destructor may run on a broken store.
-    std::process::abort();
 }
