@@ -120,11 +120,6 @@ impl Engine {
         )))
     }
 
-    /// Evicts until memory is below `maxmemory`; false where that is not possible.
-    fn make_room(&mut self) -> bool {
-        true
-    }
-
     /// Writes are refused while what they change could not be kept.
     pub(super) fn check_disk(&self) -> Result<(), CommandError> {
         if let Some(reason) = self.log.as_ref().and_then(|log| log.failure()) {

@@ -32,6 +32,7 @@ pub mod admit;
 pub mod commit;
 pub mod connection;
 pub mod cron;
+pub mod evict;
 pub mod execute;
 pub mod output;
 pub mod pause;
@@ -85,6 +86,8 @@ pub struct Engine {
     pub run_id: String,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
+    /// `maxmemory`.
+    pub evict: evict::State,
     /// What time brings.
     pub cron: cron::State,
     /// A shutdown under way, or asked for.

@@ -10,7 +10,7 @@ use crate::config::kinds::EvictionPolicy;
 use crate::config::settings::Settings;
 use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
-use crate::engine::{Engine, actor, cron, output, pause, persistence, shutdown};
+use crate::engine::{Engine, actor, cron, evict, output, pause, persistence, shutdown};
 use crate::keyspace::databases::{Databases, Policy};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::mailbox::Mailbox;
@@ -54,6 +54,7 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             pause: pause::Pause::default(),
+            evict: evict::State::default(),
             cron: cron::State::new(settings.hz),
             shutdown: shutdown::State::default(),
             loader,
