@@ -11,7 +11,7 @@
 #   tools       redis-benchmark: SET, GET, INCR, MSET at pipeline 1, 16, 100
 #   durability  SET at pipeline 1, 50 connections: no log, everysec, always
 #   snapshot    one closed-loop writer on 2 M keys, alone and while BGSAVE or BGREWRITEAOF runs:
-#               latency, and growth of private memory over all processes of the server
+#               latency, and growth of memory over all processes of the server
 #
 # Environment: SERVER_CPU=0 LOAD_CPU=1 (cores for either side), REDSTART_BIN (else a release build),
 # LOAD_BIN, BENCH_DIR (where data goes; a real disk, please).
@@ -110,11 +110,12 @@ tree() {
     for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do tree "$child"; done
 }
 
-# Memory that nobody shares, in KiB, over all processes of a server.
-private_kib() {
+# Memory of all processes of a server, in KiB. Proportional shares (Pss): what a fork shares counts
+# once, what it copies counts in full; so the sum's growth is what the machine had to find.
+memory_kib() {
     local pid
     for pid in $(tree "$1"); do cat "/proc/$pid/smaps_rollup" 2>/dev/null || true; done \
-        | awk '/^Private_Dirty:/ { sum += $2 } END { print sum + 0 }'
+        | awk '/^Pss:/ { sum += $2 } END { print sum + 0 }'
 }
 
 median() { sort -g | awk '{ value[NR] = $1 } END { print (NR % 2) ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'; }
@@ -252,7 +253,7 @@ busy() { redis-cli -p "$1" info persistence | grep -qE '(rdb_bgsave_in_progress|
 
 # with_writer INDEX KEYS JOB SAMPLE_SECONDS: one closed-loop writer, and the job in the midst of it.
 # Leaves the writer's line in $work/latency, the job's seconds in $work/elapsed, and the greatest
-# private memory seen in $work/peak (looked at only where SAMPLE_SECONDS isn't 0: it takes time).
+# memory seen in $work/peak (looked at only where SAMPLE_SECONDS isn't 0: it takes time).
 with_writer() {
     local index=$1 keys=$2 job=$3 sample=$4 writer start peak=0 now
     load "${ports[$index]}" 1 1 "$((keys / 10))" set --keys "$keys" --latency >"$work/latency" &
@@ -266,7 +267,7 @@ with_writer() {
             if [ "$sample" = 0 ]; then
                 sleep 0.2
             else
-                now=$(private_kib "${pids[$index]}")
+                now=$(memory_kib "${pids[$index]}")
                 [ "$now" -gt "$peak" ] && peak=$now
                 sleep "$sample"
             fi
@@ -281,7 +282,7 @@ with_writer() {
 snapshot() {
     local index row job keys=2000000 before growth directives latency
     [ "$count_scale" = 100 ] || keys=500000
-    title "One closed-loop writer on $keys keys: latency, growth of private memory"
+    title "One closed-loop writer on $keys keys: latency, growth of memory"
     printf '%-20s %-14s %-74s %8s %11s\n' while server latency seconds 'growth MiB'
     for row in 'nothing' 'BGSAVE' 'nothing, log on' 'BGREWRITEAOF'; do
         job=${row%%,*}
@@ -300,7 +301,7 @@ snapshot() {
                 local elapsed
                 elapsed=$(cat "$work/elapsed")
                 sleep 1
-                before=$(private_kib "${pids[$index]}")
+                before=$(memory_kib "${pids[$index]}")
                 with_writer "$index" "$keys" "$job" 0.05
                 growth=$((($(cat "$work/peak") - before) / 1024))
                 echo "$elapsed" >"$work/elapsed"
