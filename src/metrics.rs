@@ -82,15 +82,16 @@ impl Metrics {
     }
 
     /// Counts an error reply; `text` begins with its code word.
-    pub fn count_error(&mut self, text: &str) {
+    pub fn count_error(&mut self, text: &[u8]) {
         // Clients can make up code words (scripts): a bound on how many are told apart.
         const CODES_MAX: usize = 128;
         self.errors += 1;
-        let code = text.split(' ').next().unwrap_or("ERR");
-        if let Some(count) = self.errors_by_code.get_mut(code) {
+        let code = text.split(|byte| *byte == b' ').next().unwrap_or(b"ERR");
+        let code = String::from_utf8_lossy(code);
+        if let Some(count) = self.errors_by_code.get_mut(&*code) {
             *count += 1;
         } else if self.errors_by_code.len() < CODES_MAX {
-            self.errors_by_code.insert(code.to_owned(), 1);
+            self.errors_by_code.insert(code.into_owned(), 1);
         }
     }
 

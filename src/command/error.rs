@@ -36,6 +36,9 @@ pub enum CommandError {
     /// Wrong number of arguments; the field is the command's full name in lower case.
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(String),
+    /// A text that quotes what a client sent, byte for byte; no line ends in it.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Quoting(Vec<u8>),
     /// Any other text; it carries its own code word, e.g. `ERR ...`.
     #[error("{0}")]
     Text(Cow<'static, str>),
@@ -45,6 +48,26 @@ impl CommandError {
     /// An error of a fixed text, code word included.
     pub const fn text(text: &'static str) -> Self {
         Self::Text(Cow::Borrowed(text))
+    }
+
+    /// An error that quotes what a client sent, code word included. Line ends in it become spaces,
+    /// since they would end the reply.
+    pub fn quoting(mut text: Vec<u8>) -> Self {
+        for byte in &mut text {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
+        Self::Quoting(text)
+    }
+
+    /// The text's bytes as they go on the wire.
+    pub fn wire(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Quoting(text) => Cow::Borrowed(text),
+            Self::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
     }
 
     /// An error of a composed text, code word included. Line ends in it become spaces, since they

@@ -214,7 +214,7 @@ impl Engine {
                 tracing::debug!("{error} from client {}", peer.unwrap_or_default());
                 session.reply().error(format_args!("ERR {error}"));
                 session.closing = Closing::AfterReply;
-                self.metrics.count_error("ERR");
+                self.metrics.count_error(b"ERR");
                 self.mark_dirty(slot);
             }
         }

@@ -52,13 +52,13 @@ impl Engine {
         if let Some(command) = command {
             self.metrics.by_command[command.0 as usize].rejected += 1;
         }
-        let text = error.to_string();
+        let text = error.wire();
         self.metrics.count_error(&text);
         let session = &mut self.sessions[slot];
         if let Some(transaction) = &mut session.transaction {
             transaction.refused = true;
         }
-        session.reply().error(text);
+        session.reply().error_bytes(&text);
     }
 
     fn check(
@@ -167,28 +167,32 @@ fn runs_in_multi(engine: &Engine, command: CommandId) -> bool {
     ) && engine.registry[command].parent.is_none()
 }
 
-/// A name or argument as an error quotes it: cut, and nothing in it ends the reply's line.
-fn quoted(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(QUOTE_MAX)]).into_owned()
+/// The beginning of a name or argument, as much of it as an error quotes.
+fn cut(bytes: &[u8], room: usize) -> &[u8] {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    &bytes[..end.min(room)]
 }
 
 fn unknown(args: Args<'_>) -> CommandError {
-    let mut list = String::new();
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(cut(args.at(0), QUOTE_MAX));
+    text.extend_from_slice(b"', with args beginning with: ");
+    let start = text.len();
     for arg in args.from(1) {
-        if list.len() >= QUOTE_MAX {
+        let used = text.len() - start;
+        if used >= QUOTE_MAX {
             break;
         }
-        let room = QUOTE_MAX - list.len();
-        let cut = &arg[..arg.len().min(room)];
-        list.push_str(&format!("'{}' ", String::from_utf8_lossy(cut)));
+        text.push(b'\'');
+        text.extend_from_slice(cut(arg, QUOTE_MAX - used));
+        text.extend_from_slice(b"' ");
     }
-    CommandError::owned(format!(
-        "ERR unknown command '{}', with args beginning with: {list}",
-        quoted(args.at(0))
-    ))
+    CommandError::quoting(text)
 }
 
 fn unknown_subcommand(container: &str, args: Args<'_>) -> CommandError {
-    let word = args.get(1).map(quoted).unwrap_or_default();
-    CommandError::owned(format!("ERR unknown subcommand '{word}'. Try {container} HELP."))
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(args.get(1).map(|word| cut(word, QUOTE_MAX)).unwrap_or_default());
+    text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
+    CommandError::quoting(text)
 }

@@ -96,10 +96,10 @@ impl Engine {
     #[cold]
     fn answer_error(&mut self, slot: SessionId, command: CommandId, error: &CommandError) {
         self.metrics.by_command[command.0 as usize].failed += 1;
-        let text = error.to_string();
+        let text = error.wire();
         self.metrics.count_error(&text);
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.reply().error(text);
+            session.reply().error_bytes(&text);
         }
     }
 

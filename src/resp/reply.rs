@@ -88,6 +88,13 @@ impl<'a> Reply<'a> {
         let _ = write!(self.out, "-{error}\r\n");
     }
 
+    /// An error whose bytes, code word included, are given.
+    pub fn error_bytes(&mut self, text: &[u8]) {
+        self.out.push(b'-');
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// An integer.
     #[inline]
     pub fn int(&mut self, number: i64) {
