@@ -44,9 +44,9 @@ fn main() {
 /// From settings to the end of the server; errors are those from before there is a log.
 fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
     let Configured { mut settings, file, warnings, bare } = configured;
-    settings.enter_directory().map_err(|error| {
-        format!("Can't chdir to '{}': {error}", settings.dir.display())
-    })?;
+    settings
+        .enter_directory()
+        .map_err(|error| format!("Can't chdir to '{}': {error}", settings.dir.display()))?;
     if settings.in_background() {
         process::daemonize()?;
     }

@@ -6,10 +6,22 @@
 pub mod args;
 pub mod context;
 pub mod error;
+pub mod expire;
+pub mod flush;
+pub mod keys;
+pub mod object;
+pub mod scan;
 pub mod spec;
 pub mod string;
 
 use crate::command::spec::{Command, DataHandler};
 
 /// All families of data commands.
-pub const FAMILIES: &[&[Command<DataHandler>]] = &[string::COMMANDS];
+pub const FAMILIES: &[&[Command<DataHandler>]] = &[
+    keys::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    object::COMMANDS,
+    flush::COMMANDS,
+    string::COMMANDS,
+];

@@ -78,6 +78,8 @@ pub struct KeyspaceStats {
 enum Look {
     /// For a reading command: hits and misses count, the access is remembered.
     Read,
+    /// For a command that asks about a key: hits and misses count, nothing is remembered.
+    Inspect,
     /// The access is remembered, nothing counts.
     Touch,
     /// Nobody shall notice.
@@ -440,27 +442,29 @@ impl<'a> Db<'a> {
         let record: &[u8] = if self.all.policy.lazy_expire { b"UNLINK" } else { b"DEL" };
         self.all.unit.record(self.index, &[record, key]);
         self.all.stats.expired += 1;
-        self.changed(key, Event::EXPIRED, false);
+        // Not counted as a change: the command that met the key did nothing by that.
+        self.noted(key, Event::EXPIRED, false);
     }
 
     #[inline]
     fn look(&mut self, key: &[u8], look: Look) -> Option<Entry<'_>> {
         self.expire_if_due(key);
-        if look != Look::Peek && self.all.policy.lfu {
+        let remembered = matches!(look, Look::Read | Look::Touch);
+        if remembered && self.all.policy.lfu {
             self.count_use(key);
         }
         let access = self.all.fresh_access();
         let lfu = self.all.policy.lfu;
         let all = &mut *self.all;
         let entry = all.tables[self.index.0 as usize].as_ref().and_then(|table| table.get(key));
-        if look == Look::Read {
+        if matches!(look, Look::Read | Look::Inspect) {
             match entry {
                 Some(_) => all.stats.hits += 1,
                 None => all.stats.misses += 1,
             }
         }
         let entry = entry?;
-        if look != Look::Peek && !lfu {
+        if remembered && !lfu {
             entry.set_access(access);
         }
         Some(entry)
@@ -482,6 +486,13 @@ impl<'a> Db<'a> {
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Read)
+    }
+
+    /// The entry of a key, for a command that asks about it (EXISTS, TTL): counts as hit or miss, but
+    /// not as an access.
+    #[inline]
+    pub fn inspect(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.look(key, Look::Inspect)
     }
 
     /// The entry of a key, for a command that will change it: counts as an access only.
@@ -535,7 +546,8 @@ impl<'a> Db<'a> {
         self.changed(key, event, true);
     }
 
-    /// As [`Db::put`] with the access bytes given too (RESTORE, loading).
+    /// Puts a value as a new key with the access bytes given too (RESTORE, COPY, loading), whatever
+    /// was there before.
     pub fn put_with_access(
         &mut self,
         key: &[u8],
@@ -544,11 +556,16 @@ impl<'a> Db<'a> {
         access: Option<u32>,
         event: Event,
     ) {
+        self.all.unit.notice(Event::NEW, self.index, key);
         let access = access.unwrap_or_else(|| self.all.fresh_access());
+        self.place(key, value, expiry, access);
+        self.changed(key, event, true);
+    }
+
+    fn place(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<UnixMillis>, access: u32) {
         if let Some(displaced) = self.table_mut().put(key, value, expiry, access) {
             self.all.dispose(displaced, self.all.policy.lazy_server_del);
         }
-        self.changed(key, event, true);
     }
 
     /// Changes a string in place, an empty one where there is none. The closure says whether it
@@ -633,12 +650,40 @@ impl<'a> Db<'a> {
     /// Moves a key to another name and database with its expiry time, replacing what is there.
     /// False where the key isn't there.
     pub fn rename(&mut self, key: &[u8], to: DbIndex, name: &[u8], events: (Event, Event)) -> bool {
+        if !self.exists(key) {
+            return false;
+        }
+        self.all.unit.notice(Event::NEW, to, name);
         let Some(taken) = self.take(key, events.0) else { return false };
         let Taken { mut value, expiry, access } = taken;
         let mut target = self.all.db(to);
-        target.put_with_access(name, value.as_new(), expiry, Some(access), events.1);
+        target.expire_if_due(name);
+        target.place(name, value.as_new(), expiry, access);
         // Moving is one change, though two keys saw it.
-        target.all.unit.changes -= 1;
+        target.noted(name, events.1, true);
+        true
+    }
+
+    /// Copies a key to another name and database with its expiry time, replacing what is there.
+    /// False where the key isn't there.
+    pub fn copy(&mut self, key: &[u8], to: DbIndex, name: &[u8], event: Event) -> bool {
+        let Some(entry) = self.peek(key) else { return false };
+        let expiry = entry.expiry();
+        // What lies in the table can move while it is being put, so it is copied first.
+        let bytes: Vec<u8>;
+        let value = match entry.value() {
+            ValueRef::Int(number) => NewValue::Int(number),
+            ValueRef::Str(text) if entry.is_heap_string() => NewValue::Heap(HeapString::new(text)),
+            ValueRef::Str(text) => {
+                let raw = entry.is_raw();
+                bytes = text.to_vec();
+                if raw { NewValue::Raw(&bytes) } else { NewValue::Str(&bytes) }
+            }
+            ValueRef::Object(object) => match *object {},
+        };
+        let mut target = self.all.db(to);
+        target.expire_if_due(name);
+        target.put_with_access(name, value, expiry, None, event);
         true
     }
 
@@ -659,16 +704,31 @@ impl<'a> Db<'a> {
         None
     }
 
-    /// Goes on with a scan from `cursor` for about `count` buckets' worth of entries, and returns
-    /// where to go on; 0 is both the beginning and the end. Entries whose time has come are left
-    /// out.
-    pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(&Entry<'_>)) -> u64 {
+    /// Goes on with a scan from `cursor` for about `count` entries, hands those that are `wanted` to
+    /// `each`, and returns where to go on; 0 is both the beginning and the end. Wanted entries whose
+    /// time has come are removed instead.
+    pub fn scan(
+        &mut self,
+        cursor: u64,
+        count: usize,
+        wanted: impl Fn(&Entry<'_>) -> bool,
+        mut each: impl FnMut(&Entry<'_>),
+    ) -> u64 {
         let Some(table) = self.table() else { return 0 };
-        table.scan(cursor, count, |entry| {
-            if !self.is_due(entry.expiry()) {
-                each(&entry);
+        let mut due: Vec<Box<[u8]>> = Vec::new();
+        let next = table.scan(cursor, count, |entry| {
+            if wanted(&entry) {
+                if self.is_due(entry.expiry()) {
+                    due.push(entry.key().into());
+                } else {
+                    each(&entry);
+                }
             }
-        })
+        });
+        for key in due {
+            self.expire_now(&key);
+        }
+        next
     }
 
     /// Every entry whose time has not come.
@@ -700,6 +760,12 @@ impl<'a> Db<'a> {
     #[inline]
     fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.changes += 1;
+        self.noted(key, event, exists);
+    }
+
+    /// What notifications and watchers see of a change.
+    #[inline]
+    fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.notice(event, self.index, key);
         if !self.all.watches.is_empty() {
             self.all.watches.touch(self.index, key, exists);

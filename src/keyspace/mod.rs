@@ -4,6 +4,7 @@
 //! [`databases::Db`], which notes every change in the [`unit::Unit`]. Knows no command, no log.
 
 pub mod databases;
+pub mod digest;
 pub mod reclaim;
 pub mod table;
 pub mod unit;

@@ -1,0 +1,157 @@
+//! Walking over the keys of a database: SCAN in steps, KEYS at once.
+
+use crate::base::text;
+use crate::command::args::Args;
+use crate::command::context::Cx;
+use crate::command::error::CommandError;
+use crate::command::spec::{
+    Arity::{AtLeast, Exactly},
+    Command, DataHandler, Flow, read,
+};
+
+/// Commands that list keys.
+pub const COMMANDS: &[Command<DataHandler>] = &[
+    read::<DataHandler>("SCAN", AtLeast(2), scan)
+        .tips(&["nondeterministic_output", "request_policy:special"])
+        .since("2.8.0")
+        .cost("O(1) for a call with the default count, O(N) for a walk over all N keys")
+        .syntax("cursor [MATCH pattern] [COUNT count] [TYPE type]")
+        .summary("Goes on with a walk over the keys of the database.")
+        .history(&[("6.0.0", "Added the `TYPE` subcommand.")]),
+    read::<DataHandler>("KEYS", Exactly(2), keys)
+        .categories(&["dangerous"])
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .since("1.0.0")
+        .cost("O(N) for N keys in the database")
+        .syntax("pattern")
+        .summary("Lists all keys whose names match a pattern."),
+];
+
+/// How many entries a call looks for where COUNT doesn't say.
+const COUNT: usize = 10;
+
+/// A glob pattern, with the forms that need no matching told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern<'a> {
+    /// Everything.
+    All,
+    /// One name.
+    Name(&'a [u8]),
+    /// All that begins with a prefix: no special character but a `*` at the end.
+    Prefix(&'a [u8]),
+    /// Whatever else.
+    Glob(&'a [u8]),
+}
+
+impl<'a> Pattern<'a> {
+    /// The simplest form of a pattern.
+    pub(super) fn new(pattern: &'a [u8]) -> Self {
+        let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+        match (pattern.iter().position(|byte| special(byte)), pattern) {
+            (_, b"*") => Self::All,
+            (None, name) => Self::Name(name),
+            (Some(at), [prefix @ .., b'*']) if at == prefix.len() => Self::Prefix(prefix),
+            _ => Self::Glob(pattern),
+        }
+    }
+
+    /// Whether a name matches.
+    #[inline]
+    pub(super) fn matches(self, name: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Name(wanted) => name == wanted,
+            Self::Prefix(prefix) => name.starts_with(prefix),
+            Self::Glob(pattern) => text::glob(pattern, name, false),
+        }
+    }
+}
+
+/// What SCAN was asked for.
+struct Options<'a> {
+    count: usize,
+    pattern: Pattern<'a>,
+    kind: Option<&'a [u8]>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
+        let mut options = Self { count: COUNT, pattern: Pattern::All, kind: None };
+        let mut at = 2;
+        while at < args.len() {
+            let Some(value) = args.get(at + 1) else { return Err(CommandError::Syntax) };
+            if args.is(at, "COUNT") {
+                let count = args.int(at + 1)?;
+                options.count = usize::try_from(count).map_err(|_| CommandError::Syntax)?;
+                if count == 0 {
+                    return Err(CommandError::Syntax);
+                }
+            } else if args.is(at, "MATCH") {
+                options.pattern = Pattern::new(value);
+            } else if args.is(at, "TYPE") {
+                options.kind = Some(value);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+}
+
+/// A cursor as a client gives it back: any unsigned 64-bit number.
+pub(super) fn cursor(bytes: &[u8]) -> Result<u64, CommandError> {
+    text::parse_u64(bytes).ok_or(CommandError::text("ERR invalid cursor"))
+}
+
+fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let start = cursor(args.at(1))?;
+    let Options { count, pattern, kind } = Options::parse(args)?;
+    let mut names = Vec::new();
+    let mut ends = Vec::new();
+    let next = cx.databases.db(cx.selected).scan(
+        start,
+        count,
+        |entry| {
+            let of_kind =
+                |kind: &[u8]| entry.value().kind().name().as_bytes().eq_ignore_ascii_case(kind);
+            kind.is_none_or(of_kind) && pattern.matches(entry.key())
+        },
+        |entry| {
+            names.extend_from_slice(entry.key());
+            ends.push(names.len());
+        },
+    );
+    cx.reply.array(2);
+    let mut digits = itoa::Buffer::new();
+    cx.reply.bulk(digits.format(next).as_bytes());
+    cx.reply.array(ends.len());
+    let mut begin = 0;
+    for end in ends {
+        cx.reply.bulk(&names[begin..end]);
+        begin = end;
+    }
+    Ok(Flow::Done)
+}
+
+fn keys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let mut db = cx.databases.db(cx.selected);
+    let start = cx.reply.deferred();
+    let mut found = 0;
+    match Pattern::new(args.at(1)) {
+        Pattern::Name(name) => {
+            if db.exists(name) {
+                cx.reply.bulk(name);
+                found = 1;
+            }
+        }
+        pattern => db.for_each(|entry| {
+            if pattern.matches(entry.key()) {
+                cx.reply.bulk(entry.key());
+                found += 1;
+            }
+        }),
+    }
+    cx.reply.finish_array(start, found);
+    Ok(Flow::Done)
+}
