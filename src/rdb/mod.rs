@@ -1,1 +1,56 @@
-//! stub
+//! Values to and from RDB, the format of snapshots, of DUMP and RESTORE, and of full
+//! synchronisation. Knows no files: [`encode`] appends to a `Vec`, [`decode`] takes any reader.
+//!
+//! ```text
+//! "REDIS0010"                     magic and version, 4 digits (Valkey 9: "VALKEY080")
+//! FA key value ...                auxiliary fields
+//! FE n  FB keys expires           database n, and how much is in it
+//! [FC ms] [F8 idle | F9 freq]     the next key's expiry and access, where it has them
+//! type key value                  one key
+//! FF crc64                        end; the checksum is of all before it, little-endian, 0 for none
+//! ```
+//! Lengths are big-endian and variable; strings are a length and bytes, or an integer of 1, 2 or 4
+//! bytes, or LZF. `docs/formats.md` draws it in full.
+//!
+//! Only strings exist yet. A type family to come is one more file beside `decode/string.rs`, an arm
+//! in [`encode::value`] and one in `decode::object`.
+
+pub mod decode;
+pub mod encode;
+pub mod format;
+
+use crate::data::value::{Object, ValueRef};
+
+/// A value as it comes out of RDB bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedValue {
+    /// A string that is the canonical decimal form of a signed 64-bit integer.
+    Int(i64),
+    /// Any other string.
+    Str(Vec<u8>),
+    /// A collection.
+    Object(Box<Object>),
+}
+
+impl OwnedValue {
+    /// The value, borrowed.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Int(number) => ValueRef::Int(*number),
+            Self::Str(bytes) => ValueRef::Str(bytes),
+            Self::Object(object) => ValueRef::Object(object),
+        }
+    }
+}
+
+/// What is remembered about the use of a key, for eviction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Seconds since it was used last.
+    Idle(u64),
+    /// The logarithmic counter of how often it is used.
+    Frequency(u8),
+}

@@ -1,0 +1,58 @@
+//! What DUMP replied, on its way back through RESTORE.
+//!
+//! ```text
+//! type value version:2 crc64:8    both little-endian; the checksum is of all before it
+//! ```
+
+use super::reader::Reader;
+use super::{Checksum, DecodeError, object};
+use crate::base::checksum::crc64;
+use crate::rdb::OwnedValue;
+use crate::rdb::format;
+
+/// Version and checksum.
+const FOOTER_LEN: usize = 10;
+
+/// Why a payload was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Too short, of an unknown version, or with a wrong checksum.
+    #[error("DUMP payload version or checksum are wrong")]
+    Footer,
+    /// The footer is right, but the value is not.
+    #[error("Bad data format")]
+    Value(#[source] DecodeError),
+    /// There is more than a value.
+    #[error("Bad data format")]
+    Excess {
+        /// How many bytes there are besides.
+        bytes: u64,
+    },
+}
+
+/// The value in a DUMP payload. Offsets in errors count from the payload's first byte.
+///
+/// # Errors
+/// [`RestoreError`]; its text is the one that RESTORE replies, without the code word.
+pub fn restore_payload(payload: &[u8], checksum: Checksum) -> Result<OwnedValue, RestoreError> {
+    let (body, footer) = payload.split_last_chunk::<FOOTER_LEN>().ok_or(RestoreError::Footer)?;
+    let [low, high, crc @ ..] = *footer;
+    let version = u16::from_le_bytes([low, high]);
+    if version > format::VERSION_MAX && version != format::VERSION_VALKEY {
+        return Err(RestoreError::Footer);
+    }
+    // Unlike in files, upstream takes a checksum of zero for a wrong one.
+    let summed = &payload[..body.len() + 2];
+    if checksum == Checksum::Verify && u64::from_le_bytes(crc) != crc64(summed) {
+        return Err(RestoreError::Footer);
+    }
+    let mut reader = Reader::new(body, body.len().min(super::BUFFER_LEN), Checksum::Ignore);
+    let value = reader
+        .byte("a type")
+        .and_then(|type_byte| object(&mut reader, 0, type_byte))
+        .map_err(RestoreError::Value)?;
+    match body.len() as u64 - reader.offset() {
+        0 => Ok(value),
+        bytes => Err(RestoreError::Excess { bytes }),
+    }
+}

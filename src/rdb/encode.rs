@@ -1,0 +1,256 @@
+//! Writes RDB. Every function appends to a `Vec`, so that the sink is the caller's choice: a slice
+//! of a snapshot, a socket, a reply. Whoever writes the bytes on runs the checksum over them and
+//! closes with [`checksum`].
+
+use crate::base::checksum::{Crc64, crc64};
+use crate::base::env::UnixMillis;
+use crate::base::{lzf, text};
+use crate::data::value::ValueRef;
+use crate::rdb::Access;
+use crate::rdb::format;
+
+/// Strings up to this length aren't tried to compress: there is nothing to win.
+const COMPRESS_ABOVE: usize = 20;
+/// The longest text of an integer of 32 bits: no longer one is tried.
+const INT32_LEN_MAX: usize = 11;
+/// The longest encoding of a length.
+const LENGTH_LEN_MAX: usize = 9;
+
+/// How to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// The format's version, 9 to 12. Higher ones only add types.
+    pub version: u16,
+    /// Whether strings are compressed where that makes them shorter.
+    pub compress: bool,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self { version: format::VERSION, compress: true }
+    }
+}
+
+/// Begins a file.
+pub fn header(out: &mut Vec<u8>, options: &EncodeOptions) {
+    debug_assert!((9..=format::VERSION_MAX).contains(&options.version), "a version we write");
+    out.extend_from_slice(format!("REDIS{:04}", options.version).as_bytes());
+}
+
+/// Writes a field about the file, such as `redis-ver`. Readers skip those they don't know.
+pub fn aux(out: &mut Vec<u8>, options: &EncodeOptions, key: &[u8], value: &[u8]) {
+    out.push(format::OPCODE_AUX);
+    string(out, options, key);
+    string(out, options, value);
+}
+
+/// Writes a function library's code.
+pub fn function(out: &mut Vec<u8>, options: &EncodeOptions, code: &[u8]) {
+    out.push(format::OPCODE_FUNCTION);
+    string(out, options, code);
+}
+
+/// Says which database the next keys are in.
+pub fn select_db(out: &mut Vec<u8>, database: u32) {
+    out.push(format::OPCODE_SELECT_DB);
+    length(out, u64::from(database));
+}
+
+/// Says how many keys the database holds and how many of them expire. A hint: readers size their
+/// tables by it.
+pub fn resize_db(out: &mut Vec<u8>, keys: u64, expires: u64) {
+    out.push(format::OPCODE_RESIZE_DB);
+    length(out, keys);
+    length(out, expires);
+}
+
+/// Writes a key with all that belongs to it.
+pub fn entry(
+    out: &mut Vec<u8>,
+    options: &EncodeOptions,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expiry: Option<UnixMillis>,
+    access: Access,
+) {
+    if let Some(UnixMillis(at)) = expiry {
+        out.push(format::OPCODE_EXPIRE_MILLIS);
+        out.extend_from_slice(&at.to_le_bytes());
+    }
+    match access {
+        Access::Unknown => {}
+        Access::Idle(seconds) => {
+            out.push(format::OPCODE_IDLE);
+            length(out, seconds);
+        }
+        Access::Frequency(counter) => out.extend_from_slice(&[format::OPCODE_FREQUENCY, counter]),
+    }
+    out.push(type_byte(value));
+    string(out, options, key);
+    payload(out, options, value);
+}
+
+/// Writes a value alone: its type byte and what follows it.
+pub fn value(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
+    out.push(type_byte(value));
+    payload(out, options, value);
+}
+
+/// Ends a file, but for the checksum.
+pub fn end(out: &mut Vec<u8>) {
+    out.push(format::OPCODE_END);
+}
+
+/// Writes the checksum, which must have seen every byte before it. `None` writes zero, which tells
+/// readers that there is none.
+pub fn checksum(out: &mut Vec<u8>, crc: Option<&Crc64>) {
+    out.extend_from_slice(&crc.map_or(0, Crc64::value).to_le_bytes());
+}
+
+/// What DUMP replies: the value, the format's version and a checksum of both.
+pub fn dump_payload(dumped: ValueRef<'_>) -> Vec<u8> {
+    let options = EncodeOptions::default();
+    let mut out = Vec::new();
+    value(&mut out, &options, dumped);
+    out.extend_from_slice(&options.version.to_le_bytes());
+    out.extend_from_slice(&crc64(&out).to_le_bytes());
+    out
+}
+
+/// The byte that says how [`payload`] writes this value.
+fn type_byte(value: ValueRef<'_>) -> u8 {
+    match value {
+        ValueRef::Int(_) | ValueRef::Str(_) => format::TYPE_STRING,
+        ValueRef::Object(object) => match *object {},
+    }
+}
+
+fn payload(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
+    match value {
+        ValueRef::Int(number) => integer(out, number),
+        ValueRef::Str(bytes) => string(out, options, bytes),
+        ValueRef::Object(object) => match *object {},
+    }
+}
+
+/// Writes a string in the shortest of its forms.
+fn string(out: &mut Vec<u8>, options: &EncodeOptions, bytes: &[u8]) {
+    if bytes.len() <= INT32_LEN_MAX
+        && let Some(number) = text::parse_i64(bytes)
+    {
+        integer(out, number);
+        return;
+    }
+    if options.compress && bytes.len() > COMPRESS_ABOVE && compressed(out, bytes) {
+        return;
+    }
+    verbatim(out, bytes);
+}
+
+fn verbatim(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(LENGTH_LEN_MAX + bytes.len());
+    length(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Writes a string compressed, or nothing where that isn't shorter.
+fn compressed(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let start = out.len();
+    if !lzf::compress_into(bytes, out) {
+        return false;
+    }
+    // The lengths stand before the bytes but are known only now.
+    let middle = out.len();
+    out.push(format::SPECIAL | format::SPECIAL_LZF);
+    length(out, (middle - start) as u64);
+    length(out, bytes.len() as u64);
+    let head = out.len() - middle;
+    out[start..].rotate_right(head);
+    true
+}
+
+/// Writes a string that is an integer's decimal form.
+fn integer(out: &mut Vec<u8>, number: i64) {
+    if let Ok(number) = i8::try_from(number) {
+        out.extend_from_slice(&[format::SPECIAL | format::SPECIAL_INT8, number as u8]);
+    } else if let Ok(number) = i16::try_from(number) {
+        out.push(format::SPECIAL | format::SPECIAL_INT16);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else if let Ok(number) = i32::try_from(number) {
+        out.push(format::SPECIAL | format::SPECIAL_INT32);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else {
+        verbatim(out, itoa::Buffer::new().format(number).as_bytes());
+    }
+}
+
+/// Writes a length in the shortest form: 6, 14, 32 or 64 bits, big-endian.
+fn length(out: &mut Vec<u8>, length: u64) {
+    match length {
+        0..0x40 => out.push(length as u8),
+        0x40..0x4000 => out.extend_from_slice(&(0x4000 | length as u16).to_be_bytes()),
+        0x4000..=0xffff_ffff => {
+            out.push(format::LENGTH_32);
+            out.extend_from_slice(&(length as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(format::LENGTH_64);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: EncodeOptions = EncodeOptions { version: 10, compress: false };
+
+    fn encoded(options: &EncodeOptions, what: ValueRef<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        value(&mut out, options, what);
+        out
+    }
+
+    #[test]
+    fn strings_take_their_shortest_form() {
+        for (number, bytes) in [
+            (0, &b"\x00\xc0\x00"[..]),
+            (-128, b"\x00\xc0\x80"),
+            (128, b"\x00\xc1\x80\x00"),
+            (-32_768, b"\x00\xc1\x00\x80"),
+            (32_768, b"\x00\xc2\x00\x80\x00\x00"),
+            (-2_147_483_648, b"\x00\xc2\x00\x00\x00\x80"),
+            (2_147_483_648, b"\x00\x0a2147483648"),
+            (i64::MIN, b"\x00\x14-9223372036854775808"),
+        ] {
+            assert_eq!(encoded(&PLAIN, ValueRef::Int(number)), bytes);
+            assert_eq!(encoded(&PLAIN, ValueRef::Str(number.to_string().as_bytes())), bytes);
+        }
+        assert_eq!(encoded(&PLAIN, ValueRef::Str(b"")), b"\0\0");
+        assert_eq!(encoded(&PLAIN, ValueRef::Str(b"012")), b"\0\x03012");
+        assert_eq!(encoded(&PLAIN, ValueRef::Str(&[b'x'; 64]))[..3], *b"\0\x40\x40");
+        assert_eq!(encoded(&PLAIN, ValueRef::Str(&[b'x'; 16_384]))[..6], *b"\0\x80\0\0\x40\0");
+        let options = EncodeOptions::default();
+        assert_eq!(encoded(&options, ValueRef::Str(&[b'x'; 20]))[..3], *b"\0\x14x");
+        let compressed = encoded(&options, ValueRef::Str(&[b'x'; 300]));
+        assert_eq!(compressed[..2], *b"\0\xc3");
+        assert_eq!(usize::from(compressed[2]), compressed.len() - 5);
+        assert_eq!(compressed[3..5], *b"\x41\x2c");
+    }
+
+    #[test]
+    fn lengths_over_32_bits() {
+        let mut out = Vec::new();
+        length(&mut out, 1 << 32);
+        assert_eq!(out, b"\x81\0\0\0\x01\0\0\0\0");
+    }
+
+    /// What redis-server 7.0.15 replies to DUMP.
+    #[test]
+    fn dump_is_what_redis_dumps() {
+        assert_eq!(dump_payload(ValueRef::Int(10)), b"\0\xc0\x0a\x0a\0n\x9fWE\x0e\xaec\xbb");
+        let hello = b"\0\x05hello\x0a\0cr\xdfve4 \x0a";
+        assert_eq!(dump_payload(ValueRef::Str(b"hello")), hello);
+    }
+}

@@ -1,0 +1,85 @@
+//! The numbers of the RDB format, shared by both directions.
+
+/// The version written unless told otherwise: what Redis 7.0 reads.
+pub const VERSION: u16 = 10;
+/// The newest version of Redis's that is read (7.4).
+pub const VERSION_MAX: u16 = 12;
+/// The version that Valkey 9 counts on from, leaving Redis's numbers alone.
+pub const VERSION_VALKEY: u16 = 80;
+/// From this version on there is a checksum at the end.
+pub const VERSION_CHECKSUM: u16 = 5;
+
+/// Slot number, keys in it, keys in it that expire.
+pub const OPCODE_SLOT_INFO: u8 = 0xf4;
+/// Code of a function library.
+pub const OPCODE_FUNCTION: u8 = 0xf5;
+/// A function library as release candidates of Redis 7 wrote it.
+pub const OPCODE_FUNCTION_PRE_GA: u8 = 0xf6;
+/// What a module keeps outside of keys.
+pub const OPCODE_MODULE_AUX: u8 = 0xf7;
+/// Seconds since the next key was used.
+pub const OPCODE_IDLE: u8 = 0xf8;
+/// How often the next key is used.
+pub const OPCODE_FREQUENCY: u8 = 0xf9;
+/// A field about the file.
+pub const OPCODE_AUX: u8 = 0xfa;
+/// Keys and expiring keys in the database that begins.
+pub const OPCODE_RESIZE_DB: u8 = 0xfb;
+/// When the next key expires, in Unix milliseconds.
+pub const OPCODE_EXPIRE_MILLIS: u8 = 0xfc;
+/// When the next key expires, in Unix seconds.
+pub const OPCODE_EXPIRE_SECONDS: u8 = 0xfd;
+/// The database that the next keys are in.
+pub const OPCODE_SELECT_DB: u8 = 0xfe;
+/// The end.
+pub const OPCODE_END: u8 = 0xff;
+
+/// A string.
+pub const TYPE_STRING: u8 = 0;
+
+/// A length of 32 bits follows.
+pub const LENGTH_32: u8 = 0x80;
+/// A length of 64 bits follows.
+pub const LENGTH_64: u8 = 0x81;
+/// The two highest bits of a first byte that is no length but says how a string is encoded.
+pub const SPECIAL: u8 = 0xc0;
+/// A string that is an integer of 8 bits.
+pub const SPECIAL_INT8: u8 = 0;
+/// A string that is an integer of 16 bits.
+pub const SPECIAL_INT16: u8 = 1;
+/// A string that is an integer of 32 bits.
+pub const SPECIAL_INT32: u8 = 2;
+/// A compressed string: its compressed length, its length, its compressed bytes.
+pub const SPECIAL_LZF: u8 = 3;
+
+/// What an entry of this type byte holds; nothing for bytes that are no type.
+pub const fn type_name(type_byte: u8) -> Option<&'static str> {
+    Some(match type_byte {
+        TYPE_STRING => "string",
+        1 => "list",
+        2 => "set",
+        3 => "sorted set with text scores",
+        4 => "hash",
+        5 => "sorted set",
+        6 => "module value of a release candidate",
+        7 => "module value",
+        9 => "hash as zipmap",
+        10 => "list as ziplist",
+        11 => "set as intset",
+        12 => "sorted set as ziplist",
+        13 => "hash as ziplist",
+        14 => "list as quicklist of ziplists",
+        15 => "stream",
+        16 => "hash as listpack",
+        17 => "sorted set as listpack",
+        18 => "list as quicklist of listpacks",
+        19 => "stream, second form",
+        20 => "set as listpack",
+        21 => "stream, third form",
+        22 => "hash with expiring fields (Valkey, or a release candidate of Redis)",
+        23 => "hash as listpack with expiring fields of a release candidate",
+        24 => "hash with expiring fields",
+        25 => "hash as listpack with expiring fields",
+        _ => return None,
+    })
+}
