@@ -28,8 +28,8 @@ fn env(disk: &SimDisk, clock: &Arc<SimClock>, seed: u64) -> Env {
 
 type Words = Vec<Vec<u8>>;
 
-fn pick<'a, T>(rng: &mut Rng, choices: &'a [T]) -> &'a T {
-    &choices[rng.below(choices.len() as u64) as usize]
+fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
+    choices[rng.below(choices.len() as u64) as usize]
 }
 
 fn key(rng: &mut Rng) -> Vec<u8> {
@@ -173,7 +173,7 @@ fn run(seed: u64) {
             2 => server.engine.cron_tick(),
             _ => {}
         }
-        let row = pick(&mut rng, &rows);
+        let row = rows[rng.below(rows.len() as u64) as usize].as_str();
         let list = arguments(row, &mut rng, now_ms, &dump)
             .unwrap_or_else(|| panic!("{row} writes: this test must know how to call it"));
         let mut command: Vec<&[u8]> = vec![row.as_bytes()];
