@@ -47,7 +47,8 @@ impl HeapString {
         let layout = layout(capacity);
         // SAFETY: the layout is never empty, since the head is part of it.
         let block = unsafe { alloc(layout) };
-        let Some(head) = NonNull::new(block.cast::<Head>()) else { handle_alloc_error(layout) };
+        let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
+        let head = block.cast::<Head>();
         // SAFETY: the block is fresh, large enough and aligned for a head.
         unsafe { head.write(Head { len: 0, capacity }) };
         Self { head }
@@ -76,7 +77,7 @@ impl HeapString {
     /// Makes room for at least `additional` bytes after the last one, and some spare.
     pub fn reserve(&mut self, additional: usize) {
         let (len, capacity) = (self.len(), self.capacity());
-        let needed = len.checked_add(additional).unwrap_or(usize::MAX);
+        let needed = len.saturating_add(additional);
         if needed > capacity {
             let spare = capacity.min(DOUBLING_LIMIT.max(capacity / 4));
             self.set_capacity(needed.max(capacity.saturating_add(spare)));
@@ -159,8 +160,8 @@ impl HeapString {
         // SAFETY: the block was allocated with `old`; the new size isn't 0 and `layout` checked
         // that it doesn't overflow.
         let block = unsafe { realloc(self.head.as_ptr().cast(), old, new.size()) };
-        let Some(head) = NonNull::new(block.cast::<Head>()) else { handle_alloc_error(new) };
-        self.head = head;
+        let Some(block) = NonNull::new(block) else { handle_alloc_error(new) };
+        self.head = block.cast();
         // SAFETY: `realloc` kept the head.
         unsafe { self.head.as_mut().capacity = capacity };
     }

@@ -31,22 +31,22 @@ pub(super) struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 /// A set of slots; iterates in ascending order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Slots(u32);
 
 impl Slots {
     #[inline(always)]
-    pub(super) fn is_empty(self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0 == 0
     }
 
     #[inline(always)]
-    pub(super) fn count(self) -> usize {
+    pub(super) fn occupancy(&self) -> usize {
         self.0.count_ones() as usize
     }
 
     #[inline(always)]
-    pub(super) fn contains(self, slot: usize) -> bool {
+    pub(super) fn contains(&self, slot: usize) -> bool {
         self.0 >> slot & 1 != 0
     }
 }
@@ -163,6 +163,7 @@ impl Bucket {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[expect(clippy::cast_ptr_alignment, reason = "these loads take any alignment")]
 #[inline(always)]
 fn matches_sse2(fingerprints: &[u8; SLOTS], wanted: u8) -> u32 {
     use std::arch::x86_64::{

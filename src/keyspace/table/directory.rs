@@ -28,7 +28,7 @@ const _: () = assert!((DEPTH_MAX as usize) < FRAME_BYTES);
 
 impl Handle {
     pub(super) fn new(segment: NonNull<Segment>, depth: u32) -> Self {
-        debug_assert!(depth <= DEPTH_MAX && segment.addr().get() % FRAME_BYTES == 0);
+        debug_assert!(depth <= DEPTH_MAX && segment.addr().get().is_multiple_of(FRAME_BYTES));
         Self(segment.cast::<u8>().map_addr(|address| address | depth as usize))
     }
 

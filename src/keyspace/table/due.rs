@@ -47,7 +47,7 @@ impl Table {
         while progress.segments < segments_max && progress.due < keys_max {
             let handle = self.directory.get(self.expire_position);
             progress.segments += 1;
-            if !self.expire_chain(handle, now, keys_max, &mut progress, found) {
+            if !expire_chain(handle, now, keys_max, &mut progress, found) {
                 break;
             }
             self.expire_position = segment_end(self.expire_position, handle.depth());
@@ -58,54 +58,53 @@ impl Table {
         }
         progress
     }
+}
 
-    /// Visits the segments of a chain; false if the budget of keys ended before the chain did.
-    fn expire_chain(
-        &mut self,
-        handle: Handle,
-        now: UnixMillis,
-        keys_max: usize,
-        progress: &mut ExpireProgress,
-        found: &mut impl FnMut(&[u8]),
-    ) -> bool {
-        let mut next = Some(handle.pointer());
-        while let Some(mut pointer) = next {
-            // SAFETY: a live segment, and we hold the table exclusively.
-            let segment = unsafe { pointer.as_mut() };
-            next = segment.next();
-            if segment.earliest() > now.0 {
-                continue;
-            }
-            progress.opened += 1;
-            let mut earliest = i64::MAX;
-            let mut whole = true;
-            let mut last_bucket = 0;
-            segment.for_each(|bucket, entry| {
-                let Some(at) = entry.expiry() else { return };
-                if bucket > last_bucket {
-                    whole &= progress.due < keys_max;
-                    last_bucket = bucket;
-                }
-                if !whole {
-                    return;
-                }
-                if at <= now {
-                    progress.due += 1;
-                    // SAFETY: nothing changes the entry while `found` looks at its key.
-                    found(unsafe { Entry::new(entry) }.key());
-                } else {
-                    progress.waiting += 1;
-                    progress.waiting_ms += (at.0 - now.0) as u64;
-                    earliest = earliest.min(at.0);
-                }
-            });
-            if !whole {
-                // The bound stays: the next step comes back for the rest.
-                return false;
-            }
-            segment.set_earliest(earliest);
+/// Visits the segments of a chain; false if the budget of keys ended before the chain did.
+fn expire_chain(
+    handle: Handle,
+    now: UnixMillis,
+    keys_max: usize,
+    progress: &mut ExpireProgress,
+    found: &mut impl FnMut(&[u8]),
+) -> bool {
+    let mut next = Some(handle.pointer());
+    while let Some(mut pointer) = next {
+        // SAFETY: a live segment, and the caller holds the table exclusively.
+        let segment = unsafe { pointer.as_mut() };
+        next = segment.next();
+        if segment.earliest() > now.0 {
+            continue;
         }
-        debug_assert!(chain(handle).all(|segment| segment.earliest() > now.0));
-        true
+        progress.opened += 1;
+        let mut earliest = i64::MAX;
+        let mut whole = true;
+        let mut last_bucket = 0;
+        segment.for_each(|bucket, entry| {
+            let Some(at) = entry.expiry() else { return };
+            if bucket > last_bucket {
+                whole &= progress.due < keys_max;
+                last_bucket = bucket;
+            }
+            if !whole {
+                return;
+            }
+            if at <= now {
+                progress.due += 1;
+                // SAFETY: nothing changes the entry while `found` looks at its key.
+                found(unsafe { Entry::new(entry) }.key());
+            } else {
+                progress.waiting += 1;
+                progress.waiting_ms += (at.0 - now.0) as u64;
+                earliest = earliest.min(at.0);
+            }
+        });
+        if !whole {
+            // The bound stays: the next step comes back for the rest.
+            return false;
+        }
+        segment.set_earliest(earliest);
     }
+    debug_assert!(chain(handle).all(|segment| segment.earliest() > now.0));
+    true
 }

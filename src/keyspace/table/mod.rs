@@ -1,13 +1,13 @@
 //! The dictionary: the keys of one database, with their values, expiries and access bits.
 //!
-//! Extendible hashing in hash order. The directory ([`directory`]) maps the top bits of a hash to a
-//! segment ([`segment`]), which holds buckets ([`bucket`]) and entries ([`entry`]) together in one
-//! frame of a [`pool`]; a lookup is two cache misses, the bucket and the entry. The table grows by
-//! splitting one segment and shrinks by merging two ([`grow`]), never all at once: the longest step
+//! Extendible hashing in hash order. The directory (`directory`) maps the top bits of a hash to a
+//! segment (`segment`), which holds buckets (`bucket`) and entries (`entry`) together in one
+//! frame of a [`Pool`]; a lookup is two cache misses, the bucket and the entry. The table grows by
+//! splitting one segment and shrinks by merging two (`grow`), never all at once: the longest step
 //! is one segment's work, about 0.1 ms (and the directory's doubling, which is 1 MiB of words at
 //! 100 M keys).
 //!
-//! Invariants, which [`Table::check`] verifies:
+//! Invariants, which `check` verifies:
 //! - an entry is in the segment (or its chain) that the directory names for its hash, in one of the
 //!   four buckets from its home, and every earlier bucket counts it as overflow;
 //! - no entry of a segment expires before the segment's `earliest`;
@@ -20,6 +20,7 @@
 
 mod bucket;
 mod directory;
+mod draft;
 mod due;
 mod entry;
 mod grow;
@@ -42,7 +43,8 @@ use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object};
 
 use directory::Directory;
-use entry::{Carried, Draft, Image, RawEntry};
+use draft::{Carried, Draft, Image};
+use entry::RawEntry;
 use segment::{Segment, Spot, Tally, fingerprint_of, granules, home_of};
 
 pub use due::ExpireProgress;
@@ -298,7 +300,7 @@ impl Table {
         let (expiry, access) = (entry.expiry(), entry.access());
         let small = match entry.value() {
             ValueRef::Int(number) => Some(TakenValue::Int(number)),
-            ValueRef::Str(bytes) if bytes.len() <= entry::VALUE_INLINE_MAX => {
+            ValueRef::Str(bytes) if !entry.is_string() => {
                 Some(TakenValue::Bytes(bytes.into(), entry.is_raw()))
             }
             _ => None,
@@ -308,7 +310,7 @@ impl Table {
             (HeapPart::String(string), _) => TakenValue::String(string),
             (HeapPart::Object(object), _) => TakenValue::Object(object),
             (HeapPart::Nothing, Some(small)) => small,
-            (HeapPart::Nothing, None) => unreachable!("a long value is on the heap"),
+            (HeapPart::Nothing, None) => unreachable!("what isn't small is on the heap"),
         };
         Some(Taken { value, expiry, access })
     }

@@ -224,7 +224,9 @@ mod tests {
             unsafe { frame.start.as_ptr().add(5000).write(1) };
             frame.touched_pages = 2;
         }
-        frames.into_iter().for_each(|frame| pool.give(frame));
+        for frame in frames {
+            pool.give(frame);
+        }
         assert_eq!(pool.idle_bytes(), HOT_FRAMES * 2 * PAGE_BYTES);
         for index in 0..REGION_FRAMES {
             let frame = pool.take();

@@ -47,7 +47,7 @@ impl Table {
                 if segment.count() == 0 {
                     continue;
                 }
-                if self.visit_bucket_from(segment, start, &mut visit, |_| true) {
+                if visit_bucket_from(segment, start, &mut visit, |_| true) {
                     return;
                 }
             }
@@ -69,39 +69,13 @@ impl Table {
             let start = rng.below(BUCKETS as u64) as usize;
             for segment in chain(handle) {
                 if segment.expiring() > 0
-                    && self.visit_bucket_from(segment, start, &mut visit, |e| e.expiry().is_some())
+                    && visit_bucket_from(segment, start, &mut visit, |e| e.expiry().is_some())
                 {
                     return;
                 }
             }
             position = super::scan::segment_end(position, handle.depth());
         }
-    }
-
-    /// Visits the first bucket from `start` on that has entries which `wanted` wants.
-    fn visit_bucket_from(
-        &self,
-        segment: &Segment,
-        start: usize,
-        visit: &mut impl FnMut(Entry<'_>),
-        wanted: impl Fn(&Entry<'_>) -> bool,
-    ) -> bool {
-        for index in (start..BUCKETS).chain(0..start) {
-            segment.prefetch_entries(index);
-            let mut any = false;
-            for slot in segment.bucket(index).occupied() {
-                // SAFETY: `&self` keeps the entry as it is.
-                let entry = unsafe { Entry::new(segment.entry(index, slot)) };
-                if wanted(&entry) {
-                    any = true;
-                    visit(entry);
-                }
-            }
-            if any {
-                return true;
-            }
-        }
-        false
     }
 
     /// One throw of the dice: every entry has the same chance, and mostly none is hit.
@@ -138,8 +112,8 @@ impl Table {
             }
             for index in 0..BUCKETS {
                 let mut occupied = segment.bucket(index).occupied();
-                if n >= occupied.count() {
-                    n -= occupied.count();
+                if n >= occupied.occupancy() {
+                    n -= occupied.occupancy();
                     continue;
                 }
                 let slot = occupied.nth(n)?;
@@ -149,4 +123,29 @@ impl Table {
         }
         None
     }
+}
+
+/// Visits the first bucket from `start` on that has entries which `wanted` wants.
+fn visit_bucket_from(
+    segment: &Segment,
+    start: usize,
+    visit: &mut impl FnMut(Entry<'_>),
+    wanted: impl Fn(&Entry<'_>) -> bool,
+) -> bool {
+    for index in (start..BUCKETS).chain(0..start) {
+        segment.prefetch_entries(index);
+        let mut any = false;
+        for slot in segment.bucket(index).occupied() {
+            // SAFETY: the caller's borrow of the table keeps the entry as it is.
+            let entry = unsafe { Entry::new(segment.entry(index, slot)) };
+            if wanted(&entry) {
+                any = true;
+                visit(entry);
+            }
+        }
+        if any {
+            return true;
+        }
+    }
+    false
 }

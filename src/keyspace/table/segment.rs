@@ -122,7 +122,7 @@ pub(super) enum Full {
 /// The bucket where a hash is at home, in a segment whose hashes share `depth` bits.
 #[inline(always)]
 pub(super) fn home_of(hash: u64, depth: u32) -> usize {
-    (((hash << depth) >> 32) * BUCKETS as u64 >> 32) as usize
+    ((((hash << depth) >> 32) * BUCKETS as u64) >> 32) as usize
 }
 
 /// The byte by which a bucket tells its entries apart; never 0.

@@ -56,7 +56,9 @@ fn colliding_keys_are_kept() {
         let memory = pair.table.memory();
         assert!(memory.directory_bytes <= 64 << 10, "{name}: {memory:?}");
         let keys: Vec<Vec<u8>> = pair.model.keys().cloned().collect();
-        keys.iter().for_each(|key| pair.remove(key));
+        for key in &keys {
+            pair.remove(key);
+        }
         pair.verify();
     }
 }
@@ -72,10 +74,10 @@ fn a_full_chain_grows_further() {
     assert_eq!(pair.table.len(), 8_000);
     // Growing in place where nothing can be split or compacted: through removal and insertion.
     for n in 0..8_000_u64 {
-        let value = [b'w'; 192];
+        let value = [b'w'; 224];
         assert!(
             pair.table
-                .put(&key_of(n), NewValue::Str(&value[..(n % 193) as usize]), None, 0)
+                .put(&key_of(n), NewValue::Str(&value[..(n % 225) as usize]), None, 0)
                 .is_some()
         );
     }

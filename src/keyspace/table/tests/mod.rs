@@ -28,7 +28,7 @@ pub(super) enum Value {
 }
 
 impl Known {
-    fn of(entry: &Entry<'_>) -> Self {
+    fn of(entry: Entry<'_>) -> Self {
         let value = match entry.value() {
             ValueRef::Int(number) => Value::Int(number),
             ValueRef::Str(bytes) => Value::Bytes(bytes.to_vec()),
@@ -71,7 +71,7 @@ impl Pair {
             0 => 0,
             1..=5 => self.rng.below(30),
             6..=8 => self.rng.below(190),
-            9 | 10 => 180 + self.rng.below(30),
+            9 | 10 => 200 + self.rng.below(50),
             _ => self.rng.below(2000),
         };
         (0..len).map(|_| self.rng.next_u64() as u8).collect()
@@ -186,7 +186,7 @@ impl Pair {
         for (key, known) in &self.model {
             let entry = self.table.get(key).unwrap_or_else(|| panic!("lost {key:?}"));
             assert_eq!(entry.key(), key);
-            assert_eq!(&Known::of(&entry), known);
+            assert_eq!(&Known::of(entry), known);
         }
         for n in 0..50 {
             assert!(self.table.get(&key_of(self.space + n)).is_none());

@@ -20,7 +20,9 @@ fn behaves_like_a_map() {
             pair.verify();
         }
         let keys: Vec<Vec<u8>> = pair.model.keys().cloned().collect();
-        keys.iter().for_each(|key| pair.remove(key));
+        for key in &keys {
+            pair.remove(key);
+        }
         pair.verify();
         assert!(pair.table.is_empty());
         let memory = pair.table.memory();

@@ -13,7 +13,7 @@ struct Collector(Collected);
 impl EntrySink for Collector {
     fn entry(&mut self, entry: &Entry<'_>) {
         let mut collected = self.0.lock().unwrap_or_else(|_| panic!("nobody panics inside"));
-        let twice = collected.insert(entry.key().to_vec(), Known::of(entry));
+        let twice = collected.insert(entry.key().to_vec(), Known::of(*entry));
         assert!(twice.is_none(), "handed out twice");
     }
 }
