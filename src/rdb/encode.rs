@@ -40,14 +40,14 @@ pub fn header(out: &mut Vec<u8>, options: &EncodeOptions) {
 /// Writes a field about the file, such as `redis-ver`. Readers skip those they don't know.
 pub fn aux(out: &mut Vec<u8>, options: &EncodeOptions, key: &[u8], value: &[u8]) {
     out.push(format::OPCODE_AUX);
-    string(out, options, key);
-    string(out, options, value);
+    string(out, *options, key);
+    string(out, *options, value);
 }
 
 /// Writes a function library's code.
 pub fn function(out: &mut Vec<u8>, options: &EncodeOptions, code: &[u8]) {
     out.push(format::OPCODE_FUNCTION);
-    string(out, options, code);
+    string(out, *options, code);
 }
 
 /// Says which database the next keys are in.
@@ -86,14 +86,14 @@ pub fn entry(
         Access::Frequency(counter) => out.extend_from_slice(&[format::OPCODE_FREQUENCY, counter]),
     }
     out.push(type_byte(value));
-    string(out, options, key);
-    payload(out, options, value);
+    string(out, *options, key);
+    payload(out, *options, value);
 }
 
 /// Writes a value alone: its type byte and what follows it.
 pub fn value(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
     out.push(type_byte(value));
-    payload(out, options, value);
+    payload(out, *options, value);
 }
 
 /// Ends a file, but for the checksum.
@@ -125,7 +125,7 @@ fn type_byte(value: ValueRef<'_>) -> u8 {
     }
 }
 
-fn payload(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
+fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: ValueRef<'_>) {
     match value {
         ValueRef::Int(number) => integer(out, number),
         ValueRef::Str(bytes) => string(out, options, bytes),
@@ -134,7 +134,7 @@ fn payload(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
 }
 
 /// Writes a string in the shortest of its forms.
-fn string(out: &mut Vec<u8>, options: &EncodeOptions, bytes: &[u8]) {
+fn string(out: &mut Vec<u8>, options: EncodeOptions, bytes: &[u8]) {
     if bytes.len() <= INT32_LEN_MAX
         && let Some(number) = text::parse_i64(bytes)
     {
@@ -206,9 +206,9 @@ mod tests {
 
     const PLAIN: EncodeOptions = EncodeOptions { version: 10, compress: false };
 
-    fn encoded(options: &EncodeOptions, what: ValueRef<'_>) -> Vec<u8> {
+    fn encoded(options: EncodeOptions, what: ValueRef<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        value(&mut out, options, what);
+        value(&mut out, &options, what);
         out
     }
 
@@ -224,16 +224,16 @@ mod tests {
             (2_147_483_648, b"\x00\x0a2147483648"),
             (i64::MIN, b"\x00\x14-9223372036854775808"),
         ] {
-            assert_eq!(encoded(&PLAIN, ValueRef::Int(number)), bytes);
-            assert_eq!(encoded(&PLAIN, ValueRef::Str(number.to_string().as_bytes())), bytes);
+            assert_eq!(encoded(PLAIN, ValueRef::Int(number)), bytes);
+            assert_eq!(encoded(PLAIN, ValueRef::Str(number.to_string().as_bytes())), bytes);
         }
-        assert_eq!(encoded(&PLAIN, ValueRef::Str(b"")), b"\0\0");
-        assert_eq!(encoded(&PLAIN, ValueRef::Str(b"012")), b"\0\x03012");
-        assert_eq!(encoded(&PLAIN, ValueRef::Str(&[b'x'; 64]))[..3], *b"\0\x40\x40");
-        assert_eq!(encoded(&PLAIN, ValueRef::Str(&[b'x'; 16_384]))[..6], *b"\0\x80\0\0\x40\0");
+        assert_eq!(encoded(PLAIN, ValueRef::Str(b"")), b"\0\0");
+        assert_eq!(encoded(PLAIN, ValueRef::Str(b"012")), b"\0\x03012");
+        assert_eq!(encoded(PLAIN, ValueRef::Str(&[b'x'; 64]))[..3], *b"\0\x40\x40");
+        assert_eq!(encoded(PLAIN, ValueRef::Str(&[b'x'; 16_384]))[..6], *b"\0\x80\0\0\x40\0");
         let options = EncodeOptions::default();
-        assert_eq!(encoded(&options, ValueRef::Str(&[b'x'; 20]))[..3], *b"\0\x14x");
-        let compressed = encoded(&options, ValueRef::Str(&[b'x'; 300]));
+        assert_eq!(encoded(options, ValueRef::Str(&[b'x'; 20]))[..3], *b"\0\x14x");
+        let compressed = encoded(options, ValueRef::Str(&[b'x'; 300]));
         assert_eq!(compressed[..2], *b"\0\xc3");
         assert_eq!(usize::from(compressed[2]), compressed.len() - 5);
         assert_eq!(compressed[3..5], *b"\x41\x2c");

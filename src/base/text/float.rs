@@ -85,8 +85,7 @@ fn is_number(text: &[u8], mark: u8, is_digit: fn(&u8) -> bool) -> Option<bool> {
     }
     let [byte, exponent @ ..] = rest else { return Some(false) };
     let exponent = match exponent {
-        [b'+' | b'-', digits @ ..] => digits,
-        digits => digits,
+        [b'+' | b'-', digits @ ..] | digits => digits,
     };
     let whole = byte.to_ascii_lowercase() == mark
         && !exponent.is_empty()
