@@ -13,6 +13,8 @@ pub mod object;
 pub mod scan;
 pub mod spec;
 pub mod string;
+pub mod string_count;
+pub mod string_lcs;
 
 use crate::command::spec::{Command, DataHandler};
 
@@ -24,4 +26,6 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     object::COMMANDS,
     flush::COMMANDS,
     string::COMMANDS,
+    string_count::COMMANDS,
+    string_lcs::COMMANDS,
 ];
