@@ -11,8 +11,6 @@
 
 /// The longest run of literal bytes.
 const LITERALS_MAX: usize = 32;
-/// The shortest copy that pays.
-const COPY_MIN: usize = 3;
 /// The longest copy.
 const COPY_MAX: usize = 264;
 /// The furthest a copy reaches back.
@@ -72,10 +70,11 @@ pub fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let Some(limit) = bytes.len().checked_sub(GAIN_MIN) else { return false };
     out.reserve(limit + LITERALS_MAX);
     // A short string isn't worth clearing a big table for.
-    let shrunk = if bytes.len() <= 1024 {
-        Compressor::new(bytes, out, limit).run::<512>()
-    } else {
-        Compressor::new(bytes, out, limit).run::<16_384>()
+    let compressor = Compressor::new(bytes, out, limit);
+    let shrunk = match bytes.len() {
+        0..256 => compressor.run::<256>(),
+        256..2048 => compressor.run::<2048>(),
+        _ => compressor.run::<16_384>(),
     };
     if shrunk.is_none() {
         out.truncate(start);
@@ -102,29 +101,32 @@ impl<'a> Compressor<'a> {
     /// Nothing where the output outgrows the limit. `PLACES`, a power of two, is the size of the
     /// table that tells where three bytes were seen last.
     fn run<const PLACES: usize>(mut self) -> Option<()> {
-        // Positions of 4 GiB and more wrap. That costs copies but is harmless: what the table says
-        // is compared anyway.
-        let mut seen = [0u32; PLACES];
+        // Positions modulo 2^16, which is enough: copies reach back 2^13 at most. What the table
+        // says is compared anyway, so that a place never written does no harm.
+        let mut seen = [0u16; PLACES];
         let bytes = self.bytes;
         let mut at = 0;
-        while at + COPY_MIN <= bytes.len() {
-            let from = std::mem::replace(&mut seen[hash::<PLACES>(bytes, at)], at as u32) as usize;
-            let length = matching(bytes, from, at);
-            if length < COPY_MIN {
+        while let Some(three) = three_at(bytes, at) {
+            let place = &mut seen[hash::<PLACES>(three)];
+            let offset = usize::from((at as u16).wrapping_sub(*place));
+            *place = at as u16;
+            let within = (1..=at.min(OFFSET_MAX)).contains(&offset);
+            if !within || three_at(bytes, at - offset) != Some(three) {
                 at += 1;
                 if at - self.pending == LITERALS_MAX {
                     self.flush_literals(at)?;
                 }
                 continue;
             }
+            let length = matching(bytes, at - offset, at);
             self.flush_literals(at)?;
-            self.copy(at - from, length)?;
+            self.copy(offset, length)?;
             at += length;
             self.pending = at;
             // The last places of a copy are entered, so that a repetition goes on from there.
             for place in at - 2..at {
-                if place + COPY_MIN <= bytes.len() {
-                    seen[hash::<PLACES>(bytes, place)] = place as u32;
+                if let Some(three) = three_at(bytes, place) {
+                    seen[hash::<PLACES>(three)] = place as u16;
                 }
             }
         }
@@ -154,24 +156,38 @@ impl<'a> Compressor<'a> {
     }
 }
 
-/// A place in a table of `PLACES` for the three bytes at `at`.
+/// The three bytes from `at` on, where there are four: a load of four is cheaper than one of three,
+/// and a copy at the very end wins next to nothing.
 #[inline]
-fn hash<const PLACES: usize>(bytes: &[u8], at: usize) -> usize {
-    const { assert!(PLACES.is_power_of_two()) };
-    let three = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]);
-    // Fibonacci hashing: the high bits of the product are the mixed ones.
-    (three.wrapping_mul(0x9e37_79b1) >> (u32::BITS - PLACES.trailing_zeros())) as usize
+fn three_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*four) << 8)
 }
 
-/// How many bytes from `from` on equal those from `at` on, as far as one copy can say; 0 where
-/// `from` isn't before `at` or too far back.
+/// A place in a table of `PLACES` for three bytes.
+#[inline]
+fn hash<const PLACES: usize>(three: u32) -> usize {
+    const { assert!(PLACES.is_power_of_two()) };
+    // Fibonacci hashing: the high bits of the product are the mixed ones.
+    let product = three.wrapping_mul(0x9e37_79b1);
+    (product >> (u32::BITS - PLACES.trailing_zeros())) as usize & (PLACES - 1)
+}
+
+/// How many bytes from `from` on equal those from `at` on, as far as one copy can say.
 #[inline]
 fn matching(bytes: &[u8], from: usize, at: usize) -> usize {
-    if from >= at || at - from > OFFSET_MAX {
-        return 0;
+    let new = &bytes[at..bytes.len().min(at + COPY_MAX)];
+    let old = &bytes[from..from + new.len()];
+    // Eight bytes at a time, then one.
+    let mut length = 0;
+    for (old, new) in old.as_chunks::<8>().0.iter().zip(new.as_chunks::<8>().0) {
+        let differing = u64::from_le_bytes(*old) ^ u64::from_le_bytes(*new);
+        if differing != 0 {
+            return length + differing.trailing_zeros() as usize / 8;
+        }
+        length += 8;
     }
-    let rest = &bytes[at..bytes.len().min(at + COPY_MAX)];
-    bytes[from..].iter().zip(rest).take_while(|(old, new)| old == new).count()
+    length + old[length..].iter().zip(&new[length..]).take_while(|(old, new)| old == new).count()
 }
 
 /// Restores `expected` bytes. Nothing is allocated that the input couldn't fill.
