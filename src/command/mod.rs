@@ -8,6 +8,8 @@ pub mod context;
 pub mod error;
 pub mod expire;
 pub mod flush;
+#[cfg(test)]
+mod generic_tests;
 pub mod keys;
 pub mod object;
 pub mod scan;

@@ -47,7 +47,7 @@ impl<'a> Pattern<'a> {
     /// The simplest form of a pattern.
     pub(super) fn new(pattern: &'a [u8]) -> Self {
         let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
-        match (pattern.iter().position(|byte| special(byte)), pattern) {
+        match (pattern.iter().position(special), pattern) {
             (_, b"*") => Self::All,
             (None, name) => Self::Name(name),
             (Some(at), [prefix @ .., b'*']) if at == prefix.len() => Self::Prefix(prefix),

@@ -50,11 +50,8 @@ pub fn allocated_bytes() -> u64 {
 impl Engine {
     /// Memory in use for data and clients, in bytes.
     pub fn used_memory(&self) -> u64 {
-        let tables: usize = self
-            .databases
-            .occupied()
-            .map(|(_, table)| table.memory().segment_bytes)
-            .sum();
+        let tables: usize =
+            self.databases.occupied().map(|(_, table)| table.memory().segment_bytes).sum();
         allocated_bytes() + tables as u64
     }
 
@@ -169,9 +166,7 @@ fn score(databases: &Databases, policy: EvictionPolicy, entry: &Entry<'_>) -> Op
         EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu => {
             255 - u64::from(databases.decayed_frequency(entry.access()))
         }
-        EvictionPolicy::VolatileTtl => {
-            u64::MAX - entry.expiry().map_or(0, |at| at.0.max(0) as u64)
-        }
+        EvictionPolicy::VolatileTtl => u64::MAX - entry.expiry().map_or(0, |at| at.0.max(0) as u64),
         EvictionPolicy::AllkeysRandom | EvictionPolicy::VolatileRandom => 0,
         EvictionPolicy::NoEviction => return None,
     })

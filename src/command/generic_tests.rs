@@ -1,0 +1,422 @@
+//! What a comparison with another server's replies can't see of the commands on whole keys: what
+//! goes into the log, what is noticed, what the access bytes become.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use crate::base::env::{Rng, UnixMillis};
+use crate::command::args::Args;
+use crate::command::context::{Cx, Limits};
+use crate::command::spec::{Command, DataHandler, Effect};
+use crate::command::{expire, flush, keys, object, scan};
+use crate::data::value::NewValue;
+use crate::keyspace::databases::{Databases, DbIndex, Expiry};
+use crate::keyspace::digest::{Digest, digest_all, digest_value};
+use crate::keyspace::reclaim::Reclaimer;
+use crate::keyspace::unit::Event;
+use crate::resp::reply::{Protocol, Reply};
+use crate::resp::request::Range;
+
+/// A moment in 2027, in milliseconds.
+const NOW: i64 = 1_800_000_000_000;
+
+/// Databases and what a command is run with.
+struct World {
+    databases: Databases,
+    rng: Rng,
+    limits: Limits,
+    now: i64,
+    replaying: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut databases = Databases::new(16, 1, Reclaimer::default());
+        databases.unit.recording = true;
+        databases.unit.observing = true;
+        let limits = Limits::default();
+        let mut world =
+            Self { databases, rng: Rng::from_seed(1), limits, now: 0, replaying: false };
+        world.at(NOW);
+        world
+    }
+
+    fn at(&mut self, now: i64) {
+        self.now = now;
+        self.databases.set_now(UnixMillis(now));
+    }
+
+    fn lfu(&mut self) {
+        self.limits.lfu = true;
+        self.databases.policy.lfu = true;
+    }
+
+    fn put(&mut self, key: &str, value: &str, expiry: Option<i64>) {
+        let expiry = expiry.map_or(Expiry::Clear, |at| Expiry::At(UnixMillis(at)));
+        let value = NewValue::from_bytes(value.as_bytes());
+        self.databases.db(DbIndex(0)).put(key.as_bytes(), value, expiry, Event::SET);
+        self.databases.unit.clear();
+    }
+
+    /// Runs a command and returns its reply, line ends as `|`.
+    fn run(&mut self, line: &str) -> String {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.run_words(&words)
+    }
+
+    fn run_words(&mut self, words: &[&[u8]]) -> String {
+        self.databases.unit.clear();
+        let row = find(words);
+        let buffer = words.concat();
+        let mut ranges = Vec::new();
+        let mut start = 0;
+        for word in words {
+            ranges.push(Range::new(start, word.len()));
+            start += word.len();
+        }
+        let args = Args::new(&buffer, &ranges);
+        assert!(row.spec.arity.admits(args.len()), "{words:?}");
+        let mut out = Vec::new();
+        let mut cx = Cx {
+            databases: &mut self.databases,
+            selected: DbIndex(0),
+            reply: Reply::new(&mut out, Protocol::Resp2),
+            now: UnixMillis(self.now),
+            rng: &mut self.rng,
+            limits: &self.limits,
+            replaying: self.replaying,
+        };
+        let changes = cx.databases.unit.changes;
+        match (row.run)(&mut cx, args) {
+            Ok(_) => assert!(cx.reply.position() > 0, "{words:?} must answer"),
+            Err(error) => {
+                assert_eq!(cx.reply.position(), 0, "{words:?} answered before it failed");
+                cx.reply.error(error);
+            }
+        }
+        let changed = cx.databases.unit.changes != changes;
+        match row.spec.effect {
+            Effect::None => assert!(!changed, "{words:?} changed something"),
+            Effect::Verbatim => self.databases.unit.verbatim = changed,
+            Effect::Rewritten => {
+                let unit = &self.databases.unit;
+                assert!(!changed || unit.verbatim || unit.record_count() > 0, "{words:?}");
+            }
+        }
+        let text = String::from_utf8_lossy(&out).replace("\r\n", "|");
+        text.trim_end_matches('|').to_owned()
+    }
+
+    /// What the last command left for the log, records separated by `;`, `=` for the command itself.
+    fn logged(&self) -> String {
+        let mut records: Vec<String> = Vec::new();
+        for (_, record) in self.databases.unit.records() {
+            let text = String::from_utf8_lossy(record).into_owned();
+            let words: Vec<&str> = text.split("\r\n").skip(2).step_by(2).collect();
+            records.push(words.join(" "));
+        }
+        if self.databases.unit.verbatim {
+            records.push("=".to_owned());
+        }
+        records.join(";")
+    }
+
+    /// What the last command left to be noticed, as `event:db:key`.
+    fn noticed(&self) -> String {
+        let notices = self.databases.unit.notices.iter().map(|notice| {
+            let key = String::from_utf8_lossy(&notice.key);
+            format!("{}:{}:{key}", notice.event.name, notice.db.0)
+        });
+        notices.collect::<Vec<_>>().join(" ")
+    }
+
+    fn expiry(&mut self, key: &str) -> Option<i64> {
+        let mut db = self.databases.db(DbIndex(0));
+        db.peek(key.as_bytes()).unwrap().expiry().map(|at| at.0)
+    }
+}
+
+fn find(words: &[&[u8]]) -> &'static Command<DataHandler> {
+    let families =
+        [keys::COMMANDS, expire::COMMANDS, scan::COMMANDS, object::COMMANDS, flush::COMMANDS];
+    let named = |word: &[u8], row: &Command<DataHandler>| {
+        row.spec.name.as_bytes().eq_ignore_ascii_case(word)
+    };
+    let row = families.iter().flat_map(|rows| rows.iter()).find(|row| named(words[0], row));
+    let row = row.unwrap();
+    let subcommand = row.subcommands.iter().find(|row| words.len() > 1 && named(words[1], row));
+    subcommand.unwrap_or(row)
+}
+
+#[test]
+fn what_is_logged_and_noticed() {
+    // Before each command there are: a, b without expiry, t with one, gone whose time has come.
+    let cases: &[(&str, &str, &str, &str)] = &[
+        ("DEL a nosuch a b", ":2", "=", "del:0:a del:0:b"),
+        ("DEL nosuch", ":0", "", ""),
+        ("DEL gone", ":0", "DEL gone", "expired:0:gone"),
+        ("UNLINK a", ":1", "=", "del:0:a"),
+        ("EXISTS a a gone", ":2", "DEL gone", "expired:0:gone"),
+        ("EXPIRE a 10", ":1", "PEXPIREAT a 1800000010000", "expire:0:a"),
+        ("PEXPIRE a 10 NX", ":1", "PEXPIREAT a 1800000000010", "expire:0:a"),
+        ("EXPIREAT a 1900000000", ":1", "PEXPIREAT a 1900000000000", "expire:0:a"),
+        ("PEXPIREAT a 1900000000000", ":1", "=", "expire:0:a"),
+        ("PEXPIREAT a 1900000000000 LT", ":1", "PEXPIREAT a 1900000000000", "expire:0:a"),
+        ("PEXPIREAT a 1800000000001", ":1", "=", "expire:0:a"),
+        ("PEXPIREAT a 1800000000000", ":1", "DEL a", "del:0:a"),
+        ("EXPIRE a -1", ":1", "DEL a", "del:0:a"),
+        ("EXPIRE a -1 GT", ":0", "", ""),
+        ("EXPIRE t 1 NX", ":0", "", ""),
+        ("EXPIRE t 9 XX", ":1", "PEXPIREAT t 1800000009000", "expire:0:t"),
+        ("EXPIRE t 100 LT", ":0", "", ""),
+        ("EXPIRE t 100 GT", ":0", "", ""),
+        ("EXPIRE t 101 GT", ":1", "PEXPIREAT t 1800000101000", "expire:0:t"),
+        ("EXPIRE gone 10", ":0", "DEL gone", "expired:0:gone"),
+        ("PERSIST t", ":1", "=", "persist:0:t"),
+        ("PERSIST a", ":0", "", ""),
+        ("RENAME a c", "+OK", "=", "new:0:c rename_from:0:a rename_to:0:c"),
+        ("RENAME a b", "+OK", "=", "new:0:b rename_from:0:a rename_to:0:b"),
+        ("RENAME a a", "+OK", "", ""),
+        ("RENAME gone a", "-ERR no such key", "DEL gone", "expired:0:gone"),
+        (
+            "RENAME a gone",
+            "+OK",
+            "DEL gone;=",
+            "new:0:gone rename_from:0:a expired:0:gone rename_to:0:gone",
+        ),
+        ("RENAMENX a b", ":0", "", ""),
+        ("RENAMENX a c", ":1", "=", "new:0:c rename_from:0:a rename_to:0:c"),
+        ("MOVE a 3", ":1", "=", "new:3:a move_from:0:a move_to:3:a"),
+        ("COPY a b", ":0", "", ""),
+        ("COPY a b REPLACE", ":1", "=", "new:0:b copy_to:0:b"),
+        ("COPY a b DB 2", ":1", "=", "new:2:b copy_to:2:b"),
+        ("KEYS gon*", "*0", "", ""),
+        ("SCAN 0 COUNT 1000 MATCH gone", "*2|$1|0|*0", "DEL gone", "expired:0:gone"),
+        ("FLUSHDB", "+OK", "=", ""),
+        ("FLUSHALL ASYNC", "+OK", "=", ""),
+        ("SWAPDB 0 0", "+OK", "=", ""),
+        ("SWAPDB 0 1", "+OK", "=", ""),
+    ];
+    for &(line, reply, logged, noticed) in cases {
+        let mut world = World::new();
+        world.put("a", "text", None);
+        world.put("b", "1", None);
+        world.put("t", "1", Some(NOW + 100_000));
+        world.put("gone", "1", Some(NOW));
+        assert_eq!(world.run(line), reply, "{line}");
+        assert_eq!(world.logged(), logged, "{line}");
+        assert_eq!(world.noticed(), noticed, "{line}");
+    }
+}
+
+#[test]
+fn lazy_freeing_is_logged_as_such() {
+    let mut world = World::new();
+    world.databases.policy.lazy_expire = true;
+    world.put("a", "1", None);
+    world.put("gone", "1", Some(NOW));
+    assert_eq!(world.run("EXPIRE a 0"), ":1");
+    assert_eq!(world.logged(), "UNLINK a");
+    assert_eq!(world.run("TYPE gone"), "+none");
+    assert_eq!(world.logged(), "UNLINK gone");
+}
+
+#[test]
+fn nothing_expires_while_the_log_is_replayed() {
+    let mut world = World::new();
+    world.replaying = true;
+    world.databases.set_loading(true);
+    world.put("a", "1", None);
+    assert_eq!(world.run("PEXPIREAT a 1000"), ":1");
+    assert_eq!(world.expiry("a"), Some(1000));
+    assert_eq!(world.run("EXISTS a"), ":1");
+    assert_eq!(world.run("RENAME a b"), "+OK");
+    assert_eq!(world.expiry("b"), Some(1000));
+    world.databases.set_loading(false);
+    world.replaying = false;
+    assert_eq!(world.run("EXISTS b"), ":0");
+}
+
+#[test]
+fn times_left_are_rounded_and_bounded() {
+    let cases: &[(i64, &str, &str)] = &[
+        (NOW + 1499, ":1", ":1499"),
+        (NOW + 1500, ":2", ":1500"),
+        (NOW + 1, ":0", ":1"),
+        (i64::MAX, ":9223370236854776", ":9223370236854775807"),
+    ];
+    for &(at, ttl, pttl) in cases {
+        let mut world = World::new();
+        world.put("a", "1", Some(at));
+        assert_eq!(world.run("TTL a"), ttl, "{at}");
+        assert_eq!(world.run("PTTL a"), pttl, "{at}");
+        assert_eq!(world.run("PEXPIRETIME a"), format!(":{at}"));
+    }
+}
+
+#[test]
+fn changes_are_counted_as_upstream_counts_them() {
+    let cases: &[(&str, u64)] = &[
+        ("DEL a b", 2),
+        ("RENAME a b", 1),
+        ("MOVE a 1", 1),
+        ("COPY a c", 1),
+        ("FLUSHDB", 2),
+        ("FLUSHALL", 3),
+        ("SWAPDB 0 1", 1),
+        ("SWAPDB 1 1", 1),
+        ("EXPIRE a 1", 1),
+        ("EXPIRE a 0", 1),
+    ];
+    for &(line, changes) in cases {
+        let mut world = World::new();
+        world.put("a", "1", None);
+        world.put("b", "1", None);
+        world.run(line);
+        assert_eq!(world.databases.unit.changes, changes, "{line}");
+    }
+    let mut empty = World::new();
+    empty.run("FLUSHDB");
+    assert_eq!(empty.databases.unit.changes, 0);
+    empty.run("FLUSHALL");
+    assert_eq!(empty.databases.unit.changes, 1);
+}
+
+#[test]
+fn idle_time_grows_until_a_use() {
+    let mut world = World::new();
+    world.put("a", "1", None);
+    world.at(NOW + 60_000);
+    for asking in ["OBJECT ENCODING a", "EXISTS a", "TYPE a", "TTL a", "KEYS *", "SCAN 0"] {
+        world.run(asking);
+        assert_eq!(world.run("OBJECT IDLETIME a"), ":60", "after {asking}");
+    }
+    for using in ["TOUCH a", "COPY a c", "EXPIRE a 1000", "PERSIST a", "RENAMENX a b"] {
+        world.put("a", "1", None);
+        world.at(world.now + 60_000);
+        world.run(using);
+        let key = if using.ends_with("a b") { "b" } else { "a" };
+        assert_eq!(world.run(&format!("OBJECT IDLETIME {key}")), ":0", "after {using}");
+    }
+    assert_eq!(world.run("OBJECT IDLETIME nosuch"), "$-1");
+    assert!(world.run("OBJECT FREQ b").starts_with("-ERR An LFU maxmemory policy is not selected"));
+}
+
+#[test]
+fn frequency_grows_with_use_and_decays() {
+    let mut world = World::new();
+    world.lfu();
+    world.put("a", "1", None);
+    assert_eq!(world.run("OBJECT FREQ a"), ":5");
+    for _ in 0..10_000 {
+        world.run("TOUCH a");
+    }
+    let frequency = world.run("OBJECT FREQ a");
+    let counter: i64 = frequency[1..].parse().unwrap();
+    assert!((20..120).contains(&counter), "{counter} after 10,000 uses");
+    assert_eq!(world.run("OBJECT FREQ a"), frequency, "asking is no use");
+    world.at(NOW + 3 * 60_000);
+    assert_eq!(world.run("OBJECT FREQ a"), format!(":{}", counter - 3));
+    assert!(world.run("OBJECT IDLETIME a").starts_with("-ERR An LFU maxmemory policy is selected"));
+}
+
+#[test]
+fn a_rename_keeps_the_access_bytes_of_lfu_and_a_copy_begins_anew() {
+    let mut world = World::new();
+    world.lfu();
+    world.put("a", "1", None);
+    for _ in 0..1000 {
+        world.run("TOUCH a");
+    }
+    world.run("RENAME a b");
+    assert_ne!(world.run("OBJECT FREQ b"), ":5");
+    world.run("COPY b c");
+    assert_eq!(world.run("OBJECT FREQ c"), ":5");
+}
+
+#[test]
+fn copies_keep_form_and_expiry() {
+    let long = "x".repeat(1000);
+    let cases: &[(&str, &str)] =
+        &[("12", "$3|int"), ("text", "$6|embstr"), (&"x".repeat(45), "$3|raw"), (&long, "$3|raw")];
+    for &(value, encoding) in cases {
+        let mut world = World::new();
+        world.put("a", value, Some(NOW + 500));
+        assert_eq!(world.run("COPY a b"), ":1");
+        assert_eq!(world.run("OBJECT ENCODING b"), encoding);
+        assert_eq!(world.run("PTTL b"), ":500");
+        let mut db = world.databases.db(DbIndex(0));
+        assert_eq!(digest_value(&mut db, b"a"), digest_value(&mut db, b"b"));
+        assert_ne!(digest_value(&mut db, b"a"), Digest::default());
+    }
+    let mut world = World::new();
+    let mut db = world.databases.db(DbIndex(0));
+    db.put(b"a", NewValue::Raw(b"short"), Expiry::Clear, Event::APPEND);
+    assert_eq!(world.run("COPY a b"), ":1");
+    assert_eq!(world.run("OBJECT ENCODING b"), "$3|raw");
+}
+
+#[test]
+fn digests_see_what_differs_and_nothing_else() {
+    let mut world = World::new();
+    assert_eq!(digest_all(&mut world.databases).to_string(), "0".repeat(40));
+    world.put("a", "1", None);
+    world.put("b", "2", Some(NOW + 5));
+    let both = digest_all(&mut world.databases);
+    let mut other = World::new();
+    other.put("c", "1", None);
+    other.put("b", "0", None);
+    other.put("b", "2", Some(NOW + 5));
+    other.run("RENAME c a");
+    assert_eq!(digest_all(&mut other.databases), both);
+    for change in ["PERSIST b", "PEXPIRE b 6", "DEL a", "RENAME a c", "MOVE a 1", "SWAPDB 0 1"] {
+        let mut world = World::new();
+        world.put("a", "1", None);
+        world.put("b", "2", Some(NOW + 5));
+        assert_eq!(digest_all(&mut world.databases), both);
+        world.run(change);
+        assert_ne!(digest_all(&mut world.databases), both, "{change}");
+    }
+}
+
+#[test]
+fn stale_and_counted_lookups() {
+    let mut world = World::new();
+    world.put("a", "1", None);
+    for line in ["EXISTS a no", "TYPE a", "TTL no", "TOUCH a", "OBJECT ENCODING a", "COPY no x"] {
+        world.run(line);
+    }
+    let stats = world.databases.stats;
+    assert_eq!((stats.hits, stats.misses), (4, 3));
+    for line in ["DEL no", "EXPIRE no 1", "RENAME no b", "MOVE no 1", "PERSIST no", "KEYS a"] {
+        world.run(line);
+    }
+    let stats = world.databases.stats;
+    assert_eq!((stats.hits, stats.misses), (4, 3), "changing commands don't count lookups");
+}
+
+#[test]
+fn a_scan_meets_every_key_once() {
+    let mut world = World::new();
+    for number in 0..5000 {
+        world.put(&format!("key:{number}"), "1", None);
+    }
+    let mut names = Vec::new();
+    let mut cursor = "0".to_owned();
+    let mut calls = 0;
+    loop {
+        let reply = world.run(&format!("SCAN {cursor} COUNT 100 MATCH key:* TYPE STRING"));
+        let parts: Vec<&str> = reply.split('|').collect();
+        cursor = parts[2].to_owned();
+        assert!(cursor.parse::<i64>().is_ok(), "a cursor fits a signed number");
+        names.extend(parts[3..].iter().skip(2).step_by(2).map(|name| (*name).to_owned()));
+        calls += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 5000);
+    assert!((20..80).contains(&calls), "{calls} calls");
+    assert_eq!(world.run("SCAN 0 TYPE nosuch COUNT 100000"), "*2|$1|0|*0");
+}
