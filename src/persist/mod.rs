@@ -1,3 +1,23 @@
-//! stub
+//! The log, the snapshot, and the way back from both.
+//!
+//! `docs/formats.md` draws every byte that is written here and in which order files are synced.
+//! Nothing here knows the engine: it hands in records and chunks of bytes, and takes commands and
+//! snapshots back through [`recover::Replay`].
+//!
+//! - [`aof_encode`]: commands and frames as bytes.
+//! - [`manifest`]: which files make up the log.
+//! - [`log`]: appending, group commit and syncing; [`rewrite`](log_rewrite) changes the files.
+//! - [`scan`]: a log file's pieces, each checked before it is believed.
+//! - [`recover`]: a data directory's contents back into memory, and what may be cut off.
+//! - [`snapshot`]: a file of RDB bytes, written on a thread.
+//! - [`worker`]: that thread.
+
 pub mod aof_encode;
 pub mod log;
+pub mod log_rewrite;
+pub mod manifest;
+pub mod recover;
+pub mod scan;
+pub mod snapshot;
+pub mod tail;
+pub mod worker;

@@ -1,0 +1,459 @@
+//! Which files the log is in: opening it, and replacing what it has grown to by the state itself.
+//!
+//! ```text
+//!          begin_rewrite            switch           finish_rewrite
+//!  Idle ───────────────► Preparing ────► Running ──────────────────► Finishing ──► Idle
+//!                new increment, named   │ new frames go there,        base renamed, manifest,
+//!                in the manifest        │ the walk for the new base   old files deleted
+//!                                       │ begins at this moment
+//! ```
+//!
+//! Preparing and finishing wait for the disk on a worker; the actor goes on writing, to the old
+//! increment until [`Log::switch`]. Every name is durable before a manifest that has it is, and
+//! a manifest is durable before anything that it no longer has is deleted. So a crash at any moment
+//! leaves either the old base with all increments or the new base with the last one.
+//!
+//! A log that is turned on while there is data has no base yet: its frames go to a temporary
+//! increment that no manifest names before the first base is finished.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::env::{Disk, Env, SyncPoint};
+use crate::persist::log::{Doing, Log, LogError, LogOptions, Segment};
+use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::recover::Resume;
+use crate::persist::worker::Waker;
+
+/// The log's directory in the data directory.
+pub const SYNC_LOG_DIR: SyncPoint = SyncPoint("name of the log's directory");
+/// The name of an increment.
+pub const SYNC_INCREMENT_NAME: SyncPoint = SyncPoint("increment name");
+/// The contents of the first base.
+pub const SYNC_FIRST_BASE: SyncPoint = SyncPoint("contents of the first base");
+/// The names of the first base and increment.
+pub const SYNC_FIRST_NAMES: SyncPoint = SyncPoint("names of the first base and increment");
+/// The name of a new base.
+pub const SYNC_BASE_NAME: SyncPoint = SyncPoint("base name");
+/// What was recovered, before anything is added to it.
+pub const SYNC_RECOVERED: SyncPoint = SyncPoint("recovered files");
+/// The names of what was recovered.
+pub const SYNC_RECOVERED_NAMES: SyncPoint = SyncPoint("names of recovered files");
+
+/// How far a rewrite is.
+pub(super) enum Rewrite {
+    Idle,
+    Preparing,
+    /// Given up while preparing.
+    Cancelled,
+    /// The next increment is there and named.
+    Prepared(Prepared),
+    /// The walk is being written. `generation` is the increment's that goes with the new base.
+    Running {
+        first_frame: u64,
+        offset: u64,
+        generation: u64,
+    },
+    Finishing {
+        offset: u64,
+        generation: u64,
+        frame: u64,
+    },
+}
+
+/// The next increment, before the switch.
+pub(super) struct Prepared {
+    segment: Segment,
+    /// None where the log has no base yet, and the increment a temporary name.
+    manifest: Option<Manifest>,
+}
+
+/// What a job on the files' worker came to.
+pub(super) enum RewriteStep {
+    Prepared(io::Result<Prepared>),
+    Finished(io::Result<Finished>),
+    Removed,
+}
+
+/// The new base is in place.
+pub(super) struct Finished {
+    manifest: Manifest,
+    base_bytes: u64,
+}
+
+/// A step of a rewrite is done.
+#[derive(Debug)]
+pub enum RewriteEvent {
+    /// The next increment is there. The engine calls [`Log::switch`] and starts its walk before it
+    /// executes another command.
+    Prepared,
+    /// The new base is in place and durable.
+    Finished,
+    /// It failed, and is over: the log is as before.
+    Failed(LogError),
+}
+
+impl Log {
+    /// Opens the log of a data directory after recovery. Where there was none, it begins with
+    /// `first_base`, the bytes of an RDB file of an empty server.
+    pub fn open(
+        env: Env,
+        options: LogOptions,
+        resume: Resume,
+        first_base: &[u8],
+        wake: Waker,
+    ) -> Result<Self, LogError> {
+        Self::open_files(env, options, resume, first_base, &wake)
+            .map_err(LogError::new(Doing::Open))
+    }
+
+    fn open_files(
+        env: Env,
+        options: LogOptions,
+        resume: Resume,
+        first_base: &[u8],
+        wake: &Waker,
+    ) -> io::Result<Self> {
+        let disk = Arc::clone(&env.disk);
+        let layout = &options.layout;
+        disk.create_dir(&layout.log_dir)?;
+        disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
+        let mut manifest = resume.manifest;
+        let (base_number, increment_number) = manifest.numbers();
+        if manifest.is_empty() {
+            let name = layout.base_name(base_number + 1);
+            let mut base = disk.create(&layout.log_file(&name))?;
+            base.append(first_base)?;
+            base.sync_at(SYNC_FIRST_BASE)?;
+            let part = Part { name, number: base_number + 1, kind: Kind::Base, first_frame: None };
+            manifest.base = Some(part);
+        } else {
+            make_durable(&*disk, layout, &manifest)?;
+        }
+        let segment = match manifest.increments.last() {
+            Some(last) if resume.append_to_last => {
+                let path = layout.log_file(&last.name);
+                let bytes = disk.len(&path)?;
+                Segment::new(disk.open_append(&path)?, bytes, 1)?
+            }
+            _ => {
+                let name = layout.increment_name(increment_number + 1);
+                let file = disk.create(&layout.log_file(&name))?;
+                disk.sync_dir_at(&layout.log_dir, SYNC_FIRST_NAMES)?;
+                manifest.push_increment(name, increment_number + 1, Some(resume.next_frame));
+                manifest.store(&*disk, layout)?;
+                Segment::new(file, 0, 1)?
+            }
+        };
+        remove_leftovers(&*disk, layout, &mut manifest, options.keep_history);
+        let sizes = sizes(&*disk, layout, &manifest);
+        let mut log = Self::assemble(env, options, manifest, segment, wake);
+        log.sequence = resume.next_frame;
+        log.durability.synced_frame = resume.next_frame - 1;
+        log.durability.frame = resume.next_frame - 1;
+        (log.base_bytes, log.earlier_bytes) = sizes;
+        Ok(log)
+    }
+
+    /// Starts a log for data that has none: `appendonly` was turned on, or the data came from a
+    /// snapshot. The caller starts its walk before it executes another command, as after
+    /// [`Log::switch`]; the log counts for recovery once [`RewriteEvent::Finished`] has come.
+    pub fn enable(env: Env, options: LogOptions, wake: Waker) -> Result<Self, LogError> {
+        Self::enable_files(env, options, &wake).map_err(LogError::new(Doing::Open))
+    }
+
+    fn enable_files(env: Env, options: LogOptions, wake: &Waker) -> io::Result<Self> {
+        let disk = Arc::clone(&env.disk);
+        let layout = &options.layout;
+        disk.create_dir(&layout.log_dir)?;
+        disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
+        let manifest = match Manifest::load(&*disk, layout)? {
+            None => Manifest::default(),
+            Some(manifest) => manifest.map_err(io::Error::other)?,
+        };
+        let file = disk.create(&layout.increment_temporary())?;
+        let segment = Segment::new(file, 0, 1)?;
+        let mut log = Self::assemble(env, options, manifest, segment, wake);
+        log.durability.waiting = true;
+        log.rewrite = Rewrite::Running { first_frame: 1, offset: 0, generation: 1 };
+        Ok(log)
+    }
+
+    /// Whether a rewrite is going on.
+    pub fn rewriting(&self) -> bool {
+        !matches!(self.rewrite, Rewrite::Idle)
+    }
+
+    /// Whether the log has no base yet (see [`Log::enable`]).
+    pub fn waiting_for_base(&self) -> bool {
+        self.durability.waiting
+    }
+
+    /// Bytes of the base (INFO `aof_base_size`).
+    pub fn base_bytes(&self) -> u64 {
+        self.base_bytes
+    }
+
+    /// Where the engine writes the new base: [`Log::finish_rewrite`] gives it its name.
+    pub fn base_temporary(&self) -> PathBuf {
+        self.options.layout.base_temporary()
+    }
+
+    /// Starts a rewrite: prepares the next increment. [`RewriteEvent::Prepared`] follows.
+    /// Does nothing where one is going on.
+    pub fn begin_rewrite(&mut self) {
+        if matches!(self.rewrite, Rewrite::Cancelled) {
+            // The same increment will do.
+            self.rewrite = Rewrite::Preparing;
+        }
+        if self.rewriting() {
+            return;
+        }
+        self.rewrite = Rewrite::Preparing;
+        self.numbers.1 += 1;
+        let number = self.numbers.1;
+        let generation = self.current.generation + 1;
+        let disk = Arc::clone(&self.env.disk);
+        let layout = self.options.layout.clone();
+        let manifest = (!self.durability.waiting).then(|| self.manifest.clone());
+        self.steps.run(move || {
+            RewriteStep::Prepared(prepare(&*disk, &layout, manifest, number, generation))
+        });
+    }
+
+    /// The moment that the new base stands for: what was appended so far goes to the old increment,
+    /// what follows to the new one. False where nothing was prepared.
+    pub fn switch(&mut self) -> bool {
+        let prepared = match std::mem::replace(&mut self.rewrite, Rewrite::Idle) {
+            Rewrite::Prepared(prepared) => prepared,
+            other => {
+                self.rewrite = other;
+                return false;
+            }
+        };
+        self.finish_current();
+        let generation = prepared.segment.generation;
+        let old = std::mem::replace(&mut self.current, prepared.segment);
+        self.earlier_bytes += old.bytes;
+        self.previous.push(old);
+        if let Some(manifest) = prepared.manifest {
+            self.manifest = manifest;
+        } else {
+            // The temporary increment before has served: the base that is begun now has it all.
+            self.earlier_bytes = 0;
+            self.previous.clear();
+        }
+        self.selected = None;
+        let offset = self.written;
+        self.rewrite = Rewrite::Running { first_frame: self.sequence, offset, generation };
+        // Upstream, too, makes the old increment durable now, whatever the policy.
+        self.start_sync();
+        true
+    }
+
+    /// The new base is complete and synced at `temporary`: puts it in place.
+    /// [`RewriteEvent::Finished`] or [`RewriteEvent::Failed`] follows.
+    pub fn finish_rewrite(&mut self, temporary: &Path) {
+        let Rewrite::Running { first_frame, offset, generation } = self.rewrite else { return };
+        self.rewrite = Rewrite::Finishing { offset, generation, frame: first_frame - 1 };
+        // A number is used once, also where finishing fails: which manifest a crash would leave
+        // is not known then, and either must find the base that it means.
+        self.numbers.0 += 1;
+        let mut manifest = self.manifest.clone();
+        let newest = if self.durability.waiting { None } else { manifest.increments.pop() };
+        let increment = newest.unwrap_or_else(|| {
+            self.numbers.1 += 1;
+            let name = self.options.layout.increment_name(self.numbers.1);
+            Part { name, number: self.numbers.1, kind: Kind::Increment, first_frame: None }
+        });
+        manifest.supersede();
+        let name = self.options.layout.base_name(self.numbers.0);
+        let number = self.numbers.0;
+        manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame: None });
+        manifest.increments = vec![Part { first_frame: Some(first_frame), ..increment }];
+        let job = Finish {
+            layout: self.options.layout.clone(),
+            temporary: temporary.to_owned(),
+            manifest,
+            waiting: self.durability.waiting,
+            keep_history: self.options.keep_history,
+        };
+        let disk = Arc::clone(&self.env.disk);
+        self.steps.run(move || RewriteStep::Finished(job.run(&*disk)));
+    }
+
+    /// Gives a rewrite up. What was written since the switch stays in its increment.
+    pub fn abort_rewrite(&mut self) {
+        match self.rewrite {
+            Rewrite::Running { .. } => {
+                self.rewrite = Rewrite::Idle;
+                let (disk, path) = (Arc::clone(&self.env.disk), self.base_temporary());
+                self.steps.run(move || {
+                    // It is a leftover either way; the next rewrite overwrites it.
+                    let _ = disk.remove(&path);
+                    RewriteStep::Removed
+                });
+            }
+            Rewrite::Preparing => self.rewrite = Rewrite::Cancelled,
+            Rewrite::Prepared(_) => {
+                if let Rewrite::Prepared(prepared) =
+                    std::mem::replace(&mut self.rewrite, Rewrite::Idle)
+                {
+                    self.adopt(prepared.manifest);
+                }
+            }
+            Rewrite::Idle | Rewrite::Cancelled | Rewrite::Finishing { .. } => {}
+        }
+    }
+
+    /// The increment that was prepared in vain is in the manifest and stays empty, which is
+    /// harmless: the next one has a higher number.
+    fn adopt(&mut self, manifest: Option<Manifest>) {
+        if let Some(manifest) = manifest {
+            self.manifest = manifest;
+        }
+    }
+
+    /// Waits until the workers are done with what they were given, e.g. before the end.
+    pub fn wait_for_rewrite(&mut self) -> Option<RewriteEvent> {
+        let mut last = None;
+        while let Some(step) = self.steps.wait() {
+            last = self.step_done(step).or(last);
+        }
+        last
+    }
+
+    pub(super) fn poll_rewrite(&mut self) -> Option<RewriteEvent> {
+        let step = self.steps.poll()?;
+        self.step_done(step)
+    }
+
+    fn step_done(&mut self, step: RewriteStep) -> Option<RewriteEvent> {
+        match step {
+            RewriteStep::Prepared(Ok(prepared)) if matches!(self.rewrite, Rewrite::Cancelled) => {
+                self.rewrite = Rewrite::Idle;
+                self.adopt(prepared.manifest);
+                None
+            }
+            RewriteStep::Prepared(Ok(prepared)) => {
+                self.rewrite = Rewrite::Prepared(prepared);
+                Some(RewriteEvent::Prepared)
+            }
+            RewriteStep::Finished(Ok(finished)) => {
+                self.finished(finished);
+                Some(RewriteEvent::Finished)
+            }
+            RewriteStep::Prepared(Err(source)) | RewriteStep::Finished(Err(source)) => {
+                self.rewrite = Rewrite::Idle;
+                Some(RewriteEvent::Failed(LogError { doing: Doing::Rewrite, source }))
+            }
+            RewriteStep::Removed => None,
+        }
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        let Rewrite::Finishing { offset, generation, frame } =
+            std::mem::replace(&mut self.rewrite, Rewrite::Idle)
+        else {
+            return;
+        };
+        self.manifest = finished.manifest;
+        self.base_bytes = finished.base_bytes;
+        self.earlier_bytes = 0;
+        // All that the old files held is in the base, which is durable: they need no sync, and a
+        // failure of theirs no longer matters.
+        self.previous.retain(|segment| segment.generation >= generation);
+        let durability = &mut self.durability;
+        durability.waiting = false;
+        if durability.failed.as_ref().is_some_and(|(failed, _)| *failed < generation) {
+            durability.failed = None;
+        }
+        durability.synced = durability.synced.max(offset);
+        durability.synced_frame = durability.synced_frame.max(frame);
+        durability.settle();
+    }
+}
+
+/// Creates the next increment and has the manifest name it; without a manifest, the temporary one.
+fn prepare(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifest: Option<Manifest>,
+    number: u64,
+    generation: u64,
+) -> io::Result<Prepared> {
+    let Some(mut manifest) = manifest else {
+        let segment = Segment::new(disk.create(&layout.increment_temporary())?, 0, generation)?;
+        return Ok(Prepared { segment, manifest: None });
+    };
+    let name = layout.increment_name(number);
+    let file = disk.create(&layout.log_file(&name))?;
+    disk.sync_dir_at(&layout.log_dir, SYNC_INCREMENT_NAME)?;
+    manifest.push_increment(name, number, None);
+    manifest.store(disk, layout)?;
+    Ok(Prepared { segment: Segment::new(file, 0, generation)?, manifest: Some(manifest) })
+}
+
+struct Finish {
+    layout: Layout,
+    temporary: PathBuf,
+    manifest: Manifest,
+    waiting: bool,
+    keep_history: bool,
+}
+
+impl Finish {
+    fn run(mut self, disk: &dyn Disk) -> io::Result<Finished> {
+        let layout = &self.layout;
+        if let Some(base) = &self.manifest.base {
+            disk.rename(&self.temporary, &layout.log_file(&base.name))?;
+        }
+        if let (true, Some(increment)) = (self.waiting, self.manifest.increments.last()) {
+            disk.rename(&layout.increment_temporary(), &layout.log_file(&increment.name))?;
+        }
+        disk.sync_dir_at(&layout.log_dir, SYNC_BASE_NAME)?;
+        self.manifest.store(disk, layout)?;
+        remove_leftovers(disk, layout, &mut self.manifest, self.keep_history);
+        let (base_bytes, _) = sizes(disk, layout, &self.manifest);
+        Ok(Finished { manifest: self.manifest, base_bytes })
+    }
+}
+
+/// What a killed process wrote may be in memory only: before anything is promised on top of it, it
+/// must be on the disk.
+fn make_durable(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> io::Result<()> {
+    for part in manifest.base.iter().chain(&manifest.increments) {
+        disk.open_append(&layout.log_file(&part.name))?.sync_at(SYNC_RECOVERED)?;
+    }
+    disk.open_append(&layout.manifest())?.sync_at(SYNC_RECOVERED)?;
+    disk.sync_dir_at(&layout.log_dir, SYNC_RECOVERED_NAMES)
+}
+
+/// Deletes superseded files, now that the manifest without them is durable. A file that can't be
+/// deleted is only a waste of space.
+fn remove_leftovers(disk: &dyn Disk, layout: &Layout, manifest: &mut Manifest, keep: bool) {
+    if keep || manifest.history.is_empty() {
+        return;
+    }
+    for part in &manifest.history {
+        let path = layout.log_file(&part.name);
+        if disk.exists(&path)
+            && let Err(error) = disk.remove(&path)
+        {
+            tracing::warn!("Can't remove the history file {}: {error}", path.display());
+        }
+    }
+    manifest.history.clear();
+    if let Err(error) = manifest.store_eventually(disk, layout) {
+        tracing::warn!("Can't take history out of the AOF manifest: {error}");
+    }
+}
+
+/// Bytes of the base, and of all increments but the last.
+fn sizes(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> (u64, u64) {
+    let size = |part: &Part| disk.len(&layout.log_file(&part.name)).unwrap_or_default();
+    let earlier =
+        manifest.increments.split_last().map_or(0, |(_, parts)| parts.iter().map(size).sum());
+    (manifest.base.as_ref().map_or(0, size), earlier)
+}

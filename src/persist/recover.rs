@@ -1,0 +1,626 @@
+//! A data directory's contents back into memory.
+//!
+//! Frames are numbered without a gap through all increments. The first place where that chain
+//! breaks (a checksum, a gap, a repeat, an end that comes too early) is a *tear*. What follows from
+//! it is decided in [`crate::persist::tail`]: a tear in what no later frame says was durable is what
+//! a power loss leaves, and is cut off and reported; any other is damage and stops the start.
+//!
+//! Files that Redis wrote have no frames and load by upstream's rules: a command cut off at the
+//! end, or a transaction without its end, is cut away where `aof-load-truncated` says so; anything
+//! malformed stops. Redis also appends to our last file: commands without frames may follow frames,
+//! never the other way round.
+//!
+//! Nothing of a frame is replayed before its checksum was right. No contents of the files make this
+//! panic, or ask for more memory than the largest frame takes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
+use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
+use crate::persist::tail::{self, Tear};
+use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
+use crate::rdb::{Access, OwnedValue};
+
+/// An old single-file log on its way into the log's directory.
+pub const SYNC_UPGRADE: SyncPoint = SyncPoint("old log's name");
+/// The log's directory, made for an old single-file log.
+pub const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
+
+/// Bytes between two calls of [`Replay::progress`].
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// Who takes what was recovered.
+pub trait Replay {
+    /// A file begins: database 0 is selected, no transaction is open.
+    fn begin_file(&mut self, path: &Path);
+    /// An auxiliary field of a snapshot.
+    fn aux(&mut self, _key: &[u8], _value: &[u8]) {}
+    /// A database of a snapshot will have about so many keys.
+    fn resize(&mut self, _db: u32, _keys: u64, _expires: u64) {}
+    /// A key of a snapshot.
+    fn entry(
+        &mut self,
+        db: u32,
+        key: Vec<u8>,
+        value: OwnedValue,
+        expiry: Option<UnixMillis>,
+        access: Access,
+    ) -> Result<(), String>;
+    /// A library of functions in a snapshot.
+    fn function(&mut self, _code: &[u8]) -> Result<(), String> {
+        Err("it holds a library of functions, which this server does not know".into())
+    }
+    /// A command, SELECT, MULTI and EXEC included. DISCARD where a transaction has no end.
+    fn command(&mut self, words: &[&[u8]]) -> Result<(), String>;
+    /// So many bytes more have been read.
+    fn progress(&mut self, _bytes: u64) {}
+    /// So many bytes will be read.
+    fn expect(&mut self, _bytes: u64) {}
+}
+
+/// What to recover and how strictly.
+#[derive(Clone, Debug)]
+pub struct RecoverOptions {
+    /// Where the files are.
+    pub layout: Layout,
+    /// Whether the log is what counts, or the snapshot.
+    pub appendonly: bool,
+    /// Whether an end that is cut off is forgiven (`aof-load-truncated`).
+    pub load_truncated: bool,
+    /// Whether the checksum of a snapshot is checked (`rdbchecksum`).
+    pub rdb_checksum: bool,
+    /// Whether files may be changed: an end cut away, an old log moved. Without, recovery only
+    /// looks, and reports what it would do.
+    pub repair: bool,
+    /// For tests: a check that is left out.
+    #[doc(hidden)]
+    pub unchecked: Option<Check>,
+}
+
+/// The checks of recovery, for a test to show that each is needed.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// That frames follow each other.
+    Sequence,
+    /// That a file begins with the frame that the manifest says.
+    FirstFrame,
+    /// That a tear is in what was not durable.
+    Synced,
+}
+
+impl RecoverOptions {
+    /// Upstream's defaults.
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            appendonly: true,
+            load_truncated: true,
+            rdb_checksum: true,
+            repair: true,
+            unchecked: None,
+        }
+    }
+
+    fn checks(&self, check: Check) -> bool {
+        self.unchecked != Some(check)
+    }
+}
+
+/// Where the data came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// There was none.
+    Nothing,
+    /// A snapshot. Where the log is on, it needs a base: [`crate::persist::log::Log::enable`].
+    Snapshot,
+    /// The log.
+    Log,
+}
+
+/// Where the log goes on, for [`crate::persist::log::Log::open`].
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// The log's files.
+    pub manifest: Manifest,
+    /// The number of the next frame.
+    pub next_frame: u64,
+    /// Whether the last increment is ours to go on with.
+    pub append_to_last: bool,
+}
+
+/// What was cut off the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file in which the log ends now.
+    pub file: PathBuf,
+    /// The offset in it.
+    pub offset: u64,
+    /// How many bytes were behind it, in this file and later ones.
+    pub bytes: u64,
+    /// How many whole commands could be counted among them.
+    pub commands: u64,
+    /// The time, in seconds since the Unix epoch, that the last annotation before it tells.
+    pub since: Option<u64>,
+    /// What was expected there.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// What was recovered.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Where the data came from.
+    pub source: Source,
+    /// Where the log goes on.
+    pub resume: Resume,
+    /// Commands replayed.
+    pub commands: u64,
+    /// Frames replayed.
+    pub frames: u64,
+    /// What was cut off.
+    pub cut: Option<Cut>,
+    /// Whether an old single-file log was moved into the log's directory.
+    pub upgraded: bool,
+}
+
+/// Why the data can't be recovered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// The manifest can't be used.
+    #[error("*** FATAL AOF MANIFEST FILE ERROR ***\n{0}")]
+    Manifest(#[from] crate::persist::manifest::ManifestError),
+    /// A file that the manifest names is not there.
+    #[error("The append log file {} doesn't exist, but the manifest names it. Bring it back from a \
+        backup, or run redstart-check --fix on the manifest to see what would be lost without it",
+        .0.display())]
+    Missing(PathBuf),
+    /// What was durable is not there any more.
+    #[error("Bad file format reading the append only file {}: at offset {offset}, expected \
+        {expected}, found {found}. Make a backup of the log's directory, then run redstart-check \
+        --fix on the manifest: it says what would be lost before it cuts anything",
+        .file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+        /// What is.
+        found: String,
+    },
+    /// A file ends too early, and that is not forgiven.
+    #[error("Unexpected end of file reading the append only file {} at offset {offset}. You can: \
+        1) Make a backup of your AOF file, then use redstart-check --fix on the manifest. 2) \
+        Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart \
+        the server.{}", .file.display(),
+        if *.last { "" } else { " Fatal error: the truncated file is not the last file" })]
+    Truncated {
+        /// The file.
+        file: PathBuf,
+        /// Where its last whole piece ends.
+        offset: u64,
+        /// Whether it is the last one, so that it could be cut.
+        last: bool,
+    },
+    /// A command in the log was refused.
+    #[error("Error replaying the append only file {} before offset {offset}: {error}",
+        .file.display())]
+    Command {
+        /// The file.
+        file: PathBuf,
+        /// Behind the command, or the frame it is in.
+        offset: u64,
+        /// What it said.
+        error: String,
+    },
+    /// A snapshot can't be read.
+    #[error("Error reading the RDB file {}: {error}", .file.display())]
+    Snapshot {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        error: String,
+    },
+    /// The disk refused.
+    #[error("Fatal error: can't read {}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Loads what a data directory holds into `target`.
+pub fn recover(
+    env: &Env,
+    options: &RecoverOptions,
+    target: &mut dyn Replay,
+) -> Result<Recovered, RecoverError> {
+    Recovery::new(Arc::clone(&env.disk), options, target).run()
+}
+
+pub(super) fn io_error(file: &Path) -> impl FnOnce(io::Error) -> RecoverError {
+    move |source| RecoverError::Io { file: file.to_owned(), source }
+}
+
+struct Recovery<'a> {
+    disk: Arc<dyn Disk>,
+    options: &'a RecoverOptions,
+    target: &'a mut dyn Replay,
+    /// The number that the next frame must have, once one is known.
+    next_frame: Option<u64>,
+    /// The last time that an annotation told.
+    seconds: Option<u64>,
+    commands: u64,
+    frames: u64,
+    reported: u64,
+    words: Command,
+}
+
+/// How the reading of one file ended.
+enum FileEnd {
+    /// With its last byte. The field says whether it held commands without frames.
+    Whole { bare: bool },
+    /// Before.
+    Torn(Tear),
+}
+
+impl<'a> Recovery<'a> {
+    fn new(disk: Arc<dyn Disk>, options: &'a RecoverOptions, target: &'a mut dyn Replay) -> Self {
+        Self {
+            disk,
+            options,
+            target,
+            next_frame: None,
+            seconds: None,
+            commands: 0,
+            frames: 0,
+            reported: 0,
+            words: Command::default(),
+        }
+    }
+
+    fn run(self) -> Result<Recovered, RecoverError> {
+        let layout = &self.options.layout;
+        if !self.options.appendonly {
+            return self.load_snapshot(Manifest::default());
+        }
+        let mut manifest =
+            match Manifest::load(&*self.disk, layout).map_err(io_error(&layout.manifest()))? {
+                None => Manifest::default(),
+                Some(manifest) => manifest?,
+            };
+        let upgraded = self.is_old_log(&manifest);
+        if upgraded {
+            self.upgrade(&mut manifest)?;
+        }
+        if manifest.is_empty() {
+            return self.load_snapshot(manifest);
+        }
+        let mut recovered = self.load_log(manifest)?;
+        recovered.upgraded = upgraded;
+        Ok(recovered)
+    }
+
+    fn recovered(self, source: Source, manifest: Manifest, append_to_last: bool) -> Recovered {
+        let next_frame = self.next_frame.unwrap_or(1);
+        Recovered {
+            source,
+            resume: Resume { manifest, next_frame, append_to_last },
+            commands: self.commands,
+            frames: self.frames,
+            cut: None,
+            upgraded: false,
+        }
+    }
+
+    fn load_snapshot(mut self, manifest: Manifest) -> Result<Recovered, RecoverError> {
+        let path = self.options.layout.data_file(&self.options.layout.snapshot_name);
+        if !self.disk.exists(&path) {
+            return Ok(self.recovered(Source::Nothing, manifest, false));
+        }
+        let len = self.disk.len(&path).map_err(io_error(&path))?;
+        self.target.expect(len);
+        self.target.begin_file(&path);
+        let mut scanner = self.open(&path)?;
+        self.snapshot(&path, &mut scanner)?;
+        Ok(self.recovered(Source::Snapshot, manifest, false))
+    }
+
+    /// Upstream's three cases of a single-file log that is still to be moved.
+    fn is_old_log(&self, manifest: &Manifest) -> bool {
+        let layout = &self.options.layout;
+        if !self.disk.exists(&layout.data_file(&layout.log_name)) {
+            return false;
+        }
+        let half_way = manifest.increments.is_empty()
+            && manifest.base.as_ref().is_some_and(|base| base.name == layout.log_name)
+            && !self.disk.exists(&layout.log_file(&layout.log_name));
+        manifest.is_empty() || half_way
+    }
+
+    /// Moves a single-file log into the log's directory, as its base, in upstream's order: a crash
+    /// in between leaves the third case above.
+    fn upgrade(&self, manifest: &mut Manifest) -> Result<(), RecoverError> {
+        let (layout, disk) = (&self.options.layout, &*self.disk);
+        let name = layout.log_name.clone();
+        let old = layout.data_file(&name);
+        let base = Part { name: name.clone(), number: 1, kind: Kind::Base, first_frame: None };
+        *manifest = Manifest { base: Some(base), ..Manifest::default() };
+        if !self.options.repair {
+            return Ok(());
+        }
+        let moved = || -> io::Result<()> {
+            disk.create_dir(&layout.log_dir)?;
+            disk.sync_dir_at(&layout.dir, SYNC_UPGRADE_DIR)?;
+            manifest.store(disk, layout)?;
+            disk.rename(&old, &layout.log_file(&name))?;
+            disk.sync_dir_at(&layout.log_dir, SYNC_UPGRADE)?;
+            disk.sync_dir_at(&layout.dir, SYNC_UPGRADE)
+        };
+        moved().map_err(io_error(&old))
+    }
+
+    fn open(&self, path: &Path) -> Result<Scanner, RecoverError> {
+        open_scanner(&*self.disk, path)
+    }
+
+    fn load_log(mut self, manifest: Manifest) -> Result<Recovered, RecoverError> {
+        let layout = self.options.layout.clone();
+        let parts: Vec<Part> = manifest.base.iter().chain(&manifest.increments).cloned().collect();
+        let mut paths: Vec<PathBuf> =
+            parts.iter().map(|part| layout.log_file(&part.name)).collect();
+        if !self.options.repair && parts[0].name == layout.log_name {
+            // An old log that was not moved because nothing may be changed.
+            let old = layout.data_file(&layout.log_name);
+            if !self.disk.exists(&paths[0]) && self.disk.exists(&old) {
+                paths[0] = old;
+            }
+        }
+        let mut total = 0;
+        for path in &paths {
+            if !self.disk.exists(path) {
+                return Err(RecoverError::Missing(path.clone()));
+            }
+            total += self.disk.len(path).map_err(io_error(path))?;
+        }
+        self.target.expect(total);
+        let mut append_to_last = false;
+        for (index, path) in paths.iter().enumerate() {
+            self.target.begin_file(path);
+            match self.load_file(path, parts[index].first_frame)? {
+                FileEnd::Whole { bare } => {
+                    append_to_last = !bare && parts[index].kind == Kind::Increment;
+                }
+                FileEnd::Torn(tear) => {
+                    // Behind a cut among frames, the last file has only frames, if any.
+                    let ours = tear.framed && parts[parts.len() - 1].kind == Kind::Increment;
+                    let cut = self.judge(&paths[index..], tear)?;
+                    let mut recovered = self.recovered(Source::Log, manifest, ours);
+                    recovered.cut = Some(cut);
+                    return Ok(recovered);
+                }
+            }
+        }
+        Ok(self.recovered(Source::Log, manifest, append_to_last))
+    }
+
+    /// What a tear in the first of `paths` means: an error, or a cut, which is then made.
+    fn judge(&mut self, paths: &[PathBuf], tear: Tear) -> Result<Cut, RecoverError> {
+        let checked = self.options.checks(Check::Synced);
+        let mut cut = tail::judge(&*self.disk, paths, tear, checked)?;
+        if !self.options.load_truncated {
+            return Err(RecoverError::Truncated { file: cut.file, offset: cut.offset, last: true });
+        }
+        cut.since = self.seconds;
+        if self.options.repair {
+            tail::cut(&*self.disk, paths, cut.offset)?;
+        }
+        Ok(cut)
+    }
+
+    fn load_file(
+        &mut self,
+        path: &Path,
+        first_frame: Option<u64>,
+    ) -> Result<FileEnd, RecoverError> {
+        let mut scanner = self.open(path)?;
+        let magics: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
+        let mut is_snapshot = false;
+        for magic in magics {
+            is_snapshot |= scanner.begins_with(magic).map_err(io_error(path))?;
+        }
+        if is_snapshot {
+            self.snapshot(path, &mut scanner)?;
+        }
+        if self.next_frame.is_none() && self.options.checks(Check::FirstFrame) {
+            self.next_frame = first_frame;
+        }
+        let mut file = FileState::default();
+        loop {
+            let offset = scanner.offset();
+            self.report(offset, false);
+            let piece = scanner.next_piece().map_err(io_error(path))?;
+            match piece {
+                Piece::End => break,
+                Piece::Note(seconds) => self.seconds = seconds.or(self.seconds),
+                Piece::Frame { sequence } => {
+                    if let Some(tear) = self.check_frame(&mut file, offset, sequence) {
+                        return Ok(FileEnd::Torn(tear));
+                    }
+                    self.replay_frame(path, &scanner)?;
+                    self.next_frame = Some(sequence + 1);
+                }
+                Piece::Command => {
+                    if file.framed && !file.bare {
+                        // Redis went on with our file, unless a damaged header only looks so.
+                        let tear = Tear::between(offset, self.next_frame.unwrap_or_default());
+                        if tail::frames_follow(&*self.disk, path, offset)? {
+                            return Ok(FileEnd::Torn(tear));
+                        }
+                    }
+                    file.bare = true;
+                    self.replay_bare(path, &scanner, &mut file, offset)?;
+                }
+                Piece::Flaw(flaw) => {
+                    let at = file.multi.unwrap_or(offset);
+                    self.end_transaction(path, &mut file)?;
+                    let framed = !file.bare && (file.framed || self.is_framed(path)?);
+                    let next_frame = self.next_frame.unwrap_or_default();
+                    let tear = Tear { offset: at, flaw, framed, next_frame, fatal: false };
+                    return Ok(FileEnd::Torn(tear));
+                }
+            }
+        }
+        self.report(scanner.offset(), true);
+        if let Some(at) = file.multi {
+            self.end_transaction(path, &mut file)?;
+            return Ok(FileEnd::Torn(Tear::open_transaction(at)));
+        }
+        Ok(FileEnd::Whole { bare: file.bare })
+    }
+
+    /// Whether a file that can't be read from its first byte on is one of ours.
+    fn is_framed(&self, path: &Path) -> Result<bool, RecoverError> {
+        Ok(self.next_frame.is_some() || tail::frames_follow(&*self.disk, path, 0)?)
+    }
+
+    /// Whether a frame may come here; where not, the tear.
+    fn check_frame(&self, file: &mut FileState, offset: u64, sequence: u64) -> Option<Tear> {
+        let expected = self.next_frame;
+        if file.bare {
+            return Some(Tear::misplaced(offset, sequence));
+        }
+        file.framed = true;
+        if sequence < u64::MAX
+            && (expected.is_none_or(|expected| expected == sequence)
+                || !self.options.checks(Check::Sequence))
+        {
+            return None;
+        }
+        Some(Tear::out_of_order(offset, expected.unwrap_or_default(), sequence))
+    }
+
+    fn replay_frame(&mut self, path: &Path, scanner: &Scanner) -> Result<(), RecoverError> {
+        let payload = scanner.payload();
+        let preface = Preface::of(payload);
+        self.seconds = preface.seconds.or(self.seconds);
+        let mut at = preface.end;
+        let offset = scanner.offset();
+        while at < payload.len() {
+            if parse_command(payload, at, &mut self.words).is_err() {
+                return Err(RecoverError::Damaged {
+                    file: path.to_owned(),
+                    offset,
+                    expected: "commands in a frame".into(),
+                    found: format!("something else at byte {at} of its payload"),
+                });
+            }
+            at = self.words.end;
+            let words: Vec<&[u8]> =
+                self.words.words.iter().map(|word| &payload[word.clone()]).collect();
+            self.target.command(&words).map_err(|error| RecoverError::Command {
+                file: path.to_owned(),
+                offset,
+                error,
+            })?;
+            self.commands += 1;
+        }
+        self.frames += 1;
+        Ok(())
+    }
+
+    fn replay_bare(
+        &mut self,
+        path: &Path,
+        scanner: &Scanner,
+        file: &mut FileState,
+        offset: u64,
+    ) -> Result<(), RecoverError> {
+        let words: Vec<&[u8]> = scanner.command().collect();
+        let name = words.first().copied().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"MULTI") {
+            file.multi = Some(offset);
+        } else if name.eq_ignore_ascii_case(b"EXEC") {
+            file.multi = None;
+        }
+        self.commands += 1;
+        self.target.command(&words).map_err(|error| RecoverError::Command {
+            file: path.to_owned(),
+            offset: scanner.offset(),
+            error,
+        })
+    }
+
+    fn end_transaction(&mut self, path: &Path, file: &mut FileState) -> Result<(), RecoverError> {
+        let Some(offset) = file.multi.take() else { return Ok(()) };
+        self.target.command(&[b"DISCARD"]).map_err(|error| RecoverError::Command {
+            file: path.to_owned(),
+            offset,
+            error,
+        })
+    }
+
+    /// The snapshot at the beginning of a file; the scanner is then behind it.
+    fn snapshot(&mut self, path: &Path, scanner: &mut Scanner) -> Result<(), RecoverError> {
+        let checksum = if self.options.rdb_checksum { Checksum::Verify } else { Checksum::Ignore };
+        let rest = self
+            .decode(scanner, checksum)
+            .map_err(|error| RecoverError::Snapshot { file: path.to_owned(), error })?;
+        scanner.push_back(&rest);
+        Ok(())
+    }
+
+    fn decode(&mut self, scanner: &mut Scanner, checksum: Checksum) -> Result<Vec<u8>, String> {
+        let text = |error: DecodeError| error.to_string();
+        let mut decoder = Decoder::new(scanner, checksum).map_err(text)?;
+        let mut db = 0;
+        while let Some(event) = decoder.next_event().map_err(text)? {
+            match event {
+                Event::Aux { key, value } => self.target.aux(&key, &value),
+                Event::SelectDb(selected) => db = selected,
+                Event::ResizeDb { keys, expires } => self.target.resize(db, keys, expires),
+                Event::Entry { key, value, expiry, access } => {
+                    self.target.entry(db, key, value, expiry, access)?;
+                    self.report(decoder.offset(), false);
+                }
+                Event::Function(code) => self.target.function(&code)?,
+                Event::ModuleAux { module } => {
+                    tracing::warn!("Skipping data of the module {module}, which is not there");
+                }
+                Event::End(_) => {}
+            }
+        }
+        Ok(decoder.into_rest().0)
+    }
+
+    fn report(&mut self, offset: u64, end_of_file: bool) {
+        let bytes = offset.saturating_sub(self.reported);
+        if bytes >= PROGRESS_BYTES || end_of_file {
+            self.target.progress(bytes);
+            self.reported = if end_of_file { 0 } else { offset };
+        }
+    }
+}
+
+/// What is known of the file that is being read.
+#[derive(Default)]
+struct FileState {
+    framed: bool,
+    bare: bool,
+    /// Where the transaction begins that has no end yet.
+    multi: Option<u64>,
+}
+
+pub(super) fn open_scanner(disk: &dyn Disk, path: &Path) -> Result<Scanner, RecoverError> {
+    let len = disk.len(path).map_err(io_error(path))?;
+    Ok(Scanner::new(disk.open_read(path).map_err(io_error(path))?, len))
+}

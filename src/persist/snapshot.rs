@@ -1,0 +1,342 @@
+//! A snapshot on its way to the disk: chunks of RDB bytes from the actor, written, checksummed and
+//! synced on a thread of their own.
+//!
+//! ```text
+//!  actor ── write(chunk) ──► queue ──► thread: append, checksum, sync every 4 MiB
+//!    ▲  poll()                            │ finish: checksum, sync, rename, sync of the directory
+//!    └── empty buffers, outcome ◄─────────┘
+//! ```
+//!
+//! Memory: the queue holds what [`SnapshotWriter::backlog_bytes`] says. The actor stops producing
+//! where that is above [`BACKLOG_BYTES_MAX`], so the bound is that and one slice's chunk. Syncing as
+//! it goes keeps the last sync short. Without threads each chunk is written on the spot.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::checksum::Crc64;
+use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
+use crate::persist::worker::{Waker, Worker};
+
+/// Backlog above which the actor should wait before it serialises more.
+pub const BACKLOG_BYTES_MAX: usize = 8 << 20;
+/// Bytes between syncs.
+const SYNC_EVERY_BYTES: u64 = 4 << 20;
+/// Empty buffers that are kept for reuse, each of at most this many bytes.
+const BUFFERS_KEPT: usize = 8;
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+/// A part of the snapshot.
+pub const SYNC_SNAPSHOT_PART: SyncPoint = SyncPoint("part of a snapshot");
+/// The whole of it.
+pub const SYNC_SNAPSHOT: SyncPoint = SyncPoint("snapshot contents");
+/// Its final name.
+pub const SYNC_SNAPSHOT_NAME: SyncPoint = SyncPoint("snapshot name");
+
+/// How a snapshot is written.
+#[derive(Clone, Debug)]
+pub struct SnapshotOptions {
+    /// Where it is written.
+    pub temporary: PathBuf,
+    /// What it is renamed to in the end; without, it stays where it is (a log's base, which
+    /// [`crate::persist::log::Log::finish_rewrite`] renames).
+    pub target: Option<PathBuf>,
+    /// Whether it is closed with its checksum; 0 stands for none (`rdbchecksum`).
+    pub checksum: bool,
+    /// Whether it is synced as it is written (`rdb-save-incremental-fsync`).
+    pub incremental_sync: bool,
+}
+
+/// A snapshot that is complete and durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What the thread works on.
+struct Sink {
+    disk: Arc<dyn Disk>,
+    options: SnapshotOptions,
+    file: Box<dyn DiskFile>,
+    digest: Crc64,
+    bytes: u64,
+    synced: u64,
+    /// The first error: nothing is written after it.
+    error: Option<io::Error>,
+}
+
+impl Sink {
+    fn write(&mut self, chunk: &[u8]) {
+        if self.error.is_none() {
+            self.error = self.append(chunk).err();
+        }
+    }
+
+    fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if self.options.checksum {
+            self.digest.update(chunk);
+        }
+        self.file.append(chunk)?;
+        self.bytes += chunk.len() as u64;
+        if self.options.incremental_sync && self.bytes - self.synced >= SYNC_EVERY_BYTES {
+            self.synced = self.bytes;
+            self.file.sync_at(SYNC_SNAPSHOT_PART)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<Outcome> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let checksum = if self.options.checksum { self.digest.value() } else { 0 };
+        self.file.append(&checksum.to_le_bytes())?;
+        self.bytes += 8;
+        self.file.sync_at(SYNC_SNAPSHOT)?;
+        if let Some(target) = &self.options.target {
+            self.disk.rename(&self.options.temporary, target)?;
+            self.disk.sync_dir_at(target.parent().unwrap_or(Path::new("")), SYNC_SNAPSHOT_NAME)?;
+        }
+        Ok(Outcome { bytes: self.bytes })
+    }
+}
+
+/// What a job gives back: its buffer, emptied, and the outcome if it was the last.
+struct Done {
+    buffer: Vec<u8>,
+    outcome: Option<io::Result<Outcome>>,
+}
+
+/// Writes one snapshot.
+pub struct SnapshotWriter {
+    /// Locked by one job at a time, and by nobody else.
+    sink: Arc<Mutex<Sink>>,
+    worker: Worker<Done>,
+    spare: Vec<Vec<u8>>,
+    backlog: Arc<AtomicUsize>,
+    /// What is still queued is not worth writing.
+    given_up: Arc<AtomicBool>,
+    disk: Arc<dyn Disk>,
+    temporary: PathBuf,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotWriter")
+            .field("temporary", &self.temporary)
+            .field("backlog", &self.backlog_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SnapshotWriter {
+    /// Creates the temporary file. The waker is called when there is something to
+    /// [`SnapshotWriter::poll`].
+    pub fn create(env: &Env, options: SnapshotOptions, wake: Waker) -> io::Result<Self> {
+        let file = env.disk.create(&options.temporary)?;
+        let temporary = options.temporary.clone();
+        let sink = Sink {
+            disk: Arc::clone(&env.disk),
+            options,
+            file,
+            digest: Crc64::new(),
+            bytes: 0,
+            synced: 0,
+            error: None,
+        };
+        Ok(Self {
+            sink: Arc::new(Mutex::new(sink)),
+            worker: Worker::new("snapshot", env.threads, wake),
+            spare: Vec::new(),
+            backlog: Arc::default(),
+            given_up: Arc::default(),
+            disk: Arc::clone(&env.disk),
+            temporary,
+            bytes: 0,
+        })
+    }
+
+    /// An empty buffer for the next chunk.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Queues a chunk.
+    pub fn write(&mut self, chunk: Vec<u8>) {
+        self.bytes += chunk.len() as u64;
+        self.backlog.fetch_add(chunk.len(), Ordering::Relaxed);
+        let (sink, backlog) = (Arc::clone(&self.sink), Arc::clone(&self.backlog));
+        let given_up = Arc::clone(&self.given_up);
+        self.worker.run(move || {
+            let mut buffer = chunk;
+            if !given_up.load(Ordering::Relaxed) {
+                lock(&sink).write(&buffer);
+            }
+            backlog.fetch_sub(buffer.len(), Ordering::Relaxed);
+            buffer.clear();
+            Done { buffer, outcome: None }
+        });
+        self.recycle();
+    }
+
+    /// Bytes queued and not written: above [`BACKLOG_BYTES_MAX`] the actor should wait.
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Bytes taken so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The last chunk was written: closes the file with its checksum and makes it durable.
+    /// The outcome comes from [`SnapshotWriter::poll`].
+    pub fn finish(&mut self) {
+        let sink = Arc::clone(&self.sink);
+        self.worker.run(move || Done { buffer: Vec::new(), outcome: Some(lock(&sink).finish()) });
+    }
+
+    /// The outcome, once [`SnapshotWriter::finish`] was called and the disk is done; or an error as
+    /// soon as there is one. After that the writer is of no more use. A failed snapshot's temporary
+    /// file is gone.
+    pub fn poll(&mut self) -> Option<io::Result<Outcome>> {
+        if let Some(outcome) = self.recycle() {
+            return Some(outcome);
+        }
+        let failed = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take());
+        failed.map(|error| {
+            self.give_up();
+            Err(error)
+        })
+    }
+
+    /// [`SnapshotWriter::poll`], waiting for it.
+    pub fn wait(&mut self) -> io::Result<Outcome> {
+        while let Some(done) = self.worker.wait() {
+            if let Some(outcome) = self.take_back(done) {
+                return outcome;
+            }
+        }
+        self.poll().unwrap_or_else(|| Err(io::Error::other("the snapshot was not finished")))
+    }
+
+    /// Gives the snapshot up and removes its file.
+    pub fn abort(mut self) {
+        self.give_up();
+    }
+
+    fn give_up(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        let (disk, path) = (Arc::clone(&self.disk), self.temporary.clone());
+        self.worker.run(move || {
+            // Where it can't be removed it is a leftover that the next snapshot overwrites.
+            let _ = disk.remove(&path);
+            Done { buffer: Vec::new(), outcome: None }
+        });
+    }
+
+    fn recycle(&mut self) -> Option<io::Result<Outcome>> {
+        while let Some(done) = self.worker.poll() {
+            if let Some(outcome) = self.take_back(done) {
+                return Some(outcome);
+            }
+        }
+        None
+    }
+
+    fn take_back(&mut self, done: Done) -> Option<io::Result<Outcome>> {
+        let fits = (1..=BUFFER_KEPT_BYTES).contains(&done.buffer.capacity());
+        if fits && self.spare.len() < BUFFERS_KEPT {
+            self.spare.push(done.buffer);
+        }
+        if matches!(done.outcome, Some(Err(_))) {
+            self.give_up();
+        }
+        done.outcome
+    }
+}
+
+fn lock(sink: &Mutex<Sink>) -> MutexGuard<'_, Sink> {
+    // A job that panicked has lost the snapshot, which its missing outcome shows.
+    sink.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The name of the temporary file of a snapshot in a directory, as upstream has it.
+pub fn temporary_name(dir: &Path) -> PathBuf {
+    dir.join(format!("temp-{}.rdb", std::process::id()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
+mod tests {
+    use super::*;
+    use crate::base::sim_disk::{Fault, SimClock, SimDisk};
+
+    fn env(disk: &SimDisk, threads: bool) -> Env {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let clock = Arc::new(SimClock::default());
+        Env { clock, stopwatch: crate::base::env::Stopwatch::default(), disk, threads, seed: 1 }
+    }
+
+    fn writer(disk: &SimDisk, threads: bool) -> SnapshotWriter {
+        let options = SnapshotOptions {
+            temporary: "temp.rdb".into(),
+            target: Some("dump.rdb".into()),
+            checksum: true,
+            incremental_sync: true,
+        };
+        SnapshotWriter::create(&env(disk, threads), options, Arc::new(|| ())).unwrap()
+    }
+
+    #[test]
+    fn chunks_arrive_in_order_with_their_checksum() {
+        for threads in [false, true] {
+            let disk = SimDisk::default();
+            let mut writer = writer(&disk, threads);
+            let mut expected = Vec::new();
+            for number in 0..100_u8 {
+                let mut chunk = writer.take_buffer();
+                assert!(chunk.is_empty());
+                chunk.resize(100_000, number);
+                expected.extend_from_slice(&chunk);
+                writer.write(chunk);
+            }
+            writer.finish();
+            let outcome = writer.wait().unwrap();
+            expected.extend_from_slice(&crate::base::checksum::crc64(&expected).to_le_bytes());
+            assert_eq!(outcome.bytes, expected.len() as u64);
+            assert_eq!(writer.backlog_bytes(), 0);
+            let after = disk.crash(&mut crate::base::env::Rng::from_seed(7));
+            assert!(after.contents(Path::new("dump.rdb")).unwrap() == expected);
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_once_and_leaves_no_file() {
+        for threads in [false, true] {
+            let disk = SimDisk::default();
+            disk.inject(2, Fault::Full);
+            let mut writer = writer(&disk, threads);
+            for _ in 0..3 {
+                writer.write(vec![1; 10]);
+            }
+            writer.finish();
+            assert_eq!(writer.wait().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+            while writer.worker.wait().is_some() {}
+            assert!(!disk.exists(Path::new("temp.rdb")) && !disk.exists(Path::new("dump.rdb")));
+        }
+    }
+
+    #[test]
+    fn an_aborted_snapshot_leaves_no_file() {
+        let disk = SimDisk::default();
+        let mut writer = writer(&disk, false);
+        writer.write(vec![1; 10]);
+        writer.abort();
+        assert!(disk.list(Path::new("")).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! Whether what is missing from a log was only its unsynced end, and cutting it off.
+//!
+//! A power loss takes any part of what was written since the last sync, so behind a frame that is
+//! torn there may be later ones that are whole. What tells such an end from damage: a frame says
+//! `#SYNCED:n` when the frames up to `n` were durable as it was written. If any whole frame behind
+//! the tear claims the torn frame's number, then something was lost that must not be: damage.
+//! Otherwise nothing behind the tear was ever promised, and it goes.
+//!
+//! Files are cut from the last to the torn one, each synced, so that a crash on the way leaves
+//! the same tear with less behind it.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::env::{Disk, SyncPoint};
+use crate::persist::recover::{Cut, RecoverError, io_error, open_scanner};
+use crate::persist::scan::{Command, Flaw, Preface, parse_command};
+
+/// A file that was cut.
+pub const SYNC_CUT: SyncPoint = SyncPoint("cut file");
+
+/// A place where the log can't be followed any further.
+#[derive(Debug)]
+pub struct Tear {
+    /// Where in the file.
+    pub offset: u64,
+    /// What is wrong there.
+    pub flaw: Flaw,
+    /// Whether it is among frames; if not, upstream's rules apply.
+    pub framed: bool,
+    /// The number of the frame that should be there; 0 where unknown.
+    pub next_frame: u64,
+    /// Whether no power loss can leave this.
+    pub fatal: bool,
+}
+
+impl Tear {
+    /// A frame that does not follow the last one.
+    pub fn out_of_order(offset: u64, expected: u64, sequence: u64) -> Self {
+        let flaw = Flaw {
+            incomplete: false,
+            expected: format!("frame {expected}"),
+            found: format!("frame {sequence}"),
+        };
+        let fatal = sequence < expected || sequence == u64::MAX;
+        Self { offset, flaw, framed: true, next_frame: expected, fatal }
+    }
+
+    /// A frame behind commands without frames.
+    pub fn misplaced(offset: u64, sequence: u64) -> Self {
+        let flaw = Flaw {
+            incomplete: false,
+            expected: "no frame behind commands that are in none".into(),
+            found: format!("frame {sequence}"),
+        };
+        Self { offset, flaw, framed: true, next_frame: 0, fatal: true }
+    }
+
+    /// Commands without a frame between frames.
+    pub fn between(offset: u64, expected: u64) -> Self {
+        let flaw = Flaw {
+            incomplete: false,
+            expected: format!("frame {expected}"),
+            found: "a command that is in no frame".into(),
+        };
+        Self { offset, flaw, framed: true, next_frame: expected, fatal: false }
+    }
+
+    /// A transaction without its end, outside frames.
+    pub fn open_transaction(offset: u64) -> Self {
+        let flaw = Flaw {
+            incomplete: true,
+            expected: "EXEC of the transaction that begins here".into(),
+            found: "the end of the file".into(),
+        };
+        Self { offset, flaw, framed: false, next_frame: 0, fatal: false }
+    }
+}
+
+/// What is behind a tear.
+#[derive(Debug, Default)]
+struct Survey {
+    bytes: u64,
+    commands: u64,
+    /// The highest frame that any frame says was durable, and the frame that says so.
+    synced: Option<(u64, u64)>,
+}
+
+/// What a tear in the first of `paths` means, the others being the files that follow it: what is to
+/// be cut, or why nothing may be. `checked` is off only in a test.
+pub fn judge(
+    disk: &dyn Disk,
+    paths: &[PathBuf],
+    tear: Tear,
+    checked: bool,
+) -> Result<Cut, RecoverError> {
+    let file = &paths[0];
+    let damaged = |expected: String, found: String| {
+        Err(RecoverError::Damaged { file: file.clone(), offset: tear.offset, expected, found })
+    };
+    if tear.fatal || !tear.framed && !tear.flaw.incomplete {
+        return damaged(tear.flaw.expected, tear.flaw.found);
+    }
+    let survey = survey(disk, paths, tear.offset)?;
+    if tear.framed {
+        if let Some((synced, by)) = survey.synced.filter(|(synced, _)| *synced >= tear.next_frame)
+            && checked
+        {
+            let promise = format!(
+                "{} (frame {by} says that frames up to {synced} were durable)",
+                tear.flaw.expected
+            );
+            return damaged(promise, tear.flaw.found);
+        }
+    } else {
+        let mut later = 0;
+        for path in &paths[1..] {
+            later += disk.len(path).map_err(io_error(path))?;
+        }
+        if later > 0 {
+            let (file, offset) = (file.clone(), tear.offset);
+            return Err(RecoverError::Truncated { file, offset, last: false });
+        }
+    }
+    Ok(Cut {
+        file: file.clone(),
+        offset: tear.offset,
+        bytes: survey.bytes,
+        commands: survey.commands,
+        since: None,
+        expected: tear.flaw.expected,
+        found: tear.flaw.found,
+    })
+}
+
+/// Cuts the first of `paths` at `offset` and empties the others.
+pub fn cut(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<(), RecoverError> {
+    for (index, path) in paths.iter().enumerate().rev() {
+        let len = if index == 0 { offset } else { 0 };
+        let cut = || {
+            let mut file = disk.open_append(path)?;
+            file.truncate(len)?;
+            file.sync_at(SYNC_CUT)
+        };
+        cut().map_err(io_error(path))?;
+    }
+    Ok(())
+}
+
+/// Whether a whole frame begins anywhere from `offset` on.
+pub fn frames_follow(disk: &dyn Disk, path: &Path, offset: u64) -> Result<bool, RecoverError> {
+    let mut scanner = open_scanner(disk, path)?;
+    scanner.skip(offset).map_err(io_error(path))?;
+    Ok(scanner.find_frame().map_err(io_error(path))?.is_some())
+}
+
+fn survey(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<Survey, RecoverError> {
+    let mut survey = Survey::default();
+    for (index, path) in paths.iter().enumerate() {
+        let len = disk.len(path).map_err(io_error(path))?;
+        let start = if index == 0 { offset } else { 0 };
+        survey.bytes += len.saturating_sub(start);
+        let mut scanner = open_scanner(disk, path)?;
+        scanner.skip(start).map_err(io_error(path))?;
+        while let Some(sequence) = scanner.find_frame().map_err(io_error(path))? {
+            survey.commands += count_commands(scanner.payload());
+            let synced = Preface::of(scanner.payload()).synced.map(|synced| (synced, sequence));
+            survey.synced = survey.synced.max(synced);
+        }
+    }
+    Ok(survey)
+}
+
+fn count_commands(payload: &[u8]) -> u64 {
+    let mut command = Command { end: Preface::of(payload).end, ..Command::default() };
+    let mut count = 0;
+    while parse_command(payload, command.end, &mut command).is_ok() {
+        count += 1;
+    }
+    count
+}
