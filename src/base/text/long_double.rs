@@ -164,7 +164,6 @@ fn infinity(negative: bool) -> X87DoubleExtended {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,7 +1,5 @@
 //! Tests of the decoder: bytes typed from the format's description, roundtrips, damage.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
-
 use proptest::prelude::*;
 
 use super::*;
