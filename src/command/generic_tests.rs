@@ -7,12 +7,13 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::command::args::Args;
 use crate::command::context::{Cx, Limits};
 use crate::command::spec::{Command, DataHandler, Effect};
-use crate::command::{expire, flush, keys, object, scan};
-use crate::data::value::NewValue;
+use crate::command::{dump, expire, flush, keys, object, scan};
+use crate::data::value::{NewValue, ValueRef};
 use crate::keyspace::databases::{Databases, DbIndex, Expiry};
 use crate::keyspace::digest::{Digest, digest_all, digest_value};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::unit::Event;
+use crate::rdb::encode::dump_payload;
 use crate::resp::reply::{Protocol, Reply};
 use crate::resp::request::Range;
 
@@ -136,8 +137,14 @@ impl World {
 }
 
 fn find(words: &[&[u8]]) -> &'static Command<DataHandler> {
-    let families =
-        [keys::COMMANDS, expire::COMMANDS, scan::COMMANDS, object::COMMANDS, flush::COMMANDS];
+    let families = [
+        keys::COMMANDS,
+        expire::COMMANDS,
+        scan::COMMANDS,
+        object::COMMANDS,
+        flush::COMMANDS,
+        dump::COMMANDS,
+    ];
     let named = |word: &[u8], row: &Command<DataHandler>| {
         row.spec.name.as_bytes().eq_ignore_ascii_case(word)
     };
@@ -206,6 +213,61 @@ fn what_is_logged_and_noticed() {
         assert_eq!(world.logged(), logged, "{line}");
         assert_eq!(world.noticed(), noticed, "{line}");
     }
+}
+
+#[test]
+fn what_restoring_logs_and_notices() {
+    let payload = dump_payload(ValueRef::Str(b"v"));
+    // Options behind RESTORE, the key, and the time to live; P stands for the payload.
+    let cases: &[(&[&str], &str, &str, &str)] = &[
+        (&["c", "0"], "+OK", "=", "new:0:c restore:0:c"),
+        (&["a", "0"], "-BUSYKEY Target key name already exists.", "", ""),
+        (&["a", "0", "REPLACE"], "+OK", "=", "new:0:a restore:0:a"),
+        (&["c", "5"], "+OK", "RESTORE c 1800000000005 P ABSTTL", "new:0:c restore:0:c"),
+        (
+            &["a", "5", "replace", "FREQ", "9"],
+            "+OK",
+            "RESTORE a 1800000000005 P replace FREQ 9 ABSTTL",
+            "new:0:a restore:0:a",
+        ),
+        (&["c", "1800000000005", "ABSTTL"], "+OK", "=", "new:0:c restore:0:c"),
+        (&["c", "1800000000000", "ABSTTL"], "+OK", "", ""),
+        (&["a", "1", "ABSTTL", "REPLACE"], "+OK", "DEL a", "del:0:a"),
+        (&["c", "9223372036854775807"], "+OK", "", ""),
+        (&["c", "-1"], "-ERR Invalid TTL value, must be >= 0", "", ""),
+        (&["c", "0", "FREQ", "256"], "-ERR Invalid FREQ value, must be >= 0 and <= 255", "", ""),
+        (&["c", "0", "IDLETIME", "-1"], "-ERR Invalid IDLETIME value, must be >= 0", "", ""),
+        (&["c", "0", "IDLETIME", "1", "FREQ", "1"], "-ERR syntax error", "", ""),
+    ];
+    for &(words, reply, logged, noticed) in cases {
+        let mut world = World::new();
+        world.put("a", "1", None);
+        let mut line: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        line.insert(0, b"RESTORE");
+        line.insert(3, &payload);
+        assert_eq!(world.run_words(&line), reply, "{words:?}");
+        let shown = world.logged().replace(&*String::from_utf8_lossy(&payload), "P");
+        assert_eq!(shown, logged, "{words:?}");
+        assert_eq!(world.noticed(), noticed, "{words:?}");
+    }
+}
+
+#[test]
+fn restoring_sets_the_access_bytes_of_the_policy_in_force() {
+    let payload = dump_payload(ValueRef::Int(7));
+    let mut world = World::new();
+    let idle: &[&[u8]] = &[b"RESTORE", b"a", b"0", &payload, b"IDLETIME", b"1000"];
+    assert_eq!(world.run_words(idle), "+OK");
+    assert_eq!(world.run("OBJECT IDLETIME a"), ":1000");
+    let endless: &[&[u8]] = &[b"RESTORE", b"b", b"0", &payload, b"IDLETIME", b"99999999999"];
+    assert_eq!(world.run_words(endless), "+OK");
+    assert_eq!(world.run("OBJECT IDLETIME b"), ":16777215");
+    world.lfu();
+    let often: &[&[u8]] = &[b"RESTORE", b"c", b"0", &payload, b"FREQ", b"200"];
+    assert_eq!(world.run_words(often), "+OK");
+    assert_eq!(world.run("OBJECT FREQ c"), ":200");
+    assert_eq!(world.run_words(&[b"RESTORE", b"d", b"0", &payload]), "+OK");
+    assert_eq!(world.run("OBJECT FREQ d"), ":5");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod context;
+pub mod dump;
 pub mod error;
 pub mod expire;
 pub mod flush;
@@ -27,6 +28,7 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     scan::COMMANDS,
     object::COMMANDS,
     flush::COMMANDS,
+    dump::COMMANDS,
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
