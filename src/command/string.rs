@@ -352,13 +352,7 @@ fn is_equal(value: ValueRef<'_>, bytes: &[u8]) -> bool {
 
 /// Puts a string with an expiry time, or keeping the one there is, and logs that. A time that has
 /// passed deletes the key instead, except when our own log says so.
-fn put_until(
-    cx: &mut Cx<'_>,
-    key: &[u8],
-    value: &[u8],
-    moment: Option<UnixMillis>,
-    keep: bool,
-) {
+fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], moment: Option<UnixMillis>, keep: bool) {
     if let Some(at) = moment
         && at <= cx.now
         && !cx.replaying

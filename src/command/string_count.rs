@@ -28,8 +28,10 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("2.6.0")
         .syntax("key increment")
         .summary("Adds a floating-point number to a number.")
-        .deviates(&["The sum is exact to the 80-bit floats that upstream has on x86-64, on every \
-                     machine."]),
+        .deviates(&[
+            "The sum is exact to the 80-bit floats that upstream has on x86-64, on every \
+                     machine.",
+        ]),
 ];
 
 const fn counter(name: &'static str, arity: usize, run: DataHandler) -> Command<DataHandler> {
@@ -56,8 +58,7 @@ fn incrby(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn decrby(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let amount = args.int(2)?;
-    let amount =
-        amount.checked_neg().ok_or(CommandError::text("ERR decrement would overflow"))?;
+    let amount = amount.checked_neg().ok_or(CommandError::text("ERR decrement would overflow"))?;
     add(cx, args.at(1), amount)
 }
 

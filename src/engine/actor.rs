@@ -51,6 +51,7 @@ impl Engine {
     pub fn poll_tick(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> After {
         let mailbox = std::rc::Rc::clone(&self.mailbox);
         mailbox.take(messages, cx.waker());
+        self.remote.register(cx.waker());
         self.refresh_time();
         self.metrics.ticks += 1;
         for message in messages.drain(..) {
@@ -244,6 +245,7 @@ impl Engine {
         self.check_signals();
         let background = self.background_slice();
         self.write_log();
+        self.poll_log();
         self.flush_dirty();
         if let Some(code) = self.shutdown.exit_code() {
             return After::Exit(code);

@@ -78,9 +78,6 @@ impl Engine {
         let (tenth, second) = (every(100), every(1000));
         self.expire_round();
         self.check_pause();
-        if let Some(log) = &mut self.log {
-            log.poll(self.env.clock.monotonic_nanos());
-        }
         if tenth {
             self.metrics.sample_rates(self.now_micros);
             self.persistence_cron();

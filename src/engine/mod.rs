@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::env::{Env, Rng, UnixMillis};
 use crate::base::logging::LogHandle;
@@ -34,6 +35,7 @@ pub mod connection;
 pub mod cron;
 pub mod evict;
 pub mod execute;
+pub mod loading;
 pub mod output;
 pub mod pause;
 pub mod persistence;
@@ -100,6 +102,8 @@ pub struct Engine {
     /// Sessions whose replies wait for the log, by the offset they wait for.
     waiting: VecDeque<(LogOffset, SessionId)>,
     spares: output::Spares,
+    /// How other threads wake the actor.
+    remote: Arc<loading::RemoteWake>,
     tick: actor::Tick,
 }
 

@@ -1,48 +1,657 @@
-//! Snapshots, log rewrites, and what is known of the last ones.
+//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, and the walk behind them.
+//!
+//! A snapshot and a log rewrite are the same walk over the keyspace, without fork: each tick does a
+//! slice of it, entries about to change are taken first (the table sees to that), and the bytes go
+//! to a writer on its own thread. What the walk has produced and the writer hasn't taken is
+//! bounded: past [`BACKLOG_MAX`] the walk waits. One walk at a time; the other waits its turn.
+//!
+//! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
+//! the log's next increment.
 
-use crate::command::spec::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
+use crate::config::kinds::ShutdownFlags;
 use crate::engine::{ControlHandler, Engine};
-use crate::persist::log::LogError;
+use crate::keyspace::databases::DbIndex;
+use crate::keyspace::table::{Entry, EntrySink};
+use crate::mailbox::SessionId;
+use crate::persist::log::{Log, LogError};
+use crate::persist::log_rewrite::RewriteEvent;
+use crate::persist::snapshot::{self, SnapshotOptions, SnapshotWriter};
+use crate::rdb::Access;
+use crate::rdb::encode::{self, EncodeOptions};
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[];
+pub const COMMANDS: &[Command<ControlHandler>] = &[
+    control("SAVE", Arity::Exactly(1), save as ControlHandler)
+        .group(Group::Server)
+        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI))
+        .cost("O(N) where N is the total number of keys in all databases")
+        .summary("Writes a snapshot while clients wait."),
+    control("BGSAVE", Arity::AtLeast(1), bgsave as ControlHandler)
+        .group(Group::Server)
+        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
+        .syntax("[SCHEDULE]")
+        .summary("Writes a snapshot in the background.")
+        .history(&[("3.2.2", "Added the `SCHEDULE` option.")]),
+    control("BGREWRITEAOF", Arity::Exactly(1), bgrewriteaof as ControlHandler)
+        .group(Group::Server)
+        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
+        .summary("Rewrites the log to its shortest form in the background."),
+    control("LASTSAVE", Arity::Exactly(1), lastsave as ControlHandler)
+        .group(Group::Server)
+        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::FAST))
+        .categories(&["admin", "dangerous"])
+        .tips(&["nondeterministic_output"])
+        .summary("Tells when the last snapshot was complete."),
+];
+
+/// Bytes of walked entries that may wait for the writer.
+const BACKLOG_MAX: usize = 16 << 20;
+/// Bytes that are handed to the writer at once.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Entries between two looks at the clock.
+const SLICE_ENTRIES: usize = 128;
+/// Time that one tick gives the walk, in microseconds.
+const SLICE_MICROS: u64 = 300;
+
+/// What a walk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `dump.rdb`.
+    Snapshot,
+    /// The log's new base.
+    Rewrite,
+}
+
+/// A walk under way.
+#[derive(Debug)]
+pub struct Job {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// When it began, in seconds since the epoch.
+    pub started_seconds: i64,
+    writer: SnapshotWriter,
+    buffer: Arc<Mutex<WalkBuffer>>,
+    /// Whether every entry has been handed over.
+    walked: bool,
+    /// Changes since the last snapshot, at the beginning.
+    dirty_at_start: u64,
+}
+
+/// Where walked entries are encoded.
+#[derive(Debug, Default)]
+struct WalkBuffer {
+    bytes: Vec<u8>,
+    db: Option<DbIndex>,
+    options: EncodeOptions,
+}
+
+/// One database's way into the buffer.
+struct DbSink {
+    db: DbIndex,
+    buffer: Arc<Mutex<WalkBuffer>>,
+}
+
+impl EntrySink for DbSink {
+    fn entry(&mut self, entry: &Entry<'_>) {
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let WalkBuffer { bytes, db, options } = &mut *buffer;
+        if *db != Some(self.db) {
+            encode::select_db(bytes, self.db.0);
+            *db = Some(self.db);
+        }
+        let access = Access::Unknown;
+        encode::entry(bytes, options, entry.key(), entry.value(), entry.expiry(), access);
+    }
+}
 
 /// What is known of snapshots and rewrites.
 #[derive(Debug)]
 pub struct State {
     /// Changes since the last snapshot.
     pub dirty: u64,
+    /// When the last snapshot was complete, in seconds since the epoch.
+    pub last_save_seconds: i64,
     /// Whether the last snapshot succeeded.
     pub last_save_ok: bool,
+    /// When the last background snapshot was tried.
+    last_try_seconds: i64,
+    /// How long the last background snapshot took, in seconds; -1 where there was none.
+    pub last_save_took: i64,
+    /// Snapshots written.
+    pub saves: u64,
+    /// Whether the last rewrite succeeded.
+    pub last_rewrite_ok: bool,
+    /// How long the last rewrite took, in seconds; -1 where there was none.
+    pub last_rewrite_took: i64,
+    /// Rewrites done.
+    pub rewrites: u64,
+    /// A snapshot waits for its turn.
+    pub save_scheduled: bool,
+    /// A rewrite waits for its turn.
+    pub rewrite_scheduled: bool,
+    /// The walk under way.
+    pub job: Option<Job>,
+    /// Whether a rewrite is under way: its increment is being prepared, its base walked, or put in
+    /// place.
+    pub rewriting: bool,
     /// Whether data is being loaded.
     pub loading: bool,
+    /// Bytes of the log at the last rewrite, for its growth.
+    pub log_base_bytes: u64,
+    rewrite_started_seconds: i64,
+    failed_rewrites: u32,
+    next_rewrite_seconds: i64,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { dirty: 0, last_save_ok: true, loading: false }
+        Self {
+            dirty: 0,
+            last_save_seconds: 0,
+            last_save_ok: true,
+            last_try_seconds: 0,
+            last_save_took: -1,
+            saves: 0,
+            last_rewrite_ok: true,
+            last_rewrite_took: -1,
+            rewrites: 0,
+            save_scheduled: false,
+            rewrite_scheduled: false,
+            job: None,
+            rewriting: false,
+            loading: false,
+            log_base_bytes: 0,
+            rewrite_started_seconds: 0,
+            failed_rewrites: 0,
+            next_rewrite_seconds: 0,
+        }
     }
 }
 
+impl State {
+    /// Whether a snapshot is being written.
+    pub fn saving(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.purpose == Purpose::Snapshot)
+    }
+
+    /// Whether nothing may begin to walk now.
+    fn busy(&self) -> bool {
+        self.job.is_some() || self.rewriting
+    }
+}
+
+fn save(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.persistence.saving() {
+        return Err(CommandError::text("ERR Background save already in progress"));
+    }
+    if !engine.save_now() {
+        return Err(CommandError::text("ERR "));
+    }
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let schedule = match args.len() {
+        1 => false,
+        2 if args.is(1, "SCHEDULE") => true,
+        _ => return Err(CommandError::Syntax),
+    };
+    if engine.persistence.saving() {
+        return Err(CommandError::text("ERR Background save already in progress"));
+    }
+    if engine.persistence.busy() {
+        if !schedule {
+            return Err(CommandError::text(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
+                 SCHEDULE in order to schedule a BGSAVE whenever possible.",
+            ));
+        }
+        engine.persistence.save_scheduled = true;
+        engine.sessions[slot].reply().simple("Background saving scheduled");
+        return Ok(Flow::Done);
+    }
+    if !engine.begin_walk(Purpose::Snapshot) {
+        return Err(CommandError::text("ERR Can't begin the snapshot. Check the logs."));
+    }
+    engine.sessions[slot].reply().simple("Background saving started");
+    Ok(Flow::Done)
+}
+
+fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.persistence.rewriting {
+        return Err(CommandError::text(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    if engine.log.is_none() {
+        return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
+    }
+    if engine.persistence.busy() {
+        engine.persistence.rewrite_scheduled = true;
+        engine.persistence.failed_rewrites = 0;
+        engine.sessions[slot].reply().simple("Background append only file rewriting scheduled");
+        return Ok(Flow::Done);
+    }
+    engine.begin_rewrite();
+    engine.sessions[slot].reply().simple("Background append only file rewriting started");
+    Ok(Flow::Done)
+}
+
+fn lastsave(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    let seconds = engine.persistence.last_save_seconds;
+    engine.sessions[slot].reply().int(seconds);
+    Ok(Flow::Done)
+}
+
 impl Engine {
-    /// Does a slice of background work; true where there is more.
+    fn now_seconds(&self) -> i64 {
+        self.now_micros / 1_000_000
+    }
+
+    /// Begins a rewrite: the log prepares its next increment, then the walk begins.
+    pub fn begin_rewrite(&mut self) {
+        if let Some(log) = &mut self.log {
+            self.persistence.rewriting = true;
+            log.begin_rewrite();
+        }
+    }
+
+    /// Looks after what the log's workers have done. At the end of each tick, when the tick's frame
+    /// has been written.
+    pub(super) fn poll_log(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let status = log.poll(self.env.clock.monotonic_nanos());
+        if let Some(error) = status.error {
+            self.log_failed(&error);
+        }
+        if status.healed {
+            tracing::warn!("AOF write error looks solved. The server can write again.");
+        }
+        self.take_rewrite_event(status.rewrite);
+    }
+
+    fn take_rewrite_event(&mut self, event: Option<RewriteEvent>) {
+        match event {
+            None => {}
+            Some(RewriteEvent::Prepared) => {
+                let switched = self.log.as_mut().is_some_and(Log::switch);
+                if !switched || !self.begin_walk(Purpose::Rewrite) {
+                    self.walk_failed(Purpose::Rewrite);
+                }
+            }
+            Some(RewriteEvent::Finished) => {
+                tracing::info!("Background AOF rewrite finished successfully");
+                let took = self.now_seconds() - self.persistence.rewrite_started_seconds;
+                self.note_rewrite(true, took);
+            }
+            Some(RewriteEvent::Failed(error)) => {
+                tracing::error!("Background AOF rewrite failed: {error}");
+                self.note_rewrite(false, -1);
+            }
+        }
+    }
+
+    /// Begins a walk. False where that is not possible, which is logged.
+    fn begin_walk(&mut self, purpose: Purpose) -> bool {
+        debug_assert!(self.persistence.job.is_none(), "one walk at a time");
+        self.persistence.last_try_seconds = self.now_seconds();
+        let writer = match self.snapshot_writer(purpose) {
+            Ok(writer) => writer,
+            Err(error) => {
+                tracing::error!("Can't open the snapshot's file: {error}");
+                self.walk_failed(purpose);
+                return false;
+            }
+        };
+        let options = EncodeOptions {
+            version: self.settings.rdb_version as u16,
+            compress: self.settings.rdbcompression,
+        };
+        let mut bytes = Vec::with_capacity(CHUNK_BYTES + 4096);
+        self.push_header(&mut bytes, &options, purpose);
+        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, db: None, options }));
+        self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
+        match purpose {
+            Purpose::Snapshot => tracing::info!("Background saving started by this process"),
+            Purpose::Rewrite => {
+                self.persistence.rewrite_started_seconds = self.now_seconds();
+                tracing::info!("Background append only file rewriting started by this process");
+            }
+        }
+        if let Some(log) = &mut self.log {
+            log.set_saving(true);
+        }
+        self.persistence.job = Some(Job {
+            purpose,
+            started_seconds: self.now_seconds(),
+            writer,
+            buffer,
+            walked: false,
+            dirty_at_start: self.persistence.dirty,
+        });
+        true
+    }
+
+    fn snapshot_writer(&self, purpose: Purpose) -> std::io::Result<SnapshotWriter> {
+        let layout = self.layout();
+        let temporary = match (purpose, &self.log) {
+            (Purpose::Rewrite, Some(log)) => log.base_temporary(),
+            _ => snapshot::temporary_name(&layout.dir),
+        };
+        let options = SnapshotOptions {
+            temporary,
+            target: (purpose == Purpose::Snapshot).then(|| layout.data_file(&layout.snapshot_name)),
+            checksum: self.settings.rdbchecksum,
+            incremental_sync: self.settings.rdb_save_incremental_fsync,
+        };
+        SnapshotWriter::create(&self.env, options, self.remote_waker())
+    }
+
+    fn push_header(&self, bytes: &mut Vec<u8>, options: &EncodeOptions, purpose: Purpose) {
+        let base: &[u8] = if purpose == Purpose::Rewrite { b"1" } else { b"0" };
+        let now = self.now_seconds().to_string();
+        let used = self.used_memory().to_string();
+        encode::header(bytes, options);
+        for (key, value) in [
+            (&b"redis-ver"[..], crate::config::REDIS_VERSION.as_bytes()),
+            (b"redis-bits", b"64"),
+            (b"ctime", now.as_bytes()),
+            (b"used-mem", used.as_bytes()),
+            (b"aof-base", base),
+        ] {
+            encode::aux(bytes, options, key, value);
+        }
+    }
+
+    /// Does a slice of the walk; true where the next should follow soon.
     pub(super) fn background_slice(&mut self) -> bool {
-        false
+        let Some(mut job) = self.persistence.job.take() else { return false };
+        let more = self.walk_slice(&mut job, SLICE_MICROS);
+        match job.writer.poll() {
+            None => self.persistence.job = Some(job),
+            Some(result) => {
+                self.walk_done(job, result.map(|_| ()).map_err(|error| error.to_string()));
+            }
+        }
+        more
+    }
+
+    /// Walks for about `micros`; false where the walk is over or has to wait for the writer.
+    fn walk_slice(&mut self, job: &mut Job, micros: u64) -> bool {
+        if job.walked {
+            return false;
+        }
+        let bound = self.env.stopwatch.ticks_of(micros);
+        let began = self.env.stopwatch.ticks();
+        loop {
+            if job.writer.backlog_bytes() > BACKLOG_MAX {
+                return false;
+            }
+            let complete = self.databases.snapshot_slice(SLICE_ENTRIES);
+            let mut buffer = job.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            if complete {
+                encode::end(&mut buffer.bytes);
+            }
+            if complete || buffer.bytes.len() >= CHUNK_BYTES {
+                let next = job.writer.take_buffer();
+                let chunk = std::mem::replace(&mut buffer.bytes, next);
+                drop(buffer);
+                job.writer.write(chunk);
+            }
+            if complete {
+                job.walked = true;
+                job.writer.finish();
+                return false;
+            }
+            if self.env.stopwatch.ticks() - began > bound {
+                return true;
+            }
+        }
+    }
+
+    /// The writer has finished, one way or the other.
+    fn walk_done(&mut self, job: Job, result: Result<(), String>) {
+        if !job.walked {
+            self.databases.abort_snapshot();
+        }
+        if let Some(log) = &mut self.log {
+            log.set_saving(false);
+        }
+        let took = self.now_seconds() - job.started_seconds;
+        match (job.purpose, result) {
+            (Purpose::Snapshot, Ok(())) => {
+                tracing::info!("DB saved on disk");
+                tracing::info!("Background saving terminated with success");
+                self.persistence.dirty -= job.dirty_at_start.min(self.persistence.dirty);
+                self.persistence.last_save_seconds = self.now_seconds();
+                self.persistence.last_save_ok = true;
+                self.persistence.last_save_took = took;
+                self.persistence.saves += 1;
+            }
+            (Purpose::Snapshot, Err(error)) => {
+                tracing::error!("Background saving error: {error}");
+                self.persistence.last_save_ok = false;
+                self.persistence.last_save_took = took;
+            }
+            (Purpose::Rewrite, Ok(())) => {
+                if let Some(log) = &mut self.log {
+                    log.finish_rewrite(&log.base_temporary());
+                }
+            }
+            (Purpose::Rewrite, Err(error)) => {
+                tracing::error!("Background AOF rewrite terminated by an error: {error}");
+                self.walk_failed(Purpose::Rewrite);
+            }
+        }
+    }
+
+    fn walk_failed(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Snapshot => self.persistence.last_save_ok = false,
+            Purpose::Rewrite => {
+                if let Some(log) = &mut self.log {
+                    log.abort_rewrite();
+                }
+                self.note_rewrite(false, 0);
+            }
+        }
+    }
+
+    fn note_rewrite(&mut self, ok: bool, took: i64) {
+        let size = self.log.as_ref().map_or(0, Log::size_bytes);
+        let state = &mut self.persistence;
+        state.rewriting = false;
+        state.last_rewrite_ok = ok;
+        state.last_rewrite_took = took;
+        if ok {
+            state.log_base_bytes = size;
+            state.rewrites += 1;
+            state.failed_rewrites = 0;
+            state.next_rewrite_seconds = 0;
+        } else {
+            // Upstream's pace of repeats: a minute at first, doubled up to an hour.
+            state.failed_rewrites = (state.failed_rewrites + 1).min(7);
+            let minutes = (1i64 << (state.failed_rewrites - 1)).min(60);
+            state.next_rewrite_seconds = self.now_micros / 1_000_000 + minutes * 60;
+        }
+    }
+
+    /// Ends the walk and the rewrite under way without a result.
+    pub fn abort_walk(&mut self) {
+        if let Some(job) = self.persistence.job.take() {
+            self.databases.abort_snapshot();
+            job.writer.abort();
+            if let Some(log) = &mut self.log {
+                log.set_saving(false);
+            }
+        }
+        if self.persistence.rewriting {
+            self.persistence.rewriting = false;
+            if let Some(log) = &mut self.log {
+                log.abort_rewrite();
+            }
+        }
+    }
+
+    /// Does the whole walk under way now, clients waiting. False where it failed.
+    pub fn finish_walk(&mut self) -> bool {
+        let Some(mut job) = self.persistence.job.take() else { return true };
+        while !job.walked {
+            if !self.walk_slice(&mut job, u64::from(u32::MAX)) && !job.walked {
+                // The writer is behind: the thread needs the processor more than this one does.
+                std::thread::yield_now();
+            }
+        }
+        let result = job.writer.wait().map(|_| ()).map_err(|error| error.to_string());
+        let ok = result.is_ok();
+        self.walk_done(job, result);
+        ok
+    }
+
+    /// Waits until the rewrite under way is in place, or has failed.
+    pub(super) fn wait_for_rewrite(&mut self) {
+        let event = self.log.as_mut().and_then(Log::wait_for_rewrite);
+        self.take_rewrite_event(event);
+    }
+
+    /// Writes a snapshot now. A walk for another purpose is ended first.
+    pub fn save_now(&mut self) -> bool {
+        self.abort_walk();
+        self.begin_walk(Purpose::Snapshot) && self.finish_walk()
     }
 
     /// A frame could not be written.
     pub(super) fn log_failed(&mut self, error: &LogError) {
         tracing::error!("{error}");
+        if self.log.as_ref().is_some_and(|log| log.gates_replies()) {
+            // Replies of this tick would be a lie, and there is no way to take the changes back.
+            tracing::error!(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."
+            );
+            self.shutdown.exit_now(1);
+        }
     }
 
-    /// Ten times a second.
-    pub(super) fn persistence_cron(&mut self) {}
+    /// Ten times a second: what waits for its turn, `save` points, the log's growth.
+    pub(super) fn persistence_cron(&mut self) {
+        if self.persistence.busy() || self.persistence.loading {
+            return;
+        }
+        let now = self.now_seconds();
+        if self.persistence.rewrite_scheduled {
+            self.persistence.rewrite_scheduled = false;
+            self.begin_rewrite();
+            return;
+        }
+        if self.persistence.save_scheduled {
+            self.persistence.save_scheduled = false;
+            self.begin_walk(Purpose::Snapshot);
+            return;
+        }
+        let state = &self.persistence;
+        let since = now - state.last_save_seconds;
+        // After a failure: not more often than every five seconds.
+        let may_try = state.last_save_ok || now - state.last_try_seconds > 5;
+        let due = self
+            .settings
+            .save
+            .iter()
+            .find(|point| state.dirty >= point.changes && since > point.seconds as i64);
+        if let Some(point) = due
+            && may_try
+        {
+            tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+            self.begin_walk(Purpose::Snapshot);
+            return;
+        }
+        self.rewrite_if_grown(now);
+    }
+
+    fn rewrite_if_grown(&mut self, now: i64) {
+        let Some(log) = &self.log else { return };
+        if log.needs_rewrite() && now >= self.persistence.next_rewrite_seconds {
+            tracing::info!("Rewriting the append only file, which can't be relied on any more");
+            self.begin_rewrite();
+            return;
+        }
+        let percentage = self.settings.auto_aof_rewrite_percentage;
+        let size = log.size_bytes();
+        if percentage == 0
+            || size < self.settings.auto_aof_rewrite_min_size
+            || now < self.persistence.next_rewrite_seconds
+        {
+            return;
+        }
+        let base = self.persistence.log_base_bytes.max(1);
+        let growth = size.saturating_mul(100) / base;
+        if growth >= percentage + 100 {
+            tracing::info!("Starting automatic rewriting of AOF on {}% growth", growth - 100);
+            self.begin_rewrite();
+        }
+    }
+
+    /// Turns the log on at run time: a walk makes its first base.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    pub fn start_log(&mut self) -> Result<(), String> {
+        self.abort_walk();
+        let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
+            .map_err(|error| error.to_string())?;
+        self.log = Some(log);
+        self.databases.unit.recording = true;
+        self.persistence.rewriting = true;
+        if !self.begin_walk(Purpose::Rewrite) {
+            self.stop_log();
+            return Err("Can't begin rewriting the append only file".into());
+        }
+        Ok(())
+    }
+
+    /// Turns the log off at run time.
+    pub fn stop_log(&mut self) {
+        if self.persistence.rewriting {
+            self.abort_walk();
+        }
+        self.write_log();
+        if let Some(mut log) = self.log.take()
+            && let Err(error) = log.close()
+        {
+            tracing::warn!("Fail to fsync the AOF file: {error}");
+        }
+        self.databases.unit.recording = false;
+        self.drop_gates();
+    }
 
     /// Makes everything durable that the flags and the configuration ask for.
-    pub(super) fn save_for_shutdown(
-        &mut self,
-        _flags: crate::config::kinds::ShutdownFlags,
-    ) -> bool {
-        true
+    pub(super) fn save_for_shutdown(&mut self, flags: ShutdownFlags) -> bool {
+        if self.persistence.rewriting {
+            tracing::warn!("There is a rewrite of the append only file under way. Ending it.");
+            self.abort_walk();
+        }
+        let mut ok = true;
+        if let Some(log) = &mut self.log {
+            tracing::info!("Calling fsync() on the AOF file.");
+            if let Err(error) = log.close() {
+                tracing::warn!("Fail to fsync the AOF file: {error}");
+                ok = false;
+            }
+        }
+        if (!self.settings.save.is_empty() && !flags.nosave) || flags.save {
+            tracing::info!("Saving the final RDB snapshot before exiting.");
+            if !self.save_now() {
+                tracing::warn!("Error trying to save the DB, can't exit.");
+                ok = false;
+            }
+        } else {
+            self.abort_walk();
+        }
+        ok
     }
 }

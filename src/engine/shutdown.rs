@@ -53,6 +53,11 @@ impl State {
         self.exit
     }
 
+    /// Ends the server at the end of this tick, with no further ado.
+    pub fn exit_now(&mut self, code: i32) {
+        self.exit = Some(code);
+    }
+
     /// Where a signal handler leaves its wish; the actor looks there at every tick.
     pub fn asked(&self) -> Rc<Cell<Option<Signal>>> {
         Rc::clone(&self.asked)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::env::{Env, Rng};
 use crate::command::context::Limits;
@@ -61,6 +62,7 @@ impl Engine {
             next_client_id: 1,
             waiting: VecDeque::new(),
             spares: output::Spares::default(),
+            remote: Arc::default(),
             tick: actor::Tick::default(),
             env,
             settings,
@@ -73,14 +75,6 @@ impl Engine {
         engine.apply_settings();
         engine.refresh_time();
         engine
-    }
-
-    /// Loads what the disk has.
-    ///
-    /// # Errors
-    /// What is damaged or can't be read.
-    pub fn load(&mut self) -> Result<(), std::io::Error> {
-        Ok(())
     }
 
     /// Takes over what the settings say wherever a copy of it is kept. Called at the start and
@@ -108,6 +102,18 @@ impl Engine {
         self.mailbox.set_query_buffer_max(settings.client_query_buffer_limit as usize);
         self.cron.set_hz(settings.hz);
         self.databases.unit.recording = self.log.is_some();
+        if let Some(log) = &mut self.log {
+            let settings = &self.settings;
+            log.set_policy(settings.appendfsync);
+            log.set_options(
+                settings.aof_timestamp_enabled,
+                settings.no_appendfsync_on_rewrite,
+                settings.aof_disable_auto_gc,
+            );
+        }
+        if !self.log.as_ref().is_some_and(|log| log.gates_replies()) {
+            self.drop_gates();
+        }
         self.apply_slow_threshold();
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];

@@ -1,0 +1,282 @@
+//! From what the disk holds to data: recovery at the start, and loading a snapshot again later.
+//!
+//! Commands of the log run through the same handlers as a client's, in a session of their own, for
+//! which nothing expires by itself and no limit holds. Nothing appends to the log meanwhile.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task;
+
+use crate::base::env::UnixMillis;
+use crate::command::args::Args;
+use crate::data::value::NewValue;
+use crate::engine::Engine;
+use crate::engine::transaction::Queued;
+use crate::keyspace::databases::DbIndex;
+use crate::keyspace::unit::Event;
+use crate::persist::log::{Log, LogError, LogOptions};
+use crate::persist::manifest::Layout;
+use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
+use crate::persist::worker;
+use crate::rdb::encode::{self, EncodeOptions};
+use crate::rdb::{Access, OwnedValue};
+use crate::resp::request::Range;
+
+/// Why a server can't start with the data that it found.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The data is damaged, or can't be read.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The log can't be opened for what comes next.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The data loaded, but its log could not be started.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// How other threads wake the actor.
+#[derive(Debug, Default)]
+pub struct RemoteWake(Mutex<Option<task::Waker>>);
+
+impl RemoteWake {
+    /// Remembers whom to wake.
+    pub(super) fn register(&self, waker: &task::Waker) {
+        let mut registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if registered.as_ref().is_none_or(|old| !old.will_wake(waker)) {
+            *registered = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Engine {
+    /// What other threads call when there is something to look at.
+    pub(super) fn remote_waker(&self) -> worker::Waker {
+        let remote = Arc::clone(&self.remote);
+        Arc::new(move || remote.wake())
+    }
+
+    /// Where the data's files are.
+    pub(super) fn layout(&self) -> Layout {
+        let settings = &self.settings;
+        Layout {
+            dir: settings.dir.clone(),
+            log_dir: settings.dir.join(&settings.appenddirname),
+            log_name: settings.appendfilename.as_os_str().as_bytes().to_vec(),
+            snapshot_name: settings.dbfilename.as_os_str().as_bytes().to_vec(),
+        }
+    }
+
+    /// How the log is kept.
+    pub(super) fn log_options(&self) -> LogOptions {
+        let settings = &self.settings;
+        LogOptions {
+            layout: self.layout(),
+            policy: settings.appendfsync,
+            timestamps: settings.aof_timestamp_enabled,
+            pause_while_saving: settings.no_appendfsync_on_rewrite,
+            keep_history: settings.aof_disable_auto_gc,
+        }
+    }
+
+    fn recover_options(&self) -> RecoverOptions {
+        let mut options = RecoverOptions::new(self.layout());
+        options.appendonly = self.settings.appendonly;
+        options.load_truncated = self.settings.aof_load_truncated;
+        options.rdb_checksum = self.settings.rdbchecksum;
+        options
+    }
+
+    /// Loads what the disk has, and opens the log where it is on. At the start.
+    ///
+    /// # Errors
+    /// [`LoadError`]: what is damaged or can't be read.
+    pub fn load(&mut self) -> Result<(), LoadError> {
+        let began = self.env.clock.monotonic_nanos();
+        let recovered = self.replay(&self.recover_options())?;
+        let seconds = (self.env.clock.monotonic_nanos() - began) as f64 / 1e9;
+        match recovered.source {
+            Source::Nothing => {}
+            Source::Snapshot => tracing::info!("DB loaded from disk: {seconds:.3} seconds"),
+            Source::Log => {
+                tracing::info!("DB loaded from append only file: {seconds:.3} seconds");
+            }
+        }
+        if let Some(cut) = &recovered.cut {
+            tracing::warn!(
+                "The end of the append only file was cut off at {} offset {}: {} bytes, {} whole \
+                 commands (expected {}, found {})",
+                cut.file.display(),
+                cut.offset,
+                cut.bytes,
+                cut.commands,
+                cut.expected,
+                cut.found
+            );
+        }
+        self.persistence.last_save_seconds = self.now_micros / 1_000_000;
+        if self.settings.appendonly {
+            self.open_log(recovered)?;
+        }
+        Ok(())
+    }
+
+    fn open_log(&mut self, recovered: Recovered) -> Result<(), LoadError> {
+        if recovered.source == Source::Snapshot {
+            tracing::info!("Making the loaded snapshot the base of an append only file");
+            self.start_log().map_err(LoadError::Start)?;
+            // The log must be able to stand for the data before the first client is served.
+            if !self.finish_walk() {
+                return Err(LoadError::Start("Can't write the append only file's base".into()));
+            }
+            self.wait_for_rewrite();
+            return Ok(());
+        }
+        let mut base = Vec::new();
+        let options = EncodeOptions::default();
+        encode::header(&mut base, &options);
+        encode::aux(&mut base, &options, b"redis-ver", crate::config::REDIS_VERSION.as_bytes());
+        encode::aux(&mut base, &options, b"aof-base", b"1");
+        encode::end(&mut base);
+        let mut crc = crate::base::checksum::Crc64::new();
+        crc.update(&base);
+        encode::checksum(&mut base, Some(&crc));
+        let (options, wake) = (self.log_options(), self.remote_waker());
+        let log = Log::open(self.env.clone(), options, recovered.resume, &base, wake)?;
+        self.persistence.log_base_bytes = log.base_bytes().max(log.size_bytes());
+        self.log = Some(log);
+        self.databases.unit.recording = true;
+        Ok(())
+    }
+
+    fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
+        let env = self.env.clone();
+        let log = self.log.take();
+        self.begin_loading();
+        let result = recover::recover(&env, options, self);
+        self.end_loading();
+        self.log = log;
+        self.databases.unit.recording = self.log.is_some();
+        result
+    }
+
+    fn begin_loading(&mut self) {
+        self.persistence.loading = true;
+        self.databases.set_loading(true);
+        self.databases.unit.recording = false;
+    }
+
+    fn end_loading(&mut self) {
+        self.persistence.loading = false;
+        self.databases.set_loading(false);
+        self.databases.unit.clear();
+        self.persistence.dirty = 0;
+        let loader = &mut self.sessions[self.loader];
+        loader.transaction = None;
+        loader.out.clear();
+    }
+
+    /// Empties all databases and loads them again: from the snapshot (DEBUG RELOAD), or from the
+    /// log's files (DEBUG LOADAOF).
+    ///
+    /// # Errors
+    /// What is damaged or can't be read; the data is gone then.
+    pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
+        let mut options = self.recover_options();
+        options.appendonly = from_log;
+        options.repair = false;
+        if flush {
+            for index in 0..self.databases.count() {
+                self.databases.flush(DbIndex(index), false);
+            }
+        }
+        self.replay(&options).map(|_| ())
+    }
+}
+
+impl Replay for Engine {
+    fn begin_file(&mut self, path: &Path) {
+        tracing::debug!("Loading {}", path.display());
+        let loader = &mut self.sessions[self.loader];
+        loader.db = DbIndex(0);
+        loader.transaction = None;
+    }
+
+    fn entry(
+        &mut self,
+        db: u32,
+        key: Vec<u8>,
+        value: OwnedValue,
+        expiry: Option<UnixMillis>,
+        access: Access,
+    ) -> Result<(), String> {
+        if db >= self.databases.count() {
+            return Err(format!(
+                "a key is in database {db}, and 'databases' is {}",
+                self.databases.count()
+            ));
+        }
+        let access = match access {
+            Access::Idle(seconds) if !self.limits.lfu => {
+                Some(self.databases.access_from_idle(seconds.min(u64::from(u32::MAX)) as u32))
+            }
+            Access::Frequency(counter) if self.limits.lfu => {
+                Some(self.databases.access_from_frequency(counter))
+            }
+            _ => None,
+        };
+        let value = match &value {
+            OwnedValue::Int(number) => NewValue::Int(*number),
+            OwnedValue::Str(bytes) => NewValue::Str(bytes),
+            OwnedValue::Object(object) => NewValue::Object(object.clone()),
+        };
+        self.databases.db(DbIndex(db)).put_with_access(&key, value, expiry, access, Event::SET);
+        self.databases.unit.clear();
+        Ok(())
+    }
+
+    fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
+        let mut ranges = Vec::with_capacity(words.len());
+        for word in words {
+            ranges.push(Range::new(buffer.len(), word.len()));
+            buffer.extend_from_slice(word);
+        }
+        let args = Args::new(&buffer, &ranges);
+        let name = || String::from_utf8_lossy(args.at(0)).into_owned();
+        let Some(command) = self.registry.resolve(args) else {
+            return Err(format!("unknown command '{}'", name()));
+        };
+        if !self.registry[command].spec.arity.admits(args.len()) {
+            return Err(format!("wrong number of arguments for '{}'", name()));
+        }
+        let slot = self.loader;
+        let ends = matches!(self.registry[command].spec.name, "EXEC" | "DISCARD" | "MULTI");
+        if let Some(transaction) = &mut self.sessions[slot].transaction
+            && !ends
+        {
+            transaction.queue(Queued::new(command, args), true);
+            return Ok(());
+        }
+        self.call(slot, command, args);
+        self.databases.unit.clear();
+        let session = &mut self.sessions[slot];
+        let answer = std::mem::take(&mut session.out);
+        if answer.first() == Some(&b'-') {
+            let text = String::from_utf8_lossy(&answer).trim_end().to_owned();
+            tracing::warn!("A command of the append only file failed: {} answers {text}", name());
+        }
+        session.out = answer;
+        session.out.clear();
+        Ok(())
+    }
+}
