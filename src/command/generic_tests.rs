@@ -1,8 +1,6 @@
 //! What a comparison with another server's replies can't see of the commands on whole keys: what
 //! goes into the log, what is noticed, what the access bytes become.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
-
 use crate::base::env::{Rng, UnixMillis};
 use crate::command::args::Args;
 use crate::command::context::{Cx, Limits};
