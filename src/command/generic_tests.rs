@@ -1,8 +1,6 @@
 //! What a comparison with another server's replies can't see of the commands on whole keys: what
 //! goes into the log, what is noticed, what the access bytes become.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
-
 use crate::base::env::{Rng, UnixMillis};
 use crate::command::args::Args;
 use crate::command::context::{Cx, Limits};
@@ -454,6 +452,40 @@ fn stale_and_counted_lookups() {
     }
     let stats = world.databases.stats;
     assert_eq!((stats.hits, stats.misses), (4, 3), "changing commands don't count lookups");
+}
+
+#[test]
+fn cursors_are_read_as_upstream_reads_them() {
+    let cases: &[(&[u8], Option<u64>)] = &[
+        (b"0", Some(0)),
+        (b" 7", Some(7)),
+        (b"+007", Some(7)),
+        (b"18446744073709551615", Some(u64::MAX)),
+        (b"18446744073709551616", None),
+        (b"", None),
+        (b"+", None),
+        (b"-1", None),
+        (b"1x", None),
+        (b"0 ", None),
+    ];
+    for &(bytes, expected) in cases {
+        assert_eq!(scan::cursor(bytes).ok(), expected, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn patterns_match_alike_in_their_simple_forms() {
+    let names: &[&[u8]] = &[b"", b"a", b"ab", b"a*", b"b", b"[a]", b"a\\"];
+    let patterns: &[&[u8]] =
+        &[b"", b"*", b"**", b"a", b"a*", b"ab", b"a\\*", b"?", b"[a]", b"*b", b"a*b", b"a?*"];
+    for &pattern in patterns {
+        for &name in names {
+            // A lone star never gets to be matched upstream either, where it would miss "".
+            let expected = pattern == b"*" || crate::base::text::glob(pattern, name, false);
+            let matched = scan::Pattern::new(pattern).matches(name);
+            assert_eq!(matched, expected, "{} {}", pattern.escape_ascii(), name.escape_ascii());
+        }
+    }
 }
 
 #[test]

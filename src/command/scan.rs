@@ -99,9 +99,16 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A cursor as a client gives it back: any unsigned 64-bit number.
+/// A cursor as a client gives it back: any unsigned 64-bit number, which may have spaces, a plus
+/// sign and zeros in front, since upstream reads it with `strtoull`.
 pub(super) fn cursor(bytes: &[u8]) -> Result<u64, CommandError> {
-    text::parse_u64(bytes).ok_or(CommandError::text("ERR invalid cursor"))
+    let bytes = bytes.trim_ascii_start();
+    let digits = bytes.strip_prefix(b"+").unwrap_or(bytes);
+    let number = digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.filter(|_| !digits.is_empty()).ok_or(CommandError::text("ERR invalid cursor"))
 }
 
 fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

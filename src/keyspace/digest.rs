@@ -27,7 +27,7 @@ impl std::fmt::Display for Digest {
 /// The digest of what a key holds, and of whether it expires, but not of its name or time: equal
 /// for a key and its copy. All zeros where there is no such key.
 pub fn digest_value(db: &mut Db<'_>, key: &[u8]) -> Digest {
-    db.peek(key).map_or_else(Digest::default, |entry| of_value(&entry))
+    db.peek(key).map_or_else(Digest::default, |entry| of_value(entry))
 }
 
 /// The digest of all databases; all zeros where there is no key. Keys whose time has come but which
@@ -37,14 +37,14 @@ pub fn digest_all(databases: &mut Databases) -> Digest {
     for index in 0..databases.count() {
         let db = databases.db(crate::keyspace::databases::DbIndex(index));
         db.for_each(|entry| {
-            let of_key = of_key(index, entry);
+            let of_key = of_key(index, *entry);
             all.0.iter_mut().zip(of_key.0).for_each(|(sum, byte)| *sum ^= byte);
         });
     }
     all
 }
 
-fn of_key(db: u32, entry: &Entry<'_>) -> Digest {
+fn of_key(db: u32, entry: Entry<'_>) -> Digest {
     let mut hash = Sha1::new();
     hash.update(db.to_le_bytes());
     push_bytes(&mut hash, entry.key());
@@ -55,7 +55,7 @@ fn of_key(db: u32, entry: &Entry<'_>) -> Digest {
     Digest(hash.finalize().into())
 }
 
-fn of_value(entry: &Entry<'_>) -> Digest {
+fn of_value(entry: Entry<'_>) -> Digest {
     let mut hash = Sha1::new();
     let value = entry.value();
     push_bytes(&mut hash, value.kind().name().as_bytes());
