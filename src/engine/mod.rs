@@ -30,6 +30,7 @@ use crate::persist::log::Log;
 
 pub mod actor;
 pub mod admit;
+pub mod client;
 pub mod commit;
 pub mod connection;
 pub mod cron;
@@ -50,7 +51,13 @@ pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, C
 
 /// The rows of the control commands, by family.
 pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
-    &[transaction::COMMANDS, connection::COMMANDS, persistence::COMMANDS, shutdown::COMMANDS]
+    &[
+        transaction::COMMANDS,
+        connection::COMMANDS,
+        client::COMMANDS,
+        persistence::COMMANDS,
+        shutdown::COMMANDS,
+    ]
 }
 
 /// Everything the server is.
