@@ -35,8 +35,10 @@ pub struct State {
     /// SLOWLOG.
     pub slow_log: std::collections::VecDeque<SlowEntry>,
     next_slow_id: u64,
-    /// The largest resident memory seen, in bytes.
+    /// The most memory seen in use, in bytes.
     pub peak_memory: u64,
+    /// Memory in use when the server had started, in bytes.
+    pub startup_memory: u64,
 }
 
 impl State {
@@ -50,6 +52,7 @@ impl State {
             slow_log: std::collections::VecDeque::new(),
             next_slow_id: 0,
             peak_memory: 0,
+            startup_memory: 0,
         }
     }
 
@@ -80,6 +83,7 @@ impl Engine {
         self.check_pause();
         if tenth {
             self.metrics.sample_rates(self.now_micros);
+            self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
         }
         if second {

@@ -32,15 +32,18 @@ pub mod actor;
 pub mod admit;
 pub mod client;
 pub mod commit;
+pub mod configure;
 pub mod connection;
 pub mod cron;
 pub mod evict;
 pub mod execute;
+pub mod info;
 pub mod loading;
 pub mod output;
 pub mod pause;
 pub mod persistence;
 pub mod registry;
+pub mod server_commands;
 pub mod session;
 pub mod shutdown;
 pub mod startup;
@@ -55,6 +58,9 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         transaction::COMMANDS,
         connection::COMMANDS,
         client::COMMANDS,
+        configure::COMMANDS,
+        info::COMMANDS,
+        server_commands::COMMANDS,
         persistence::COMMANDS,
         shutdown::COMMANDS,
     ]

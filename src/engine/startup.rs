@@ -74,6 +74,7 @@ impl Engine {
         engine.sessions.insert(session);
         engine.apply_settings();
         engine.refresh_time();
+        engine.cron.startup_memory = engine.used_memory();
         engine
     }
 
