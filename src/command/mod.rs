@@ -4,6 +4,7 @@
 //! write the reply. They know neither sessions nor log nor sockets.
 
 pub mod args;
+pub mod category;
 pub mod context;
 pub mod dump;
 pub mod error;
@@ -12,12 +13,14 @@ pub mod flush;
 #[cfg(test)]
 mod generic_tests;
 pub mod keys;
+pub mod keyspec;
 pub mod object;
 pub mod scan;
 pub mod spec;
 pub mod string;
 pub mod string_count;
 pub mod string_lcs;
+pub mod syntax;
 
 use crate::command::spec::{Command, DataHandler};
 
