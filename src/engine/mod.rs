@@ -35,9 +35,11 @@ pub mod commit;
 pub mod configure;
 pub mod connection;
 pub mod cron;
+pub mod debug;
 pub mod evict;
 pub mod execute;
 pub mod info;
+pub mod introspect;
 pub mod loading;
 pub mod output;
 pub mod pause;
@@ -60,6 +62,8 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         client::COMMANDS,
         configure::COMMANDS,
         info::COMMANDS,
+        introspect::COMMANDS,
+        debug::COMMANDS,
         server_commands::COMMANDS,
         persistence::COMMANDS,
         shutdown::COMMANDS,
