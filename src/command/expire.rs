@@ -104,8 +104,10 @@ impl Conditions {
                 () if args.is(3 + index, "GT") => conditions.greater = true,
                 () if args.is(3 + index, "LT") => conditions.less = true,
                 () => {
-                    let word = String::from_utf8_lossy(word);
-                    return Err(CommandError::owned(format!("ERR Unsupported option {word}")));
+                    let mut text = b"ERR Unsupported option ".to_vec();
+                    // As upstream's C strings, up to a zero byte.
+                    text.extend(word.iter().take_while(|byte| **byte != 0));
+                    return Err(CommandError::quoting(text));
                 }
             }
         }

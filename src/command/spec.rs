@@ -89,8 +89,8 @@ flags! {
     MAY_REPLICATE = 15, "may_replicate";
     /// May have no key at all though it has key specs.
     NO_MANDATORY_KEYS = 16, "no_mandatory_keys";
-    /// Needs `enable-*-command` permission.
-    PROTECTED = 17, "protected";
+    /// Needs `enable-*-command` permission; COMMAND doesn't show it.
+    PROTECTED = 17, "";
     /// Not allowed during asynchronous loading of a replica.
     NO_ASYNC_LOADING = 18, "no_async_loading";
     /// Not allowed inside MULTI.

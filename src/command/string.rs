@@ -195,7 +195,6 @@ fn reply_with(cx: &mut Cx<'_>, key: &[u8]) -> Result<bool, CommandError> {
 enum ExpiryOption {
     #[default]
     None,
-    Keep,
     Persist,
     At(UnixMillis),
 }
@@ -209,6 +208,11 @@ struct Time {
 }
 
 impl Time {
+    /// Whether both stand for the same option, which may be given again.
+    fn is_kind_of(self, other: Self) -> bool {
+        (self.seconds, self.absolute) == (other.seconds, other.absolute)
+    }
+
     /// The kind that an option's word stands for; its number is the argument after it.
     fn named(args: Args<'_>, index: usize) -> Option<Self> {
         let (seconds, absolute) = match args.at(index) {
@@ -263,7 +267,6 @@ impl SetOptions {
         let mut index = 3;
         while index < args.len() {
             let last = index + 1 == args.len();
-            let untimed = !options.keep && options.time.is_none();
             let free = options.condition == Condition::Always;
             if args.is(index, "NX") && (free || options.condition == Condition::IfAbsent) {
                 options.condition = Condition::IfAbsent;
@@ -277,7 +280,8 @@ impl SetOptions {
             } else if args.is(index, "KEEPTTL") && options.time.is_none() {
                 options.keep = true;
             } else if let Some(time) = Time::named(args, index)
-                && untimed
+                && !options.keep
+                && options.time.is_none_or(|earlier| earlier.is_kind_of(time))
                 && !last
             {
                 options.time = Some(time);
@@ -433,18 +437,18 @@ fn getdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn getex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
     let mut option = ExpiryOption::None;
+    let mut given: Option<Time> = None;
     let mut index = 2;
     while index < args.len() {
-        if option != ExpiryOption::None {
-            return Err(CommandError::Syntax);
-        }
-        if args.is(index, "PERSIST") {
+        if args.is(index, "PERSIST") && given.is_none() {
             option = ExpiryOption::Persist;
         } else if let Some(time) = Time::named(args, index)
+            && option == ExpiryOption::None
+            && given.is_none_or(|earlier| earlier.is_kind_of(time))
             && index + 1 < args.len()
         {
             // Upstream looks at the key before the number: a wrong type is reported first.
-            option = ExpiryOption::Keep;
+            given = Some(time);
             index = time.index;
         } else {
             return Err(CommandError::Syntax);
@@ -455,9 +459,7 @@ fn getex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         cx.reply.null();
         return Ok(Flow::Done);
     }
-    if option == ExpiryOption::Keep
-        && let Some(time) = Time::named(args, 2)
-    {
+    if let Some(time) = given {
         option = ExpiryOption::At(time.moment(cx, args, "getex")?);
     }
     reply_with(cx, key)?;
@@ -483,7 +485,7 @@ fn apply_getex(cx: &mut Cx<'_>, key: &[u8], option: ExpiryOption) {
                 cx.log(&[b"PERSIST", key]);
             }
         }
-        ExpiryOption::None | ExpiryOption::Keep => {}
+        ExpiryOption::None => {}
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Tick {
     plan: Vec<Planned>,
     /// Sessions with something to write.
     pub(super) dirty: Vec<SessionId>,
+    /// Sessions whose connection is gone, to be ended when their last replies had their chance.
+    closed: Vec<SessionId>,
     /// Sessions that may go on with requests that had to wait.
     pub(super) resumable: Vec<SessionId>,
 }
@@ -73,7 +75,7 @@ impl Engine {
     fn take_message(&mut self, message: Message) {
         match message {
             Message::Opened(slot, link, outlet) => self.open_session(slot, link, outlet),
-            Message::Closed(slot) => self.close_session(slot),
+            Message::Closed(slot) => self.tick.closed.push(slot),
             Message::Writable(slot) => {
                 if let Some(session) = self.sessions.get_mut(slot) {
                     session.awaiting_writable = false;
@@ -247,6 +249,17 @@ impl Engine {
         self.write_log();
         self.poll_log();
         self.flush_dirty();
+        for slot in std::mem::take(&mut self.tick.closed) {
+            // A client may close its sending side only, and still read what it is owed.
+            let owed = self.sessions.get(slot).is_some_and(|session| {
+                session.closing != Closing::Closed && !session.gates.is_empty()
+            });
+            if owed {
+                self.tick.closed.push(slot);
+            } else {
+                self.close_session(slot);
+            }
+        }
         if let Some(code) = self.shutdown.exit_code() {
             return After::Exit(code);
         }

@@ -27,6 +27,15 @@ impl Engine {
             self.sessions[slot].out = self.spares.take();
         }
         let before = self.sessions[slot].out.len();
+        if command.is_none() && is_http(args.at(0)) {
+            tracing::warn!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+                 commands to Redstart. This is likely due to an attacker attempting to use Cross \
+                 Protocol Scripting to compromise your instance. Connection aborted."
+            );
+            self.kill(slot);
+            return true;
+        }
         let verdict = self.check(slot, command, args);
         match (verdict, command) {
             (Ok(()), Some(command)) => {
@@ -55,6 +64,17 @@ impl Engine {
         let text = error.wire();
         self.metrics.count_error(&text);
         let session = &mut self.sessions[slot];
+        let ends = command.is_some_and(|command| self.registry[command].full_name == "exec");
+        if ends && session.in_transaction() {
+            session.transaction = None;
+            let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
+            // The code word is replaced by the one in front.
+            let reason = text.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
+            aborted.extend_from_slice(&text[reason..]);
+            session.reply().error_bytes(&aborted);
+            self.unwatch_all(slot);
+            return;
+        }
         if let Some(transaction) = &mut session.transaction {
             transaction.refused = true;
         }
@@ -68,9 +88,7 @@ impl Engine {
         args: Args<'_>,
     ) -> Result<(), CommandError> {
         let session = &self.sessions[slot];
-        let Some(command) = command else {
-            return Err(if session.authenticated { unknown(args) } else { NO_AUTH });
-        };
+        let Some(command) = command else { return Err(unknown(args)) };
         let entry = &self.registry[command];
         if !entry.subcommands.is_empty() && args.len() > 1 {
             return Err(unknown_subcommand(&entry.spec.name.to_ascii_uppercase(), args));
@@ -157,6 +175,11 @@ const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required
 
 fn session_queues(engine: &Engine, slot: SessionId) -> bool {
     engine.sessions[slot].in_transaction()
+}
+
+/// Words that begin lines of an HTTP request: a browser was made to talk to us.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Commands that act on a transaction being queued instead of becoming part of it.

@@ -42,7 +42,11 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("GETREDIR", Exactly(2), getredir)
         .since("6.0.0")
         .summary("Replies with the client that tracking messages go to."),
-    row("HELP", Exactly(2), help).since("5.0.0").summary("Replies with help about CLIENT."),
+    control("HELP", Exactly(2), help as ControlHandler)
+        .group(Group::Connection)
+        .flags(Flags::LOADING.or(Flags::STALE))
+        .since("5.0.0")
+        .summary("Replies with help about CLIENT."),
     row("ID", Exactly(2), id).since("5.0.0").summary("Replies with the client's number."),
     row("INFO", Exactly(2), info)
         .tips(&["nondeterministic_output"])
@@ -53,7 +57,7 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
         .since("2.4.0")
         .cost("O(N) where N is the number of client connections")
         .syntax(
-            "old-format|new-format [ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] \
+            "[ip:port] [ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] \
              [USER username] [ADDR addr] [LADDR laddr] [SKIPME yes|no] [MAXAGE maxage]",
         )
         .summary("Ends connections."),
@@ -126,10 +130,7 @@ fn on_off(args: Args<'_>) -> Result<bool, CommandError> {
     }
 }
 
-fn caching(_: &mut Engine, _: SessionId, args: Args<'_>) -> Handled {
-    if !args.is(2, "YES") && !args.is(2, "NO") {
-        return Err(CommandError::Syntax);
-    }
+fn caching(_: &mut Engine, _: SessionId, _: Args<'_>) -> Handled {
     Err(CommandError::text(
         "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
          OPTOUT mode enabled",

@@ -44,11 +44,9 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
         .since("5.0.0")
         .summary("Replies with help about CONFIG."),
     row("RESETSTAT", Exactly(2), resetstat)
-        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
         .since("2.0.0")
         .summary("Sets the counters of INFO back."),
     row("REWRITE", Exactly(2), rewrite_file)
-        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
         .since("2.8.0")
         .summary("Writes the settings in force to the configuration file."),
     row("SET", AtLeast(4), set)

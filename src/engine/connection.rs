@@ -220,7 +220,12 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
 }
 
 fn select(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let index = args.int(1).map_err(|_| CommandError::text("ERR invalid DB index"))?;
+    let index = args.int(1)?;
+    if i32::try_from(index).is_err() {
+        return Err(CommandError::text(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
     let count = i64::from(engine.databases.count());
     if !(0..count).contains(&index) {
         return Err(CommandError::DbIndex);

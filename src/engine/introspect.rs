@@ -45,12 +45,12 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
         .cost("O(N) where N is the number of commands to look up")
         .syntax("[command-name [command-name ...]]")
         .summary("Replies with documentation, arguments included."),
-    row("GETKEYS", AtLeast(3), getkeys)
+    row("GETKEYS", AtLeast(4), getkeys)
         .since("2.8.13")
         .cost("O(N) where N is the number of arguments to the command")
         .syntax("command [arg [arg ...]]")
         .summary("Replies with the keys among a command's arguments."),
-    row("GETKEYSANDFLAGS", AtLeast(3), getkeysandflags)
+    row("GETKEYSANDFLAGS", AtLeast(4), getkeysandflags)
         .since("7.0.0")
         .cost("O(N) where N is the number of arguments to the command")
         .syntax("command [arg [arg ...]]")
@@ -156,7 +156,7 @@ fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
         _ => return Err(CommandError::Syntax),
     };
     let mut reply = sessions[slot].reply();
-    reply.set(names.len());
+    reply.array(names.len());
     for name in names {
         reply.bulk(name.as_bytes());
     }
@@ -249,11 +249,11 @@ fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     for name in names {
         reply.simple(&format!("@{name}"));
     }
-    reply.array(spec.tips.len());
+    reply.set(spec.tips.len());
     for tip in spec.tips {
         reply.bulk(tip.as_bytes());
     }
-    reply.array(spec.keys.len());
+    reply.set(spec.keys.len());
     for key in spec.keys {
         reply_key_spec(reply, key);
     }

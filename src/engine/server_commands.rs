@@ -40,6 +40,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("WAIT", Exactly(3), wait as ControlHandler)
         .group(Group::Generic)
         .flags(Flags::NOSCRIPT)
+        .categories(&["connection"])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .since("3.0.0")
         .syntax("numreplicas timeout")

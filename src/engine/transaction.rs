@@ -122,7 +122,8 @@ impl Transaction {
 
 fn multi(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    if session.in_transaction() {
+    if let Some(transaction) = &mut session.transaction {
+        transaction.refused = true;
         return Err(CommandError::text("ERR MULTI calls can not be nested"));
     }
     session.transaction = Some(Box::default());
@@ -174,7 +175,8 @@ fn discard(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow
 
 fn watch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let (id, db) = (engine.sessions[slot].id, engine.sessions[slot].db);
-    if engine.sessions[slot].in_transaction() {
+    if let Some(transaction) = &mut engine.sessions[slot].transaction {
+        transaction.refused = true;
         return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
     }
     // A session that is already bound to fail watches no more.
