@@ -4,7 +4,9 @@
 //! history (superseded, to be deleted), and increments in order (what happened since the base).
 //! Names with odd bytes are quoted. Further pairs of words are ignored by upstream's loaders; we
 //! add `firstframe NUMBER` to an increment whose first frame's number is known, so that a missing
-//! beginning is noticed.
+//! beginning is noticed. Lines that begin with `#` are skipped; our last one is `#CRC32:` and the
+//! checksum of all before it, so that a flipped bit can't drop a file. Redis leaves it away when it
+//! writes the manifest, so it is checked where it is there.
 //!
 //! The manifest is replaced as a whole: temporary file, sync, rename, sync of the directory. What
 //! it names must be durable before it is.
@@ -15,11 +17,14 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::checksum::crc32;
 use crate::base::env::{Disk, SyncPoint};
 use crate::base::text;
 
 /// Upstream's longest line.
 const LINE_BYTES_MAX: usize = 1024;
+/// How the line with the checksum begins.
+const CHECKSUM_MARK: &[u8] = b"#CRC32:";
 /// The manifest's contents, before it gets its name.
 pub const SYNC_MANIFEST: SyncPoint = SyncPoint("manifest contents");
 /// The manifest's name.
@@ -194,6 +199,14 @@ impl Manifest {
 
     /// The file's text.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.lines();
+        let checksum = crc32(&out);
+        out.extend_from_slice(CHECKSUM_MARK);
+        out.extend_from_slice(format!("{checksum:08x}\n").as_bytes());
+        out
+    }
+
+    fn lines(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for part in self.base.iter().chain(&self.history).chain(&self.increments) {
             out.extend_from_slice(b"file ");
@@ -222,11 +235,19 @@ impl Manifest {
             let what = "Found an empty AOF manifest";
             return Err(ManifestError { line: 0, text: String::new(), what });
         }
+        let mut start = 0;
         for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            if line.starts_with(b"#") {
-                continue;
-            }
-            manifest.read_line(line).map_err(|what| ManifestError {
+            let before = &bytes[..start];
+            start += line.len();
+            let outcome = if let Some(told) = line.strip_prefix(CHECKSUM_MARK) {
+                let right = told == format!("{:08x}\n", crc32(before)).as_bytes();
+                if right { Ok(()) } else { Err("The AOF manifest's checksum is wrong") }
+            } else if line.starts_with(b"#") {
+                Ok(())
+            } else {
+                manifest.read_line(line)
+            };
+            outcome.map_err(|what| ManifestError {
                 line: index + 1,
                 text: String::from_utf8_lossy(line.trim_ascii()).into_owned(),
                 what,
@@ -339,7 +360,18 @@ mod tests {
     #[test]
     fn a_manifest_is_read_as_it_was_written() {
         let manifest = Manifest::parse(TEXT).unwrap();
-        assert_eq!(manifest.to_bytes(), TEXT);
+        let written = manifest.to_bytes();
+        assert!(written.starts_with(TEXT));
+        assert_eq!(Manifest::parse(&written).unwrap(), manifest);
+        for bit in 0..written.len() * 8 {
+            let mut flipped = written.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                Manifest::parse(&flipped).is_ok_and(|read| read == manifest)
+                    || Manifest::parse(&flipped).is_err(),
+                "bit {bit}"
+            );
+        }
         assert_eq!(manifest.numbers(), (2, 5));
         assert_eq!(manifest.increments[0].first_frame, Some(17));
         let upstream = Manifest::parse(b"# note\nFILE x seq 3 type incr other pair\r\n").unwrap();

@@ -1,0 +1,526 @@
+//! A log and its recovery on a simulated disk that loses power, or is killed, at every operation.
+//!
+//! The data is the simplest that shows every mistake: units are numbered from 1, and having `n` of
+//! them means having 1 to `n`. A unit that is lost, repeated, out of order or half there is seen when
+//! it is replayed; so is a record in the wrong database. Invariant, at every crash:
+//! durable <= recovered <= issued.
+//!
+//! A failure prints the seed and the operations of the run: `CRASH_SEED=n cargo test --test crash`
+//! runs that seed alone.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redstart::base::env::{Disk, Env, Rng, Stopwatch, SyncPoint, UnixMillis};
+use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
+use redstart::config::kinds::AppendFsync;
+use redstart::data::value::ValueRef;
+use redstart::persist::aof_encode::push_command;
+use redstart::persist::log::{Log, LogOptions};
+use redstart::persist::log_rewrite::RewriteEvent;
+use redstart::persist::manifest::Layout;
+use redstart::persist::recover::{
+    Check, RecoverError, RecoverOptions, Recovered, Replay, Source, recover,
+};
+use redstart::persist::snapshot::{SnapshotOptions, SnapshotWriter};
+use redstart::rdb::encode::{self, EncodeOptions};
+use redstart::rdb::{Access, OwnedValue};
+
+const NANOS: u64 = 300_000_000;
+const POLICIES: [AppendFsync; 3] = [AppendFsync::Always, AppendFsync::Everysec, AppendFsync::No];
+
+fn layout() -> Layout {
+    Layout::default_in(Path::new(""))
+}
+
+fn env(disk: &SimDisk, clock: &Arc<SimClock>) -> Env {
+    Env {
+        clock: Arc::clone(clock) as Arc<_>,
+        stopwatch: Stopwatch::default(),
+        disk: Arc::new(disk.clone()),
+        threads: false,
+        seed: 1,
+    }
+}
+
+/// An RDB file, but for its checksum, that says how many units there are.
+fn snapshot(units: u64) -> Vec<u8> {
+    let options = EncodeOptions::default();
+    let mut out = Vec::new();
+    encode::header(&mut out, &options);
+    if units > 0 {
+        encode::select_db(&mut out, 0);
+        let value = ValueRef::Int(units as i64);
+        encode::entry(&mut out, &options, b"units", value, None, Access::Unknown);
+    }
+    encode::end(&mut out);
+    out
+}
+
+fn first_base() -> Vec<u8> {
+    let mut out = snapshot(0);
+    let checksum = redstart::base::checksum::crc64(&out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+fn db_of(unit: u64) -> u32 {
+    (unit / 3 % 3) as u32
+}
+
+fn parts_of(unit: u64) -> u64 {
+    1 + unit % 3
+}
+
+/// The records of a unit: one, or several that belong together.
+fn records(unit: u64) -> Vec<Vec<u8>> {
+    let parts = parts_of(unit);
+    (0..parts)
+        .map(|part| {
+            let numbers = format!("{unit} {part} {parts}");
+            // Some are longer than a sector.
+            let filler = vec![b'x'; if unit % 5 == 0 { 700 } else { (unit % 60) as usize }];
+            let mut record = Vec::new();
+            let words: [&[u8]; 3] = [b"UNIT", numbers.as_bytes(), &filler];
+            push_command(&mut record, words.into_iter());
+            record
+        })
+        .collect()
+}
+
+/// Replays units and looks at each.
+#[derive(Default)]
+struct Model {
+    units: u64,
+    db: u32,
+    open: Option<Vec<(u32, Vec<u64>)>>,
+}
+
+impl Model {
+    fn apply(&mut self, parts: &[(u32, Vec<u64>)]) -> Result<(), String> {
+        let unit = self.units + 1;
+        let expected: Vec<_> = (0..parts_of(unit))
+            .map(|part| (db_of(unit), vec![unit, part, parts_of(unit)]))
+            .collect();
+        if parts != expected {
+            return Err(format!("WRONG: expected unit {unit}, got {parts:?}"));
+        }
+        self.units = unit;
+        Ok(())
+    }
+}
+
+impl Replay for Model {
+    fn begin_file(&mut self, _: &Path) {
+        self.db = 0;
+        assert!(self.open.is_none());
+    }
+
+    fn entry(
+        &mut self,
+        db: u32,
+        key: Vec<u8>,
+        value: OwnedValue,
+        _: Option<UnixMillis>,
+        _: Access,
+    ) -> Result<(), String> {
+        assert_eq!((db, key.as_slice(), self.units), (0, b"units".as_slice(), 0));
+        let OwnedValue::Int(units) = value else { return Err("WRONG: no number".into()) };
+        self.units = units as u64;
+        Ok(())
+    }
+
+    fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        match words {
+            [b"SELECT", db] => self.db = std::str::from_utf8(db).unwrap().parse().unwrap(),
+            [b"MULTI"] => self.open = Some(Vec::new()),
+            [b"DISCARD"] => self.open = None,
+            [b"EXEC"] => {
+                let parts = self.open.take().ok_or("WRONG: EXEC without MULTI")?;
+                self.apply(&parts)?;
+            }
+            [b"UNIT", numbers, _] => {
+                let numbers = std::str::from_utf8(numbers).unwrap();
+                let numbers = numbers.split(' ').map(|word| word.parse().unwrap()).collect();
+                let part = (self.db, numbers);
+                match &mut self.open {
+                    Some(open) => open.push(part),
+                    None => self.apply(&[part])?,
+                }
+            }
+            other => return Err(format!("WRONG: {other:?}")),
+        }
+        Ok(())
+    }
+}
+
+/// How a run is changed to show that something is needed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sabotage {
+    ignored: Option<SyncPoint>,
+    unchecked: Option<Check>,
+}
+
+fn recovered(
+    disk: &SimDisk,
+    clock: &Arc<SimClock>,
+    sabotage: Sabotage,
+) -> Result<(Recovered, u64), RecoverError> {
+    let mut model = Model::default();
+    let options = RecoverOptions { unchecked: sabotage.unchecked, ..RecoverOptions::new(layout()) };
+    let recovered = recover(&env(disk, clock), &options, &mut model)?;
+    Ok((recovered, model.units))
+}
+
+/// One process: from recovery to its end, with random work in between.
+struct Life<'a> {
+    disk: &'a SimDisk,
+    clock: Arc<SimClock>,
+    rng: Rng,
+    log: Log,
+    /// Units appended, ever.
+    issued: u64,
+    /// Units that a crash must not take.
+    durable: u64,
+    /// Offsets of units that are not durable yet.
+    waiting: VecDeque<(u64, u64)>,
+    base: Option<SnapshotWriter>,
+    /// Whether the rewrite that goes on has been finished but for its event.
+    policy: AppendFsync,
+}
+
+impl<'a> Life<'a> {
+    /// `floor` units are known to be durable. `None` where the disk did not let it begin.
+    fn begin(
+        disk: &'a SimDisk,
+        seed: u64,
+        floor: u64,
+        sabotage: Sabotage,
+    ) -> Result<Option<Self>, String> {
+        let clock = Arc::new(SimClock::default());
+        let (recovered, units) = match recovered(disk, &clock, sabotage) {
+            Ok(recovered) => recovered,
+            Err(RecoverError::Io { .. }) => return Ok(None),
+            Err(error) => return Err(format!("{error}")),
+        };
+        if units < floor {
+            return Err(format!("WRONG: {floor} units were durable, {units} are left"));
+        }
+        let policy = POLICIES[(seed % 3) as usize];
+        let mut options = LogOptions::new(layout(), policy);
+        options.timestamps = seed % 2 == 0;
+        let world = env(disk, &clock);
+        let wake: redstart::persist::worker::Waker = Arc::new(|| ());
+        let enable = recovered.source == Source::Snapshot;
+        let log = if enable {
+            Log::enable(world, options, wake)
+        } else {
+            Log::open(world, options, recovered.resume, &first_base(), wake)
+        };
+        let Ok(log) = log else { return Ok(None) };
+        let mut life = Self {
+            disk,
+            clock,
+            rng: Rng::from_seed(seed),
+            log,
+            issued: units,
+            durable: units,
+            waiting: VecDeque::new(),
+            base: None,
+            policy,
+        };
+        if enable {
+            life.start_base();
+        }
+        Ok(Some(life))
+    }
+
+    fn note_durable(&mut self) {
+        while self.waiting.front().is_some_and(|(offset, _)| *offset <= self.log.durable()) {
+            self.durable = self.waiting.pop_front().unwrap().1;
+        }
+    }
+
+    fn append_unit(&mut self) {
+        self.issued += 1;
+        let (unit, db) = (self.issued, db_of(self.issued));
+        let records = records(unit);
+        match records.as_slice() {
+            [one] => self.log.append(db, one),
+            several => self.log.append_unit(several.iter().map(|record| (db, record.as_slice()))),
+        }
+        self.waiting.push_back((self.log.offset(), unit));
+    }
+
+    fn start_base(&mut self) {
+        let options = SnapshotOptions {
+            temporary: self.log.base_temporary(),
+            target: None,
+            checksum: true,
+            incremental_sync: true,
+        };
+        let world = env(self.disk, &self.clock);
+        match SnapshotWriter::create(&world, options, Arc::new(|| ())) {
+            Ok(mut writer) => {
+                let bytes = snapshot(self.issued);
+                let (head, tail) = bytes.split_at(bytes.len() / 2);
+                writer.write(head.to_vec());
+                writer.write(tail.to_vec());
+                self.base = Some(writer);
+            }
+            Err(_) => self.log.abort_rewrite(),
+        }
+    }
+
+    fn finish_base(&mut self) {
+        let Some(mut writer) = self.base.take() else { return };
+        writer.finish();
+        match writer.wait() {
+            Ok(_) => {
+                let temporary = self.log.base_temporary();
+                self.log.finish_rewrite(&temporary);
+            }
+            Err(_) => self.log.abort_rewrite(),
+        }
+    }
+
+    fn poll(&mut self) {
+        self.clock.advance(NANOS);
+        let now = redstart::base::env::Clock::monotonic_nanos(&*self.clock);
+        let status = self.log.poll(now);
+        if let Some(RewriteEvent::Prepared) = status.rewrite
+            && self.log.switch()
+        {
+            self.start_base();
+        }
+        self.note_durable();
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(12) {
+            0..=5 => {
+                for _ in 0..=self.rng.below(2) {
+                    self.append_unit();
+                }
+                // A failure stays until poll has tried again.
+                let _ = self.log.commit();
+                self.note_durable();
+            }
+            6..=8 => self.poll(),
+            9 => {
+                self.log.begin_rewrite();
+                if self.rng.below(8) == 0 {
+                    self.base.take().map(SnapshotWriter::abort);
+                    self.log.abort_rewrite();
+                }
+            }
+            10 => self.finish_base(),
+            _ => {
+                if self.rng.below(8) == 0 {
+                    self.base.take().map(SnapshotWriter::abort);
+                    self.log.abort_rewrite();
+                }
+            }
+        }
+    }
+
+    /// Works until the power goes, or for so many steps. The units that are durable, and issued.
+    fn live(&mut self, steps: u64) -> (u64, u64) {
+        for _ in 0..steps {
+            if self.disk.has_crashed() {
+                break;
+            }
+            self.step();
+        }
+        (self.durable, self.issued)
+    }
+}
+
+/// How a life ends: by power loss or by a kill, at an operation or when its work is done.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    at: Option<u64>,
+    power: bool,
+}
+
+/// Lives on one disk, one after the other, and the check after the last.
+/// Returns the operations of each life.
+fn run(
+    disk: SimDisk,
+    seed: u64,
+    ends: &[End],
+    floor: u64,
+    fault: Option<(u64, Fault)>,
+    sabotage: Sabotage,
+) -> Result<Vec<u64>, String> {
+    let mut disk = disk;
+    let (mut floor, mut ceiling) = (floor, floor);
+    let mut operations = Vec::new();
+    let mut history = Vec::new();
+    for (index, end) in ends.iter().enumerate() {
+        if let Some(point) = sabotage.ignored {
+            disk.ignore(point);
+        }
+        if let Some(at) = end.at {
+            disk.crash_at(at);
+        }
+        if let (0, Some((at, fault))) = (index, fault) {
+            disk.inject(at, fault);
+        }
+        let tell = |disk: &SimDisk, error: String, history: &[String]| {
+            format!(
+                "{error}\nseed {seed}, {ends:?}, {sabotage:?}, fault {fault:?}\n{}\n{}",
+                history.join("\n"),
+                disk.trace().join("\n")
+            )
+        };
+        match Life::begin(&disk, seed + 7 * index as u64, floor, sabotage) {
+            Err(error) => return Err(tell(&disk, error, &history)),
+            Ok(None) => {}
+            Ok(Some(mut life)) => {
+                if life.issued > ceiling {
+                    let error =
+                        format!("WRONG: {ceiling} units were issued, {} are there", life.issued);
+                    return Err(tell(&disk, error, &history));
+                }
+                (floor, ceiling) = life.live(30);
+            }
+        }
+        operations.push(disk.operations());
+        history.extend(disk.trace());
+        history.push(format!("life {index} ends: {floor} durable, {ceiling} issued"));
+        let salt = end.at.unwrap_or_default() * 31 + seed * 1_000_003;
+        disk = if end.power { disk.crash(&mut Rng::from_seed(salt)) } else { disk.kill() };
+        // Everything may have been lost that was not durable: the next life may issue it anew.
+        let (_, units) = match recovered(&disk, &Arc::default(), sabotage) {
+            Ok(recovered) => recovered,
+            Err(error) => return Err(tell(&disk, format!("{error}"), &history)),
+        };
+        if units < floor || units > ceiling {
+            let error = format!("WRONG: {units} units, not from {floor} to {ceiling}");
+            return Err(tell(&disk, error, &history));
+        }
+        // Recovered twice, it is the same: cutting the end is no loss of what stays.
+        let (again, repeated) =
+            recovered(&disk, &Arc::default(), sabotage).map_err(|error| error.to_string())?;
+        if repeated != units || again.cut.is_some() {
+            let error = format!("WRONG: {units} units, then {repeated}, {:?}", again.cut);
+            return Err(tell(&disk, error, &history));
+        }
+        ceiling = units;
+        floor = if end.power { floor } else { floor.min(units) };
+    }
+    Ok(operations)
+}
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("CRASH_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..count).collect(),
+    }
+}
+
+const WHOLE: End = End { at: None, power: true };
+
+fn disk_with_snapshot() -> SimDisk {
+    let disk = SimDisk::default();
+    let mut bytes = snapshot(5);
+    let checksum = redstart::base::checksum::crc64(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    disk.place(Path::new("dump.rdb"), &bytes);
+    disk
+}
+
+fn world(seed: u64) -> (SimDisk, u64) {
+    if seed % 4 == 3 { (disk_with_snapshot(), 5) } else { (SimDisk::default(), 0) }
+}
+
+#[test]
+fn power_loss_at_every_operation() {
+    let mut crashes = 0;
+    for seed in seeds(24) {
+        let (disk, floor) = world(seed);
+        let operations = run(disk, seed, &[WHOLE], floor, None, Sabotage::default()).unwrap()[0];
+        for at in 0..operations {
+            for power in [true, false] {
+                let (disk, floor) = world(seed);
+                let ends =
+                    [End { at: Some(at), power }, End { at: Some(at % 40), power: true }, WHOLE];
+                if let Err(error) = run(disk, seed, &ends, floor, None, Sabotage::default()) {
+                    panic!("{error}");
+                }
+                crashes += 3;
+            }
+        }
+    }
+    println!("{crashes} crashes");
+}
+
+#[test]
+fn faults_at_every_operation() {
+    let mut injected = 0;
+    for seed in seeds(12) {
+        let (disk, floor) = world(seed);
+        let operations = run(disk, seed, &[WHOLE], floor, None, Sabotage::default()).unwrap()[0];
+        for at in 0..operations {
+            for fault in [Fault::Io, Fault::Full, Fault::Short(3), Fault::Short(40)] {
+                let (disk, floor) = world(seed);
+                let ends = [WHOLE, End { at: Some(at % 50), power: true }];
+                if let Err(error) =
+                    run(disk, seed, &ends, floor, Some((at, fault)), Sabotage::default())
+                {
+                    panic!("{error}");
+                }
+                injected += 1;
+            }
+        }
+    }
+    println!("{injected} faults");
+}
+
+/// Whether the invariant fails in any run with this sabotage.
+fn is_noticed(sabotage: Sabotage) -> bool {
+    for seed in 0..60 {
+        let (disk, floor) = world(seed);
+        let Ok(operations) = run(disk, seed, &[WHOLE], floor, None, sabotage) else { return true };
+        for at in 0..operations[0] {
+            for power in [true, false] {
+                let (disk, floor) = world(seed);
+                let ends =
+                    [End { at: Some(at), power }, End { at: Some(at % 40), power: true }, WHOLE];
+                if run(disk, seed, &ends, floor, None, sabotage).is_err() {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+#[test]
+fn no_sync_can_be_left_out() {
+    let mut points = BTreeSet::new();
+    for seed in 0..24 {
+        let (mut disk, mut floor) = world(seed);
+        for life in 0..3 {
+            if let Some(mut life) =
+                Life::begin(&disk, seed + 7 * life, floor, Sabotage::default()).unwrap()
+            {
+                floor = life.live(40).0;
+            }
+            points.extend(disk.sync_points());
+            disk = disk.crash(&mut Rng::from_seed(seed));
+            recovered(&disk, &Arc::default(), Sabotage::default()).unwrap();
+            points.extend(disk.sync_points());
+        }
+    }
+    println!("{points:?}");
+    let missed: Vec<_> = points
+        .into_iter()
+        .filter(|point| !is_noticed(Sabotage { ignored: Some(*point), unchecked: None }))
+        .collect();
+    assert!(missed.is_empty(), "nothing noticed that these were left out: {missed:?}");
+}
