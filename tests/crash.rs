@@ -11,14 +11,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail this way")]
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use redstart::base::env::{Disk, Env, Rng, Stopwatch, SyncPoint, UnixMillis};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::data::value::ValueRef;
-use redstart::persist::aof_encode::push_command;
+use redstart::persist::aof_encode::{EXEC, MULTI, push_command};
 use redstart::persist::log::{Log, LogOptions};
 use redstart::persist::log_rewrite::RewriteEvent;
 use redstart::persist::manifest::Layout;
@@ -127,9 +127,11 @@ impl Replay for Model {
         _: Option<UnixMillis>,
         _: Access,
     ) -> Result<(), String> {
-        assert_eq!((db, key.as_slice(), self.units), (0, b"units".as_slice(), 0));
-        let OwnedValue::Int(units) = value else { return Err("WRONG: no number".into()) };
-        self.units = units as u64;
+        // What is damaged here is seen before the checksum at the end can tell.
+        match (db, key.as_slice(), self.units, value) {
+            (0, b"units", 0, OwnedValue::Int(units)) => self.units = units as u64,
+            other => return Err(format!("a snapshot of something else: {other:?}")),
+        }
         Ok(())
     }
 
@@ -188,8 +190,6 @@ struct Life<'a> {
     /// Offsets of units that are not durable yet.
     waiting: VecDeque<(u64, u64)>,
     base: Option<SnapshotWriter>,
-    /// Whether the rewrite that goes on has been finished but for its event.
-    policy: AppendFsync,
 }
 
 impl<'a> Life<'a> {
@@ -230,7 +230,6 @@ impl<'a> Life<'a> {
             durable: units,
             waiting: VecDeque::new(),
             base: None,
-            policy,
         };
         if enable {
             life.start_base();
@@ -434,14 +433,35 @@ fn disk_with_snapshot() -> SimDisk {
     disk
 }
 
+/// A single-file log as Redis wrote it before 7.0: no frames.
+fn disk_with_old_log() -> SimDisk {
+    let mut bytes = Vec::new();
+    for unit in 1..=5 {
+        redstart::persist::aof_encode::push_select(&mut bytes, db_of(unit));
+        let records = records(unit);
+        let several = records.len() > 1;
+        bytes.extend_from_slice(if several { MULTI } else { b"" });
+        bytes.extend_from_slice(&records.concat());
+        bytes.extend_from_slice(if several { EXEC } else { b"" });
+    }
+    let disk = SimDisk::default();
+    disk.place(Path::new("appendonly.aof"), &bytes);
+    disk
+}
+
+/// What a run starts from, and how many units that is.
 fn world(seed: u64) -> (SimDisk, u64) {
-    if seed % 4 == 3 { (disk_with_snapshot(), 5) } else { (SimDisk::default(), 0) }
+    match seed % 6 {
+        3 => (disk_with_snapshot(), 5),
+        5 => (disk_with_old_log(), 5),
+        _ => (SimDisk::default(), 0),
+    }
 }
 
 #[test]
 fn power_loss_at_every_operation() {
     let mut crashes = 0;
-    for seed in seeds(24) {
+    for seed in seeds(60) {
         let (disk, floor) = world(seed);
         let operations = run(disk, seed, &[WHOLE], floor, None, Sabotage::default()).unwrap()[0];
         for at in 0..operations {
@@ -523,4 +543,114 @@ fn no_sync_can_be_left_out() {
         .filter(|point| !is_noticed(Sabotage { ignored: Some(*point), unchecked: None }))
         .collect();
     assert!(missed.is_empty(), "nothing noticed that these were left out: {missed:?}");
+}
+
+/// A disk with a log of several files, and how many units it has; everything is durable.
+fn finished(seed: u64) -> (SimDisk, u64) {
+    let disk = SimDisk::default();
+    let mut life = Life::begin(&disk, seed, 0, Sabotage::default()).unwrap().unwrap();
+    life.live(25);
+    // An increment that a rewrite left behind, so that there are two.
+    life.base.take().map(SnapshotWriter::abort);
+    life.log.abort_rewrite();
+    life.log.begin_rewrite();
+    life.poll();
+    life.base.take().map(SnapshotWriter::abort);
+    life.log.abort_rewrite();
+    for _ in 0..4 {
+        life.append_unit();
+        life.log.commit().unwrap();
+    }
+    life.log.close().unwrap();
+    let issued = life.issued;
+    (disk.kill(), issued)
+}
+
+fn log_files(disk: &SimDisk) -> Vec<std::path::PathBuf> {
+    let mut names = disk.list(Path::new("appendonlydir")).unwrap();
+    names.sort();
+    names.into_iter().map(|name| Path::new("appendonlydir").join(name)).collect()
+}
+
+fn last_increment(paths: &[std::path::PathBuf]) -> &std::path::PathBuf {
+    paths.iter().rfind(|path| path.to_string_lossy().ends_with("incr.aof")).unwrap()
+}
+
+#[test]
+fn a_flipped_bit_is_reported_or_harms_nothing() {
+    let mut flips = 0;
+    for seed in [0, 3, 6] {
+        let (disk, issued) = finished(seed);
+        for path in log_files(&disk) {
+            for bit in 0..disk.contents(&path).unwrap().len() as u64 * 8 {
+                let flipped = disk.kill();
+                flipped.flip(&path, bit).unwrap();
+                flips += 1;
+                // All of it was durable, and the last frame says so: nothing may be cut.
+                match recovered(&flipped, &Arc::default(), Sabotage::default()) {
+                    Ok((_, units)) => assert_eq!(units, issued, "{} bit {bit}", path.display()),
+                    Err(error) => assert!(!error.to_string().contains("WRONG"), "{error}"),
+                }
+            }
+        }
+    }
+    println!("{flips} flips");
+}
+
+#[test]
+fn truncated_at_any_byte_the_log_is_a_prefix() {
+    let (disk, issued) = finished(3);
+    let paths = log_files(&disk);
+    let last = last_increment(&paths);
+    let mut previous = 0;
+    for len in 0..=disk.contents(last).unwrap().len() as u64 {
+        let cut = disk.kill();
+        cut.open_append(last).unwrap().truncate(len).unwrap();
+        let (_, units) = recovered(&cut, &Arc::default(), Sabotage::default()).unwrap();
+        assert!((previous..=issued).contains(&units), "{units} at {len} bytes");
+        previous = units;
+    }
+    assert_eq!(previous, issued);
+    for path in paths.iter().filter(|path| path != &last) {
+        for len in 0..disk.contents(path).unwrap().len() as u64 {
+            let cut = disk.kill();
+            cut.open_append(path).unwrap().truncate(len).unwrap();
+            match recovered(&cut, &Arc::default(), Sabotage::default()) {
+                Ok((_, units)) => assert_eq!(units, issued, "{} at {len}", path.display()),
+                Err(error) => assert!(!error.to_string().contains("WRONG"), "{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_check_can_be_left_out() {
+    let noticed = |check| {
+        let sabotage = Sabotage { ignored: None, unchecked: Some(check) };
+        is_noticed(sabotage) || {
+            let (disk, issued) = finished(3);
+            let paths = log_files(&disk);
+            let last = last_increment(&paths);
+            paths.iter().any(|path| {
+                let wrong = |disk: &SimDisk| match recovered(disk, &Arc::default(), sabotage) {
+                    Ok((_, units)) => units != issued,
+                    Err(error) => error.to_string().contains("WRONG"),
+                };
+                let len = disk.contents(path).unwrap().len() as u64;
+                (0..len * 8).any(|bit| {
+                    let flipped = disk.kill();
+                    flipped.flip(path, bit).unwrap();
+                    wrong(&flipped)
+                }) || path != last
+                    && (0..len).any(|len| {
+                        let cut = disk.kill();
+                        cut.open_append(path).unwrap().truncate(len).unwrap();
+                        wrong(&cut)
+                    })
+            })
+        }
+    };
+    for check in [Check::Checksum, Check::Sequence, Check::FirstFrame, Check::Synced] {
+        assert!(noticed(check), "nothing noticed that {check:?} was left out");
+    }
 }

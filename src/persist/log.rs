@@ -24,6 +24,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::env::{DiskFile, Env, SyncPoint};
@@ -122,12 +123,14 @@ pub(super) struct Segment {
     pub bytes: u64,
     /// Counts up with each file.
     pub generation: u64,
+    /// Its name, where no manifest has it yet.
+    pub temporary: Option<PathBuf>,
 }
 
 impl Segment {
     pub fn new(file: Box<dyn DiskFile>, bytes: u64, generation: u64) -> io::Result<Self> {
         let handle = Arc::from(file.duplicate()?);
-        Ok(Self { file, handle, bytes, generation })
+        Ok(Self { file, handle, bytes, generation, temporary: None })
     }
 }
 

@@ -17,6 +17,7 @@
 //! increment that no manifest names before the first base is finished.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,10 +124,11 @@ impl Log {
         let (base_number, increment_number) = manifest.numbers();
         if manifest.is_empty() {
             let name = layout.base_name(base_number + 1);
+            let first_frame = Some(resume.next_frame);
             let mut base = disk.create(&layout.log_file(&name))?;
             base.append(first_base)?;
             base.sync_at(SYNC_FIRST_BASE)?;
-            let part = Part { name, number: base_number + 1, kind: Kind::Base, first_frame: None };
+            let part = Part { name, number: base_number + 1, kind: Kind::Base, first_frame };
             manifest.base = Some(part);
         } else {
             make_durable(&*disk, layout, &manifest)?;
@@ -146,6 +148,7 @@ impl Log {
                 Segment::new(file, 0, 1)?
             }
         };
+        remove_temporaries(&*disk, layout);
         remove_leftovers(&*disk, layout, &mut manifest, options.keep_history);
         let sizes = sizes(&*disk, layout, &manifest);
         let mut log = Self::assemble(env, options, manifest, segment, wake);
@@ -172,8 +175,8 @@ impl Log {
             None => Manifest::default(),
             Some(manifest) => manifest.map_err(io::Error::other)?,
         };
-        let file = disk.create(&layout.increment_temporary())?;
-        let segment = Segment::new(file, 0, 1)?;
+        remove_temporaries(&*disk, layout);
+        let segment = temporary_increment(&*disk, layout, 1)?;
         let mut log = Self::assemble(env, options, manifest, segment, wake);
         log.durability.waiting = true;
         log.rewrite = Rewrite::Running { first_frame: 1, offset: 0, generation: 1 };
@@ -270,13 +273,14 @@ impl Log {
         manifest.supersede();
         let name = self.options.layout.base_name(self.numbers.0);
         let number = self.numbers.0;
-        manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame: None });
-        manifest.increments = vec![Part { first_frame: Some(first_frame), ..increment }];
+        let first_frame = Some(first_frame);
+        manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame });
+        manifest.increments = vec![Part { first_frame, ..increment }];
         let job = Finish {
             layout: self.options.layout.clone(),
             temporary: temporary.to_owned(),
             manifest,
-            waiting: self.durability.waiting,
+            increment_temporary: self.current.temporary.take(),
             keep_history: self.options.keep_history,
         };
         let disk = Arc::clone(&self.env.disk);
@@ -384,7 +388,7 @@ fn prepare(
     generation: u64,
 ) -> io::Result<Prepared> {
     let Some(mut manifest) = manifest else {
-        let segment = Segment::new(disk.create(&layout.increment_temporary())?, 0, generation)?;
+        let segment = temporary_increment(disk, layout, generation)?;
         return Ok(Prepared { segment, manifest: None });
     };
     let name = layout.increment_name(number);
@@ -398,8 +402,8 @@ fn prepare(
 struct Finish {
     layout: Layout,
     temporary: PathBuf,
+    increment_temporary: Option<PathBuf>,
     manifest: Manifest,
-    waiting: bool,
     keep_history: bool,
 }
 
@@ -409,14 +413,36 @@ impl Finish {
         if let Some(base) = &self.manifest.base {
             disk.rename(&self.temporary, &layout.log_file(&base.name))?;
         }
-        if let (true, Some(increment)) = (self.waiting, self.manifest.increments.last()) {
-            disk.rename(&layout.increment_temporary(), &layout.log_file(&increment.name))?;
+        if let (Some(increment), Some(temporary)) =
+            (self.manifest.increments.last(), &self.increment_temporary)
+        {
+            disk.rename(temporary, &layout.log_file(&increment.name))?;
         }
         disk.sync_dir_at(&layout.log_dir, SYNC_BASE_NAME)?;
         self.manifest.store(disk, layout)?;
+        if self.increment_temporary.is_some() {
+            remove_temporaries(disk, layout);
+        }
         remove_leftovers(disk, layout, &mut self.manifest, self.keep_history);
         let (base_bytes, _) = sizes(disk, layout, &self.manifest);
         Ok(Finished { manifest: self.manifest, base_bytes })
+    }
+}
+
+fn temporary_increment(disk: &dyn Disk, layout: &Layout, generation: u64) -> io::Result<Segment> {
+    let path = layout.increment_temporary(generation);
+    let mut segment = Segment::new(disk.create(&path)?, 0, generation)?;
+    segment.temporary = Some(path);
+    Ok(segment)
+}
+
+/// Deletes what an earlier process began and did not finish.
+fn remove_temporaries(disk: &dyn Disk, layout: &Layout) {
+    for name in disk.list(&layout.log_dir).unwrap_or_default() {
+        if layout.is_leftover(name.as_os_str().as_bytes()) {
+            // Where it can't be removed it is only a waste of space.
+            let _ = disk.remove(&layout.log_dir.join(name));
+        }
     }
 }
 

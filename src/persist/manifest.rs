@@ -3,10 +3,11 @@
 //! One line a file, `file NAME seq NUMBER type b|h|i`: at most one base (the state at some moment),
 //! history (superseded, to be deleted), and increments in order (what happened since the base).
 //! Names with odd bytes are quoted. Further pairs of words are ignored by upstream's loaders; we
-//! add `firstframe NUMBER` to an increment whose first frame's number is known, so that a missing
-//! beginning is noticed. Lines that begin with `#` are skipped; our last one is `#CRC32:` and the
-//! checksum of all before it, so that a flipped bit can't drop a file. Redis leaves it away when it
-//! writes the manifest, so it is checked where it is there.
+//! add `firstframe NUMBER`, the number of the first frame in the file (in the first increment, for a
+//! base), where it is known, so that a missing beginning is noticed. Lines that begin with `#` are
+//! skipped; our last one is `#CRC32:` and the checksum of all before it, so that a flipped bit can't
+//! drop a file. Redis leaves both away when it writes the manifest: a manifest without
+//! `firstframe` needs no checksum.
 //!
 //! The manifest is replaced as a whole: temporary file, sync, rename, sync of the directory. What
 //! it names must be durable before it is.
@@ -79,9 +80,17 @@ impl Layout {
         self.log_file(format!("temp-rewriteaof-bg-{}.aof", std::process::id()).as_bytes())
     }
 
-    /// The increment of a log that has no base yet.
-    pub fn increment_temporary(&self) -> PathBuf {
-        self.log_file(&[b"temp-", self.log_name.as_slice(), b".incr"].concat())
+    /// The increment of a log that has no base yet. Each attempt has a number of its own: the
+    /// file of the last one is still written while the next is prepared.
+    pub fn increment_temporary(&self, attempt: u64) -> PathBuf {
+        let suffix = format!(".{attempt}.incr");
+        self.log_file(&[b"temp-", self.log_name.as_slice(), suffix.as_bytes()].concat())
+    }
+
+    /// Whether a file of the log's directory is one that an end of the process left behind.
+    pub fn is_leftover(&self, name: &[u8]) -> bool {
+        let ours = [b"temp-", self.log_name.as_slice(), b"."].concat();
+        name.starts_with(&ours) || name.starts_with(b"temp-rewriteaof-bg-")
     }
 
     /// The name of a base.
@@ -235,12 +244,13 @@ impl Manifest {
             let what = "Found an empty AOF manifest";
             return Err(ManifestError { line: 0, text: String::new(), what });
         }
-        let mut start = 0;
+        let (mut start, mut checked) = (0, false);
         for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let before = &bytes[..start];
             start += line.len();
             let outcome = if let Some(told) = line.strip_prefix(CHECKSUM_MARK) {
                 let right = told == format!("{:08x}\n", crc32(before)).as_bytes();
+                checked = true;
                 if right { Ok(()) } else { Err("The AOF manifest's checksum is wrong") }
             } else if line.starts_with(b"#") {
                 Ok(())
@@ -252,6 +262,11 @@ impl Manifest {
                 text: String::from_utf8_lossy(line.trim_ascii()).into_owned(),
                 what,
             })?;
+        }
+        let ours = manifest.base.iter().chain(&manifest.increments);
+        if !checked && ours.into_iter().any(|part| part.first_frame.is_some()) {
+            let what = "The AOF manifest's last line, its checksum, is missing";
+            return Err(ManifestError { line: 0, text: String::new(), what });
         }
         Ok(manifest)
     }
@@ -359,7 +374,11 @@ mod tests {
 
     #[test]
     fn a_manifest_is_read_as_it_was_written() {
-        let manifest = Manifest::parse(TEXT).unwrap();
+        let text = String::from_utf8(TEXT.to_vec()).unwrap();
+        assert!(Manifest::parse(TEXT).is_err(), "its checksum is missing");
+        let redis = Manifest::parse(text.replace(" firstframe 17", "").as_bytes()).unwrap();
+        let mut manifest = redis;
+        manifest.increments[0].first_frame = Some(17);
         let written = manifest.to_bytes();
         assert!(written.starts_with(TEXT));
         assert_eq!(Manifest::parse(&written).unwrap(), manifest);

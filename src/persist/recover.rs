@@ -24,8 +24,6 @@ use crate::persist::tail::{self, Tear};
 use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
 use crate::rdb::{Access, OwnedValue};
 
-/// An old single-file log on its way into the log's directory.
-pub const SYNC_UPGRADE: SyncPoint = SyncPoint("old log's name");
 /// The log's directory, made for an old single-file log.
 pub const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
 
@@ -84,6 +82,8 @@ pub struct RecoverOptions {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// That a frame is what it was.
+    Checksum,
     /// That frames follow each other.
     Sequence,
     /// That a file begins with the frame that the manifest says.
@@ -362,9 +362,8 @@ impl<'a> Recovery<'a> {
             disk.create_dir(&layout.log_dir)?;
             disk.sync_dir_at(&layout.dir, SYNC_UPGRADE_DIR)?;
             manifest.store(disk, layout)?;
-            disk.rename(&old, &layout.log_file(&name))?;
-            disk.sync_dir_at(&layout.log_dir, SYNC_UPGRADE)?;
-            disk.sync_dir_at(&layout.dir, SYNC_UPGRADE)
+            // Opening the log makes it durable that it has moved.
+            disk.rename(&old, &layout.log_file(&name))
         };
         moved().map_err(io_error(&old))
     }
@@ -396,7 +395,7 @@ impl<'a> Recovery<'a> {
         let mut append_to_last = false;
         for (index, path) in paths.iter().enumerate() {
             self.target.begin_file(path);
-            match self.load_file(path, parts[index].first_frame)? {
+            match self.load_file(path, &parts[index])? {
                 FileEnd::Whole { bare } => {
                     append_to_last = !bare && parts[index].kind == Kind::Increment;
                 }
@@ -427,22 +426,27 @@ impl<'a> Recovery<'a> {
         Ok(cut)
     }
 
-    fn load_file(
-        &mut self,
-        path: &Path,
-        first_frame: Option<u64>,
-    ) -> Result<FileEnd, RecoverError> {
+    fn load_file(&mut self, path: &Path, part: &Part) -> Result<FileEnd, RecoverError> {
         let mut scanner = self.open(path)?;
+        if !self.options.checks(Check::Checksum) {
+            scanner.ignore_checksums();
+        }
         let magics: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
         let mut is_snapshot = false;
         for magic in magics {
             is_snapshot |= scanner.begins_with(magic).map_err(io_error(path))?;
         }
+        if part.kind == Kind::Base && part.name.ends_with(b".rdb") && !is_snapshot {
+            return Err(RecoverError::Snapshot {
+                file: path.to_owned(),
+                error: "an RDB file expected at offset 0, found something else".into(),
+            });
+        }
         if is_snapshot {
             self.snapshot(path, &mut scanner)?;
         }
         if self.next_frame.is_none() && self.options.checks(Check::FirstFrame) {
-            self.next_frame = first_frame;
+            self.next_frame = part.first_frame;
         }
         let mut file = FileState::default();
         loop {
@@ -451,6 +455,11 @@ impl<'a> Recovery<'a> {
             let piece = scanner.next_piece().map_err(io_error(path))?;
             match piece {
                 Piece::End => break,
+                Piece::Note(None) if self.next_frame.is_some() && !file.bare => {
+                    // Neither we nor Redis write this: it was the header of a frame.
+                    let next_frame = self.next_frame.unwrap_or_default();
+                    return Ok(FileEnd::Torn(Tear::unknown_annotation(offset, next_frame)));
+                }
                 Piece::Note(seconds) => self.seconds = seconds.or(self.seconds),
                 Piece::Frame { sequence } => {
                     if let Some(tear) = self.check_frame(&mut file, offset, sequence) {
@@ -460,12 +469,9 @@ impl<'a> Recovery<'a> {
                     self.next_frame = Some(sequence + 1);
                 }
                 Piece::Command => {
-                    if file.framed && !file.bare {
-                        // Redis went on with our file, unless a damaged header only looks so.
-                        let tear = Tear::between(offset, self.next_frame.unwrap_or_default());
-                        if tail::frames_follow(&*self.disk, path, offset)? {
-                            return Ok(FileEnd::Torn(tear));
-                        }
+                    if !file.bare && !self.may_be_bare(path, &scanner, &file, offset)? {
+                        let next_frame = self.next_frame.unwrap_or_default();
+                        return Ok(FileEnd::Torn(Tear::between(offset, next_frame)));
                     }
                     file.bare = true;
                     self.replay_bare(path, &scanner, &mut file, offset)?;
@@ -486,6 +492,26 @@ impl<'a> Recovery<'a> {
             return Ok(FileEnd::Torn(Tear::open_transaction(at)));
         }
         Ok(FileEnd::Whole { bare: file.bare })
+    }
+
+    /// Whether commands without frames may begin here: where Redis went on with our log. It begins
+    /// with SELECT (or MULTI), and no frame follows in that file; otherwise this is what is left of
+    /// a frame whose header is lost.
+    fn may_be_bare(
+        &self,
+        path: &Path,
+        scanner: &Scanner,
+        file: &FileState,
+        offset: u64,
+    ) -> Result<bool, RecoverError> {
+        if self.next_frame.is_none() {
+            return Ok(true);
+        }
+        let name = scanner.command().next().unwrap_or_default();
+        if !name.eq_ignore_ascii_case(b"SELECT") && !name.eq_ignore_ascii_case(b"MULTI") {
+            return Ok(false);
+        }
+        Ok(!file.framed || !tail::frames_follow(&*self.disk, path, offset)?)
     }
 
     /// Whether a file that can't be read from its first byte on is one of ours.

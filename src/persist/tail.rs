@@ -6,17 +6,15 @@
 //! the tear claims the torn frame's number, then something was lost that must not be: damage.
 //! Otherwise nothing behind the tear was ever promised, and it goes.
 //!
-//! Files are cut from the last to the torn one, each synced, so that a crash on the way leaves
-//! the same tear with less behind it.
+//! Files are cut from the last to the torn one. No sync is needed on the way: whatever a crash
+//! leaves of the cuts is the same tear, or a gap, with less behind it, and opening the log syncs all
+//! its files before anything is added.
 
 use std::path::{Path, PathBuf};
 
-use crate::base::env::{Disk, SyncPoint};
+use crate::base::env::Disk;
 use crate::persist::recover::{Cut, RecoverError, io_error, open_scanner};
 use crate::persist::scan::{Command, Flaw, Preface, parse_command};
-
-/// A file that was cut.
-pub const SYNC_CUT: SyncPoint = SyncPoint("cut file");
 
 /// A place where the log can't be followed any further.
 #[derive(Debug)]
@@ -63,6 +61,18 @@ impl Tear {
             found: "a command that is in no frame".into(),
         };
         Self { offset, flaw, framed: true, next_frame: expected, fatal: false }
+    }
+
+    /// A line that only looks like an annotation.
+    pub fn unknown_annotation(offset: u64, expected: u64) -> Self {
+        Self {
+            flaw: Flaw {
+                incomplete: false,
+                expected: format!("frame {expected}"),
+                found: "an annotation that nobody writes".into(),
+            },
+            ..Self::between(offset, expected)
+        }
     }
 
     /// A transaction without its end, outside frames.
@@ -136,12 +146,8 @@ pub fn judge(
 pub fn cut(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<(), RecoverError> {
     for (index, path) in paths.iter().enumerate().rev() {
         let len = if index == 0 { offset } else { 0 };
-        let cut = || {
-            let mut file = disk.open_append(path)?;
-            file.truncate(len)?;
-            file.sync_at(SYNC_CUT)
-        };
-        cut().map_err(io_error(path))?;
+        let cut = disk.open_append(path).and_then(|mut file| file.truncate(len));
+        cut.map_err(io_error(path))?;
     }
     Ok(())
 }
