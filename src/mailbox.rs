@@ -200,6 +200,8 @@ pub struct Mailbox {
     waker: RefCell<Option<Waker>>,
     awake: Cell<bool>,
     query_buffer_max: Cell<usize>,
+    /// What a new connection is held to before the actor has seen it.
+    opening_bounds: Cell<Option<Bounds>>,
 }
 
 impl fmt::Debug for Mailbox {
@@ -297,6 +299,16 @@ impl Mailbox {
     #[inline]
     pub fn query_buffer_max(&self) -> usize {
         self.query_buffer_max.get()
+    }
+
+    /// What a new connection is held to before the actor has seen it.
+    pub fn opening_bounds(&self) -> Option<Bounds> {
+        self.opening_bounds.get()
+    }
+
+    /// Sets what a new connection is held to.
+    pub fn set_opening_bounds(&self, bounds: Bounds) {
+        self.opening_bounds.set(Some(bounds));
     }
 
     /// Sets the largest incomplete request.

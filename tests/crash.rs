@@ -82,7 +82,8 @@ fn records(unit: u64) -> Vec<Vec<u8>> {
         .map(|part| {
             let numbers = format!("{unit} {part} {parts}");
             // Some are longer than a sector.
-            let filler = vec![b'x'; if unit % 5 == 0 { 700 } else { (unit % 60) as usize }];
+            let filler =
+                vec![b'x'; if unit.is_multiple_of(5) { 700 } else { (unit % 60) as usize }];
             let mut record = Vec::new();
             let words: [&[u8]; 3] = [b"UNIT", numbers.as_bytes(), &filler];
             push_command(&mut record, words.into_iter());
@@ -211,7 +212,7 @@ impl<'a> Life<'a> {
         }
         let policy = POLICIES[(seed % 3) as usize];
         let mut options = LogOptions::new(layout(), policy);
-        options.timestamps = seed % 2 == 0;
+        options.timestamps = seed.is_multiple_of(2);
         let world = env(disk, &clock);
         let wake: redstart::persist::worker::Waker = Arc::new(|| ());
         let enable = recovered.source == Source::Snapshot;
@@ -312,14 +313,18 @@ impl<'a> Life<'a> {
             9 => {
                 self.log.begin_rewrite();
                 if self.rng.below(8) == 0 {
-                    self.base.take().map(SnapshotWriter::abort);
+                    if let Some(a) = self.base.take() {
+                        SnapshotWriter::abort(a)
+                    }
                     self.log.abort_rewrite();
                 }
             }
             10 => self.finish_base(),
             _ => {
                 if self.rng.below(8) == 0 {
-                    self.base.take().map(SnapshotWriter::abort);
+                    if let Some(a) = self.base.take() {
+                        SnapshotWriter::abort(a)
+                    }
                     self.log.abort_rewrite();
                 }
             }
@@ -551,11 +556,15 @@ fn finished(seed: u64) -> (SimDisk, u64) {
     let mut life = Life::begin(&disk, seed, 0, Sabotage::default()).unwrap().unwrap();
     life.live(25);
     // An increment that a rewrite left behind, so that there are two.
-    life.base.take().map(SnapshotWriter::abort);
+    if let Some(a) = life.base.take() {
+        SnapshotWriter::abort(a)
+    }
     life.log.abort_rewrite();
     life.log.begin_rewrite();
     life.poll();
-    life.base.take().map(SnapshotWriter::abort);
+    if let Some(a) = life.base.take() {
+        SnapshotWriter::abort(a)
+    }
     life.log.abort_rewrite();
     for _ in 0..4 {
         life.append_unit();

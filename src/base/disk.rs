@@ -96,7 +96,6 @@ fn named(path: &Path) -> &Path {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
 

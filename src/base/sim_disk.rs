@@ -606,7 +606,6 @@ impl DiskFile for SimFile {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
 

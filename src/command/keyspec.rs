@@ -158,7 +158,6 @@ fn variable_flags(spec: &Spec, key: &Key, args: Args<'_>) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail this way")]
     use super::*;
     use crate::command::spec::{Arity, Command, Flow, read};
     use crate::resp::request::Range;

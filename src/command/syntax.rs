@@ -409,7 +409,6 @@ fn reply_argument(reply: &mut Reply<'_>, argument: &Argument) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail this way")]
     use super::*;
 
     /// A short form: name:type, token=..., flags as signs.
@@ -475,7 +474,9 @@ mod tests {
                 check(row.subcommands);
             }
         }
-        crate::command::FAMILIES.iter().for_each(|family| check(family));
+        for family in crate::command::FAMILIES {
+            check(family);
+        }
         assert_eq!(parse("[key", &[]), Err(Malformed(4)));
         assert_eq!(parse("key]", &[]), Err(Malformed(3)));
         assert_eq!(parse("[a||b]", &[]), Err(Malformed(5)));

@@ -87,7 +87,6 @@ impl Engine {
         command: Option<CommandId>,
         args: Args<'_>,
     ) -> Result<(), CommandError> {
-        let session = &self.sessions[slot];
         let Some(command) = command else { return Err(unknown(args)) };
         let entry = &self.registry[command];
         if !entry.subcommands.is_empty() && args.len() > 1 {

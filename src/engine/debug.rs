@@ -200,7 +200,8 @@ fn protocol(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
     match word.as_str() {
         "string" => reply.bulk(b"Hello World"),
         "integer" => reply.int(12345),
-        "double" => reply.double(3.141),
+        // Upstream's example, which is not meant for computing.
+        "double" => reply.double(3141.0 / 1000.0),
         "null" => reply.null(),
         "array" => {
             reply.array(3);

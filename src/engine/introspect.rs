@@ -118,7 +118,7 @@ fn info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
     for id in wanted {
         match id {
             Some(id) => reply_info(&mut reply, registry, id),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(Flow::Done)

@@ -101,6 +101,10 @@ impl Engine {
             lazy_server_del: settings.lazyfree_lazy_server_del,
         };
         self.mailbox.set_query_buffer_max(settings.client_query_buffer_limit as usize);
+        self.mailbox.set_opening_bounds(crate::resp::request::Bounds {
+            bulk_max: settings.proto_max_bulk_len as i64,
+            authenticated: settings.requirepass.is_empty(),
+        });
         self.cron.set_hz(settings.hz);
         self.databases.unit.recording = self.log.is_some();
         if let Some(log) = &mut self.log {

@@ -18,7 +18,11 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Transactions)
         .flags(QUICK)
         .since("1.2.0")
-        .summary("Begins a transaction: what follows is queued until EXEC."),
+        .summary("Begins a transaction: what follows is queued until EXEC.")
+        .deviates(&[
+            "A nested MULTI is refused and the transaction goes on, as in Redis 7.2; Valkey \
+                     aborts it from 8.1 on. WATCH inside MULTI likewise.",
+        ]),
     control("EXEC", Arity::Exactly(1), exec as ControlHandler)
         .group(Group::Transactions)
         .flags(Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::SKIP_SLOWLOG))
@@ -122,8 +126,7 @@ impl Transaction {
 
 fn multi(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    if let Some(transaction) = &mut session.transaction {
-        transaction.refused = true;
+    if session.in_transaction() {
         return Err(CommandError::text("ERR MULTI calls can not be nested"));
     }
     session.transaction = Some(Box::default());
@@ -175,8 +178,7 @@ fn discard(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow
 
 fn watch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let (id, db) = (engine.sessions[slot].id, engine.sessions[slot].db);
-    if let Some(transaction) = &mut engine.sessions[slot].transaction {
-        transaction.refused = true;
+    if engine.sessions[slot].in_transaction() {
         return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
     }
     // A session that is already bound to fail watches no more.

@@ -118,7 +118,7 @@ struct Walk {
     /// Tables that still have to be walked, as they were called at the beginning.
     tables: Vec<DbIndex>,
     /// Tables that a FLUSH took out of service in the meantime, still to be walked.
-    orphans: Vec<Box<Table>>,
+    orphans: Vec<Table>,
 }
 
 impl fmt::Debug for Databases {
@@ -278,7 +278,7 @@ impl Databases {
             && let Some(at) = walk.tables.iter().position(|walked| *walked == index)
         {
             walk.tables.swap_remove(at);
-            walk.orphans.push(table);
+            walk.orphans.push(*table);
         } else if elsewhere && keys > 64 {
             self.reclaimer.free(Box::new(table), keys);
         }
@@ -390,7 +390,7 @@ pub struct Db<'a> {
     index: DbIndex,
 }
 
-impl<'a> Db<'a> {
+impl Db<'_> {
     /// The database's number.
     pub fn index(&self) -> DbIndex {
         self.index
@@ -616,7 +616,7 @@ impl<'a> Db<'a> {
     /// Sets or removes the expiry time; false where the key isn't there.
     pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>, event: Event) -> bool {
         self.expire_if_due(key);
-        if self.len() == 0 || !self.table_mut().set_expiry(key, expiry) {
+        if self.is_empty() || !self.table_mut().set_expiry(key, expiry) {
             return false;
         }
         self.changed(key, event, true);
@@ -627,7 +627,7 @@ impl<'a> Db<'a> {
     /// isn't there.
     pub fn remove(&mut self, key: &[u8], elsewhere: bool, event: Event) -> bool {
         self.expire_if_due(key);
-        if self.len() == 0 {
+        if self.is_empty() {
             return false;
         }
         let Some(removed) = self.table_mut().remove(key) else { return false };
@@ -639,7 +639,7 @@ impl<'a> Db<'a> {
     /// Removes a key and returns what it held.
     pub fn take(&mut self, key: &[u8], event: Event) -> Option<Taken> {
         self.expire_if_due(key);
-        if self.len() == 0 {
+        if self.is_empty() {
             return None;
         }
         let taken = self.table_mut().take(key)?;

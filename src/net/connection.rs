@@ -86,6 +86,9 @@ async fn serve<R: AsyncRead + Unpin>(
     mailbox: Rc<Mailbox>,
 ) {
     let session = mailbox.reserve();
+    if let Some(bounds) = mailbox.opening_bounds() {
+        link.set_bounds(bounds);
+    }
     mailbox.push(Message::Opened(session, Arc::clone(&link), outlet));
     let mut reader = Reader {
         read,

@@ -149,7 +149,6 @@ pub fn parse_annotation(line: &[u8], mark: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
 

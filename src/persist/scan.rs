@@ -210,7 +210,7 @@ impl Scanner {
                     self.buffer.shrink_to(2 * CHUNK_BYTES);
                 }
             }
-            let want = (bytes - self.buffer.len()).max(CHUNK_BYTES).min(16 * CHUNK_BYTES);
+            let want = (bytes - self.buffer.len()).clamp(CHUNK_BYTES, 16 * CHUNK_BYTES);
             let old = self.buffer.len();
             self.buffer.resize(old + want, 0);
             let outcome = self.source.read(&mut self.buffer[old..]);
@@ -428,7 +428,6 @@ impl Preface {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
     use crate::persist::aof_encode::{HEADER_BYTES_MAX, push_command};

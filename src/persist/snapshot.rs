@@ -271,7 +271,6 @@ pub fn temporary_name(dir: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
     use crate::base::sim_disk::{Fault, SimClock, SimDisk};

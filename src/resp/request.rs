@@ -182,7 +182,7 @@ impl Parser {
     /// behind them, at the beginning of the next buffer. Commands before an error count.
     pub fn parse(
         &mut self,
-        buffer: &mut Vec<u8>,
+        buffer: &mut [u8],
         bounds: Bounds,
         requests: &mut Requests,
     ) -> (usize, Result<(), ProtocolError>) {
