@@ -109,7 +109,7 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
         }
         announce(&engine);
         supervisor.ready();
-        let (code, engine) = server::serve(engine, listeners).await;
+        let (code, engine) = Box::pin(server::serve(engine, listeners)).await;
         // Freeing gigabytes one by one before the process ends would only delay that.
         std::mem::forget(engine);
         code
