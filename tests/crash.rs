@@ -314,7 +314,7 @@ impl<'a> Life<'a> {
                 self.log.begin_rewrite();
                 if self.rng.below(8) == 0 {
                     if let Some(a) = self.base.take() {
-                        SnapshotWriter::abort(a)
+                        SnapshotWriter::abort(a);
                     }
                     self.log.abort_rewrite();
                 }
@@ -323,7 +323,7 @@ impl<'a> Life<'a> {
             _ => {
                 if self.rng.below(8) == 0 {
                     if let Some(a) = self.base.take() {
-                        SnapshotWriter::abort(a)
+                        SnapshotWriter::abort(a);
                     }
                     self.log.abort_rewrite();
                 }
@@ -557,13 +557,13 @@ fn finished(seed: u64) -> (SimDisk, u64) {
     life.live(25);
     // An increment that a rewrite left behind, so that there are two.
     if let Some(a) = life.base.take() {
-        SnapshotWriter::abort(a)
+        SnapshotWriter::abort(a);
     }
     life.log.abort_rewrite();
     life.log.begin_rewrite();
     life.poll();
     if let Some(a) = life.base.take() {
-        SnapshotWriter::abort(a)
+        SnapshotWriter::abort(a);
     }
     life.log.abort_rewrite();
     for _ in 0..4 {

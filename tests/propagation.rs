@@ -3,6 +3,8 @@
 //!
 //! One test for all commands: a row that writes and has no generator here fails it.
 
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
 mod embedded;
 
 use std::sync::Arc;

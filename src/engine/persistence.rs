@@ -3,7 +3,7 @@
 //! A snapshot and a log rewrite are the same walk over the keyspace, without fork: each tick does a
 //! slice of it, entries about to change are taken first (the table sees to that), and the bytes go
 //! to a writer on its own thread. What the walk has produced and the writer hasn't taken is
-//! bounded: past [`BACKLOG_MAX`] the walk waits. One walk at a time; the other waits its turn.
+//! bounded: past `BACKLOG_MAX` the walk waits. One walk at a time; the other waits its turn.
 //!
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
 //! the log's next increment.

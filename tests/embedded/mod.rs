@@ -2,6 +2,7 @@
 //! mailbox, parser, actor, log and recovery as in the server, on a simulated disk and clock.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
