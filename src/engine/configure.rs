@@ -1,77 +1,90 @@
-//! CONFIG: the settings read, changed and written back while the server runs.
+//! CONFIG, and what a changed setting leads to.
 
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{
-    Arity::{AtLeast, Exactly},
+    Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
 };
-use crate::config::change::{self, ConfigError, Origin};
+use crate::config::directives::Directive;
 use crate::config::rewrite::{self, Scope};
 use crate::config::settings::Settings;
+use crate::config::{self, ConfigError, Origin};
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
+use crate::metrics::Metrics;
 
-/// The rows of this family.
+const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
+const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
+/// The row of this family.
 pub const COMMANDS: &[Command<ControlHandler>] =
     &[control("CONFIG", AtLeast(2), container as ControlHandler)
         .group(Group::Server)
         .since("2.0.0")
         .cost("Depends on subcommand.")
-        .summary("A container for commands on the configuration.")
-        .subcommands(SUBCOMMANDS)];
+        .summary("Reads and changes the configuration.")
+        .subcommands(&[
+            row("GET", AtLeast(3), get, ADMIN, "2.0.0")
+                .cost("O(N) when N is the number of configuration parameters provided")
+                .syntax("parameter [parameter ...]")
+                .summary("Replies with the settings that match patterns.")
+                .history(&[(
+                    "7.0.0",
+                    "Added the ability to pass multiple pattern parameters in one call",
+                )]),
+            row("HELP", Exactly(2), help, Flags::LOADING.or(Flags::STALE), "5.0.0")
+                .summary("Lists the subcommands."),
+            row("RESETSTAT", Exactly(2), reset_statistics, ADMIN, "2.0.0")
+                .summary("Sets the counters that INFO shows to zero."),
+            row("REWRITE", Exactly(2), rewrite_file, ADMIN, "2.8.0")
+                .summary("Writes the settings in force into the configuration file."),
+            row("SET", AtLeast(4), set, ADMIN, "2.0.0")
+                .cost("O(N) when N is the number of configuration parameters provided")
+                .tips(ALL_NODES)
+                .syntax("parameter value [parameter value ...]")
+                .summary("Changes settings, all of those given or none.")
+                .history(&[("7.0.0", "Added the ability to set multiple parameters in one call.")])
+                .deviates(&["bind, port and the unix socket can't change while the server runs"]),
+        ])];
 
 const fn row(
     name: &'static str,
-    arity: crate::command::spec::Arity,
+    arity: Arity,
     run: ControlHandler,
+    flags: Flags,
+    since: &'static str,
 ) -> Command<ControlHandler> {
-    control(name, arity, run)
-        .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE))
+    control(name, arity, run).group(Group::Server).flags(flags).since(since)
 }
 
-const SUBCOMMANDS: &[Command<ControlHandler>] = &[
-    row("GET", AtLeast(3), get)
-        .since("2.0.0")
-        .cost("O(N) when N is the number of configuration parameters provided")
-        .syntax("parameter [parameter ...]")
-        .summary("Replies with the values of directives.")
-        .history(&[("7.0.0", "Added the ability to pass multiple pattern parameters in one call")]),
-    control("HELP", Exactly(2), help as ControlHandler)
-        .group(Group::Server)
-        .flags(Flags::LOADING.or(Flags::STALE))
-        .since("5.0.0")
-        .summary("Replies with help about CONFIG."),
-    row("RESETSTAT", Exactly(2), resetstat)
-        .since("2.0.0")
-        .summary("Sets the counters of INFO back."),
-    row("REWRITE", Exactly(2), rewrite_file)
-        .since("2.8.0")
-        .summary("Writes the settings in force to the configuration file."),
-    row("SET", AtLeast(4), set)
-        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-        .since("2.0.0")
-        .cost("O(N) when N is the number of configuration parameters provided")
-        .syntax("parameter value [parameter value ...]")
-        .summary("Changes directives, all or none.")
-        .history(&[("7.0.0", "Added the ability to set multiple parameters in one call.")]),
+const HELP: &[&str] = &[
+    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GET <pattern>",
+    "    The settings whose names match <pattern>, with their values.",
+    "SET <directive> <value>",
+    "    Change the setting <directive> to <value>.",
+    "RESETSTAT",
+    "    Set the counters that INFO shows to zero.",
+    "REWRITE",
+    "    Write the settings in force into the configuration file.",
+    "HELP",
+    "    Print this help.",
 ];
 
-type Handled = Result<Flow, CommandError>;
-
-fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Handled {
-    Err(CommandError::Arity("config".into()))
+/// What runs when no subcommand matches; the engine has answered that before it gets here.
+fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    Err(CommandError::Syntax)
 }
 
-fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Handled {
-    engine.reply_help(slot, "CONFIG", SUBCOMMANDS);
+fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    engine.sessions[slot].reply().status_lines(HELP.iter().copied());
     Ok(Flow::Done)
 }
 
-fn get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
+fn get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let patterns: Vec<&[u8]> = args.from(2).collect();
-    let found = change::get(&engine.settings, &patterns);
+    let found = config::get(&engine.settings, &patterns);
     let mut reply = engine.sessions[slot].reply();
     reply.map(found.len());
     for (name, value) in found {
@@ -81,109 +94,148 @@ fn get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
     Ok(Flow::Done)
 }
 
-fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
+fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     if !args.len().is_multiple_of(2) {
-        return Err(CommandError::Arity("config|set".into()));
+        return Err(CommandError::Arity("config|set".to_owned()));
     }
-    let pairs: Vec<(&[u8], &[u8])> =
-        (2..args.len()).step_by(2).map(|index| (args.at(index), args.at(index + 1))).collect();
-    let local = engine.sessions[slot].link.as_ref().is_none_or(|link| link.origin.is_local());
-    let origin = Origin { local, loading: engine.persistence.loading };
-    engine
-        .change_settings(&pairs, origin)
-        .map_err(|error| CommandError::owned(error.to_string()))?;
+    let words: Vec<&[u8]> = args.from(2).collect();
+    let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+    let link = engine.sessions[slot].link.as_ref();
+    let origin = Origin {
+        local: link.is_none_or(|link| link.origin.is_local()),
+        loading: engine.persistence.loading,
+    };
+    let mut wanted = engine.settings.clone();
+    let changed = config::set(&mut wanted, &pairs, origin).map_err(refusal)?;
+    let old = std::mem::replace(&mut engine.settings, wanted);
+    if let Err(error) = engine.apply_changes(&old, &changed) {
+        engine.settings = old;
+        engine.apply_settings();
+        return Err(refusal(error));
+    }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
 
-fn resetstat(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Handled {
-    engine.metrics.reset();
-    engine.databases.stats = crate::keyspace::databases::KeyspaceStats::default();
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn refusal(error: ConfigError) -> CommandError {
+    CommandError::owned(error.to_string())
+}
+
+fn reset_statistics(
+    engine: &mut Engine,
+    slot: SessionId,
+    _: Args<'_>,
+) -> Result<Flow, CommandError> {
+    engine.metrics = Metrics::new(engine.registry.len());
+    engine.databases.stats = Default::default();
     engine.databases.reclaimer.reset_freed();
     engine.evict.evicted = 0;
-    if let Some(log) = &mut engine.log {
-        log.reset_delayed_syncs();
-    }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
 
-fn rewrite_file(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Handled {
-    let Some(path) = engine.config_file.clone() else {
-        return Err(CommandError::text("ERR The server is running without a config file"));
-    };
-    let written = rewrite::rewrite_file(&*engine.env.disk, &path, &engine.settings, Scope::Changed);
-    if let Err(error) = written {
-        tracing::warn!("CONFIG REWRITE failed: {error}");
-        return Err(CommandError::owned(format!("ERR Rewriting config file: {error}")));
-    }
-    tracing::info!("CONFIG REWRITE executed with success.");
+fn rewrite_file(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    engine.rewrite_config(Scope::Changed)?;
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
 
 impl Engine {
-    /// Changes settings and puts them in force, all or none.
-    pub(super) fn change_settings(
-        &mut self,
-        pairs: &[(&[u8], &[u8])],
-        origin: Origin,
-    ) -> Result<(), ConfigError> {
-        let before = self.settings.clone();
-        let changed = change::set(&mut self.settings, pairs, origin)?;
-        let names: Vec<&str> = changed.iter().map(|row| row.name).collect();
-        for name in &names {
-            if let Err(reason) = self.put_in_force(name, &before) {
-                let error = ConfigError::apply(name, reason);
-                self.settings = before;
-                self.apply_settings();
-                return Err(error);
+    /// Brings the configuration file up to date.
+    pub(super) fn rewrite_config(&mut self, scope: Scope) -> Result<(), CommandError> {
+        let Some(path) = &self.config_file else {
+            return Err(CommandError::text("ERR The server is running without a config file"));
+        };
+        match rewrite::rewrite_file(&*self.env.disk, path, &self.settings, scope) {
+            Ok(()) => {
+                tracing::info!("CONFIG REWRITE executed with success.");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!("CONFIG REWRITE failed: {error}");
+                Err(CommandError::owned(format!("ERR Rewriting config file: {error}")))
             }
         }
+    }
+
+    /// Does what the new settings ask for. After an error the caller puts the old ones back.
+    fn apply_changes(
+        &mut self,
+        old: &Settings,
+        changed: &[&'static Directive],
+    ) -> Result<(), ConfigError> {
         self.apply_settings();
+        // What can fail goes first, so that nothing has to be taken back.
+        for row in changed {
+            match row.name {
+                "dir" => self
+                    .settings
+                    .enter_directory()
+                    .map_err(|error| ConfigError::apply("dir", error_text(&error)))?,
+                "appendonly" if self.settings.appendonly => {
+                    self.start_log().map_err(|error| ConfigError::apply("appendonly", error))?;
+                }
+                "appendonly" => self.stop_log(),
+                "maxclients" => self.apply_maxclients(old)?,
+                _ => {}
+            }
+        }
+        if let Some(log) = &mut self.log {
+            let settings = &self.settings;
+            log.set_policy(settings.appendfsync);
+            log.set_options(
+                settings.aof_timestamp_enabled,
+                settings.no_appendfsync_on_rewrite,
+                settings.aof_disable_auto_gc,
+            );
+            if !log.gates_replies() {
+                self.drop_gates();
+            }
+        }
+        for row in changed {
+            match row.name {
+                "loglevel" => {
+                    if let Some(log) = &self.log_handle {
+                        log.set_level(self.settings.loglevel);
+                    }
+                }
+                "log-format" | "log-timestamp-format" => {
+                    if let Some(log) = &self.log_handle {
+                        let settings = &self.settings;
+                        log.set_format(settings.log_format, settings.log_timestamp_format);
+                    }
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
-    /// What a changed directive needs beyond being looked at.
-    fn put_in_force(&mut self, name: &str, before: &Settings) -> Result<(), String> {
-        match name {
-            "appendonly" if self.settings.appendonly && !before.appendonly => self.start_log(),
-            "appendonly" => {
-                self.stop_log();
-                Ok(())
-            }
-            "dir" => self
-                .settings
-                .enter_directory()
-                .map_err(|error| format!("Changing directory: {error}")),
-            "loglevel" => {
-                if let Some(log) = &self.log_handle {
-                    log.set_level(self.settings.loglevel);
-                }
-                Ok(())
-            }
-            "log-format" | "log-timestamp-format" => {
-                if let Some(log) = &self.log_handle {
-                    log.set_format(self.settings.log_format, self.settings.log_timestamp_format);
-                }
-                Ok(())
-            }
-            "bind" | "port" | "tcp-backlog"
-                if self.settings.port != before.port || self.settings.bind != before.bind =>
-            {
-                Err("Redstart can't change where it listens while it runs yet".into())
-            }
-            "maxclients" => {
-                match crate::base::process::raise_file_limit(self.settings.maxclients) {
-                    Ok(fitting) if fitting >= self.settings.maxclients => Ok(()),
-                    Ok(fitting) => Err(format!(
-                        "The operating system is not able to handle the specified number of clients, \
+    fn apply_maxclients(&mut self, old: &Settings) -> Result<(), ConfigError> {
+        let wanted = self.settings.maxclients;
+        if wanted <= old.maxclients {
+            return Ok(());
+        }
+        let refused = |fitting: u64| {
+            ConfigError::apply(
+                "maxclients",
+                format!(
+                    "The operating system is not able to handle the specified number of clients, \
                      try with {fitting}"
-                    )),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-            _ => Ok(()),
+                ),
+            )
+        };
+        match crate::base::process::raise_file_limit(wanted) {
+            Ok(fitting) if fitting >= wanted => Ok(()),
+            Ok(fitting) => Err(refused(fitting)),
+            Err(_) => Err(refused(old.maxclients)),
         }
     }
+}
+
+/// The operating system's words, without the number that Rust adds.
+fn error_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

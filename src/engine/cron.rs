@@ -30,6 +30,8 @@ pub struct State {
     rounds: u64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+    /// DEBUG PAUSE-CRON.
+    pub paused: bool,
     /// Stopwatch ticks past which a command is slow.
     pub slow_ticks: u64,
     /// SLOWLOG.
@@ -48,6 +50,7 @@ impl State {
             hz: hz.max(1),
             rounds: 0,
             active_expire: true,
+            paused: false,
             slow_ticks: u64::MAX,
             slow_log: std::collections::VecDeque::new(),
             next_slow_id: 0,
@@ -75,6 +78,9 @@ impl Engine {
     /// One round.
     pub fn cron_tick(&mut self) {
         self.refresh_time();
+        if self.cron.paused {
+            return;
+        }
         self.cron.rounds += 1;
         let every =
             |millis: u64| self.cron.rounds.is_multiple_of((millis * self.cron.hz / 1000).max(1));

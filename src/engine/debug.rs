@@ -1,23 +1,26 @@
-//! DEBUG: what tests and people looking for faults use. Only where `enable-debug-command` allows.
-
-use std::time::Duration;
+//! DEBUG: what tests need to see and to provoke. Upstream's suite uses it; nobody else should.
+//!
+//! Switches of machinery that isn't here (packed thresholds, forks, reply buffer resizing) are
+//! accepted without effect, so that the tests around them run.
 
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::object;
-use crate::command::spec::{Arity::AtLeast, Command, Flags, Flow, Group, control};
+use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
+use crate::config::rewrite::Scope;
 use crate::data::value::NewValue;
-use crate::engine::{ControlHandler, Engine};
-use crate::keyspace::databases::Expiry;
+use crate::engine::startup::hex_id;
+use crate::engine::{ControlHandler, Engine, debug_protocol};
+use crate::keyspace::databases::{DbIndex, Expiry};
 use crate::keyspace::digest;
 use crate::keyspace::unit::Event;
 use crate::mailbox::SessionId;
 use crate::rdb::encode::{self, EncodeOptions};
 
-/// The rows of this family.
+/// The row of this family.
 pub const COMMANDS: &[Command<ControlHandler>] =
-    &[control("DEBUG", AtLeast(2), debug as ControlHandler)
+    &[control("DEBUG", Arity::AtLeast(2), debug as ControlHandler)
         .group(Group::Server)
         .flags(
             Flags::ADMIN
@@ -26,272 +29,371 @@ pub const COMMANDS: &[Command<ControlHandler>] =
                 .or(Flags::STALE)
                 .or(Flags::PROTECTED),
         )
-        .since("1.0.0")
         .cost("Depends on subcommand.")
-        .summary("A container for commands that look for faults.")
-        .deviates(&["Subcommands that are about upstream's own structures are not there."])];
+        .summary("Looks into the server and breaks it, for tests.")
+        .deviates(&["has the subcommands that upstream's tests of what is here use"])];
 
-type Handled = Result<Flow, CommandError>;
+type Subcommand = fn(&mut Engine, SessionId, Args<'_>) -> Result<(), CommandError>;
 
-/// A subcommand: its name, its arguments (least and most, DEBUG and the name included), its help,
-/// and its code.
-type Subcommand = (&'static str, usize, usize, &'static str, ControlHandler);
-
-const SUBCOMMANDS: &[Subcommand] = &[
-    ("CHANGE-REPL-ID", 2, 2, "Gives the server another replication id.", change_repl_id),
-    ("DIGEST", 2, 2, "Replies with a digest of all data.", digest_all),
-    ("DIGEST-VALUE", 3, usize::MAX, "key [key ...]: digests of values.", digest_value),
-    ("DICT-RESIZING", 3, 3, "0|1: accepted; the dictionary here has no such phase.", accept),
-    ("ERROR", 3, 3, "text: replies with that error.", error),
-    ("HELP", 2, 2, "Replies with this.", help),
-    ("LISTPACK", 3, 3, "key: for collections, of which there are none yet.", no_key),
-    ("LOADAOF", 2, 2, "Writes the log and loads it again.", loadaof),
-    ("LOG", 3, 3, "message: writes it to the server's log.", log),
-    ("OBJECT", 3, 4, "key: facts about how a value is stored.", object_facts),
-    ("PANIC", 2, 2, "Breaks the server on purpose.", panic),
-    ("PAUSE-CRON", 3, 3, "0|1: stops what time brings.", accept),
-    ("POPULATE", 3, 5, "count [prefix] [size]: creates keys.", populate),
-    ("PROTOCOL", 3, 3, "type: replies with an example of a type of the protocol.", protocol),
-    ("QUICKLIST-PACKED-THRESHOLD", 3, 3, "size: accepted; there are no lists yet.", accept),
-    ("RELOAD", 2, 5, "[NOSAVE] [NOFLUSH] [MERGE]: saves and loads all data.", reload),
-    ("REPLYBUFFER", 3, 4, "Accepted; reply buffers here have no fixed size.", accept),
-    ("SEGFAULT", 2, 2, "Crashes the server on purpose.", segfault),
-    ("SET-ACTIVE-EXPIRE", 3, 3, "0|1: turns active expiry off or on.", set_active_expire),
-    ("SET-DISABLE-DENY-SCRIPTS", 3, 3, "0|1: accepted; there are no scripts yet.", accept),
-    ("SLEEP", 3, 3, "seconds: does nothing for a time, clients waiting.", sleep),
-    ("STRINGMATCH-LEN", 4, 4, "length pattern: matches a long text.", stringmatch),
+/// Name, least and most arguments behind it, code.
+const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
+    ("AOF-FLUSH-SLEEP", 1, 1, accept),
+    ("ASSERT", 0, 0, crash),
+    ("CHANGE-REPL-ID", 0, 0, change_replication_id),
+    ("CLIENT-ENFORCE-REPLY-LIST", 1, 1, accept),
+    ("CONFIG-REWRITE-FORCE-ALL", 0, 0, rewrite_all),
+    ("DELAY-RDB-CLIENT-FREE-SECONDS", 1, 1, accept),
+    ("DICT-RESIZING", 1, 1, accept),
+    ("DIGEST", 0, 0, digest_all),
+    ("DIGEST-VALUE", 1, usize::MAX, digest_values),
+    ("ERROR", 1, 1, error),
+    ("HELP", 0, 0, help),
+    ("HTSTATS", 1, 2, table_statistics),
+    ("HTSTATS-KEY", 1, 2, value_statistics),
+    ("LOADAOF", 0, 0, load_log),
+    ("LOG", 1, 1, log),
+    ("OBJECT", 1, 2, object_details),
+    ("OOM", 0, 0, crash),
+    ("PANIC", 0, 0, crash),
+    ("PAUSE-AFTER-FORK", 1, 1, accept),
+    ("PAUSE-CRON", 1, 1, pause_cron),
+    ("POPULATE", 1, 3, populate),
+    ("PROTOCOL", 1, 1, debug_protocol::protocol),
+    ("QUICKLIST-PACKED-THRESHOLD", 1, 1, accept),
+    ("RELOAD", 0, usize::MAX, reload),
+    ("REPLYBUFFER", 2, 2, accept),
+    ("SDSLEN", 1, 1, string_lengths),
+    ("SEGFAULT", 0, 0, crash),
+    ("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
+    ("SET-DISABLE-DENY-SCRIPTS", 1, 1, accept),
+    ("SET-SKIP-CHECKSUM-VALIDATION", 1, 1, accept),
+    ("SLEEP", 1, 1, sleep),
+    ("STRINGMATCH-LEN", 2, 2, match_string),
 ];
 
-fn debug(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    let found = SUBCOMMANDS
+const HELP: &[&str] = &[
+    "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ASSERT, OOM, PANIC, SEGFAULT",
+    "    Crash the server, each in its way.",
+    "CHANGE-REPL-ID",
+    "    Give the server another replication id.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    As CONFIG REWRITE, but with every directive.",
+    "DIGEST",
+    "    A digest of all data.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Digests of the values of keys.",
+    "ERROR <string>",
+    "    Answer with an error of this text.",
+    "HTSTATS <dbid>",
+    "    Figures on a database's table.",
+    "LOADAOF",
+    "    Empty the databases and load the append only file.",
+    "LOG <message>",
+    "    Write a message into the log.",
+    "OBJECT <key>",
+    "    How a key's value is kept.",
+    "PAUSE-CRON <0|1>",
+    "    Stop what is done periodically, or let it go on.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create keys named <prefix>:<number>.",
+    "PROTOCOL <type>",
+    "    Answer with a sample of a reply type: string, integer, double, bignum, null,",
+    "    array, set, map, attrib, push, verbatim, true, false.",
+    "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+    "    Save a snapshot, empty the databases, and load the snapshot.",
+    "SDSLEN <key>",
+    "    Lengths of a key and its string.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Remove expired keys in the background, or don't.",
+    "SLEEP <seconds>",
+    "    Stand still. Decimals allowed.",
+    "STRINGMATCH-LEN <pattern> <string>",
+    "    Whether the pattern matches.",
+    "HELP",
+    "    Print this help.",
+];
+
+fn debug(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let given = args.len() - 2;
+    let known = SUBCOMMANDS
         .iter()
-        .find(|(name, least, most, ..)| args.is(1, name) && (*least..=*most).contains(&args.len()));
-    match found {
-        Some((.., run)) => run(engine, slot, args),
-        None => {
-            let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
-            text.extend_from_slice(&args.at(1)[..args.at(1).len().min(128)]);
-            text.extend_from_slice(b"'. Try DEBUG HELP.");
-            Err(CommandError::quoting(text))
-        }
-    }
+        .find(|(name, least, most, _)| args.is(1, name) && (*least..=*most).contains(&given));
+    let Some((_, _, _, run)) = known else {
+        let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
+        text.extend_from_slice(&args.at(1)[..args.at(1).len().min(128)]);
+        text.extend_from_slice(b"'. Try DEBUG HELP.");
+        return Err(CommandError::quoting(text));
+    };
+    run(engine, slot, args)?;
+    Ok(Flow::Done)
 }
 
-fn accept(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Handled {
+/// A switch of something that isn't here.
+fn accept(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.sessions[slot].reply().ok();
-    Ok(Flow::Done)
+    Ok(())
 }
 
-fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Handled {
-    let mut lines =
-        vec!["DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:".to_owned()];
-    for (name, _, _, text, _) in SUBCOMMANDS {
-        lines.push((*name).to_owned());
-        lines.push(format!("    {text}"));
+fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
+    engine.sessions[slot].reply().status_lines(HELP.iter().copied());
+    Ok(())
+}
+
+fn sleep(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    let seconds = text::parse_f64(args.at(2)).unwrap_or(0.0).clamp(0.0, 86_400.0);
+    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+    engine.sessions[slot].reply().ok();
+    Ok(())
+}
+
+fn crash(_: &mut Engine, _: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    if args.is(1, "SEGFAULT") {
+        // Fails for no signal that exists; and then the panic below ends the process as well.
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSEGV);
     }
-    engine.sessions[slot].reply().status_lines(lines.iter().map(String::as_str));
-    Ok(Flow::Done)
+    if args.is(1, "ASSERT") {
+        panic!("ASSERTION FAILED: DEBUG ASSERT was called");
+    }
+    if args.is(1, "OOM") {
+        panic!("Out Of Memory allocating: DEBUG OOM was called");
+    }
+    panic!("called by Debug Command");
 }
 
-fn change_repl_id(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    engine.run_id = crate::engine::startup::hex_id(&mut engine.rng);
-    accept(engine, slot, args)
+fn change_replication_id(
+    engine: &mut Engine,
+    slot: SessionId,
+    _: Args<'_>,
+) -> Result<(), CommandError> {
+    tracing::info!("Changing replication IDs after receiving change-repl-id");
+    engine.replication_id = hex_id(&mut engine.rng);
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }
 
-fn digest_all(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Handled {
-    let text = digest::digest_all(&mut engine.databases).to_string();
-    engine.sessions[slot].reply().simple(&text);
-    Ok(Flow::Done)
+fn rewrite_all(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
+    engine.rewrite_config(Scope::All)?;
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }
 
-fn digest_value(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    let db = engine.sessions[slot].db;
-    let digests: Vec<String> = args
-        .from(2)
-        .map(|key| digest::digest_value(&mut engine.databases.db(db), key).to_string())
-        .collect();
+fn digest_all(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
+    let digest = digest::digest_all(&mut engine.databases).to_string();
+    engine.sessions[slot].reply().simple(&digest);
+    Ok(())
+}
+
+fn digest_values(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    let mut db = engine.databases.db(engine.sessions[slot].db);
+    let digests: Vec<String> =
+        args.from(2).map(|key| digest::digest_value(&mut db, key).to_string()).collect();
     let mut reply = engine.sessions[slot].reply();
     reply.array(digests.len());
-    for text in digests {
-        reply.simple(&text);
-    }
-    Ok(Flow::Done)
+    digests.iter().for_each(|digest| reply.simple(digest));
+    Ok(())
 }
 
-fn error(_: &mut Engine, _: SessionId, args: Args<'_>) -> Handled {
-    Err(CommandError::quoting(args.at(2).to_vec()))
+fn error(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    let text: Vec<u8> = args
+        .at(2)
+        .iter()
+        .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte })
+        .collect();
+    engine.sessions[slot].reply().error_bytes(&text);
+    Ok(())
 }
 
-fn no_key(_: &mut Engine, _: SessionId, _: Args<'_>) -> Handled {
-    Err(CommandError::text("ERR Not a listpack encoded object."))
-}
-
-fn loadaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    engine.write_log();
-    if engine.log.is_none() {
-        return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
-    }
-    engine.reload(true, true).map_err(|error| {
-        tracing::error!("DEBUG LOADAOF: {error}");
-        CommandError::text("ERR Error trying to load the AOF files, check server logs.")
-    })?;
-    tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
-    accept(engine, slot, args)
-}
-
-fn log(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
+fn log(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
     tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
-    accept(engine, slot, args)
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }
 
-fn object_facts(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
+/// 0 or 1, as C reads numbers: anything else is 0.
+fn switch(arg: &[u8]) -> bool {
+    text::parse_i64(arg).is_some_and(|number| number != 0)
+}
+
+fn set_active_expire(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    engine.cron.active_expire = switch(args.at(2));
+    engine.sessions[slot].reply().ok();
+    Ok(())
+}
+
+fn pause_cron(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    engine.cron.paused = switch(args.at(2));
+    engine.sessions[slot].reply().ok();
+    Ok(())
+}
+
+fn match_string(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    let matches = text::glob(args.at(2), args.at(3), false);
+    engine.sessions[slot].reply().int(i64::from(matches));
+    Ok(())
+}
+
+fn object_details(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     let db = engine.sessions[slot].db;
-    let mut database = engine.databases.db(db);
-    let Some(entry) = database.peek(args.at(2)) else { return Err(CommandError::NoSuchKey) };
-    let (encoding, access) = (object::encoding_name(&entry), entry.access());
-    let mut bytes = Vec::new();
-    encode::value(&mut bytes, &EncodeOptions::default(), entry.value());
+    let found = engine.databases.db(db).peek(args.at(2)).map(|entry| {
+        let options = EncodeOptions { compress: false, ..EncodeOptions::default() };
+        let mut bytes = Vec::new();
+        encode::value(&mut bytes, &options, entry.value());
+        (object::encoding_name(&entry), bytes.len(), entry.access())
+    });
+    let Some((encoding, length, access)) = found else { return Err(CommandError::NoSuchKey) };
     let idle = engine.databases.idle_seconds(access);
-    engine.sessions[slot].reply().simple(&format!(
-        "Value at:0x{:x} refcount:1 encoding:{encoding} serializedlength:{} lru:{access} \
-         lru_seconds_idle:{idle}",
-        0,
-        bytes.len() - 1,
-    ));
-    Ok(Flow::Done)
+    let text = format!(
+        "Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{length} lru:{access} \
+         lru_seconds_idle:{idle}"
+    );
+    engine.sessions[slot].reply().simple(&text);
+    Ok(())
 }
 
-fn panic(_: &mut Engine, _: SessionId, _: Args<'_>) -> Handled {
-    panic!("called by DEBUG PANIC");
+fn string_lengths(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    let key = args.at(2);
+    let db = engine.sessions[slot].db;
+    let found = engine.databases.db(db).peek(key).map(|entry| {
+        let length = match entry.value() {
+            crate::data::value::ValueRef::Str(bytes) => bytes.len(),
+            crate::data::value::ValueRef::Int(number) => number.to_string().len(),
+            crate::data::value::ValueRef::Object(_) => 0,
+        };
+        (length, entry.table_bytes(), entry.heap_bytes())
+    });
+    let Some((length, table, heap)) = found else { return Err(CommandError::NoSuchKey) };
+    let text = format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {table}, val_sds_len:{length}, \
+         val_sds_avail:{}, val_zmalloc: {heap}",
+        key.len(),
+        heap.saturating_sub(length),
+    );
+    engine.sessions[slot].reply().simple(&text);
+    Ok(())
 }
 
-fn segfault(_: &mut Engine, _: SessionId, _: Args<'_>) -> Handled {
-    // The same report as a real one, without undefined behaviour of our own.
-    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSEGV);
-    Err(CommandError::text("ERR the signal did not end the process"))
+fn table_statistics(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    let index = args.int(2)?;
+    let Some(index) = u32::try_from(index).ok().filter(|index| *index < engine.databases.count())
+    else {
+        return Err(CommandError::text("ERR Out of range database"));
+    };
+    let text = match engine.databases.table(DbIndex(index)) {
+        None => "[Dictionary HT]\nNo stats available for empty dictionaries\n".to_owned(),
+        Some(table) => format!(
+            "[Dictionary HT]\nTable of segments:\n number of segments: {}\n number of elements: {}\n \
+             number of elements with expiry: {}\n bytes of segments: {}\n bytes of directory: {}\n",
+            table.memory().segments,
+            table.len(),
+            table.expires_len(),
+            table.memory().segment_bytes,
+            table.memory().directory_bytes,
+        ),
+    };
+    engine.sessions[slot].reply().verbatim("txt", text.as_bytes());
+    Ok(())
 }
 
-fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
+fn value_statistics(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    let db = engine.sessions[slot].db;
+    if engine.databases.db(db).peek(args.at(2)).is_none() {
+        return Err(CommandError::NoSuchKey);
+    }
+    Err(CommandError::text(
+        "ERR The value stored at the specified key is not represented using an hash table",
+    ))
+}
+
+fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
     let count = args.int(2)?;
+    let count = u64::try_from(count)
+        .map_err(|_| CommandError::text("ERR value is out of range, must be positive"))?;
     let prefix = args.get(3).unwrap_or(b"key");
-    let size = if args.len() > 4 { Some(args.int(4)?) } else { None };
+    let size = match args.get(4) {
+        None => None,
+        Some(_) => Some(
+            usize::try_from(args.int(4)?)
+                .map_err(|_| CommandError::text("ERR value is out of range, must be positive"))?,
+        ),
+    };
     let db = engine.sessions[slot].db;
     for number in 0..count {
         let mut key = prefix.to_vec();
         key.push(b':');
-        text::push_i64(&mut key, number);
-        if engine.databases.db(db).exists(&key) {
-            continue;
-        }
+        text::push_u64(&mut key, number);
         let mut value = b"value:".to_vec();
-        text::push_i64(&mut value, number);
+        text::push_u64(&mut value, number);
         if let Some(size) = size {
-            value.resize(size.clamp(0, 512 << 20) as usize, 0);
+            value.resize(size, 0);
         }
-        engine.databases.db(db).put(&key, NewValue::from_bytes(&value), Expiry::Clear, Event::SET);
-        engine.databases.unit.record(db, &[b"SET", &key, &value]);
+        let mut db = engine.databases.db(db);
+        if !db.exists(&key) {
+            db.put(&key, NewValue::Str(&value), Expiry::Clear, Event::SET);
+            engine.databases.unit.clear();
+        }
     }
-    accept(engine, slot, args)
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }
 
-fn protocol(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    let word = String::from_utf8_lossy(args.at(2)).to_ascii_lowercase();
-    let mut reply = engine.sessions[slot].reply();
-    match word.as_str() {
-        "string" => reply.bulk(b"Hello World"),
-        "integer" => reply.int(12345),
-        // Upstream's example, which is not meant for computing.
-        "double" => reply.double(3141.0 / 1000.0),
-        "null" => reply.null(),
-        "array" => {
-            reply.array(3);
-            (0..3).for_each(|number| reply.int(number));
-        }
-        "set" => {
-            reply.set(3);
-            (0..3).for_each(|number| reply.int(number));
-        }
-        "map" => {
-            reply.map(3);
-            for number in 0..3 {
-                reply.int(number);
-                reply.boolean(number == 1);
-            }
-        }
-        "attrib" => {
-            if reply.protocol().number() < 3 {
-                return Err(CommandError::text("ERR Attribute reply type requires RESP3 protocol"));
-            }
-            reply.attribute(1);
-            reply.bulk(b"key-popularity");
-            reply.array(2);
-            reply.bulk(b"key:123");
-            reply.int(90);
-            reply.bulk(b"Some real reply following the attribute");
-        }
-        "push" => {
-            if reply.protocol().number() < 3 {
-                return Err(CommandError::text("ERR Push reply type requires RESP3 protocol"));
-            }
-            reply.push(2);
-            reply.bulk(b"server-cpu-usage");
-            reply.int(42);
-        }
-        "bignum" => {
-            reply.big_number("1234567999999999999999999999999999999");
-        }
-        "true" => reply.boolean(true),
-        "false" => reply.boolean(false),
-        "verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
-        _ => {
+fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    let (mut save, mut flush) = (true, true);
+    for index in 2..args.len() {
+        if args.is(index, "NOSAVE") {
+            save = false;
+        } else if args.is(index, "NOFLUSH") {
+            flush = false;
+        } else if !args.is(index, "MERGE") {
             return Err(CommandError::text(
-                "ERR Wrong protocol type name. Please use one of the following: \
-                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
         }
     }
-    Ok(Flow::Done)
-}
-
-fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    let (mut save, mut flush) = (true, true);
-    for index in 2..args.len() {
-        match () {
-            () if args.is(index, "MERGE") => {}
-            () if args.is(index, "NOFLUSH") => flush = false,
-            () if args.is(index, "NOSAVE") => save = false,
-            () => {
-                return Err(CommandError::text(
-                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
-                ));
-            }
-        }
-    }
     if save && !engine.save_now() {
-        return Err(CommandError::text("ERR Error trying to save the DB, check server logs."));
+        return Err(CommandError::text("ERR Error trying to save the DB. Check the logs."));
     }
-    engine.reload(false, flush).map_err(|error| {
-        tracing::error!("DEBUG RELOAD: {error}");
-        CommandError::text("ERR Error trying to load the RDB dump, check server logs.")
-    })?;
+    if let Err(error) = engine.reload(false, flush) {
+        tracing::error!("{error}");
+        return Err(CommandError::text(
+            "ERR Error trying to load the RDB dump, check server logs.",
+        ));
+    }
     tracing::warn!("DB reloaded by DEBUG RELOAD");
-    accept(engine, slot, args)
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }
 
-fn set_active_expire(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    engine.cron.active_expire = args.int(2)? != 0;
-    accept(engine, slot, args)
-}
-
-fn sleep(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    let seconds = text::parse_f64(args.at(2)).ok_or(CommandError::NotFloat)?;
-    // Stopping the actor is what this command is for.
-    std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.0, 3600.0)));
-    accept(engine, slot, args)
-}
-
-fn stringmatch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Handled {
-    let len = args.int(2)?.clamp(0, 1 << 30) as usize;
-    text::glob(args.at(3), &vec![b'a'; len], false);
-    accept(engine, slot, args)
+fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
+    engine.write_log();
+    if let Err(error) = engine.reload(true, true) {
+        tracing::error!("{error}");
+        return Err(CommandError::text(
+            "ERR Error trying to load the AOF files, check server logs.",
+        ));
+    }
+    engine.persistence.dirty = 0;
+    tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }

@@ -67,6 +67,9 @@ impl Engine {
         let stats = &mut self.metrics.by_command[command.0 as usize];
         stats.calls += 1;
         stats.ticks += took;
+        if self.settings.latency_tracking {
+            stats.latency.record(took);
+        }
         if took > self.cron.slow_ticks {
             self.note_slow(slot, command, args, took);
         }

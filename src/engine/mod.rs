@@ -31,16 +31,22 @@ use crate::persist::log::Log;
 pub mod actor;
 pub mod admit;
 pub mod client;
+pub mod client_list;
 pub mod commit;
 pub mod configure;
 pub mod connection;
 pub mod cron;
 pub mod debug;
+pub mod debug_protocol;
 pub mod evict;
 pub mod execute;
 pub mod info;
+pub mod info_memory;
+pub mod info_stats;
 pub mod introspect;
+pub mod introspect_reply;
 pub mod loading;
+pub mod observe;
 pub mod output;
 pub mod pause;
 pub mod persistence;
@@ -61,12 +67,13 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         connection::COMMANDS,
         client::COMMANDS,
         configure::COMMANDS,
-        info::COMMANDS,
         introspect::COMMANDS,
-        debug::COMMANDS,
+        info::COMMANDS,
+        observe::COMMANDS,
         server_commands::COMMANDS,
         persistence::COMMANDS,
         shutdown::COMMANDS,
+        debug::COMMANDS,
     ]
 }
 
@@ -103,6 +110,8 @@ pub struct Engine {
     pub started_micros: i64,
     /// A number of 40 hexadecimal digits that is another at each start.
     pub run_id: String,
+    /// What names the history of changes to replicas.
+    pub replication_id: String,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// `maxmemory`.

@@ -38,6 +38,7 @@ impl Engine {
         let mut rng = Rng::from_seed(env.seed);
         let databases = Databases::new(settings.databases as u32, rng.next_u64(), reclaimer);
         let run_id = hex_id(&mut rng);
+        let replication_id = hex_id(&mut rng);
         let loader = mailbox.reserve();
         let now_micros = env.clock.unix_micros();
         let metrics = Metrics::new(registry.len());
@@ -54,6 +55,7 @@ impl Engine {
             now_micros,
             started_micros: now_micros,
             run_id,
+            replication_id,
             pause: pause::Pause::default(),
             evict: evict::State::default(),
             cron: cron::State::new(settings.hz),

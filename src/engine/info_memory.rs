@@ -1,0 +1,165 @@
+//! How much memory is used for what: the figures behind INFO memory and MEMORY STATS.
+
+use std::fmt::Write;
+
+use crate::config::directives;
+use crate::engine::Engine;
+
+/// A moment's figures, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Data and clients.
+    pub used: u64,
+    /// The largest `used` seen.
+    pub peak: u64,
+    /// `used` when the server had started.
+    pub startup: u64,
+    /// What the operating system counts for the process.
+    pub resident: u64,
+    /// Handed out by the allocator.
+    pub allocated: u64,
+    /// Pages of the allocator in use.
+    pub active: u64,
+    /// Pages of the allocator in memory.
+    pub allocator_resident: u64,
+    /// Tables' segments, mapped outside the allocator.
+    pub tables: u64,
+    /// Clients' buffers.
+    pub clients: u64,
+}
+
+impl Figures {
+    /// The figures of now.
+    pub fn of(engine: &mut Engine) -> Self {
+        use tikv_jemalloc_ctl::{epoch, stats};
+        // All of these fail only where the allocator is another one, as in tests.
+        let _ = epoch::advance();
+        let used = engine.used_memory();
+        engine.cron.peak_memory = engine.cron.peak_memory.max(used);
+        let memory = engine.databases.occupied().map(|(_, table)| table.memory());
+        Self {
+            used,
+            peak: engine.cron.peak_memory,
+            startup: engine.startup_memory.min(used),
+            resident: resident_bytes(),
+            allocated: stats::allocated::read().unwrap_or(0) as u64,
+            active: stats::active::read().unwrap_or(0) as u64,
+            allocator_resident: stats::resident::read().unwrap_or(0) as u64,
+            tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
+            clients: engine.sessions.clients().map(|one| one.out.capacity() as u64).sum(),
+        }
+    }
+
+    /// What is not data.
+    pub fn overhead(&self) -> u64 {
+        (self.startup + self.clients).min(self.used)
+    }
+
+    /// Data.
+    pub fn dataset(&self) -> u64 {
+        self.used - self.overhead()
+    }
+
+    /// Data's share of what came since the start, in percent.
+    pub fn dataset_share(&self) -> f64 {
+        self.ratio(self.dataset(), self.used.saturating_sub(self.startup).max(1)) * 100.0
+    }
+
+    /// `used`'s share of the peak, in percent.
+    pub fn peak_share(&self) -> f64 {
+        self.ratio(self.used, self.peak.max(1)) * 100.0
+    }
+
+    /// A quotient; 0 where there is nothing to divide by.
+    #[expect(clippy::unused_self, reason = "reads as one of the figures")]
+    pub fn ratio(&self, part: u64, whole: u64) -> f64 {
+        if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    }
+}
+
+/// A size for people: `1.50M`.
+pub fn human(bytes: u64) -> String {
+    const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.2}{}", UNITS[unit])
+}
+
+/// The second number of `statm` is the resident pages.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    pages * 4096
+}
+
+fn total_system_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// INFO memory. Writing to a String can't fail.
+pub fn push_section(out: &mut String, engine: &mut Engine) {
+    let memory = Figures::of(engine);
+    let settings = &engine.settings;
+    let policy = directives::find(b"maxmemory-policy").map(|(row, _)| row.print(settings));
+    let aof = engine.log.as_ref().map_or(0, |log| log.pending_bytes());
+    let mut sized = |name: &str, bytes: u64| {
+        let _ = write!(out, "{name}:{bytes}\r\n{name}_human:{}\r\n", human(bytes));
+    };
+    sized("used_memory", memory.used);
+    sized("used_memory_rss", memory.resident);
+    sized("used_memory_peak", memory.peak);
+    let _ = write!(
+        out,
+        "used_memory_peak_perc:{:.2}%\r\nused_memory_overhead:{}\r\nused_memory_startup:{}\r\n\
+         used_memory_dataset:{}\r\nused_memory_dataset_perc:{:.2}%\r\nallocator_allocated:{}\r\n\
+         allocator_active:{}\r\nallocator_resident:{}\r\n",
+        memory.peak_share(),
+        memory.overhead(),
+        memory.startup,
+        memory.dataset(),
+        memory.dataset_share(),
+        memory.allocated,
+        memory.active,
+        memory.allocator_resident,
+    );
+    let mut sized = |name: &str, bytes: u64| {
+        let _ = write!(out, "{name}:{bytes}\r\n{name}_human:{}\r\n", human(bytes));
+    };
+    sized("total_system_memory", total_system_bytes());
+    sized("used_memory_lua", 0);
+    sized("used_memory_scripts", 0);
+    sized("maxmemory", engine.settings.maxmemory);
+    let fragmentation = memory.active.saturating_sub(memory.allocated);
+    let _ = write!(
+        out,
+        "maxmemory_policy:{}\r\nallocator_frag_ratio:{:.2}\r\nallocator_frag_bytes:{fragmentation}\r\n\
+         allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\nrss_overhead_ratio:{:.2}\r\n\
+         rss_overhead_bytes:{}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
+         mem_not_counted_for_evict:0\r\nmem_replication_backlog:0\r\n\
+         mem_total_replication_buffers:0\r\nmem_clients_slaves:0\r\nmem_clients_normal:{}\r\n\
+         mem_cluster_links:0\r\nmem_aof_buffer:{aof}\r\nmem_allocator:jemalloc-5.3.0\r\n\
+         mem_tables_mapped:{}\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
+         lazyfreed_objects:{}\r\n",
+        String::from_utf8_lossy(&policy.unwrap_or_default()),
+        memory.ratio(memory.active, memory.allocated),
+        memory.ratio(memory.allocator_resident, memory.active),
+        memory.allocator_resident.saturating_sub(memory.active),
+        memory.ratio(memory.resident, memory.allocator_resident + memory.tables),
+        memory.resident.saturating_sub(memory.allocator_resident + memory.tables),
+        memory.ratio(memory.resident, memory.used),
+        memory.resident as i64 - memory.used as i64,
+        memory.clients,
+        memory.tables,
+        engine.databases.reclaimer.pending(),
+        engine.databases.reclaimer.freed(),
+    );
+}
