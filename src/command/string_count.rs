@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
     counter("INCRBYFLOAT", 3, incrbyfloat)
         .effect(Effect::Rewritten)
         .since("2.6.0")
-        .syntax("key increment")
+        .syntax("key increment:double")
         .summary("Adds a floating-point number to a number.")
         .deviates(&[
             "The sum is exact to the 80-bit floats that upstream has on x86-64, on every \

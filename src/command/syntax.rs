@@ -119,6 +119,8 @@ const TYPES: &[(Kind, &[&str])] = &[
 /// What alternatives are called together, by the first of them; otherwise all their names.
 const CHOICES: &[(&str, &str)] = &[
     ("nx", "condition"),
+    ("ip:port", "filter"),
+    ("client-id", "new-format"),
     ("seconds", "expiration"),
     ("gt", "comparison"),
     ("async", "async"),
@@ -312,7 +314,10 @@ fn block(mut children: Vec<Argument>) -> Argument {
     if children.len() == 1 {
         return children.remove(0);
     }
-    let name = joined(&children);
+    let name = match children.first() {
+        Some(first) if first.name == "protover" => "arguments".to_owned(),
+        _ => joined(&children),
+    };
     Argument { children, ..leaf(&name, Kind::Block) }
 }
 
@@ -449,7 +454,7 @@ mod tests {
         assert_eq!(tree("[section [section ...]]"), "section:string?*");
         assert_eq!(
             tree("[protover [AUTH username password] [SETNAME clientname]]"),
-            "protover_username_password_clientname:block(protover:integer \
+            "arguments:block(protover:integer \
              AUTH=username_password:block(username:string password:string)? \
              SETNAME=clientname:string?)?"
         );

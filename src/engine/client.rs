@@ -275,6 +275,13 @@ fn capa(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     Ok(Flow::Done)
 }
 
+/// What subcommands with an odd number of arguments answer.
+pub fn misused(word: &str, container: &str) -> CommandError {
+    CommandError::owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."
+    ))
+}
+
 /// ON or OFF.
 fn switch(args: Args<'_>, index: usize) -> Result<bool, CommandError> {
     match () {
@@ -321,7 +328,7 @@ fn pause(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         4 if args.is(3, "ALL") => true,
         4 if args.is(3, "WRITE") => false,
         4 => return Err(CommandError::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(CommandError::Syntax),
+        _ => return Err(misused("pause", "CLIENT")),
     };
     let timeout_ms = text::parse_i64(args.at(2))
         .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?;
@@ -351,7 +358,7 @@ fn unblock(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         4 => {
             return Err(CommandError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
-        _ => return Err(CommandError::Syntax),
+        _ => return Err(misused("unblock", "CLIENT")),
     }
     args.int(2)?;
     // No command blocks yet, so there is never one to be ended.

@@ -112,8 +112,10 @@ fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, 
 
 fn select(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let index = args.int(1)?;
-    if !i32::try_from(index).is_ok() {
-        return Err(CommandError::NotInteger);
+    if i32::try_from(index).is_err() {
+        return Err(CommandError::text(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
     }
     let Some(index) = u32::try_from(index).ok().filter(|index| *index < engine.limits.databases)
     else {

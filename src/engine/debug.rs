@@ -247,7 +247,8 @@ fn object_details(
         let options = EncodeOptions { compress: false, ..EncodeOptions::default() };
         let mut bytes = Vec::new();
         encode::value(&mut bytes, &options, entry.value());
-        (object::encoding_name(&entry), bytes.len(), entry.access())
+        // Upstream's number leaves out the type byte.
+        (object::encoding_name(&entry), bytes.len() - 1, entry.access())
     });
     let Some((encoding, length, access)) = found else { return Err(CommandError::NoSuchKey) };
     let idle = engine.databases.idle_seconds(access);
@@ -325,17 +326,18 @@ fn value_statistics(
     ))
 }
 
+/// A number that is not negative.
+fn positive(args: Args<'_>, index: usize) -> Result<u64, CommandError> {
+    text::parse_u64(args.at(index))
+        .ok_or(CommandError::text("ERR value is out of range, must be positive"))
+}
+
 fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
-    let count = args.int(2)?;
-    let count = u64::try_from(count)
-        .map_err(|_| CommandError::text("ERR value is out of range, must be positive"))?;
+    let count = positive(args, 2)?;
     let prefix = args.get(3).unwrap_or(b"key");
     let size = match args.get(4) {
         None => None,
-        Some(_) => Some(
-            usize::try_from(args.int(4)?)
-                .map_err(|_| CommandError::text("ERR value is out of range, must be positive"))?,
-        ),
+        Some(_) => Some(positive(args, 4)? as usize),
     };
     let db = engine.sessions[slot].db;
     for number in 0..count {

@@ -54,7 +54,7 @@ pub fn protocol(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<
     let Some((name, write)) = SAMPLES.iter().find(|(name, _)| args.is(2, name)) else {
         return Err(CommandError::text(
             "ERR Wrong protocol type name. Please use one of the following: \
-             string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+             string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
         ));
     };
     let mut reply = engine.sessions[slot].reply();

@@ -8,6 +8,7 @@ use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, Key, control, read,
 };
+use crate::engine::client::misused;
 use crate::engine::{ControlHandler, Engine, info_memory};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
@@ -151,7 +152,7 @@ fn slow_get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
                 return Err(CommandError::text("ERR count should be greater than or equal to -1"));
             }
         },
-        _ => return Err(CommandError::Syntax),
+        _ => return Err(misused("get", "SLOWLOG")),
     };
     let entries = &engine.cron.slow_log;
     let mut reply = engine.sessions[slot].reply();

@@ -10,6 +10,7 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, control, read,
 };
 use crate::config::REDIS_VERSION;
+use crate::engine::client::misused;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 
@@ -154,7 +155,7 @@ fn acl_cat(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
                 .map(|entry| entry.full_name.as_str())
                 .collect()
         }
-        _ => return Err(CommandError::Arity("acl|cat".to_owned())),
+        _ => return Err(misused("cat", "ACL")),
     };
     let mut reply = engine.sessions[slot].reply();
     reply.array(names.len());
