@@ -11,8 +11,8 @@ use crate::config::rewrite::{self, Scope};
 use crate::config::settings::Settings;
 use crate::config::{self, ConfigError, Origin};
 use crate::engine::{ControlHandler, Engine};
+use crate::keyspace::databases::KeyspaceStats;
 use crate::mailbox::SessionId;
-use crate::metrics::Metrics;
 
 const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
@@ -127,10 +127,13 @@ fn reset_statistics(
     slot: SessionId,
     _: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    engine.metrics = Metrics::new(engine.registry.len());
-    engine.databases.stats = Default::default();
+    engine.metrics.reset();
+    engine.databases.stats = KeyspaceStats::default();
     engine.databases.reclaimer.reset_freed();
     engine.evict.evicted = 0;
+    if let Some(log) = &mut engine.log {
+        log.reset_delayed_syncs();
+    }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }

@@ -51,6 +51,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("HTSTATS", 1, 2, table_statistics),
     ("HTSTATS-KEY", 1, 2, value_statistics),
     ("LOADAOF", 0, 0, load_log),
+    ("LISTPACK", 1, 1, not_compact),
     ("LOG", 1, 1, log),
     ("OBJECT", 1, 2, object_details),
     ("OOM", 0, 0, crash),
@@ -59,6 +60,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("PAUSE-CRON", 1, 1, pause_cron),
     ("POPULATE", 1, 3, populate),
     ("PROTOCOL", 1, 1, debug_protocol::protocol),
+    ("QUICKLIST", 1, 2, not_compact),
     ("QUICKLIST-PACKED-THRESHOLD", 1, 1, accept),
     ("RELOAD", 0, usize::MAX, reload),
     ("REPLYBUFFER", 2, 2, accept),
@@ -108,8 +110,8 @@ const HELP: &[&str] = &[
     "    Remove expired keys in the background, or don't.",
     "SLEEP <seconds>",
     "    Stand still. Decimals allowed.",
-    "STRINGMATCH-LEN <pattern> <string>",
-    "    Whether the pattern matches.",
+    "STRINGMATCH-LEN <length> <pattern>",
+    "    Match the pattern with a text of so many letters.",
     "HELP",
     "    Print this help.",
 ];
@@ -232,9 +234,22 @@ fn pause_cron(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<()
 }
 
 fn match_string(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
-    let matches = text::glob(args.at(2), args.at(3), false);
-    engine.sessions[slot].reply().int(i64::from(matches));
-    Ok(())
+    let length = args.int(2)?.clamp(0, 1 << 30) as usize;
+    text::glob(args.at(3), &vec![b'a'; length], false);
+    accept(engine, slot, args)
+}
+
+/// No value is kept in these forms yet.
+fn not_compact(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    let db = engine.sessions[slot].db;
+    if engine.databases.db(db).peek(args.at(2)).is_none() {
+        return Err(CommandError::NoSuchKey);
+    }
+    Err(if args.is(1, "LISTPACK") {
+        CommandError::text("ERR Not a listpack encoded object.")
+    } else {
+        CommandError::text("ERR Not a quicklist encoded object.")
+    })
 }
 
 fn object_details(
@@ -339,7 +354,7 @@ fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), 
         None => None,
         Some(_) => Some(positive(args, 4)? as usize),
     };
-    let db = engine.sessions[slot].db;
+    let index = engine.sessions[slot].db;
     for number in 0..count {
         let mut key = prefix.to_vec();
         key.push(b':');
@@ -349,10 +364,14 @@ fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), 
         if let Some(size) = size {
             value.resize(size, 0);
         }
-        let mut db = engine.databases.db(db);
+        let mut db = engine.databases.db(index);
         if !db.exists(&key) {
-            db.put(&key, NewValue::Str(&value), Expiry::Clear, Event::SET);
-            engine.databases.unit.clear();
+            db.put(&key, NewValue::from_bytes(&value), Expiry::Clear, Event::SET);
+            engine.databases.unit.record(index, &[b"SET", &key, &value]);
+        }
+        // A unit of a million keys would need as much memory again.
+        if number % 1024 == 1023 {
+            engine.commit_internal();
         }
     }
     engine.sessions[slot].reply().ok();
@@ -388,6 +407,9 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
 
 fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.write_log();
+    if engine.log.is_none() {
+        return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
+    }
     if let Err(error) = engine.reload(true, true) {
         tracing::error!("{error}");
         return Err(CommandError::text(

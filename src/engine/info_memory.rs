@@ -40,7 +40,7 @@ impl Figures {
         Self {
             used,
             peak: engine.cron.peak_memory,
-            startup: engine.startup_memory.min(used),
+            startup: engine.cron.startup_memory.min(used),
             resident: resident_bytes(),
             allocated: stats::allocated::read().unwrap_or(0) as u64,
             active: stats::active::read().unwrap_or(0) as u64,

@@ -30,11 +30,11 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[row("COMMAND", AtLeast(1), co
             .tips(ANY_ORDER)
             .syntax("[command-name [command-name ...]]")
             .summary("Replies with commands' documentation."),
-        row("GETKEYS", AtLeast(3), get_keys, "2.8.13")
+        row("GETKEYS", AtLeast(4), get_keys, "2.8.13")
             .cost("O(N) where N is the number of arguments to the command")
             .syntax("command [arg [arg ...]]")
             .summary("Finds the keys in a command."),
-        row("GETKEYSANDFLAGS", AtLeast(3), get_keys_and_flags, "7.0.0")
+        row("GETKEYSANDFLAGS", AtLeast(4), get_keys_and_flags, "7.0.0")
             .cost("O(N) where N is the number of arguments to the command")
             .syntax("command [arg [arg ...]]")
             .summary("Finds the keys in a command and what it does to them."),

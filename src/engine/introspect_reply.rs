@@ -19,9 +19,7 @@ pub fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     if legacy.movable {
         flags = flags.or(Flags::MOVABLE_KEYS);
     }
-    let shown = |flag: &&(Flags, &str)| {
-        flags.has(flag.0) && flag.0 != Flags::DANGEROUS && flag.0 != Flags::PROTECTED
-    };
+    let shown = |flag: &&(Flags, &str)| flags.has(flag.0) && !flag.1.is_empty();
     reply.set(Flags::NAMES.iter().filter(shown).count());
     for (_, name) in Flags::NAMES.iter().filter(shown) {
         reply.simple(name);

@@ -95,7 +95,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .cost("Depends on how much memory is allocated, could be slow")
                 .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .summary("Asks the allocator to give memory back.")
-                .deviates(&["without effect: the allocator's own thread gives memory back"]),
+                .deviates(&["gives spare buffers up; pages go back by the allocator's own thread"]),
             row("STATS", Exactly(2), memory_stats, Flags::NONE, "4.0.0")
                 .tips(SHARDS)
                 .summary("Replies with figures on the use of memory."),
@@ -332,6 +332,8 @@ fn memory_doctor(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Fl
 }
 
 fn memory_purge(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    engine.mailbox.shrink();
+    engine.spares.shrink();
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
