@@ -326,14 +326,23 @@ fn joined(children: &[Argument]) -> String {
 }
 
 fn value(word: &str) -> Argument {
-    if let Some((name, kind)) = word.rsplit_once(':') {
-        let kinds = [Kind::String, Kind::Integer, Kind::Double, Kind::Pattern, Kind::Key];
-        if let Some(kind) = kinds.into_iter().find(|known| known.name() == kind) {
-            return leaf(name, kind);
-        }
+    if let Some((name, kind)) = typed(word) {
+        return leaf(name, kind);
     }
     let kind = TYPES.iter().find(|(_, words)| words.contains(&word));
     leaf(word, kind.map_or(Kind::String, |(kind, _)| *kind))
+}
+
+/// A word that says its type: `increment:double`.
+fn typed(word: &str) -> Option<(&str, Kind)> {
+    let (name, kind) = word.rsplit_once(':')?;
+    let kinds = [Kind::String, Kind::Integer, Kind::Double, Kind::Pattern, Kind::Key];
+    Some((name, kinds.into_iter().find(|known| known.name() == kind)?))
+}
+
+/// A word of a syntax string as a person should see it.
+pub fn without_type(word: &str) -> &str {
+    typed(word).map_or(word, |(name, _)| name)
 }
 
 fn leaf(name: &str, kind: Kind) -> Argument {

@@ -33,6 +33,8 @@ pub mod admit;
 pub mod client;
 pub mod client_list;
 pub mod commit;
+pub mod compat;
+mod compat_names;
 pub mod configure;
 pub mod connection;
 pub mod cron;

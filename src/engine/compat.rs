@@ -1,0 +1,145 @@
+//! redis-compat.md: what Redstart has of Redis and Valkey, what is different, and why. Generated from
+//! the command table, the directives, and the few words here; a test fails when the file is stale.
+//!
+//! To bring the file up to date: `REGENERATE=1 cargo test --test compat`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crate::command::syntax;
+use crate::config::directives::{self, Standing};
+use crate::config::{REDIS_VERSION, VERSION};
+use crate::engine::compat_names::UPSTREAM;
+use crate::engine::registry::{Entry, Registry};
+
+/// Differences that belong to no single command or directive.
+const GENERAL: &[&str] = &[
+    "**Durable by default**: without a configuration Redstart runs `appendonly yes`, `appendfsync \
+     everysec` (Redis: no log). Every other default is Redis 7.2's.",
+    "Each group commit of the append only file is framed by a comment line with its length and \
+     checksum. Redis 7.0 and later skip such lines: they load our files, and we load theirs.",
+    "Damage in the middle of the append only file stops the start with the place and the way out; \
+     only a torn end is cut off. Redis goes on in fewer cases and says less.",
+    "No reply leaves before the log holds, as `appendfsync` asks for it, everything the reply shows: \
+     under `always` reads wait too.",
+    "There is no fork: `latest_fork_usec`, `*_cow_size` and the like are always 0, and snapshots take \
+     bounded memory whatever changes meanwhile.",
+    "SCAN returns every element that is there throughout exactly once; Redis promises at least once.",
+    "INFO's `redis_version` is the version whose behaviour is kept; `redstart_version` is our own.",
+    "HELP texts are our own words.",
+    "Crash reports have our own functions in their stack traces, not Redis's.",
+];
+
+/// The whole file.
+pub fn render() -> String {
+    let registry = Registry::new();
+    let mut out = String::new();
+    // Writing to a String can't fail, here and below.
+    let _ = write!(
+        out,
+        "# Compatibility with Redis and Valkey\n\nRedstart {VERSION} keeps the behaviour of Redis \
+         {REDIS_VERSION} and, where Valkey 8 has more, of that. This file is generated from the \
+         tables in the source: `REGENERATE=1 cargo test --test compat`.\n\n## In general\n\n"
+    );
+    for line in GENERAL {
+        let _ = writeln!(out, "- {line}");
+    }
+    push_commands(&mut out, &registry);
+    push_missing(&mut out, &registry);
+    push_directives(&mut out);
+    out
+}
+
+fn push_commands(out: &mut String, registry: &Registry) {
+    let _ = write!(
+        out,
+        "\n## Commands\n\n\"Since\" is the version of Redis or Valkey that brought the command. \
+         Where the last column is empty, nothing is known to be different.\n"
+    );
+    for (family, _) in UPSTREAM {
+        let of_family = |entry: &&Entry| entry.spec.group.name() == *family;
+        let mut entries: Vec<&Entry> =
+            registry.iter().map(|(_, entry)| entry).filter(of_family).collect();
+        if entries.is_empty() {
+            continue;
+        }
+        entries.sort_by(|a, b| a.full_name.cmp(&b.full_name));
+        let _ = write!(out, "\n### {family}\n\n| command | since | state | differences |\n");
+        out.push_str("|---|---|---|---|\n");
+        for entry in entries {
+            push_row(out, entry);
+        }
+    }
+}
+
+fn push_row(out: &mut String, entry: &Entry) {
+    let spec = entry.spec;
+    let usage = usage(entry);
+    let state = if spec.deviations.is_empty() { "complete" } else { "differs" };
+    let deviations: Vec<String> = spec
+        .deviations
+        .iter()
+        .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let _ = writeln!(
+        out,
+        "| `{}` | {} | {state} | {} |",
+        usage.replace('|', "\\|"),
+        spec.since,
+        deviations.join("; ").replace('|', "\\|"),
+    );
+}
+
+/// Name and arguments as one writes them.
+fn usage(entry: &Entry) -> String {
+    let name = entry.full_name.to_ascii_uppercase().replace('|', " ");
+    let words: Vec<&str> = entry.spec.syntax.split(' ').map(syntax::without_type).collect();
+    format!("{name} {}", words.join(" ")).trim_end().to_owned()
+}
+
+fn push_missing(out: &mut String, registry: &Registry) {
+    let present: BTreeSet<String> = registry
+        .iter()
+        .map(|(_, entry)| entry.full_name.to_ascii_uppercase().replace('|', " "))
+        .collect();
+    out.push_str("\n## Not there yet\n\n");
+    let mut count = 0;
+    for (family, names) in UPSTREAM {
+        let missing: Vec<String> = names
+            .iter()
+            .filter(|name| !present.contains(**name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        count += missing.len();
+        if !missing.is_empty() {
+            let _ = writeln!(out, "- {family}: {}", missing.join(", "));
+        }
+    }
+    let _ = write!(out, "\n{count} commands and subcommands in all.\n");
+}
+
+fn push_directives(out: &mut String) {
+    let mut heeded = 0;
+    let (mut inert, mut refused) = (Vec::new(), Vec::new());
+    for row in directives::all() {
+        match row.standing {
+            Standing::Implemented => heeded += 1,
+            Standing::NoEffect(reason) => inert.push((row.name, reason)),
+            Standing::Refused(reason) => refused.push((row.name, reason)),
+        }
+    }
+    let _ = write!(
+        out,
+        "\n## Configuration\n\nEvery directive of Redis 7.2 and Valkey 8 is known. {heeded} do what \
+         they say (`redstart --help` lists them with a sentence each).\n"
+    );
+    for (title, rows) in [
+        ("Accepted, kept and shown, but without effect", inert),
+        ("Refused unless at the default", refused),
+    ] {
+        let _ = write!(out, "\n### {title}\n\n| directive | reason |\n|---|---|\n");
+        for (name, reason) in rows {
+            let _ = writeln!(out, "| `{name}` | {} |", reason.replace('|', "\\|"));
+        }
+    }
+}

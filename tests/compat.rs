@@ -1,0 +1,23 @@
+//! redis-compat.md says what the tables say.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::path::Path;
+
+use redstart::engine::compat;
+
+#[test]
+fn redis_compat_md_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("redis-compat.md");
+    let wanted = compat::render();
+    if std::env::var_os("REGENERATE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let present = std::fs::read_to_string(&path).unwrap_or_default();
+    let differing = present.lines().zip(wanted.lines()).position(|(old, new)| old != new);
+    assert!(
+        present == wanted,
+        "redis-compat.md is stale from line {} on: REGENERATE=1 cargo test --test compat",
+        differing.map_or(present.lines().count().min(wanted.lines().count()), |line| line) + 1
+    );
+}
