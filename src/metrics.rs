@@ -113,10 +113,18 @@ pub struct Metrics {
     pub replies: u64,
     /// Ticks of the actor.
     pub ticks: u64,
+    /// Time that they took altogether, by the stopwatch.
+    pub busy: u64,
+    /// Time that the longest took, by the stopwatch.
+    pub busy_max: u64,
+    /// The most commands that one executed.
+    pub commands_per_tick_max: u64,
+    /// Time that cron took altogether, by the stopwatch.
+    pub cron_busy: u64,
     /// Each command's figures, by the registry's numbers.
     pub by_command: Vec<CommandStats>,
     /// Commands in the last 16 samples of a tenth of a second, for the rate.
-    rate: [Rate; 3],
+    rate: [Rate; 4],
 }
 
 /// A rate over the last samples.
@@ -168,7 +176,7 @@ impl Metrics {
 
     /// Takes a sample for the rates; called ten times a second.
     pub fn sample_rates(&mut self, now_micros: i64) {
-        let counts = [self.commands, self.input_bytes, self.output_bytes];
+        let counts = [self.commands, self.input_bytes, self.output_bytes, self.ticks];
         for (rate, count) in self.rate.iter_mut().zip(counts) {
             rate.sample(count, now_micros);
         }
@@ -187,6 +195,20 @@ impl Metrics {
     /// Reply bytes a second.
     pub fn output_per_second(&self) -> u64 {
         self.rate[2].mean()
+    }
+
+    /// Ticks of the actor a second.
+    pub fn ticks_per_second(&self) -> u64 {
+        self.rate[3].mean()
+    }
+
+    /// Counts a tick of the actor.
+    #[inline]
+    pub fn note_tick(&mut self, took: u64, commands: u64) {
+        self.ticks += 1;
+        self.busy += took;
+        self.busy_max = self.busy_max.max(took);
+        self.commands_per_tick_max = self.commands_per_tick_max.max(commands);
     }
 
     /// CONFIG RESETSTAT.

@@ -55,7 +55,7 @@ impl Engine {
         mailbox.take(messages, cx.waker());
         self.remote.register(cx.waker());
         self.refresh_time();
-        self.metrics.ticks += 1;
+        let (began, commands) = (self.env.stopwatch.ticks(), self.metrics.commands);
         for message in messages.drain(..) {
             match message {
                 Message::Requests(session, batch) => self.receive(session, batch),
@@ -69,7 +69,10 @@ impl Engine {
         while !self.tick.resumable.is_empty() {
             self.resume();
         }
-        self.finish_tick()
+        let after = self.finish_tick();
+        let took = self.env.stopwatch.ticks().saturating_sub(began);
+        self.metrics.note_tick(took, self.metrics.commands.saturating_sub(commands));
+        after
     }
 
     fn take_message(&mut self, message: Message) {
@@ -282,7 +285,9 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut hz = engine.cron.hz();
     let code = std::future::poll_fn(|cx| {
         while interval.poll_tick(cx).is_ready() {
+            let began = engine.env.stopwatch.ticks();
             engine.cron_tick();
+            engine.metrics.cron_busy += engine.env.stopwatch.ticks().saturating_sub(began);
             if engine.cron.hz() != hz {
                 hz = engine.cron.hz();
                 interval = cron_interval(&engine);

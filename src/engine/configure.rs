@@ -169,19 +169,11 @@ impl Engine {
         changed: &[&'static Directive],
     ) -> Result<(), ConfigError> {
         self.apply_settings();
-        // What can fail goes first, so that nothing has to be taken back.
-        for row in changed {
-            match row.name {
-                "dir" => self
-                    .settings
-                    .enter_directory()
-                    .map_err(|error| ConfigError::apply("dir", error_text(&error)))?,
-                "appendonly" if self.settings.appendonly => {
-                    self.start_log().map_err(|error| ConfigError::apply("appendonly", error))?;
-                }
-                "appendonly" => self.stop_log(),
-                "maxclients" => self.apply_maxclients(old)?,
-                _ => {}
+        // What can fail goes first, the hardest to take back last.
+        for name in ["port", "bind", "maxclients", "dir", "appendonly"] {
+            if changed.iter().any(|row| row.name == name) {
+                self.apply_fallible(name, old)
+                    .map_err(|reason| ConfigError::apply(name, reason))?;
             }
         }
         if let Some(log) = &mut self.log {
@@ -215,24 +207,33 @@ impl Engine {
         Ok(())
     }
 
-    fn apply_maxclients(&mut self, old: &Settings) -> Result<(), ConfigError> {
-        let wanted = self.settings.maxclients;
-        if wanted <= old.maxclients {
-            return Ok(());
-        }
-        let refused = |fitting: u64| {
-            ConfigError::apply(
-                "maxclients",
-                format!(
-                    "The operating system is not able to handle the specified number of clients, \
-                     try with {fitting}"
-                ),
-            )
-        };
-        match crate::base::process::raise_file_limit(wanted) {
-            Ok(fitting) if fitting >= wanted => Ok(()),
-            Ok(fitting) => Err(refused(fitting)),
-            Err(_) => Err(refused(old.maxclients)),
+    /// Does what a changed directive asks for, where that can fail.
+    fn apply_fallible(&mut self, name: &str, old: &Settings) -> Result<(), String> {
+        match name {
+            "port" => {
+                Err("Unable to listen on this port: it can't change at run time yet".to_owned())
+            }
+            "bind" => Err("Failed to bind to specified addresses: they can't change at run time \
+                           yet"
+            .to_owned()),
+            "maxclients" if self.settings.maxclients > old.maxclients => {
+                let wanted = self.settings.maxclients;
+                let fitting = crate::base::process::raise_file_limit(wanted);
+                match fitting.unwrap_or(old.maxclients) {
+                    fitting if fitting >= wanted => Ok(()),
+                    fitting => Err(format!(
+                        "The operating system is not able to handle the specified number of \
+                         clients, try with {fitting}"
+                    )),
+                }
+            }
+            "dir" => self.settings.enter_directory().map_err(|error| error_text(&error)),
+            "appendonly" if self.settings.appendonly => self.start_log(),
+            "appendonly" => {
+                self.stop_log();
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -39,6 +39,7 @@ impl Engine {
                 session.last_command = Some(command);
                 session.commands += 1;
                 let before = session.out.len();
+                self.databases.untouched = session.no_touch;
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,

@@ -42,6 +42,7 @@ const SECTIONS: &[Section] = &[
     section("latencystats", "Latencystats", false, info_stats::latency_stats),
     section("cluster", "Cluster", true, cluster),
     section("keyspace", "Keyspace", true, keyspace),
+    section("debug", "Debug", false, info_stats::event_loop),
 ];
 
 const fn section(
@@ -61,8 +62,9 @@ fn info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
         args.from(1).any(|word| {
             word.eq_ignore_ascii_case(section.name.as_bytes())
                 || (word.eq_ignore_ascii_case(b"default") && section.default)
-                || (word.eq_ignore_ascii_case(b"all") && section.name != "modules")
-                || word.eq_ignore_ascii_case(b"everything")
+                || (word.eq_ignore_ascii_case(b"all")
+                    && !matches!(section.name, "modules" | "debug"))
+                || (word.eq_ignore_ascii_case(b"everything") && section.name != "debug")
         })
     };
     let mut text = String::with_capacity(8192);
@@ -115,10 +117,9 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "executable:{}", executable.display());
     line!(out, "config_file:{}", config.map_or_else(String::new, |path| path.to_string()));
     line!(out, "io_threads_active:0");
-    for bind in &engine.settings.bind {
-        line!(out, "listener{}:name=tcp,bind={},port={}", 0, bind.text, engine.settings.port);
-        break;
-    }
+    let binds: Vec<String> =
+        engine.settings.bind.iter().map(|bind| format!("bind={}", bind.text)).collect();
+    line!(out, "listener0:name=tcp,{},port={}", binds.join(","), engine.settings.port);
 }
 
 fn operating_system() -> String {
@@ -223,7 +224,7 @@ fn replication(out: &mut String, engine: &mut Engine) {
 }
 
 /// CPU seconds of the process: system and user.
-pub(super) fn cpu_seconds(who: nix::sys::resource::UsageWho) -> (f64, f64) {
+fn cpu_seconds(who: nix::sys::resource::UsageWho) -> (f64, f64) {
     let seconds = |time: nix::sys::time::TimeVal| {
         time.tv_sec() as f64 + f64::from(time.tv_usec() as i32) / 1e6
     };

@@ -147,7 +147,7 @@ pub fn push_section(out: &mut String, engine: &mut Engine) {
          mem_not_counted_for_evict:0\r\nmem_replication_backlog:0\r\n\
          mem_total_replication_buffers:0\r\nmem_clients_slaves:0\r\nmem_clients_normal:{}\r\n\
          mem_cluster_links:0\r\nmem_aof_buffer:{aof}\r\nmem_allocator:jemalloc-5.3.0\r\n\
-         mem_tables_mapped:{}\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
+         mem_tables_mapped:{}\r\nmem_overhead_db_hashtable_rehashing:0\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
          lazyfreed_objects:{}\r\n",
         String::from_utf8_lossy(&policy.unwrap_or_default()),
         memory.ratio(memory.active, memory.allocated),

@@ -358,11 +358,13 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     let databases: Vec<(u32, usize)> = engine
         .databases
         .occupied()
+        .filter(|(_, table)| !table.is_empty())
         .map(|(index, table)| (index.0, table.memory().directory_bytes))
         .collect();
+    let lookup: usize = databases.iter().map(|(_, bytes)| bytes).sum();
     let aof = engine.log.as_ref().map_or(0, |log| log.pending_bytes());
     let mut reply = engine.sessions[slot].reply();
-    reply.map(27 + databases.len());
+    reply.map(30 + databases.len());
     let number = |reply: &mut Reply<'_>, name: &str, value: u64| {
         reply.bulk(name.as_bytes());
         reply.int(value as i64);
@@ -387,6 +389,9 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
         number(&mut reply, "overhead.hashtable.main", directory as u64);
         number(&mut reply, "overhead.hashtable.expires", 0);
     }
+    number(&mut reply, "overhead.db.hashtable.lut", lookup as u64);
+    number(&mut reply, "overhead.db.hashtable.rehashing", 0);
+    number(&mut reply, "db.dict.rehashing.count", 0);
     number(&mut reply, "overhead.total", memory.overhead());
     number(&mut reply, "keys.count", keys);
     number(&mut reply, "keys.bytes-per-key", memory.dataset().checked_div(keys).unwrap_or(0));

@@ -109,6 +109,8 @@ pub struct Databases {
     loading: bool,
     /// Whether keys whose time has come are left alone (DEBUG, and a client's import mode).
     pub expiry_paused: bool,
+    /// Whether reads leave no trace of use (CLIENT NO-TOUCH), for the command under way.
+    pub untouched: bool,
     walk: Option<Walk>,
     scratch: Vec<u8>,
 }
@@ -146,6 +148,7 @@ impl Databases {
             now: UnixMillis(0),
             loading: false,
             expiry_paused: false,
+            untouched: false,
             walk: None,
             scratch: Vec::new(),
         }
@@ -449,7 +452,7 @@ impl Db<'_> {
     #[inline]
     fn look(&mut self, key: &[u8], look: Look) -> Option<Entry<'_>> {
         self.expire_if_due(key);
-        let remembered = matches!(look, Look::Read | Look::Touch);
+        let remembered = look == Look::Touch || (look == Look::Read && !self.all.untouched);
         if remembered && self.all.policy.lfu {
             self.count_use(key);
         }

@@ -120,6 +120,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 self.link.resumed().await;
             }
             let Ok(mut batch) = poll_fn(|cx| self.poll_fill(cx)).await else { return };
+            if batch.buffer.len() > self.mailbox.query_buffer_max() {
+                self.mailbox.push(Message::Oversized(self.session, batch.buffer.len()));
+                continue;
+            }
             let bounds = self.link.bounds();
             let (used, result) = self.parser.parse(&mut batch.buffer, bounds, &mut batch.requests);
             let failed = result.is_err();
