@@ -53,6 +53,9 @@ impl CommandError {
     /// An error that quotes what a client sent, code word included. Line ends in it become spaces,
     /// since they would end the reply.
     pub fn quoting(mut text: Vec<u8>) -> Self {
+        while matches!(text.last(), Some(b'\r' | b'\n')) {
+            text.pop();
+        }
         for byte in &mut text {
             if matches!(byte, b'\r' | b'\n') {
                 *byte = b' ';

@@ -65,7 +65,7 @@ impl Engine {
         self.metrics.count_error(&text);
         let session = &mut self.sessions[slot];
         let ends = command.is_some_and(|command| self.registry[command].full_name == "exec");
-        if ends && session.in_transaction() {
+        if ends {
             session.transaction = None;
             let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
             // The code word is replaced by the one in front.
