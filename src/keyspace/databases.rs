@@ -12,8 +12,10 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Type, ValueRef};
 use crate::keyspace::reclaim::Reclaimer;
-use crate::keyspace::table::{Entry, EntryMut, EntrySink, HashSeed, Pool, Removed, Table, Taken};
+use crate::keyspace::string_edit::StringEdit;
+use crate::keyspace::table::{Entry, EntryMut, HashSeed, Pool, Removed, Table, Taken};
 use crate::keyspace::unit::{Event, Unit};
+use crate::keyspace::walk::Walk;
 use crate::keyspace::watch::Watches;
 
 /// A database's number, below `databases`.
@@ -88,11 +90,11 @@ enum Look {
 
 /// All databases of a server.
 pub struct Databases {
-    tables: Vec<Option<Box<Table>>>,
+    pub(super) tables: Vec<Option<Box<Table>>>,
     seed: HashSeed,
     /// The memory of all tables.
     pool: Pool,
-    rng: Rng,
+    pub(super) rng: Rng,
     /// The account of the current unit.
     pub unit: Unit,
     /// Who watches what.
@@ -104,23 +106,15 @@ pub struct Databases {
     /// Where big removed values go.
     pub reclaimer: Reclaimer,
     /// The time of the current unit.
-    now: UnixMillis,
+    pub(super) now: UnixMillis,
     /// Whether the log is being replayed.
     loading: bool,
     /// Whether keys whose time has come are left alone (DEBUG, and a client's import mode).
     pub expiry_paused: bool,
     /// Whether reads leave no trace of use (CLIENT NO-TOUCH), for the command under way.
     pub untouched: bool,
-    walk: Option<Walk>,
+    pub(super) walk: Option<Walk>,
     scratch: Vec<u8>,
-}
-
-/// A snapshot under way over all databases.
-struct Walk {
-    /// Tables that still have to be walked, as they were called at the beginning.
-    tables: Vec<DbIndex>,
-    /// Tables that a FLUSH took out of service in the meantime, still to be walked.
-    orphans: Vec<Table>,
 }
 
 impl fmt::Debug for Databases {
@@ -194,51 +188,6 @@ impl Databases {
         self.occupied().map(|(_, table)| table.len() as u64).sum()
     }
 
-    /// The access bytes of a key that is used now for the first time: the LRU clock in seconds, or
-    /// the LFU minute and a counter of 5 that gives a new key a chance.
-    #[inline]
-    fn fresh_access(&self) -> u32 {
-        let seconds = (self.now.0 / 1000) as u32;
-        if self.policy.lfu { (((seconds / 60) & 0xffff) << 8) | 5 } else { seconds & 0xff_ffff }
-    }
-
-    /// The access bytes after one more use.
-    fn next_access(&mut self, old: u32) -> u32 {
-        if !self.policy.lfu {
-            return self.fresh_access();
-        }
-        let counter = self.decayed_frequency(old);
-        let minute = ((self.now.0 / 60_000) as u32) & 0xffff;
-        let base = u64::from(counter.saturating_sub(5)) * u64::from(self.policy.lfu_log_factor) + 1;
-        let grows = counter < 255 && self.rng.below(base) == 0;
-        minute << 8 | (counter + u32::from(grows))
-    }
-
-    /// The frequency counter (0 to 255) that access bytes stand for now, with the decay since.
-    pub fn decayed_frequency(&self, access: u32) -> u32 {
-        let (then, counter) = (access >> 8, access & 0xff);
-        let minutes = ((self.now.0 / 60_000) as u32).wrapping_sub(then) & 0xffff;
-        match self.policy.lfu_decay_minutes {
-            0 => counter,
-            decay => counter.saturating_sub(minutes / decay),
-        }
-    }
-
-    /// Seconds since the use that LRU access bytes stand for.
-    pub fn idle_seconds(&self, access: u32) -> u32 {
-        ((self.now.0 / 1000) as u32).wrapping_sub(access) & 0xff_ffff
-    }
-
-    /// Access bytes for a key that was idle for some seconds.
-    pub fn access_from_idle(&self, idle_seconds: u32) -> u32 {
-        ((self.now.0 / 1000) as u32).wrapping_sub(idle_seconds) & 0xff_ffff
-    }
-
-    /// Access bytes for a key with a frequency counter.
-    pub fn access_from_frequency(&self, counter: u8) -> u32 {
-        ((((self.now.0 / 60_000) as u32) & 0xffff) << 8) | u32::from(counter)
-    }
-
     /// Exchanges two databases.
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
         if a == b {
@@ -286,68 +235,6 @@ impl Databases {
             self.reclaimer.free(Box::new(table), keys);
         }
         keys
-    }
-
-    /// Begins a snapshot of all databases: from now on each entry is handed to its database's sink
-    /// exactly once, as it was at this moment, either by [`Databases::snapshot_slice`] or right
-    /// before it changes. Returns the number of keys, and of those that expire, by database.
-    pub fn begin_snapshot(
-        &mut self,
-        mut sink: impl FnMut(DbIndex) -> Box<dyn EntrySink>,
-    ) -> Vec<(DbIndex, u64, u64)> {
-        assert!(self.walk.is_none(), "one snapshot at a time");
-        let mut tables = Vec::new();
-        let mut sizes = Vec::new();
-        for (index, table) in self.tables.iter_mut().enumerate() {
-            if let Some(table) = table
-                && !table.is_empty()
-            {
-                let index = DbIndex(index as u32);
-                table.begin_snapshot(sink(index));
-                tables.push(index);
-                sizes.push((index, table.len() as u64, table.expires_len() as u64));
-            }
-        }
-        tables.reverse();
-        self.walk = Some(Walk { tables, orphans: Vec::new() });
-        sizes
-    }
-
-    /// Goes on with the snapshot for about `entries` entries; true when it is complete.
-    pub fn snapshot_slice(&mut self, entries: usize) -> bool {
-        let Some(walk) = &mut self.walk else { return true };
-        if let Some(orphan) = walk.orphans.last_mut() {
-            if orphan.snapshot_slice(entries)
-                && let Some(done) = walk.orphans.pop()
-            {
-                let keys = done.len() as u64;
-                self.reclaimer.free(Box::new(done), keys);
-            }
-        } else if let Some(&index) = walk.tables.last() {
-            let done = match &mut self.tables[index.0 as usize] {
-                Some(table) => table.snapshot_slice(entries),
-                None => true,
-            };
-            if done {
-                walk.tables.pop();
-            }
-        }
-        let complete = walk.tables.is_empty() && walk.orphans.is_empty();
-        if complete {
-            self.walk = None;
-        }
-        complete
-    }
-
-    /// Ends a snapshot that will not be completed.
-    pub fn abort_snapshot(&mut self) {
-        if let Some(walk) = self.walk.take() {
-            for index in walk.tables {
-                if let Some(table) = &mut self.tables[index.0 as usize] {
-                    table.abort_snapshot();
-                }
-            }
-        }
     }
 
     /// Whether a snapshot is under way.
@@ -772,52 +659,6 @@ impl Db<'_> {
         self.all.unit.notice(event, self.index, key);
         if !self.all.watches.is_empty() {
             self.all.watches.touch(self.index, key, exists);
-        }
-    }
-}
-
-/// A string being changed in place.
-#[derive(Debug)]
-pub enum StringEdit<'a> {
-    /// On the heap, by itself.
-    Heap(&'a mut HeapString),
-    /// A copy that will be put back.
-    Copy(&'a mut Vec<u8>),
-}
-
-impl StringEdit<'_> {
-    /// The bytes as they are now.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Heap(heap) => heap,
-            Self::Copy(copy) => copy,
-        }
-    }
-
-    /// The bytes, to be overwritten.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Heap(heap) => heap,
-            Self::Copy(copy) => copy,
-        }
-    }
-
-    /// Adds bytes at the end.
-    pub fn append(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Heap(heap) => heap.extend_from_slice(bytes),
-            Self::Copy(copy) => copy.extend_from_slice(bytes),
-        }
-    }
-
-    /// Grows to at least `len` bytes, with zeros.
-    pub fn grow(&mut self, len: usize) {
-        if self.bytes().len() >= len {
-            return;
-        }
-        match self {
-            Self::Heap(heap) => heap.resize(len, 0),
-            Self::Copy(copy) => copy.resize(len, 0),
         }
     }
 }

@@ -3,9 +3,12 @@
 //! Invariant: nobody above this layer gets `&mut` to anything stored except through
 //! [`databases::Db`], which notes every change in the [`unit::Unit`]. Knows no command, no log.
 
+mod access;
 pub mod databases;
 pub mod digest;
 pub mod reclaim;
+pub mod string_edit;
 pub mod table;
 pub mod unit;
+mod walk;
 pub mod watch;
