@@ -10,7 +10,7 @@ use crate::resp::reply::{Protocol, Reply};
 const SAMPLES: &[(&str, fn(&mut Reply<'_>))] = &[
     ("string", |reply| reply.bulk(b"Hello World")),
     ("integer", |reply| reply.int(12_345)),
-    ("double", |reply| reply.double(3.141)),
+    ("double", |reply| reply.double(3141.0 / 1000.0)),
     ("null", |reply| reply.null()),
     ("array", |reply| {
         reply.array(3);
