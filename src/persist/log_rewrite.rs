@@ -98,6 +98,7 @@ pub enum RewriteEvent {
 impl Log {
     /// Opens the log of a data directory after recovery. Where there was none, it begins with
     /// `first_base`, the bytes of an RDB file of an empty server.
+    #[expect(clippy::needless_pass_by_value, reason = "the log keeps it, in its workers")]
     pub fn open(
         env: Env,
         options: LogOptions,
@@ -162,6 +163,7 @@ impl Log {
     /// Starts a log for data that has none: `appendonly` was turned on, or the data came from a
     /// snapshot. The caller starts its walk before it executes another command, as after
     /// [`Log::switch`]; the log counts for recovery once [`RewriteEvent::Finished`] has come.
+    #[expect(clippy::needless_pass_by_value, reason = "the log keeps it, in its workers")]
     pub fn enable(env: Env, options: LogOptions, wake: Waker) -> Result<Self, LogError> {
         Self::enable_files(env, options, &wake).map_err(LogError::new(Doing::Open))
     }

@@ -88,9 +88,11 @@ impl Tear {
 
 /// What is behind a tear.
 #[derive(Debug, Default)]
-struct Survey {
-    bytes: u64,
-    commands: u64,
+pub struct Survey {
+    /// Bytes in this file and the following ones.
+    pub bytes: u64,
+    /// Commands in whole frames among them.
+    pub commands: u64,
     /// The highest frame that any frame says was durable, and the frame that says so.
     synced: Option<(u64, u64)>,
 }
@@ -159,7 +161,8 @@ pub fn frames_follow(disk: &dyn Disk, path: &Path, offset: u64) -> Result<bool, 
     Ok(scanner.find_frame().map_err(io_error(path))?.is_some())
 }
 
-fn survey(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<Survey, RecoverError> {
+/// What is behind `offset` in the first of `paths`, and in the others.
+pub fn survey(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<Survey, RecoverError> {
     let mut survey = Survey::default();
     for (index, path) in paths.iter().enumerate() {
         let len = disk.len(path).map_err(io_error(path))?;
