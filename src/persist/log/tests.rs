@@ -1,0 +1,198 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::base::env::{Disk, SystemClock};
+use crate::base::sim_disk::{Fault, SimClock, SimDisk};
+use crate::persist::aof_encode::push_command;
+use crate::persist::recover::Resume;
+
+const INCREMENT: &str = "appendonlydir/appendonly.aof.1.incr.aof";
+
+fn record(word: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_command(&mut out, [word.as_bytes()].into_iter());
+    out
+}
+
+fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads: bool) -> Log {
+    let clock = Arc::clone(clock) as Arc<_>;
+    let env =
+        Env { clock, stopwatch: crate::base::env::Stopwatch::default(), disk, threads, seed: 1 };
+    let options = LogOptions::new(Layout::default_in(Path::new("")), policy);
+    let resume = Resume { manifest: Manifest::default(), next_frame: 1, append_to_last: false };
+    Log::open(env, options, resume, b"REDIS", Arc::new(|| ())).unwrap()
+}
+
+fn sim(policy: AppendFsync) -> (SimDisk, Arc<SimClock>, Log) {
+    let (disk, clock) = (SimDisk::default(), Arc::default());
+    let log = open(Arc::new(disk.clone()), &clock, policy, false);
+    (disk, clock, log)
+}
+
+fn text(disk: &SimDisk) -> String {
+    String::from_utf8(disk.contents(Path::new(INCREMENT)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_tick_is_one_frame_and_one_write() {
+    let (disk, _, mut log) = sim(AppendFsync::Always);
+    log.append(0, &record("A"));
+    log.append(3, &record("B"));
+    let records = [(3, record("C")), (3, record("D"))];
+    log.append_unit(records.iter().map(|(db, record)| (*db, record.as_slice())));
+    let before = disk.operations();
+    let offset = log.commit().unwrap();
+    assert_eq!(disk.operations() - before, 2, "one write, one sync");
+    assert_eq!((log.offset(), log.durable()), (offset, offset));
+    let payload = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$1\r\nA\r\n\
+        *2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\nB\r\n\
+        *1\r\n$5\r\nMULTI\r\n*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n*1\r\n$4\r\nEXEC\r\n";
+    assert_eq!(offset, payload.len() as u64);
+    assert!(text(&disk).starts_with(&format!("#RS1:1:{}:", payload.len())));
+    assert!(text(&disk).ends_with(payload));
+    let before = disk.operations();
+    log.commit().unwrap();
+    assert_eq!(disk.operations(), before, "nothing to write, nothing to sync");
+    log.append(3, &record("E"));
+    log.commit().unwrap();
+    assert!(text(&disk).ends_with("\r\n#SYNCED:1\r\n*1\r\n$1\r\nE\r\n"));
+}
+
+#[test]
+fn each_policy_syncs_when_it_says() {
+    for (policy, expected) in
+        [(AppendFsync::Always, 3), (AppendFsync::Everysec, 1), (AppendFsync::No, 0)]
+    {
+        let (disk, clock, mut log) = sim(policy);
+        let syncs = |disk: &SimDisk| {
+            disk.trace().iter().filter(|line| line.ends_with(SYNC_FRAMES.0)).count()
+        };
+        for _ in 0..3 {
+            log.append(0, &record("A"));
+            log.commit().unwrap();
+            clock.advance(400_000_000);
+            log.poll(crate::base::env::Clock::monotonic_nanos(&*clock));
+        }
+        assert_eq!(syncs(&disk), expected, "{policy:?}");
+        log.close().unwrap();
+        assert_eq!(log.durable(), log.offset());
+        assert_eq!(log.gates_replies(), policy == AppendFsync::Always);
+    }
+}
+
+#[test]
+fn a_full_disk_heals_and_nothing_is_written_twice() {
+    let (disk, _, mut log) = sim(AppendFsync::Always);
+    disk.set_full(true);
+    log.append(0, &record("A"));
+    assert_eq!(log.commit().unwrap_err().doing, Doing::Write);
+    assert_eq!(log.failure(), Some("No space left on device"));
+    log.append(0, &record("B"));
+    log.commit().unwrap();
+    assert!(log.poll(0).error.is_some() && text(&disk).is_empty() && log.durable() == 0);
+    assert!(!log.needs_rewrite());
+    disk.set_full(false);
+    assert!(log.poll(0).healed && log.failure().is_none());
+    assert_eq!(log.durable(), log.offset());
+    assert_eq!(text(&disk).matches("#RS1").count(), 1);
+    assert!(text(&disk).ends_with("*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n"));
+}
+
+#[test]
+fn after_a_failed_sync_only_a_new_base_makes_anything_durable() {
+    let (disk, _, mut log) = sim(AppendFsync::Always);
+    log.append(0, &record("A"));
+    log.commit().unwrap();
+    let durable = log.durable();
+    log.append(0, &record("B"));
+    disk.inject(disk.operations() + 1, Fault::Io);
+    log.commit().unwrap();
+    assert_eq!(log.poll(0).error.unwrap().doing, Doing::Sync);
+    assert!(log.needs_rewrite() && log.failure() == Some("Input/output error"));
+    log.append(0, &record("C"));
+    log.commit().unwrap();
+    assert_eq!(log.durable(), durable, "a sync that succeeds later says nothing");
+    log.begin_rewrite();
+    assert!(matches!(log.poll(0).rewrite, Some(RewriteEvent::Prepared)) && log.switch());
+    let temporary = log.base_temporary();
+    disk.create(&temporary).unwrap().append(b"REDIS base").unwrap();
+    assert_eq!(log.durable(), durable);
+    log.finish_rewrite(&temporary);
+    assert!(matches!(log.poll(0).rewrite, Some(RewriteEvent::Finished)));
+    assert!(!log.needs_rewrite() && log.failure().is_none());
+    assert_eq!(log.durable(), log.offset());
+    assert_eq!(log.base_bytes(), 10);
+    assert!(!disk.exists(Path::new(INCREMENT)), "superseded files are deleted");
+}
+
+#[test]
+fn with_threads_completion_wakes_and_everything_becomes_durable() {
+    let disk = SimDisk::default();
+    let woken = Arc::new(AtomicBool::new(false));
+    let wake: Waker = {
+        let woken = Arc::clone(&woken);
+        Arc::new(move || woken.store(true, Ordering::SeqCst))
+    };
+    let env = Env { disk: Arc::new(disk.clone()), ..Env::system() };
+    let options = LogOptions::new(Layout::default_in(Path::new("")), AppendFsync::Always);
+    let resume = Resume { manifest: Manifest::default(), next_frame: 1, append_to_last: false };
+    let mut log = Log::open(env, options, resume, b"REDIS", wake).unwrap();
+    for _ in 0..100 {
+        log.append(0, &record("A"));
+        log.commit().unwrap();
+    }
+    while log.durable() < log.offset() {
+        if woken.swap(false, Ordering::SeqCst) {
+            log.poll(0);
+        }
+        std::thread::yield_now();
+    }
+    let syncs = disk.trace().iter().filter(|line| line.ends_with(SYNC_FRAMES.0)).count();
+    assert!((1..=100).contains(&syncs), "{syncs}");
+}
+
+/// Takes everything and keeps nothing.
+#[derive(Debug)]
+struct Nowhere;
+
+impl DiskFile for Nowhere {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        std::hint::black_box(bytes);
+        Ok(())
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn truncate(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+    fn duplicate(&self) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(Self))
+    }
+}
+
+/// `cargo test --profile quick --lib commit_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn commit_costs() {
+    let record = {
+        let mut out = Vec::new();
+        let words: [&[u8]; 3] = [b"SET", b"key:000000000042", b"xxxxxxxxxxxxxxxx"];
+        push_command(&mut out, words.into_iter());
+        out
+    };
+    for policy in [AppendFsync::Everysec, AppendFsync::Always] {
+        let (_, _, mut log) = sim(policy);
+        log.env.clock = Arc::new(SystemClock::default());
+        log.current = Segment::new(Box::new(Nowhere), 0, 1).unwrap();
+        const ROUNDS: u32 = 2_000_000;
+        let start = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            log.append(0, &record);
+            log.commit().unwrap();
+        }
+        println!("{policy:?}: {:?} a commit of {} bytes", start.elapsed() / ROUNDS, record.len());
+    }
+}
