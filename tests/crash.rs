@@ -25,7 +25,9 @@ use redstart::persist::manifest::Layout;
 use redstart::persist::recover::{
     Check, RecoverError, RecoverOptions, Recovered, Replay, Source, recover,
 };
-use redstart::persist::snapshot::{SnapshotOptions, SnapshotWriter};
+use redstart::persist::snapshot::{
+    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter,
+};
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
 
@@ -661,5 +663,50 @@ fn no_check_can_be_left_out() {
     };
     for check in [Check::Checksum, Check::Sequence, Check::FirstFrame, Check::Synced] {
         assert!(noticed(check), "nothing noticed that {check:?} was left out");
+    }
+}
+
+/// A snapshot of 7 units takes the place of one of 5; the disk fails or loses power on the way.
+/// Returns the units left and whether the writer said it was done.
+fn replace_snapshot(at: Option<u64>, seed: u64, ignored: Option<SyncPoint>) -> (u64, bool, u64) {
+    let disk = disk_with_snapshot();
+    if let Some(point) = ignored {
+        disk.ignore(point);
+    }
+    if let Some(at) = at {
+        disk.crash_at(at);
+    }
+    let options = SnapshotOptions {
+        temporary: "temp.rdb".into(),
+        target: Some("dump.rdb".into()),
+        checksum: true,
+        incremental_sync: true,
+    };
+    let world = env(&disk, &Arc::default());
+    let done = SnapshotWriter::create(&world, options, Arc::new(|| ())).is_ok_and(|mut writer| {
+        writer.write(snapshot(7));
+        writer.finish();
+        writer.wait().is_ok()
+    });
+    let operations = disk.operations();
+    let left = disk.crash(&mut Rng::from_seed(seed));
+    let units = recovered(&left, &Arc::default(), Sabotage::default()).map_or(0, |found| found.1);
+    (units, done, operations)
+}
+
+#[test]
+fn a_snapshot_is_the_old_one_or_the_new_one() {
+    let operations = replace_snapshot(None, 0, None).2;
+    let all = |ignored| {
+        (0..40).all(|seed| {
+            (0..=operations).all(|at| {
+                let (units, done, _) = replace_snapshot(Some(at), seed, ignored);
+                units == 7 || units == 5 && !done
+            })
+        })
+    };
+    assert!(all(None));
+    for point in [SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME] {
+        assert!(!all(Some(point)), "nothing noticed that {point:?} was left out");
     }
 }
