@@ -1,3 +1,5 @@
+//! The log on a simulated disk: what it writes, when it syncs, how it fails and heals.
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
