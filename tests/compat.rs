@@ -1,7 +1,5 @@
 //! redis-compat.md says what the tables say.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
-
 use std::path::Path;
 
 use redstart::engine::compat;

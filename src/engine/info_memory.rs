@@ -71,7 +71,6 @@ impl Figures {
     }
 
     /// A quotient; 0 where there is nothing to divide by.
-    #[expect(clippy::unused_self, reason = "reads as one of the figures")]
     pub fn ratio(&self, part: u64, whole: u64) -> f64 {
         if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
     }
