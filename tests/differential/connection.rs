@@ -231,7 +231,6 @@ fn hello(g: &mut Generator) -> Step {
         "HELLO 3",
         "HELLO 2 SETNAME two",
         "HELLO 3 SETNAME three",
-        "HELLO 3 SETNAME a b",
     ]);
     Words::new(line).checked(Check::Hello)
 }
