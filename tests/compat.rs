@@ -1,6 +1,5 @@
 //! redis-compat.md says what the tables say.
 
-
 use std::path::Path;
 
 use redstart::engine::compat;

@@ -26,6 +26,8 @@ const GENERAL: &[&str] = &[
      bounded memory whatever changes meanwhile.",
     "SCAN returns every element that is there throughout exactly once; Redis promises at least once.",
     "INFO's `redis_version` is the version whose behaviour is kept; `redstart_version` is our own.",
+    "A connection that waits holds no query buffer, and a buffer grows with what has arrived, not \
+     with what the client announces: CLIENT LIST's `qbuf` and `qbuf-free` are 0 for most clients.",
     "HELP texts are our own words.",
     "Crash reports have our own functions in their stack traces, not Redis's.",
 ];

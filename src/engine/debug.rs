@@ -154,13 +154,11 @@ fn crash(_: &mut Engine, _: SessionId, args: Args<'_>) -> Result<(), CommandErro
         // Fails for no signal that exists; and then the panic below ends the process as well.
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSEGV);
     }
-    if args.is(1, "ASSERT") {
-        panic!("ASSERTION FAILED: DEBUG ASSERT was called");
+    match () {
+        () if args.is(1, "ASSERT") => panic!("ASSERTION FAILED: DEBUG ASSERT was called"),
+        () if args.is(1, "OOM") => panic!("Out Of Memory: DEBUG OOM was called"),
+        () => panic!("called by DEBUG {}", String::from_utf8_lossy(args.at(1))),
     }
-    if args.is(1, "OOM") {
-        panic!("Out Of Memory allocating: DEBUG OOM was called");
-    }
-    panic!("called by Debug Command");
 }
 
 fn change_replication_id(
@@ -192,7 +190,9 @@ fn digest_values(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result
         args.from(2).map(|key| digest::digest_value(&mut db, key).to_string()).collect();
     let mut reply = engine.sessions[slot].reply();
     reply.array(digests.len());
-    digests.iter().for_each(|digest| reply.simple(digest));
+    for digest in &digests {
+        reply.simple(digest);
+    }
     Ok(())
 }
 

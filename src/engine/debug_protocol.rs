@@ -6,10 +6,14 @@ use crate::engine::Engine;
 use crate::mailbox::SessionId;
 use crate::resp::reply::{Protocol, Reply};
 
+/// Writes a sample.
+type Write = fn(&mut Reply<'_>);
+
 /// A type's name and what writes its sample.
-const SAMPLES: &[(&str, fn(&mut Reply<'_>))] = &[
+const SAMPLES: &[(&str, Write)] = &[
     ("string", |reply| reply.bulk(b"Hello World")),
     ("integer", |reply| reply.int(12_345)),
+    // Upstream's example, which is not meant for computing.
     ("double", |reply| reply.double(3141.0 / 1000.0)),
     ("null", |reply| reply.null()),
     ("array", |reply| {

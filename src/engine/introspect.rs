@@ -227,7 +227,9 @@ fn get_keys_and_flags(
         let names: Vec<&str> =
             Key::NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
         reply.set(names.len());
-        names.iter().for_each(|name| reply.simple(name));
+        for name in names {
+            reply.simple(name);
+        }
     }
     Ok(Flow::Done)
 }

@@ -16,6 +16,9 @@ use crate::resp::request::Bounds;
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
+/// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer.
+const UNCOUNTED_BYTES: usize = 16 * 1024;
+
 /// Reply buffers for reuse.
 #[derive(Debug, Default)]
 pub struct Spares(Vec<Vec<u8>>);
@@ -183,6 +186,16 @@ impl Engine {
     /// Writes one session's replies as far as they may leave and the socket takes them.
     #[inline]
     fn flush(&mut self, slot: SessionId) {
+        if self.settings.client_output_buffer_limit.normal.hard != 0 {
+            // Replies count before they are written, as upstream has it.
+            let listed = |session: &Session| session.pending() > UNCOUNTED_BYTES;
+            if self.sessions.get(slot).is_some_and(listed) {
+                self.check_output_limit(slot);
+                if self.sessions.get(slot).is_none_or(|one| one.closing == Closing::Closed) {
+                    return;
+                }
+            }
+        }
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (Some(outlet), false) = (&session.outlet, session.awaiting_writable) else { return };
         let was_stopped = session.pending() > PENDING_MAX;
