@@ -40,7 +40,11 @@ pub fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     for key in spec.keys {
         reply_key(reply, key);
     }
-    reply.array(entry.subcommands.len());
+    if entry.subcommands.is_empty() {
+        reply.set(0);
+    } else {
+        reply.array(entry.subcommands.len());
+    }
     for subcommand in &entry.subcommands {
         reply_info(reply, registry, *subcommand);
     }
