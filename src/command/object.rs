@@ -73,7 +73,7 @@ pub fn encoding_name(entry: &Entry<'_>) -> &'static str {
 
 /// The bytes that a key takes, with its value and its share of the table; for MEMORY USAGE.
 pub fn memory_usage(db: &mut Db<'_>, key: &[u8]) -> Option<usize> {
-    db.inspect(key).map(|entry| entry.table_bytes() + entry.heap_bytes())
+    db.peek(key).map(|entry| entry.table_bytes() + entry.heap_bytes())
 }
 
 /// What runs when no subcommand matches; the engine has answered that before it gets here.
