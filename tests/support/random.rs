@@ -53,12 +53,10 @@ pub fn from_environment(name: &str, default: u64) -> u64 {
     }
 }
 
-/// The run's seed: from the environment variable, else from the operating system. Printed, so that
-/// a failure can be replayed.
+/// The seed that an environment variable gives. Without, always the same: a run in CI either passes
+/// for everybody or for nobody; longer runs with other seeds are for whoever asks for them.
 pub fn seed_from_environment(name: &str) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish() >> 32;
-    let seed = from_environment(name, random);
+    let seed = from_environment(name, 1);
     println!("{name}={seed}");
     seed
 }
