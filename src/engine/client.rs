@@ -10,7 +10,7 @@ use crate::command::spec::{
 };
 use crate::engine::client_list::{info, kill, list};
 use crate::engine::session::ReplyMode;
-use crate::engine::{ControlHandler, Engine};
+use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
 const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE);
@@ -209,11 +209,6 @@ const HELP: &[&str] = &[
     "HELP",
     "    Print this help.",
 ];
-
-/// What runs when no subcommand matches; the engine has answered that before it gets here.
-fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    Err(CommandError::Syntax)
-}
 
 fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     engine.sessions[slot].reply().status_lines(HELP.iter().copied());

@@ -10,7 +10,7 @@ use crate::config::directives::Directive;
 use crate::config::rewrite::{self, Scope};
 use crate::config::settings::Settings;
 use crate::config::{self, ConfigError, Origin};
-use crate::engine::{ControlHandler, Engine};
+use crate::engine::{ControlHandler, Engine, container};
 use crate::keyspace::databases::KeyspaceStats;
 use crate::mailbox::SessionId;
 
@@ -71,11 +71,6 @@ const HELP: &[&str] = &[
     "HELP",
     "    Print this help.",
 ];
-
-/// What runs when no subcommand matches; the engine has answered that before it gets here.
-fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    Err(CommandError::Syntax)
-}
 
 fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     engine.sessions[slot].reply().status_lines(HELP.iter().copied());

@@ -62,6 +62,11 @@ pub mod transaction;
 /// The code of a control command.
 pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
 
+/// A container's own code: what runs when no subcommand matches; the engine has answered that before it gets here.
+pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    Err(CommandError::Syntax)
+}
+
 /// The rows of the control commands, by family.
 pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
     &[

@@ -9,7 +9,7 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, Key, control, read,
 };
 use crate::engine::client::misused;
-use crate::engine::{ControlHandler, Engine, info_memory};
+use crate::engine::{ControlHandler, Engine, container, info_memory};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
@@ -117,11 +117,6 @@ const fn row(
     since: &'static str,
 ) -> Command<ControlHandler> {
     control(name, arity, run).group(Group::Server).flags(flags).since(since)
-}
-
-/// What runs when no subcommand matches; the engine has answered that before it gets here.
-fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    Err(CommandError::Syntax)
 }
 
 const SLOW_HELP: &[&str] = &[

@@ -11,7 +11,7 @@ use crate::command::spec::{
 };
 use crate::config::REDIS_VERSION;
 use crate::engine::client::misused;
-use crate::engine::{ControlHandler, Engine};
+use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
 const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
@@ -76,11 +76,6 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Replies with this connection's user."),
         ]),
 ];
-
-/// What runs when no subcommand matches; the engine has answered that before it gets here.
-fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    Err(CommandError::Syntax)
-}
 
 fn time(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let micros = engine.now_micros;
