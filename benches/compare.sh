@@ -10,8 +10,8 @@
 #               requests per second and the server's CPU time per operation (all its threads)
 #   tools       redis-benchmark: SET, GET, INCR, MSET at pipeline 1, 16, 100
 #   durability  SET at pipeline 1, 50 connections: no log, everysec, always
-#   snapshot    one closed-loop writer on 2 M keys, alone and while BGSAVE or BGREWRITEAOF runs:
-#               latency, and growth of memory over all processes of the server
+#   snapshot    one closed-loop writer on 2 M keys, in windows with and without BGSAVE or
+#               BGREWRITEAOF: latency, each window's longest, growth of memory over all processes
 #
 # Environment: SERVER_CPU=0 LOAD_CPU=1 (cores for either side), REDSTART_BIN (else a release build),
 # LOAD_BIN, BENCH_DIR (where data goes; a real disk, please).
@@ -251,62 +251,39 @@ durability() {
 
 busy() { redis-cli -p "$1" info persistence | grep -qE '(rdb_bgsave_in_progress|aof_rewrite_in_progress|aof_rewrite_scheduled):1'; }
 
-# with_writer INDEX KEYS JOB SAMPLE_SECONDS: one closed-loop writer, and the job in the midst of it.
-# Leaves the writer's line in $work/latency, the job's seconds in $work/elapsed, and the greatest
-# memory seen in $work/peak (looked at only where SAMPLE_SECONDS isn't 0: it takes time).
-with_writer() {
-    local index=$1 keys=$2 job=$3 sample=$4 writer start peak=0 now
-    load "${ports[$index]}" 1 1 "$((keys / 10))" set --keys "$keys" --latency >"$work/latency" &
+# growth INDEX KEYS JOB: MiB by which the server's memory grows at most while the job runs beside a
+# closed-loop writer. Apart from the latencies: looking at the memory takes time.
+growth() {
+    local index=$1 keys=$2 job=$3 writer before peak=0 now
+    before=$(memory_kib "${pids[$index]}")
+    load "${ports[$index]}" 1 1 "$((keys / 20))" set --keys "$keys" >/dev/null &
     writer=$!
     sleep 0.3
-    echo - >"$work/elapsed"
-    if [ "$job" != nothing ]; then
-        start=$EPOCHREALTIME
-        redis-cli -p "${ports[$index]}" "$job" >/dev/null
-        while busy "${ports[$index]}"; do
-            if [ "$sample" = 0 ]; then
-                sleep 0.2
-            else
-                now=$(memory_kib "${pids[$index]}")
-                [ "$now" -gt "$peak" ] && peak=$now
-                sleep "$sample"
-            fi
-        done
-        awk -v from="$start" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f\n", to - from }' >"$work/elapsed"
-        kill -0 "$writer" 2>/dev/null || printf '(the writer ended before %s did)\n' "$job"
-    fi
+    redis-cli -p "${ports[$index]}" "$job" >/dev/null
+    while busy "${ports[$index]}"; do
+        now=$(memory_kib "${pids[$index]}")
+        [ "$now" -gt "$peak" ] && peak=$now
+        sleep 0.02
+    done
     wait "$writer"
-    echo "$peak" >"$work/peak"
+    echo $(((peak - before) / 1024))
 }
 
 snapshot() {
-    local index row job keys=2000000 before growth directives latency
+    local index job keys=2000000 directives
     [ "$count_scale" = 100 ] || keys=500000
-    title "One closed-loop writer on $keys keys: latency, growth of memory"
-    printf '%-20s %-14s %-74s %8s %11s\n' while server latency seconds 'growth MiB'
-    for row in 'nothing' 'BGSAVE' 'nothing, log on' 'BGREWRITEAOF'; do
-        job=${row%%,*}
+    title "One closed-loop writer on $keys keys, windows with and without the job"
+    for job in BGSAVE BGREWRITEAOF; do
         directives=(--appendonly no --save '')
-        case $row in *log* | BGREWRITEAOF)
-            directives=(--appendonly yes --appendfsync everysec --save '' --auto-aof-rewrite-percentage 0) ;;
-        esac
+        [ "$job" = BGSAVE ] || directives=(--appendonly yes --appendfsync everysec --save '' --auto-aof-rewrite-percentage 0)
         for index in "${!names[@]}"; do
             start "$index" "${directives[@]}"
             load "${ports[$index]}" 50 100 "$keys" set --sequential --keys "$keys" >/dev/null
             sleep 1 # what the filling left behind must not be counted
-            with_writer "$index" "$keys" "$job" 0
-            latency=$(cat "$work/latency")
-            growth=-
-            if [ "$job" != nothing ]; then
-                local elapsed
-                elapsed=$(cat "$work/elapsed")
-                sleep 1
-                before=$(memory_kib "${pids[$index]}")
-                with_writer "$index" "$keys" "$job" 0.05
-                growth=$((($(cat "$work/peak") - before) / 1024))
-                echo "$elapsed" >"$work/elapsed"
-            fi
-            printf '%-20s %-14s %-74s %8s %11s\n' "$row" "${names[$index]}" "$latency" "$(cat "$work/elapsed")" "$growth"
+            load "${ports[$index]}" 1 1 1 set --keys "$keys" --job "$job" --rounds "$((rounds * 5))" \
+                | sed "s/^/${names[$index]}: /"
+            sleep 1
+            printf '%s: grows by %s MiB\n' "${names[$index]}" "$(growth "$index" "$keys" "$job")"
             stop "$index"
         done
     done

@@ -6,6 +6,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,23 @@ impl DiskFile for SystemFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_out(&self, bytes: Range<u64>, wait: bool) -> io::Result<()> {
+        let begin = libc::SYNC_FILE_RANGE_WRITE;
+        let whole = libc::SYNC_FILE_RANGE_WAIT_BEFORE | begin | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        let len = bytes.end.saturating_sub(bytes.start);
+        // A length of zero would mean the rest of the file, and so would an offset past the end.
+        let (Ok(start), Ok(len @ 1..)) = (i64::try_from(bytes.start), i64::try_from(len)) else {
+            return Ok(());
+        };
+        let flags = if wait { whole } else { begin };
+        // SAFETY: the call takes numbers only, and the descriptor is open as long as the file is.
+        let result = unsafe { libc::sync_file_range(self.0.as_raw_fd(), start, len, flags) };
+        let error = io::Error::last_os_error();
+        // An error of the disk must be told: the system tells it once.
+        if result == 0 || error.raw_os_error() == Some(libc::ENOSYS) { Ok(()) } else { Err(error) }
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
@@ -109,6 +128,9 @@ mod tests {
         let other = file.duplicate().unwrap();
         file.truncate(5).unwrap();
         file.append(b"!").unwrap();
+        other.write_out(0..3, false).unwrap();
+        other.write_out(3..3, true).unwrap();
+        other.write_out(0..6, true).unwrap();
         other.sync().unwrap();
         assert_eq!(disk.len(&old).unwrap(), 6);
         disk.rename(&old, &new).unwrap();

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -144,6 +145,12 @@ pub trait DiskFile: Send + Sync {
     /// [`DiskFile::sync`], saying which one it is.
     fn sync_at(&self, _point: SyncPoint) -> io::Result<()> {
         self.sync()
+    }
+    /// Has the system write these bytes of the file to the disk, so that a later sync finds less to
+    /// do, and waits until it has if `wait` says so. A hint: it makes nothing durable, and no journal
+    /// is committed for it. Where the system has no such call, nothing happens.
+    fn write_out(&self, _bytes: Range<u64>, _wait: bool) -> io::Result<()> {
+        Ok(())
     }
     /// Cuts the file to `len` bytes.
     fn truncate(&mut self, len: u64) -> io::Result<()>;

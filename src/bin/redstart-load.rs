@@ -3,12 +3,18 @@
 //! at pipeline 1 the generator itself isn't the limit, as redis-benchmark is.
 //!
 //! Latency is from a pipeline's write to the last of its replies, kept in a histogram of
-//! logarithmic buckets with 1/32 of precision. Deliberately absent: threads, TLS, open-loop load.
+//! logarithmic buckets with 1/32 of precision.
+//!
+//! With `--job BGSAVE` (or BGREWRITEAOF) it measures what the job costs the clients: in each round a
+//! quiet window, then the job, asked for on a connection of its own; latencies are kept apart, and
+//! each round's longest is told, because on a shared machine the longest of all is the machine's.
+//!
+//! Deliberately absent: threads, TLS, open-loop load.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -254,58 +260,250 @@ fn number<T: Copy + Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &
     *matches.get_one::<T>(name).unwrap()
 }
 
+/// A background job of the server, from its command until INFO tells that it's over. Its
+/// connection has the number after the last of the load's.
+struct Job {
+    stream: TcpStream,
+    name: String,
+    /// What came of the reply awaited, until it's whole.
+    reply: Vec<u8>,
+    asked_at: Option<Instant>,
+    rounds_left: u64,
+    phase: Phase,
+    phase_since: Instant,
+    /// A quiet window is as long as the job before it took.
+    quiet: Duration,
+    current: Histogram,
+    quiet_rounds: Rounds,
+    job_rounds: Rounds,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Quiet,
+    Running,
+}
+
+impl Job {
+    /// Between two looks at INFO: rare enough not to be felt.
+    const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+    const FIRST_QUIET: Duration = Duration::from_secs(1);
+
+    fn new(stream: TcpStream, name: &str, rounds: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            name: name.to_owned(),
+            reply: Vec::new(),
+            asked_at: None,
+            rounds_left: rounds,
+            phase: Phase::Quiet,
+            phase_since: now,
+            quiet: Self::FIRST_QUIET,
+            current: Histogram::new(),
+            quiet_rounds: Rounds::new(),
+            job_rounds: Rounds::new(),
+        }
+    }
+
+    /// Counts one latency of the load, and asks what there is to ask. Says whether all is measured.
+    fn record(&mut self, nanos: u64) -> io::Result<bool> {
+        self.current.record(nanos);
+        let now = Instant::now();
+        match self.phase {
+            Phase::Quiet if now - self.phase_since >= self.quiet => {
+                self.quiet_rounds.end(&mut self.current);
+                (self.phase, self.phase_since, self.asked_at) = (Phase::Running, now, Some(now));
+                self.stream.write_all(format!("{}\r\n", self.name).as_bytes())?;
+            }
+            Phase::Running
+                if self.asked_at.is_none() && now - self.phase_since >= Self::LOOK_INTERVAL =>
+            {
+                self.asked_at = Some(now);
+                self.stream.write_all(b"INFO persistence\r\n")?;
+            }
+            _ => {}
+        }
+        Ok(self.rounds_left == 0)
+    }
+
+    /// Takes what the job's connection received.
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.reply.extend_from_slice(bytes);
+        let text = String::from_utf8_lossy(&self.reply).into_owned();
+        let Some((line, rest)) = text.split_once("\r\n") else { return Ok(()) };
+        if line.starts_with('-') {
+            return Err(io::Error::other(format!("{}: {line}", self.name)));
+        }
+        let len = line.strip_prefix('$').map_or(0, |len| len.parse().unwrap_or(0));
+        if rest.len() < len {
+            return Ok(());
+        }
+        self.reply.clear();
+        self.asked_at = None;
+        let running = ["rdb_bgsave_in_progress:1", "aof_rewrite_in_progress:1", "_scheduled:1"];
+        if len > 0 && !running.iter().any(|field| rest.contains(field)) {
+            self.quiet = self.phase_since.elapsed();
+            self.job_rounds.end(&mut self.current);
+            (self.phase, self.phase_since) = (Phase::Quiet, Instant::now());
+            self.rounds_left -= 1;
+        }
+        Ok(())
+    }
+}
+
+/// Latencies over several windows of one kind.
+struct Rounds {
+    all: Histogram,
+    longest: Vec<u64>,
+}
+
+impl Rounds {
+    /// What counts as long in the summary, in nanoseconds.
+    const LONG: u64 = 3_000_000;
+
+    fn new() -> Self {
+        Self { all: Histogram::new(), longest: Vec::new() }
+    }
+
+    /// Ends a window: takes its latencies over.
+    fn end(&mut self, window: &mut Histogram) {
+        self.longest.push(window.max);
+        for (sum, count) in self.all.counts.iter_mut().zip(&window.counts) {
+            *sum += count;
+        }
+        self.all.total += window.total;
+        self.all.max = self.all.max.max(window.max);
+        *window = Histogram::new();
+    }
+
+    fn summary(&mut self) -> String {
+        self.longest.sort_unstable();
+        let rounds = self.longest.len();
+        let long = self.longest.iter().filter(|nanos| **nanos > Self::LONG).count();
+        let ms = |nanos: u64| nanos as f64 / 1e6;
+        format!(
+            "p50 {:.0} us, p99.9 {:.0} us, longest of a round {:.2} ms (median of {rounds}; {:.2} to \
+             {:.2}; over 3 ms in {long})",
+            self.all.quantile_us(0.50),
+            self.all.quantile_us(0.999),
+            ms(self.longest[rounds / 2]),
+            ms(self.longest[0]),
+            ms(self.all.max),
+        )
+    }
+}
+
+/// The load as it's asked for, and its connections.
+struct Load {
+    epoll: Epoll,
+    connections: Vec<Connection>,
+    pipeline: Pipeline,
+    depth: usize,
+    /// Requests to send, all in all.
+    count: u64,
+}
+
+impl Load {
+    fn new(matches: &ArgMatches) -> io::Result<Self> {
+        let depth = number::<u64>(matches, "pipeline") as usize;
+        let command = matches.get_one::<String>("command").map_or("ping", String::as_str);
+        let request = Request::new(command, number::<u64>(matches, "value-size") as usize);
+        let bound = number::<u64>(matches, "keys");
+        let keys = if matches.get_flag("sequential") {
+            Keys::Sequential { next: 0, bound }
+        } else {
+            Keys::Random { state: 0x0139_408d_cbbf_7a44 ^ u64::from(std::process::id()), bound }
+        };
+        let epoll = Epoll::new(EpollCreateFlags::empty())?;
+        let connections = number::<u64>(matches, "connections") as usize;
+        let connections = open(host(matches), number::<u16>(matches, "port"), connections, &epoll)?;
+        Ok(Self {
+            epoll,
+            connections,
+            pipeline: Pipeline::new(&request, depth, keys),
+            depth,
+            count: number::<u64>(matches, "count"),
+        })
+    }
+
+    /// Sends and receives until the count is reached, or the job is measured. Each latency goes to
+    /// the histogram, or to the job. Returns how many requests were answered.
+    fn run(
+        &mut self,
+        mut histogram: Option<&mut Histogram>,
+        mut job: Option<&mut Job>,
+    ) -> io::Result<u64> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut events = vec![EpollEvent::empty(); 1024];
+        let (mut sent, mut done) = (0, 0);
+        for connection in &mut self.connections {
+            if sent < self.count {
+                connection.send(&mut self.pipeline, self.depth)?;
+                sent += self.depth as u64;
+            }
+        }
+        while done < sent {
+            let ready = self.epoll.wait(&mut events, EpollTimeout::NONE)?;
+            for event in &events[..ready] {
+                let index = event.data() as usize;
+                if let (Some(job), true) = (job.as_deref_mut(), index == self.connections.len()) {
+                    let len = job.stream.read(&mut buffer)?;
+                    job.receive(&buffer[..len])?;
+                    continue;
+                }
+                let connection = &mut self.connections[index];
+                let len = connection.stream.read(&mut buffer)?;
+                if len == 0 {
+                    return Err(io::Error::other("the server closed a connection"));
+                }
+                let replies = connection.counter.count(&buffer[..len])?;
+                connection.outstanding = connection.outstanding.saturating_sub(replies);
+                if replies == 0 || connection.outstanding > 0 {
+                    continue;
+                }
+                done += self.depth as u64;
+                let nanos = connection.sent_at.elapsed().as_nanos() as u64;
+                if let Some(histogram) = histogram.as_deref_mut() {
+                    histogram.record(nanos);
+                }
+                if let Some(job) = job.as_deref_mut() {
+                    if job.record(nanos)? {
+                        return Ok(done);
+                    }
+                    connection.send(&mut self.pipeline, self.depth)?;
+                    sent += self.depth as u64;
+                } else if sent < self.count {
+                    connection.send(&mut self.pipeline, self.depth)?;
+                    sent += self.depth as u64;
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn host(matches: &ArgMatches) -> &str {
+    matches.get_one::<String>("host").map_or("127.0.0.1", String::as_str)
+}
+
 fn run(matches: &ArgMatches) -> io::Result<()> {
-    let depth = number::<u64>(matches, "pipeline") as usize;
-    let count = number::<u64>(matches, "count");
-    let command = matches.get_one::<String>("command").map_or("ping", String::as_str);
-    let host = matches.get_one::<String>("host").map_or("127.0.0.1", String::as_str);
-    let request = Request::new(command, number::<u64>(matches, "value-size") as usize);
-    let bound = number::<u64>(matches, "keys");
-    let keys = if matches.get_flag("sequential") {
-        Keys::Sequential { next: 0, bound }
-    } else {
-        Keys::Random { state: 0x0139_408d_cbbf_7a44 ^ u64::from(std::process::id()), bound }
-    };
-    let mut pipeline = Pipeline::new(&request, depth, keys);
-
-    let epoll = Epoll::new(EpollCreateFlags::empty())?;
-    let connection_count = number::<u64>(matches, "connections") as usize;
-    let mut connections = open(host, number::<u16>(matches, "port"), connection_count, &epoll)?;
+    let mut load = Load::new(matches)?;
+    if let Some(name) = matches.get_one::<String>("job") {
+        let stream = TcpStream::connect((host(matches), number::<u16>(matches, "port")))?;
+        stream.set_nodelay(true)?;
+        let token = load.connections.len() as u64;
+        load.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        let mut job = Job::new(stream, name, number::<u64>(matches, "rounds"));
+        load.run(None, Some(&mut job))?;
+        println!("quiet {}", job.quiet_rounds.summary());
+        println!("{name} {}", job.job_rounds.summary());
+        println!("seconds {:.2}", job.quiet.as_secs_f64());
+        return Ok(());
+    }
     let mut histogram = matches.get_flag("latency").then(Histogram::new);
-    let mut buffer = vec![0; 64 * 1024];
-    let mut events = vec![EpollEvent::empty(); 1024];
-    let (mut sent, mut done) = (0, 0);
-
     let start = Instant::now();
-    for connection in &mut connections {
-        if sent < count {
-            connection.send(&mut pipeline, depth)?;
-            sent += depth as u64;
-        }
-    }
-    while done < sent {
-        let ready = epoll.wait(&mut events, EpollTimeout::NONE)?;
-        for event in &events[..ready] {
-            let connection = &mut connections[event.data() as usize];
-            let len = connection.stream.read(&mut buffer)?;
-            if len == 0 {
-                return Err(io::Error::other("the server closed a connection"));
-            }
-            let replies = connection.counter.count(&buffer[..len])?;
-            connection.outstanding = connection.outstanding.saturating_sub(replies);
-            if replies == 0 || connection.outstanding > 0 {
-                continue;
-            }
-            done += depth as u64;
-            if let Some(histogram) = &mut histogram {
-                histogram.record(connection.sent_at.elapsed().as_nanos() as u64);
-            }
-            if sent < count {
-                connection.send(&mut pipeline, depth)?;
-                sent += depth as u64;
-            }
-        }
-    }
+    let done = load.run(histogram.as_mut(), None)?;
     let rate = done as f64 / start.elapsed().as_secs_f64();
     match histogram {
         None => println!("{rate:.0}"),
@@ -355,6 +553,19 @@ fn arguments() -> Command {
                 .long("latency")
                 .action(ArgAction::SetTrue)
                 .help("print percentiles, too"),
+        )
+        .arg(
+            Arg::new("job")
+                .long("job")
+                .value_parser(["BGSAVE", "BGREWRITEAOF"])
+                .help("measure latency while the server does this, and without; count is ignored"),
+        )
+        .arg(
+            Arg::new("rounds")
+                .long("rounds")
+                .value_parser(positive())
+                .default_value("15")
+                .help("how often the job is done"),
         )
 }
 

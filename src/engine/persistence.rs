@@ -3,7 +3,7 @@
 //! A snapshot and a log rewrite are the same walk over the keyspace, without fork: each tick does a
 //! slice of it, entries about to change are taken first (the table sees to that), and the bytes go
 //! to a writer on its own thread. What the walk has produced and the writer hasn't taken is
-//! bounded: past `BACKLOG_MAX` the walk waits. One walk at a time; the other waits its turn.
+//! bounded: past [`snapshot::BACKLOG_BYTES_MAX`] the walk waits. One walk at a time; the other waits its turn.
 //!
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
 //! the log's next increment.
@@ -49,14 +49,12 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Tells when the last snapshot was complete."),
 ];
 
-/// Bytes of walked entries that may wait for the writer.
-const BACKLOG_MAX: usize = 16 << 20;
 /// Bytes that are handed to the writer at once.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 /// Entries between two looks at the clock.
-const SLICE_ENTRIES: usize = 128;
+const SLICE_ENTRIES: usize = 64;
 /// Time that one tick gives the walk, in microseconds.
-const SLICE_MICROS: u64 = 300;
+const SLICE_MICROS: u64 = 100;
 
 /// What a walk is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,7 +388,7 @@ impl Engine {
         let bound = self.env.stopwatch.ticks_of(micros);
         let began = self.env.stopwatch.ticks();
         loop {
-            if job.writer.backlog_bytes() > BACKLOG_MAX {
+            if job.writer.backlog_bytes() > snapshot::BACKLOG_BYTES_MAX {
                 return false;
             }
             let complete = self.databases.snapshot_slice(SLICE_ENTRIES);

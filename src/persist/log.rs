@@ -35,7 +35,7 @@ use crate::persist::aof_encode::{
 };
 use crate::persist::log_rewrite::{Rewrite, RewriteEvent, RewriteStep};
 use crate::persist::manifest::{Layout, Manifest};
-use crate::persist::worker::{Waker, Worker};
+use crate::persist::worker::{Urgency, Waker, Worker};
 
 /// Frames in the current file.
 pub const SYNC_FRAMES: SyncPoint = SyncPoint("frames");
@@ -237,8 +237,8 @@ impl Log {
     ) -> Self {
         let last_sync_nanos = env.clock.monotonic_nanos();
         Self {
-            syncs: Worker::new("log-sync", env.threads, Arc::clone(wake)),
-            steps: Worker::new("log-files", env.threads, Arc::clone(wake)),
+            syncs: Worker::new("log-sync", Urgency::Waited, env.threads, Arc::clone(wake)),
+            steps: Worker::new("log-files", Urgency::CanWait, env.threads, Arc::clone(wake)),
             numbers: manifest.numbers(),
             manifest,
             current,

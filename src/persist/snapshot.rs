@@ -2,34 +2,35 @@
 //! synced on a thread of their own.
 //!
 //! ```text
-//!  actor ── write(chunk) ──► queue ──► thread: append, checksum, sync every 4 MiB
+//!  actor ── write(chunk) ──► queue ──► thread: append, checksum, write out every MiB
 //!    ▲  poll()                            │ finish: checksum, sync, rename, sync of the directory
 //!    └── empty buffers, outcome ◄─────────┘
 //! ```
 //!
 //! Memory: the queue holds what [`SnapshotWriter::backlog_bytes`] says. The actor stops producing
-//! where that is above [`BACKLOG_BYTES_MAX`], so the bound is that and one slice's chunk. Syncing as
-//! it goes keeps the last sync short. Without threads each chunk is written on the spot.
+//! where that is above [`BACKLOG_BYTES_MAX`], so the bound is that and one slice's chunk. Writing out
+//! as it goes keeps the last sync short and dirty pages few; it isn't a sync, because each of those
+//! commits the file system's journal, which the log's appends then wait for. Without threads each
+//! chunk is written on the spot.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::checksum::Crc64;
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
-use crate::persist::worker::{Waker, Worker};
+use crate::persist::worker::{Urgency, Waker, Worker};
 
 /// Backlog above which the actor should wait before it serialises more.
 pub const BACKLOG_BYTES_MAX: usize = 8 << 20;
-/// Bytes between syncs.
-const SYNC_EVERY_BYTES: u64 = 4 << 20;
+/// Bytes that are handed to the disk at once, before the last sync.
+const WINDOW_BYTES: u64 = 1 << 20;
 /// Empty buffers that are kept for reuse, each of at most this many bytes.
 const BUFFERS_KEPT: usize = 8;
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
-/// A part of the snapshot.
-pub const SYNC_SNAPSHOT_PART: SyncPoint = SyncPoint("part of a snapshot");
 /// The whole of it.
 pub const SYNC_SNAPSHOT: SyncPoint = SyncPoint("snapshot contents");
 /// Its final name.
@@ -45,7 +46,7 @@ pub struct SnapshotOptions {
     pub target: Option<PathBuf>,
     /// Whether it is closed with its checksum; 0 stands for none (`rdbchecksum`).
     pub checksum: bool,
-    /// Whether it is synced as it is written (`rdb-save-incremental-fsync`).
+    /// Whether it is written out as it grows (`rdb-save-incremental-fsync`).
     pub incremental_sync: bool,
 }
 
@@ -63,7 +64,8 @@ struct Sink {
     file: Box<dyn DiskFile>,
     digest: Crc64,
     bytes: u64,
-    synced: u64,
+    /// The bytes last handed to the disk.
+    window: Range<u64>,
     /// The first error: nothing is written after it.
     error: Option<io::Error>,
 }
@@ -81,9 +83,11 @@ impl Sink {
         }
         self.file.append(chunk)?;
         self.bytes += chunk.len() as u64;
-        if self.options.incremental_sync && self.bytes - self.synced >= SYNC_EVERY_BYTES {
-            self.synced = self.bytes;
-            self.file.sync_at(SYNC_SNAPSHOT_PART)?;
+        if self.options.incremental_sync && self.bytes - self.window.end >= WINDOW_BYTES {
+            let window = self.window.end..self.bytes;
+            let before = std::mem::replace(&mut self.window, window);
+            self.file.write_out(self.window.clone(), false)?;
+            self.file.write_out(before, true)?;
         }
         Ok(())
     }
@@ -145,12 +149,12 @@ impl SnapshotWriter {
             file,
             digest: Crc64::new(),
             bytes: 0,
-            synced: 0,
+            window: 0..0,
             error: None,
         };
         Ok(Self {
             sink: Arc::new(Mutex::new(sink)),
-            worker: Worker::new("snapshot", env.threads, wake),
+            worker: Worker::new("snapshot", Urgency::CanWait, env.threads, wake),
             spare: Vec::new(),
             backlog: Arc::default(),
             given_up: Arc::default(),

@@ -12,6 +12,29 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 /// Called from another thread when there is something to poll. It must not block.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// How a worker's thread competes with the actor where both have one core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Clients may be waiting for it: the scheduler's usual share.
+    Waited,
+    /// Nobody waits: the least share, and the core is offered to others between any two jobs. At the
+    /// usual share a client's command waits for the thread's time slice, some milliseconds.
+    CanWait,
+}
+
+impl Urgency {
+    /// To the calling thread.
+    fn apply(self) {
+        /// The scheduler's lowest share, see sched(7).
+        const LEAST: i32 = 19;
+        if self == Self::CanWait {
+            // On Linux `None` is the calling thread alone. Where it isn't allowed, the thread has
+            // the usual share: slower for clients, and right.
+            let _ = rustix::process::setpriority_process(None, LEAST);
+        }
+    }
+}
+
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// Does jobs of one kind of result.
@@ -29,7 +52,7 @@ impl<T> fmt::Debug for Worker<T> {
 
 impl<T: Send + 'static> Worker<T> {
     /// A worker with a thread of this name if `threaded`, where one can be had; else without.
-    pub fn new(name: &str, threaded: bool, wake: Waker) -> Self {
+    pub fn new(name: &str, urgency: Urgency, threaded: bool, wake: Waker) -> Self {
         let mut worker = Self { thread: None, done: VecDeque::new(), running: 0 };
         if !threaded {
             return worker;
@@ -37,11 +60,15 @@ impl<T: Send + 'static> Worker<T> {
         let (jobs, inbox) = channel::<Job<T>>();
         let (outbox, results) = channel();
         let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
+            urgency.apply();
             for job in inbox {
                 if outbox.send(job()).is_err() {
                     break;
                 }
                 wake();
+                if urgency == Urgency::CanWait {
+                    std::thread::yield_now();
+                }
             }
         });
         if spawned.is_ok() {
@@ -109,7 +136,7 @@ mod tests {
             let wake: Waker = Arc::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             });
-            let mut worker = Worker::new("test", threaded, wake);
+            let mut worker = Worker::new("test", Urgency::CanWait, threaded, wake);
             for number in 0..10 {
                 worker.run(move || number);
             }

@@ -73,14 +73,3 @@ fn same_hello(theirs: &Value, ours: &Value) -> bool {
                 && same(if varies { Check::Shape } else { Check::Exact }, &theirs[1], &ours[1])
         })
 }
-
-/// Whether the replies of an EXEC agree, given how each queued command is compared.
-pub fn same_transaction(checks: &[Check], theirs: &Value, ours: &Value) -> bool {
-    let (Value::Array(theirs), Value::Array(ours)) = (theirs, ours) else {
-        return theirs == ours;
-    };
-    theirs.len() == ours.len()
-        && theirs.iter().zip(ours).enumerate().all(|(index, (theirs, ours))| {
-            same(checks.get(index).copied().unwrap_or(Check::Exact), theirs, ours)
-        })
-}

@@ -14,20 +14,6 @@ pub struct Exception {
 /// Differences in replies to random commands.
 pub const REPLIES: &[Exception] = &[
     Exception {
-        reason: "what a transaction answers may hold replies that are exceptions by themselves \
-                 (HELP, HELLO, COMMAND, CONFIG GET): only aggregates may differ",
-        explains: |argv, theirs, ours| match (theirs, ours) {
-            (Value::Array(theirs), Value::Array(ours)) => {
-                argv[0].eq_ignore_ascii_case(b"EXEC")
-                    && theirs.len() == ours.len()
-                    && theirs.iter().zip(ours).all(|(theirs, ours)| {
-                        theirs == ours || (is_aggregate(theirs) && is_aggregate(ours))
-                    })
-            }
-            _ => false,
-        },
-    },
-    Exception {
         reason: "HELP texts are written in our own words",
         explains: |argv, theirs, ours| {
             argv.len() == 2
@@ -89,24 +75,7 @@ pub const REPLIES: &[Exception] = &[
                 && argv[1].eq_ignore_ascii_case(b"GETNAME")
         },
     },
-    Exception {
-        reason: "a transaction may hold what differs as meant, or has no order: KEYS, HELP, HELLO",
-        explains: |argv, theirs, ours| {
-            let (Value::Array(theirs), Value::Array(ours)) = (theirs, ours) else { return false };
-            argv[0].eq_ignore_ascii_case(b"EXEC")
-                && theirs.len() == ours.len()
-                && theirs.iter().zip(ours).all(|(theirs, ours)| {
-                    theirs == ours
-                        || std::mem::discriminant(theirs) == std::mem::discriminant(ours)
-                            && matches!(theirs, Value::Array(_) | Value::Map(_))
-                })
-        },
-    },
 ];
-
-fn is_aggregate(value: &Value) -> bool {
-    matches!(value, Value::Array(_) | Value::Map(_) | Value::Set(_))
-}
 
 /// Why these replies may differ, where they may.
 pub fn reason(argv: &[Vec<u8>], theirs: &Value, ours: &Value) -> Option<&'static str> {

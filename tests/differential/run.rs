@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use crate::compare::{Check, same, same_transaction};
+use crate::compare::{Check, same};
 use crate::exceptions;
 use crate::generate::{Generator, Step};
 use crate::state;
@@ -31,7 +31,7 @@ const STORY: usize = 20;
 struct Pair {
     theirs: Client,
     ours: Client,
-    queued: Vec<Check>,
+    queued: Vec<Step>,
 }
 
 impl Pair {
@@ -39,23 +39,49 @@ impl Pair {
         Self { theirs: theirs.connect(), ours: ours.connect(), queued: Vec::new() }
     }
 
-    /// Whether the replies agree. Follows the transaction from the oracle's replies.
-    fn agree(&mut self, step: &Step, theirs: &Value, ours: &Value) -> bool {
+    /// What in the replies doesn't agree: the step's own reply, or for a transaction each of the
+    /// queued commands whose reply differs. Follows the transaction from the oracle's replies.
+    fn differences(&mut self, step: &Step, theirs: &Value, ours: &Value) -> Vec<Difference> {
         let name = step.argv[0].to_ascii_uppercase();
-        let agreed = if name == b"EXEC" {
-            same_transaction(&self.queued, theirs, ours)
-        } else if *theirs == Value::Simple(b"QUEUED".to_vec()) {
-            self.queued.push(step.check);
-            theirs == ours
-        } else {
-            same(step.check, theirs, ours)
+        let differences = match (theirs, ours) {
+            (Value::Array(theirs), Value::Array(ours))
+                if name == b"EXEC"
+                    && theirs.len() == self.queued.len()
+                    && ours.len() == self.queued.len() =>
+            {
+                let replies = theirs.iter().zip(ours);
+                self.queued
+                    .iter()
+                    .zip(replies)
+                    .filter_map(|(step, (theirs, ours))| Difference::between(step, theirs, ours))
+                    .collect()
+            }
+            _ => Difference::between(step, theirs, ours).into_iter().collect(),
         };
-        if !theirs.is_error()
-            && matches!(name.as_slice(), b"MULTI" | b"EXEC" | b"DISCARD" | b"RESET")
+        if *theirs == Value::Simple(b"QUEUED".to_vec()) {
+            self.queued.push(step.clone());
+        } else if step.argv.len() == 1 && matches!(name.as_slice(), b"EXEC" | b"DISCARD" | b"RESET")
         {
             self.queued.clear();
         }
-        agreed
+        differences
+    }
+}
+
+/// Two replies to one command that aren't the same.
+struct Difference {
+    step: Step,
+    theirs: Value,
+    ours: Value,
+}
+
+impl Difference {
+    fn between(step: &Step, theirs: &Value, ours: &Value) -> Option<Self> {
+        // Queued is queued, whatever the command's own reply will be.
+        let queued = Value::Simple(b"QUEUED".to_vec());
+        let check = if *theirs == queued || *ours == queued { Check::Exact } else { step.check };
+        let differs = !same(check, theirs, ours);
+        differs.then(|| Self { step: step.clone(), theirs: theirs.clone(), ours: ours.clone() })
     }
 }
 
@@ -145,13 +171,12 @@ impl Run {
                 }
             };
             self.errors += u64::from(their_reply.is_error());
-            let same = pair.agree(&step, &their_reply, &our_reply);
-            if !same {
-                let reason = exceptions::reason(&step.argv, &their_reply, &our_reply);
-                if let Some(reason) = reason {
+            for difference in pair.differences(&step, &their_reply, &our_reply) {
+                let Difference { step, theirs, ours } = difference;
+                if let Some(reason) = exceptions::reason(&step.argv, &theirs, &ours) {
                     *self.excused.entry(reason).or_default() += 1;
                 } else {
-                    self.report_reply(index, connection, &step, &their_reply, &our_reply);
+                    self.report_reply(index, connection, &step, &theirs, &ours);
                     agreed = false;
                 }
             }
