@@ -83,6 +83,12 @@ impl CommandError {
     }
 }
 
+/// As much of a client's word as an error quotes: up to a zero byte, where upstream's C strings end.
+pub fn quotable(word: &[u8]) -> &[u8] {
+    let end = word.iter().position(|byte| *byte == 0).unwrap_or(word.len());
+    &word[..end]
+}
+
 impl From<crate::keyspace::databases::WrongType> for CommandError {
     fn from(_: crate::keyspace::databases::WrongType) -> Self {
         Self::WrongType

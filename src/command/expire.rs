@@ -7,7 +7,7 @@
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::context::Cx;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Key, read, write,
@@ -105,8 +105,7 @@ impl Conditions {
                 () if args.is(3 + index, "LT") => conditions.less = true,
                 () => {
                     let mut text = b"ERR Unsupported option ".to_vec();
-                    // As upstream's C strings, up to a zero byte.
-                    text.extend(word.iter().take_while(|byte| **byte != 0));
+                    text.extend_from_slice(error::quotable(word));
                     return Err(CommandError::quoting(text));
                 }
             }

@@ -2,7 +2,7 @@
 //! order, so that the first thing wrong is the one reported.
 
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{Effect, Flags};
 use crate::config::change::{self, Origin};
 use crate::engine::Engine;
@@ -191,8 +191,8 @@ fn runs_in_multi(engine: &Engine, command: CommandId) -> bool {
 
 /// The beginning of a name or argument, as much of it as an error quotes.
 fn cut(bytes: &[u8], room: usize) -> &[u8] {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    &bytes[..end.min(room)]
+    let bytes = error::quotable(bytes);
+    &bytes[..bytes.len().min(room)]
 }
 
 fn unknown(args: Args<'_>) -> CommandError {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::base::text;
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::Flow;
 use crate::engine::Engine;
 use crate::engine::session::{Closing, Session};
@@ -133,7 +133,7 @@ fn parse_option<'a>(
     } else if args.is(option, "USER") {
         let known = value == b"default" || engine.sessions.clients().any(|one| one.user == value);
         if !known {
-            let text = [b"ERR No such user '", value, b"'"].concat();
+            let text = [b"ERR No such user '", error::quotable(value), b"'"].concat();
             return Err(CommandError::quoting(text));
         }
         filter.user = Some(value);
@@ -158,7 +158,7 @@ fn parse_type(word: &[u8]) -> Result<bool, CommandError> {
     if OTHERS.iter().any(|other| word.eq_ignore_ascii_case(other)) {
         return Ok(false);
     }
-    Err(CommandError::quoting([b"ERR Unknown client type '", word, b"'"].concat()))
+    Err(CommandError::quoting([b"ERR Unknown client type '", error::quotable(word), b"'"].concat()))
 }
 
 /// Letters for what is special about a client, or `N`.

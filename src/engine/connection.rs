@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::REDIS_VERSION;
 use crate::engine::client;
@@ -170,7 +170,8 @@ fn hello(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
             name = Some(text);
             index += 2;
         } else {
-            let text = [b"ERR Syntax error in HELLO option '", args.at(index), b"'"].concat();
+            let word = error::quotable(args.at(index));
+            let text = [b"ERR Syntax error in HELLO option '", word, b"'"].concat();
             return Err(CommandError::quoting(text));
         }
     }

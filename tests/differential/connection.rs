@@ -205,8 +205,12 @@ pub fn generate(g: &mut Generator) -> Step {
     match g.random.below(20) {
         0..=10 => {
             let line = g.random.pick(FIXED);
-            let unordered = line.starts_with("CONFIG GET") || line.starts_with("COMMAND LIST");
-            Words::new(line).checked(if unordered { Check::Unordered } else { Check::Exact })
+            Words::new(line).checked(match line {
+                _ if line.starts_with("CONFIG GET") => Check::Unordered,
+                _ if line.starts_with("COMMAND LIST") => Check::Unordered,
+                _ if line.starts_with("HELLO") => Check::Hello,
+                _ => Check::Exact,
+            })
         }
         11..=12 => Words::new(g.random.pick(VARYING)).checked(Check::Shape),
         13 => Words::new("ECHO").and(g.value()).exact(),

@@ -399,7 +399,7 @@ impl Generator {
     }
 }
 
-/// Whether a command's effect depends on when it runs, or takes long.
+/// Whether a command's effect depends on when it runs, or takes long, or is another since 7.2.
 fn is_hazardous(argv: &[Vec<u8>]) -> bool {
     let number =
         |index: usize| -> Option<i64> { std::str::from_utf8(argv.get(index)?).ok()?.parse().ok() };
@@ -412,6 +412,10 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
             let word = argv[index].to_ascii_uppercase();
             (word == b"EX" && soon(index + 1, 1)) || (word == b"PX" && soon(index + 1, 1000))
         }),
+        // 7.0 keeps the name that a HELLO sets before it fails.
+        b"HELLO" => {
+            argv.len() != 4 && argv.iter().any(|word| word.eq_ignore_ascii_case(b"SETNAME"))
+        }
         b"SETRANGE" => number(2).is_some_and(|n| (100_000..540_000_000).contains(&n)),
         _ => false,
     }
