@@ -283,6 +283,7 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut messages = Vec::new();
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();
+    let mut spin = Spin::default();
     let code = std::future::poll_fn(|cx| {
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();
@@ -293,20 +294,49 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
                 interval = cron_interval(&engine);
             }
         }
+        let commands = engine.metrics.commands;
         match engine.poll_tick(cx, &mut messages) {
-            After::Wait => Poll::Pending,
-            After::Exit(code) => Poll::Ready(code),
-            After::Again => {
-                // Like `yield_now`: the wake comes after sockets were looked at, which a plain
-                // `wake_by_ref` would put off for as long as the run queue isn't empty.
-                let mut turn = std::pin::pin!(tokio::task::yield_now());
-                let _ = turn.as_mut().poll(cx);
-                Poll::Pending
-            }
+            After::Exit(code) => return Poll::Ready(code),
+            After::Again => come_again(cx),
+            After::Wait if spin.goes_on(&engine, commands) => come_again(cx),
+            After::Wait => {}
         }
+        Poll::Pending
     })
     .await;
     (code, engine)
+}
+
+/// Like `yield_now`: the wake comes after sockets were looked at, which a plain `wake_by_ref` would
+/// put off for as long as the run queue isn't empty.
+fn come_again(cx: &mut Context<'_>) {
+    let mut turn = std::pin::pin!(tokio::task::yield_now());
+    let _ = turn.as_mut().poll(cx);
+}
+
+/// The wait before sleep (`spin-us`): for so long after the last command the actor looks at the
+/// sockets again and again. A sleeping thread must be woken by whoever sends, which at one request
+/// at a time costs both sides more than the request.
+#[derive(Debug, Default)]
+struct Spin {
+    /// In ticks of the stopwatch.
+    last_command: u64,
+}
+
+impl Spin {
+    /// Whether to look again rather than to sleep. `commands` is how many had been executed before
+    /// this tick.
+    fn goes_on(&mut self, engine: &Engine, commands: u64) -> bool {
+        if engine.settings.spin_us == 0 {
+            return false;
+        }
+        let now = engine.env.stopwatch.ticks();
+        if engine.metrics.commands != commands {
+            self.last_command = now;
+        }
+        let bound = engine.env.stopwatch.ticks_of(engine.settings.spin_us);
+        now.saturating_sub(self.last_command) < bound
+    }
 }
 
 fn cron_interval(engine: &Engine) -> tokio::time::Interval {
