@@ -18,7 +18,7 @@ use redstart::base::env::{Disk, Env, Rng, Stopwatch, SyncPoint, UnixMillis};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::data::value::ValueRef;
-use redstart::persist::aof_encode::{EXEC, MULTI, push_command};
+use redstart::persist::aof_encode::{EXEC, MULTI};
 use redstart::persist::log::{Log, LogOptions};
 use redstart::persist::log_rewrite::RewriteEvent;
 use redstart::persist::manifest::Layout;
@@ -30,6 +30,7 @@ use redstart::persist::snapshot::{
 };
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
+use redstart::resp::record::push_command;
 
 const NANOS: u64 = 300_000_000;
 const POLICIES: [AppendFsync; 3] = [AppendFsync::Always, AppendFsync::Everysec, AppendFsync::No];

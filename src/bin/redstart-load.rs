@@ -275,7 +275,7 @@ struct Job {
     quiet: Duration,
     current: Histogram,
     quiet_rounds: Rounds,
-    job_rounds: Rounds,
+    running_rounds: Rounds,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -302,7 +302,7 @@ impl Job {
             quiet: Self::FIRST_QUIET,
             current: Histogram::new(),
             quiet_rounds: Rounds::new(),
-            job_rounds: Rounds::new(),
+            running_rounds: Rounds::new(),
         }
     }
 
@@ -344,7 +344,7 @@ impl Job {
         let running = ["rdb_bgsave_in_progress:1", "aof_rewrite_in_progress:1", "_scheduled:1"];
         if len > 0 && !running.iter().any(|field| rest.contains(field)) {
             self.quiet = self.phase_since.elapsed();
-            self.job_rounds.end(&mut self.current);
+            self.running_rounds.end(&mut self.current);
             (self.phase, self.phase_since) = (Phase::Quiet, Instant::now());
             self.rounds_left -= 1;
         }
@@ -497,7 +497,7 @@ fn run(matches: &ArgMatches) -> io::Result<()> {
         let mut job = Job::new(stream, name, number::<u64>(matches, "rounds"));
         load.run(None, Some(&mut job))?;
         println!("quiet {}", job.quiet_rounds.summary());
-        println!("{name} {}", job.job_rounds.summary());
+        println!("{name} {}", job.running_rounds.summary());
         println!("seconds {:.2}", job.quiet.as_secs_f64());
         return Ok(());
     }

@@ -7,7 +7,7 @@
 use crate::command::args::Args;
 use crate::engine::Engine;
 use crate::keyspace::databases::DbIndex;
-use crate::persist::aof_encode;
+use crate::resp::record::push_command;
 
 impl Engine {
     /// Ends a unit that did something.
@@ -25,7 +25,7 @@ impl Engine {
                     Some(bytes) => log.append(db.0, bytes),
                     None => {
                         let mut bytes = Vec::new();
-                        aof_encode::push_command(&mut bytes, args.from(0));
+                        push_command(&mut bytes, args.from(0));
                         log.append(db.0, &bytes);
                     }
                 },

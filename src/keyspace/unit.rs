@@ -5,6 +5,7 @@
 //! change the keyspace, which fills the unit.
 
 use crate::keyspace::databases::DbIndex;
+use crate::resp::record::push_command;
 
 /// What happened to a key, as keyspace notifications name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +81,7 @@ impl Unit {
         if !self.recording {
             return;
         }
-        self.push_head(b'*', arguments.len());
-        for argument in arguments {
-            self.push_head(b'$', argument.len());
-            self.bytes.extend_from_slice(argument);
-            self.bytes.extend_from_slice(b"\r\n");
-        }
+        push_command(&mut self.bytes, arguments.iter().copied());
         self.marks.push((db, self.bytes.len()));
     }
 
@@ -133,11 +129,5 @@ impl Unit {
             self.bytes.shrink_to(1 << 20);
         }
         self.notices.clear();
-    }
-
-    fn push_head(&mut self, mark: u8, number: usize) {
-        self.bytes.push(mark);
-        crate::base::text::push_u64(&mut self.bytes, number as u64);
-        self.bytes.extend_from_slice(b"\r\n");
     }
 }

@@ -14,6 +14,7 @@
 
 use crate::base::checksum::Crc32;
 use crate::base::text;
+use crate::resp::record::push_command;
 
 /// How the line before a frame begins.
 pub const FRAME_MARK: &[u8] = b"#RS1:";
@@ -28,17 +29,6 @@ pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// The longest line before a frame.
 pub const HEADER_BYTES_MAX: usize = FRAME_MARK.len() + 20 + 1 + 20 + 1 + 8 + 2;
 
-/// Appends a command's arguments in RESP.
-#[inline]
-pub fn push_command<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
-    push_head(out, b'*', words.len());
-    for word in words {
-        push_head(out, b'$', word.len());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
 /// Appends `SELECT db`.
 pub fn push_select(out: &mut Vec<u8>, db: u32) {
     let mut number = Vec::with_capacity(10);
@@ -50,12 +40,6 @@ pub fn push_select(out: &mut Vec<u8>, db: u32) {
 pub fn push_annotation(out: &mut Vec<u8>, mark: &[u8], number: u64) {
     out.extend_from_slice(mark);
     text::push_u64(out, number);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn push_head(out: &mut Vec<u8>, mark: u8, number: usize) {
-    out.push(mark);
-    text::push_u64(out, number as u64);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -430,7 +430,8 @@ impl Preface {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::aof_encode::{HEADER_BYTES_MAX, push_command};
+    use crate::persist::aof_encode::HEADER_BYTES_MAX;
+    use crate::resp::record::push_command;
 
     /// Gives one byte at a time, so that every boundary is met.
     struct Drip(Vec<u8>, usize);

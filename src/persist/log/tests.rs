@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::base::env::{Disk, SystemClock};
 use crate::base::sim_disk::{Fault, SimClock, SimDisk};
-use crate::persist::aof_encode::push_command;
 use crate::persist::recover::Resume;
+use crate::resp::record::push_command;
 
 const INCREMENT: &str = "appendonlydir/appendonly.aof.1.incr.aof";
 
