@@ -2,6 +2,7 @@
 //! connecting, killed when dropped.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -48,6 +49,8 @@ impl Program {
 pub struct Server {
     program: Program,
     directives: Vec<String>,
+    /// What is piped to standard input, or nothing.
+    input: Option<String>,
     port: u16,
     child: Option<Child>,
     dir: TempDir,
@@ -66,10 +69,23 @@ impl Server {
 
     /// Starts a server in a directory that may already hold data.
     pub fn start_in(program: Program, dir: TempDir, directives: &[&str]) -> Self {
-        let directives = directives.iter().map(|word| (*word).to_owned()).collect();
-        let mut server = Self { program, directives, port: 0, child: None, dir };
+        let mut server = Self::new(program, dir, directives);
         server.restart();
         server
+    }
+
+    /// Starts a server with this configuration on its standard input (`-`).
+    pub fn start_piped(program: Program, configuration: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Self::new(program, dir, &["-"]);
+        server.input = Some(configuration.to_owned());
+        server.restart();
+        server
+    }
+
+    fn new(program: Program, dir: TempDir, directives: &[&str]) -> Self {
+        let directives = directives.iter().map(|word| (*word).to_owned()).collect();
+        Self { program, directives, input: None, port: 0, child: None, dir }
     }
 
     /// Starts the process again on the same directory, where it isn't running.
@@ -105,16 +121,26 @@ impl Server {
         let log = File::create(self.log_path()).expect("a log file");
         let errors = log.try_clone().expect("a second handle of the log file");
         let path = self.program.path();
-        let child = Command::new(&path)
+        // A configuration file comes first, everything else after it.
+        let is_file = |word: &&String| !word.starts_with('-');
+        let (file, rest) = match self.directives.split_first() {
+            Some((first, rest)) if is_file(&first) => (Some(first), rest),
+            _ => (None, self.directives.as_slice()),
+        };
+        let mut child = Command::new(&path)
+            .args(file)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(self.dir.path())
-            .args(&self.directives)
+            .args(rest)
             .current_dir(self.dir.path())
-            .stdin(Stdio::null())
+            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(log)
             .stderr(errors)
             .spawn()
             .unwrap_or_else(|error| panic!("can't start {}: {error}", path.display()));
+        if let (Some(input), Some(mut pipe)) = (&self.input, child.stdin.take()) {
+            pipe.write_all(input.as_bytes()).expect("the server reads its input");
+        }
         self.child = Some(child);
     }
 

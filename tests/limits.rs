@@ -1,0 +1,237 @@
+//! What one client may cost: connections, idle time, memory on the way in and out; and who may
+//! connect at all. Each story is told to redis-server and to Redstart where both have the limit.
+
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use support::client::{Client, encode};
+use support::server::{Program, Server};
+
+/// How long to wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const BOTH: [Program; 2] = [Program::Redis, Program::Redstart];
+
+const NO_FILES: [&str; 4] = ["--appendonly", "no", "--save", ""];
+
+fn start(program: Program, directives: &[&str]) -> Server {
+    Server::start_with(program, &[&NO_FILES, directives].concat())
+}
+
+/// Waits for a condition; the text says what was awaited.
+fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn info(client: &mut Client, section: &str, field: &str) -> i64 {
+    let text = client.call(&["INFO", section]).text();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .unwrap_or_else(|| panic!("no {field} in\n{text}"));
+    value.trim().parse().expect("a number")
+}
+
+fn resident_bytes(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
+    let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes");
+    kib * 1024
+}
+
+/// An address of this machine that isn't its loopback, where it has one.
+fn outside_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: connecting only chooses a route.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    for program in BOTH {
+        let server = start(program, &["--maxclients", "3"]);
+        let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            assert_eq!(client.words("PING").text(), "PONG");
+        }
+        let refusal = server.connect().read_to_close().expect("closed");
+        assert_eq!(refusal, b"-ERR max number of clients reached\r\n", "{program:?}");
+        assert_eq!(info(&mut clients[0], "stats", "rejected_connections"), 1, "{program:?}");
+        drop(clients.pop());
+        await_that("a place that became free", || {
+            Client::try_connect(server.port())
+                .and_then(|mut client| client.try_call(&["PING"]))
+                .is_ok_and(|reply| reply.text() == "PONG")
+        });
+        // At run time, too.
+        let mut client = clients.remove(0);
+        assert_eq!(client.words("CONFIG SET maxclients 100").text(), "OK");
+        let many: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+        for mut client in many {
+            assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_client_is_closed_and_a_busy_one_is_not() {
+    for program in BOTH {
+        let server = start(program, &["--timeout", "2"]);
+        let (mut idle, mut busy) = (server.connect(), server.connect());
+        assert_eq!(idle.words("PING").text(), "PONG");
+        let start = Instant::now();
+        // Its own reading blocks until the server closes.
+        let closed = std::thread::spawn(move || (idle.read_to_close(), start.elapsed()));
+        await_that("the end of the idle connection", || {
+            assert_eq!(busy.words("PING").text(), "PONG", "{program:?}");
+            closed.is_finished()
+        });
+        let (bytes, after) = closed.join().expect("the reader ended");
+        assert_eq!(bytes.expect("closed"), b"", "{program:?}");
+        assert!(after >= Duration::from_secs(1), "{program:?} closed after {after:?}");
+    }
+}
+
+#[test]
+fn a_reader_past_its_output_limit_is_closed() {
+    for program in BOTH {
+        let server = start(program, &["--client-output-buffer-limit", "normal 4mb 0 0"]);
+        let mut good = server.connect();
+        good.call(&["SET", "big", &"x".repeat(1 << 20)]);
+        let mut slow = server.connect();
+        let request = encode(&["GET", "big"]);
+        // 200 MB of replies that nobody reads; sending may fail once the server has closed.
+        for _ in 0..200 {
+            if slow.try_send_raw(&request).is_err() {
+                break;
+            }
+        }
+        await_that("the end of the slow reader", || {
+            info(&mut good, "clients", "connected_clients") == 1
+        });
+        assert_eq!(good.call(&["STRLEN", "big"]).integer(), Some(1 << 20), "{program:?}");
+    }
+}
+
+/// Upstream lets the replies of a normal client grow without bound. Redstart stops to read its
+/// requests, which costs it nothing but what it has already been promised.
+#[test]
+fn replies_that_nobody_reads_cost_bounded_memory() {
+    const REPLIES: usize = 500;
+    let server = start(Program::Redstart, &[]);
+    let mut good = server.connect();
+    good.call(&["SET", "big", &"x".repeat(1 << 20)]);
+    let before = resident_bytes(&server);
+    let mut slow = server.connect();
+    slow.try_send_raw(&encode(&["GET", "big"]).repeat(REPLIES)).expect("small requests fit");
+    // The server has taken what it takes when its memory stands still.
+    let mut last = 0;
+    await_that("memory that stands still", || {
+        let now = resident_bytes(&server);
+        let still = now == last && now > before + (64 << 20);
+        last = now;
+        assert_eq!(good.words("PING").text(), "PONG");
+        std::thread::sleep(Duration::from_millis(20));
+        still
+    });
+    let grown = (last - before) >> 20;
+    assert!(grown < 400, "{grown} MiB for one reader");
+    for number in 0..REPLIES {
+        let reply = slow.try_read().expect("every reply comes, late");
+        assert_eq!(reply.bytes().map(<[u8]>::len), Some(1 << 20), "reply {number}");
+    }
+}
+
+#[test]
+fn an_endless_request_is_cut_off() {
+    for program in BOTH {
+        let server = start(program, &["--client-query-buffer-limit", "2mb"]);
+        let mut good = server.connect();
+        let mut endless = server.connect();
+        let mut bytes = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n".to_vec();
+        bytes.resize(bytes.len() + (8 << 20), b'x');
+        // The server may close while this is being sent.
+        let _ = endless.try_send_raw(&bytes);
+        let reply = endless.read_to_close().expect("closed");
+        assert_eq!(reply, b"", "{program:?}");
+        assert_eq!(good.words("GET a").bytes(), None, "{program:?}");
+        assert_eq!(good.words("PING").text(), "PONG", "{program:?}");
+    }
+}
+
+#[test]
+fn without_a_password_only_this_machine_is_served() {
+    let Some(address) = outside_address() else {
+        println!("this machine has no address but its loopback: nothing to connect from");
+        return;
+    };
+    for program in BOTH {
+        let server = start(program, &["--bind", "0.0.0.0", "--protected-mode", "yes"]);
+        let outside = || {
+            let mut stream = TcpStream::connect((address, server.port())).expect("it listens");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            // A server that refuses may have closed already.
+            let _ = stream.write_all(b"PING\r\n");
+            let mut reply = [0; 7];
+            stream.read_exact(&mut reply).expect("an answer");
+            reply
+        };
+        assert_eq!(&outside(), b"-DENIED", "{program:?}");
+        let mut inside = server.connect();
+        assert_eq!(inside.words("PING").text(), "PONG", "{program:?}");
+        assert_eq!(inside.words("CONFIG SET protected-mode no").text(), "OK");
+        assert_eq!(&outside(), b"+PONG\r\n", "{program:?}");
+        assert_eq!(inside.words("CONFIG SET protected-mode yes requirepass secret").text(), "OK");
+        assert_eq!(&outside(), b"-NOAUTH", "{program:?}");
+    }
+}
+
+#[test]
+fn several_addresses_and_a_unix_socket() {
+    let six = TcpListener::bind("[::1]:0").is_ok();
+    for program in BOTH {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("socket");
+        let socket = path.to_str().expect("a path in UTF-8");
+        let addresses = if six { "127.0.0.1 ::1" } else { "127.0.0.1 -::1" };
+        let server = start(
+            program,
+            &["--bind", addresses, "--unixsocket", socket, "--unixsocketperm", "700"],
+        );
+        let mut streams: Vec<Box<dyn ReadWrite>> = vec![
+            Box::new(TcpStream::connect(("127.0.0.1", server.port())).expect("IPv4")),
+            Box::new(UnixStream::connect(&path).expect("the socket")),
+        ];
+        if six {
+            streams.push(Box::new(TcpStream::connect(("::1", server.port())).expect("IPv6")));
+        }
+        for stream in &mut streams {
+            stream.write_all(b"PING\r\n").expect("sent");
+            let mut reply = [0; 7];
+            stream.read_exact(&mut reply).expect("an answer");
+            assert_eq!(&reply, b"+PONG\r\n", "{program:?}");
+        }
+        let mode = fs::metadata(&path).expect("the socket's file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{program:?}");
+        let list = server.connect().words("CLIENT LIST").text();
+        assert!(list.contains(&format!("{socket}:0")), "{program:?}: {list}");
+        assert_eq!(list.contains("[::1]:"), six, "{program:?}: {list}");
+    }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
