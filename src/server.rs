@@ -125,6 +125,17 @@ fn is_unavailable(error: &io::Error) -> bool {
 /// Serves until the end; returns the exit code and the engine as it was then.
 pub async fn serve(engine: Engine, listeners: Listeners) -> (i32, Engine) {
     listeners.start(&engine.mailbox);
+    if let Err(error) = signal_hook::flag::register(libc::SIGINT, engine.shutdown.insisted()) {
+        tracing::warn!("Can't tell a second SIGINT from the first: {error}");
+    }
+    // Upstream's watchdog: it must not end a server that isn't broken.
+    if let Ok(mut alarms) = signal(SignalKind::alarm()) {
+        tokio::task::spawn_local(async move {
+            while alarms.recv().await.is_some() {
+                tracing::warn!("Received SIGALRM, and answered it at once.");
+            }
+        });
+    }
     for (kind, which) in
         [(SignalKind::terminate(), Signal::Term), (SignalKind::interrupt(), Signal::Int)]
     {

@@ -113,6 +113,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// The flags that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether every flag of `other` is in this set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {

@@ -68,9 +68,8 @@ impl Engine {
         if ends {
             session.transaction = None;
             let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
-            // The code word is replaced by the one in front.
-            let reason = text.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
-            aborted.extend_from_slice(&text[reason..]);
+            // The usual code word gives way to the one in front; others (OOM, MISCONF) tell more.
+            aborted.extend_from_slice(text.strip_prefix(b"ERR ").unwrap_or(&text));
             session.reply().error_bytes(&aborted);
             self.unwatch_all(slot);
             return;
@@ -103,6 +102,13 @@ impl Engine {
         if !session.authenticated && !flags.has(Flags::NO_AUTH) {
             return Err(NO_AUTH);
         }
+        // EXEC may do what the commands that it runs may do.
+        let flags = match &session.transaction {
+            Some(transaction) if entry.full_name == "exec" => {
+                flags.or(transaction.flags().and(Flags::DENYOOM.or(Flags::WRITE)))
+            }
+            _ => flags,
+        };
         if flags.has(Flags::DENYOOM) && self.settings.maxmemory != 0 && !self.make_room() {
             return Err(CommandError::text(
                 "OOM command not allowed when used memory > 'maxmemory'.",
@@ -160,11 +166,12 @@ impl Engine {
     }
 
     fn queue(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
-        let writes = self.registry[command].spec.effect != Effect::None;
+        let spec = &self.registry[command].spec;
+        let (flags, writes) = (spec.flags, spec.effect != Effect::None);
         let session = &mut self.sessions[slot];
         session.last_command = Some(command);
         if let Some(transaction) = &mut session.transaction {
-            transaction.queue(Queued::new(command, args), writes);
+            transaction.queue(Queued::new(command, args), flags, writes);
         }
         session.reply().simple("QUEUED");
     }

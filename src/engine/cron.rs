@@ -82,6 +82,7 @@ impl Engine {
             return;
         }
         self.cron.rounds += 1;
+        self.act_on_signal();
         let every =
             |millis: u64| self.cron.rounds.is_multiple_of((millis * self.cron.hz / 1000).max(1));
         let (tenth, second) = (every(100), every(1000));

@@ -10,6 +10,7 @@ use std::task;
 
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
+use crate::command::spec::Flags;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::transaction::Queued;
@@ -264,7 +265,7 @@ impl Replay for Engine {
         if let Some(transaction) = &mut self.sessions[slot].transaction
             && !ends
         {
-            transaction.queue(Queued::new(command, args), true);
+            transaction.queue(Queued::new(command, args), Flags::NONE, true);
             return Ok(());
         }
         self.call(slot, command, args);

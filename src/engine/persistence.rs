@@ -56,6 +56,9 @@ const SLICE_ENTRIES: usize = 64;
 /// Time that one tick gives the walk, in microseconds.
 const SLICE_MICROS: u64 = 100;
 
+/// The same while clients wait for the walk: between two looks for a second SIGINT.
+const FOREGROUND_MICROS: u64 = 10_000;
+
 /// What a walk is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -72,8 +75,12 @@ pub struct Job {
     pub purpose: Purpose,
     /// When it began, in seconds since the epoch.
     pub started_seconds: i64,
+    /// The same on the monotonic clock, in nanoseconds.
+    started_nanos: u64,
     writer: SnapshotWriter,
     buffer: Arc<Mutex<WalkBuffer>>,
+    /// Whether every entry has been taken.
+    taken: bool,
     /// Whether every entry has been handed over.
     walked: bool,
     /// Changes since the last snapshot, at the beginning.
@@ -84,6 +91,8 @@ pub struct Job {
 #[derive(Debug, Default)]
 struct WalkBuffer {
     bytes: Vec<u8>,
+    /// Entries so far.
+    entries: u64,
     db: Option<DbIndex>,
     options: EncodeOptions,
 }
@@ -97,7 +106,8 @@ struct DbSink {
 impl EntrySink for DbSink {
     fn entry(&mut self, entry: &Entry<'_>) {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let WalkBuffer { bytes, db, options } = &mut *buffer;
+        buffer.entries += 1;
+        let WalkBuffer { bytes, db, options, .. } = &mut *buffer;
         if *db != Some(self.db) {
             encode::select_db(bytes, self.db.0);
             *db = Some(self.db);
@@ -137,6 +147,9 @@ pub struct State {
     /// Whether a rewrite is under way: its increment is being prepared, its base walked, or put in
     /// place.
     pub rewriting: bool,
+    /// Whether that is the first base of a log that was turned on at run time: there is no complete
+    /// log before it is in place.
+    pub rewriting_first: bool,
     /// Whether data is being loaded.
     pub loading: bool,
     /// Bytes of the log at the last rewrite, for its growth.
@@ -162,6 +175,7 @@ impl Default for State {
             rewrite_scheduled: false,
             job: None,
             rewriting: false,
+            rewriting_first: false,
             loading: false,
             log_base_bytes: 0,
             rewrite_started_seconds: 0,
@@ -313,7 +327,7 @@ impl Engine {
         };
         let mut bytes = Vec::with_capacity(CHUNK_BYTES + 4096);
         self.push_header(&mut bytes, &options, purpose);
-        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, db: None, options }));
+        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, entries: 0, db: None, options }));
         self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
         match purpose {
             Purpose::Snapshot => tracing::info!("Background saving started by this process"),
@@ -328,8 +342,10 @@ impl Engine {
         self.persistence.job = Some(Job {
             purpose,
             started_seconds: self.now_seconds(),
+            started_nanos: self.env.clock.monotonic_nanos(),
             writer,
             buffer,
+            taken: false,
             walked: false,
             dirty_at_start: self.persistence.dirty,
         });
@@ -388,10 +404,11 @@ impl Engine {
         let bound = self.env.stopwatch.ticks_of(micros);
         let began = self.env.stopwatch.ticks();
         loop {
-            if job.writer.backlog_bytes() > snapshot::BACKLOG_BYTES_MAX {
+            if job.writer.backlog_bytes() > snapshot::BACKLOG_BYTES_MAX || self.is_ahead(job) {
                 return false;
             }
-            let complete = self.databases.snapshot_slice(SLICE_ENTRIES);
+            let complete = job.taken;
+            job.taken = complete || self.databases.snapshot_slice(SLICE_ENTRIES);
             let mut buffer = job.buffer.lock().unwrap_or_else(PoisonError::into_inner);
             if complete {
                 encode::end(&mut buffer.bytes);
@@ -411,6 +428,18 @@ impl Engine {
                 return true;
             }
         }
+    }
+
+    /// Whether the walk is faster than `rdb-key-save-delay` wants it: a test's way to have a walk
+    /// under way for as long as it likes.
+    fn is_ahead(&self, job: &Job) -> bool {
+        let delay_micros = self.settings.rdb_key_save_delay;
+        if delay_micros <= 0 {
+            return false;
+        }
+        let entries = job.buffer.lock().unwrap_or_else(PoisonError::into_inner).entries;
+        let due = entries.saturating_mul(delay_micros as u64).saturating_mul(1000);
+        self.env.clock.monotonic_nanos().saturating_sub(job.started_nanos) < due
     }
 
     /// The writer has finished, one way or the other.
@@ -465,6 +494,8 @@ impl Engine {
         let size = self.log.as_ref().map_or(0, Log::size_bytes);
         let state = &mut self.persistence;
         state.rewriting = false;
+        // A first base that failed is tried again.
+        state.rewriting_first &= !ok;
         state.last_rewrite_ok = ok;
         state.last_rewrite_took = took;
         if ok {
@@ -501,9 +532,16 @@ impl Engine {
     pub fn finish_walk(&mut self) -> bool {
         let Some(mut job) = self.persistence.job.take() else { return true };
         while !job.walked {
-            if !self.walk_slice(&mut job, u64::from(u32::MAX)) && !job.walked {
+            if self.shutdown.is_insisted() {
+                tracing::warn!("You insist... exiting now.");
+                self.databases.abort_snapshot();
+                job.writer.abort();
+                self.shutdown.exit_now(1);
+                return false;
+            }
+            if !self.walk_slice(&mut job, FOREGROUND_MICROS) && !job.walked {
                 // The writer is behind: the thread needs the processor more than this one does.
-                std::thread::yield_now();
+                std::thread::sleep(std::time::Duration::from_micros(100));
             }
         }
         let result = job.writer.wait().map(|_| ()).map_err(|error| error.to_string());
@@ -605,6 +643,7 @@ impl Engine {
         self.log = Some(log);
         self.databases.unit.recording = true;
         self.persistence.rewriting = true;
+        self.persistence.rewriting_first = true;
         if !self.begin_walk(Purpose::Rewrite) {
             self.stop_log();
             return Err("Can't begin rewriting the append only file".into());
@@ -624,16 +663,24 @@ impl Engine {
             tracing::warn!("Fail to fsync the AOF file: {error}");
         }
         self.databases.unit.recording = false;
+        self.persistence.rewriting_first = false;
         self.drop_gates();
     }
 
     /// Makes everything durable that the flags and the configuration ask for.
     pub(super) fn save_for_shutdown(&mut self, flags: ShutdownFlags) -> bool {
+        let mut ok = true;
+        if self.persistence.rewriting_first {
+            if !flags.force {
+                tracing::warn!("Writing initial AOF, can't exit.");
+                return false;
+            }
+            tracing::warn!("Writing initial AOF. Exiting anyway.");
+        }
         if self.persistence.rewriting {
             tracing::warn!("There is a rewrite of the append only file under way. Ending it.");
             self.abort_walk();
         }
-        let mut ok = true;
         if let Some(log) = &mut self.log {
             tracing::info!("Calling fsync() on the AOF file.");
             if let Err(error) = log.close() {

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::command::args::Args;
 use crate::command::error::CommandError;
@@ -45,6 +47,12 @@ pub enum Signal {
 pub struct State {
     exit: Option<i32>,
     asked: Rc<Cell<Option<Signal>>>,
+    /// A signal that was announced in the log; the next round of the cron acts on it.
+    scheduled: Option<Signal>,
+    /// Whether the end that a signal asked for is under way.
+    acting: bool,
+    /// Set by each SIGINT. One that comes while the data is being saved ends that.
+    insisted: Arc<AtomicBool>,
 }
 
 impl State {
@@ -61,6 +69,16 @@ impl State {
     /// Where a signal handler leaves its wish; the actor looks there at every tick.
     pub fn asked(&self) -> Rc<Cell<Option<Signal>>> {
         Rc::clone(&self.asked)
+    }
+
+    /// What a handler of SIGINT sets at once, even while the actor is busy.
+    pub fn insisted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.insisted)
+    }
+
+    /// Whether SIGINT came since the shutdown began that a signal asked for.
+    pub fn is_insisted(&self) -> bool {
+        self.acting && self.insisted.load(Ordering::Relaxed)
     }
 }
 
@@ -81,8 +99,13 @@ fn shutdown(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
         return Err(CommandError::Syntax);
     }
     if abort {
-        // Ours never waits for replicas, so there is never one to be aborted.
-        return Err(CommandError::text("ERR No shutdown in progress."));
+        // One that has begun waits for nobody, so only one not begun yet can be aborted.
+        if engine.shutdown.scheduled.take().is_none() {
+            return Err(CommandError::text("ERR No shutdown in progress."));
+        }
+        tracing::info!("Shutdown manually aborted.");
+        engine.sessions[slot].reply().ok();
+        return Ok(Flow::Done);
     }
     let by = engine.sessions[slot].id;
     tracing::info!("User requested shutdown... (client id={by})");
@@ -93,22 +116,39 @@ fn shutdown(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
 }
 
 impl Engine {
-    /// Acts on a signal that came since the last tick.
+    /// Takes note of a signal that came since the last tick.
     pub(super) fn check_signals(&mut self) {
         let Some(signal) = self.shutdown.asked.take() else { return };
-        let (name, flags) = match signal {
-            Signal::Term => ("SIGTERM", self.settings.shutdown_on_sigterm),
-            Signal::Int => ("SIGINT", self.settings.shutdown_on_sigint),
+        let name = match signal {
+            Signal::Term => "SIGTERM",
+            Signal::Int => "SIGINT",
         };
         tracing::warn!("Received {name} scheduling shutdown...");
+        self.shutdown.scheduled = Some(signal);
+    }
+
+    /// Does what a signal asked for; until here it could be taken back (SHUTDOWN ABORT).
+    pub(super) fn act_on_signal(&mut self) {
+        let Some(signal) = self.shutdown.scheduled.take() else { return };
+        let flags = match signal {
+            Signal::Term => self.settings.shutdown_on_sigterm,
+            Signal::Int => self.settings.shutdown_on_sigint,
+        };
         tracing::warn!("User requested shutdown...");
+        self.shutdown.insisted.store(false, Ordering::Relaxed);
+        self.shutdown.acting = true;
         self.shut_down(flags);
+        self.shutdown.acting = false;
     }
 
     /// Makes everything durable and decides the end. False where that failed and nobody forced it:
     /// the server goes on.
     pub fn shut_down(&mut self, flags: ShutdownFlags) -> bool {
         let saved = self.save_for_shutdown(flags);
+        if self.shutdown.exit.is_some() {
+            // Told to end at once in the midst of it.
+            return true;
+        }
         if !saved && !flags.force {
             tracing::warn!(
                 "Errors trying to shut down the server. Check the logs for more information."

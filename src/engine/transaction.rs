@@ -89,17 +89,20 @@ pub struct Transaction {
     /// Whether a command was refused, so that EXEC must fail.
     pub refused: bool,
     writes: bool,
+    /// The flags of all queued commands.
+    flags: Flags,
     bytes: usize,
 }
 
 impl Transaction {
     /// Adds a command.
-    pub fn queue(&mut self, queued: Queued, writes: bool) {
+    pub fn queue(&mut self, queued: Queued, flags: Flags, writes: bool) {
         // After a refused command the queue will never run.
         if !self.refused {
             self.bytes += queued.bytes.len() + size_of::<Queued>();
             self.queue.push(queued);
             self.writes |= writes;
+            self.flags = self.flags.or(flags);
         }
     }
 
@@ -116,6 +119,11 @@ impl Transaction {
     /// Whether a queued command may change data.
     pub fn writes(&self) -> bool {
         self.writes
+    }
+
+    /// The flags of all queued commands: what refuses one of them refuses EXEC.
+    pub fn flags(&self) -> Flags {
+        self.flags
     }
 
     /// Bytes that the queue holds.
@@ -148,14 +156,6 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
     if broken {
         engine.sessions[slot].reply().null_array();
         return Ok(Flow::Done);
-    }
-    if transaction.writes
-        && let Err(error) = engine.check_disk()
-    {
-        return Err(CommandError::owned(format!(
-            "EXECABORT Transaction discarded because of: {}",
-            error.to_string().trim_start_matches("MISCONF ")
-        )));
     }
     engine.sessions[slot].reply().array(transaction.len());
     for queued in &transaction.queue {

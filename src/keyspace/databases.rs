@@ -16,7 +16,7 @@ use crate::keyspace::string_edit::StringEdit;
 use crate::keyspace::table::{Entry, EntryMut, HashSeed, Pool, Removed, Table, Taken};
 use crate::keyspace::unit::{Event, Unit};
 use crate::keyspace::walk::Walk;
-use crate::keyspace::watch::Watches;
+use crate::keyspace::watch::{Found, Watches};
 
 /// A database's number, below `databases`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +188,12 @@ impl Databases {
         self.occupied().map(|(_, table)| table.len() as u64).sum()
     }
 
+    /// Whether something with this expiry time counts as gone.
+    #[inline]
+    fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
+        expiry.is_some_and(|at| at <= self.now) && !self.loading && !self.expiry_paused
+    }
+
     /// Exchanges two databases.
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
         if a == b {
@@ -197,10 +203,12 @@ impl Databases {
         for (db, other) in [(a, b), (b, a)] {
             for key in self.watches.keys_of(db) {
                 let here = self.table(db).is_some_and(|table| table.get(&key).is_some());
-                let there = self.table(other).is_some_and(|table| table.get(&key).is_some());
-                if here || there {
-                    self.watches.touch(db, &key, there);
-                }
+                let there = match self.table(other).and_then(|table| table.get(&key)) {
+                    None => Found::Nothing,
+                    Some(entry) if self.is_due(entry.expiry()) => Found::Expired,
+                    Some(_) => Found::Live,
+                };
+                self.watches.replace(db, &key, here, there);
             }
         }
         self.tables.swap(a.0 as usize, b.0 as usize);
@@ -309,7 +317,7 @@ impl Db<'_> {
 
     #[inline]
     fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
-        expiry.is_some_and(|at| at <= self.all.now) && !self.all.loading && !self.all.expiry_paused
+        self.all.is_due(expiry)
     }
 
     /// Removes the key if its time has come. Costs nothing where no key of the database expires.

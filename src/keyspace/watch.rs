@@ -11,6 +11,17 @@ use crate::keyspace::databases::DbIndex;
 /// A client, by its number.
 pub type Watcher = u64;
 
+/// What stands under a key's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// An entry whose time has come, though nobody has removed it yet.
+    Expired,
+    /// A key.
+    Live,
+}
+
 #[derive(Debug)]
 struct Watch {
     watcher: Watcher,
@@ -75,6 +86,22 @@ impl Watches {
                 } else {
                     self.broken.push(watch.watcher);
                 }
+            }
+        }
+    }
+
+    /// Notes that another database's contents took the place of this one's (SWAPDB): `was_there`
+    /// says whether the key was there before, expired or not, and `now` what is there instead.
+    pub fn replace(&mut self, db: DbIndex, key: &[u8], was_there: bool, now: Found) {
+        let Some(watches) = self.keys.get_mut(&(db, Box::from(key))) else { return };
+        for watch in watches {
+            match now {
+                Found::Nothing if !was_there => {}
+                // An expired key went, or another expired one came: no logical change.
+                Found::Nothing if watch.stale => watch.stale = false,
+                Found::Expired if watch.stale => {}
+                Found::Expired if !was_there => watch.stale = true,
+                _ => self.broken.push(watch.watcher),
             }
         }
     }

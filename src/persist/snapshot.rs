@@ -228,9 +228,10 @@ impl SnapshotWriter {
         self.poll().unwrap_or_else(|| Err(io::Error::other("the snapshot was not finished")))
     }
 
-    /// Gives the snapshot up and removes its file.
+    /// Gives the snapshot up and removes its file. Waits for that: the process may end next.
     pub fn abort(mut self) {
         self.give_up();
+        while self.worker.wait().is_some() {}
     }
 
     fn give_up(&mut self) {
