@@ -250,6 +250,92 @@ fn every_orderly_end_keeps_the_data() {
     }
 }
 
+/// The file of a snapshot under way, in a directory.
+fn temporary_snapshot(dir: &Path) -> Option<std::path::PathBuf> {
+    let names = fs::read_dir(dir).expect("a directory").filter_map(Result::ok);
+    names.map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("temp-") && path.extension().is_some_and(|end| end == "rdb")
+    })
+}
+
+#[test]
+fn a_snapshot_cut_short_leaves_no_file() {
+    for program in BOTH {
+        for how in ["SHUTDOWN NOSAVE", "SIGINT, SIGINT"] {
+            let mut server =
+                Server::start_with(program, &["--appendonly", "no", "--save", "3600 1"]);
+            let mut client = server.connect();
+            for number in 0..20 {
+                client.words(&format!("SET key:{number} x"));
+            }
+            assert_eq!(client.words("CONFIG SET rdb-key-save-delay 10000000").text(), "OK");
+            let pid = Pid::from_raw(server.pid() as i32);
+            let dir = server.dir().to_owned();
+            if how == "SHUTDOWN NOSAVE" {
+                client.words("BGSAVE");
+            } else {
+                kill(pid, Signal::SIGINT).expect("sent");
+            }
+            await_that("the snapshot's file", || temporary_snapshot(&dir).is_some());
+            if how == "SHUTDOWN NOSAVE" {
+                client.try_call(&["SHUTDOWN", "NOSAVE"]).expect_err("the connection ends");
+            } else {
+                kill(pid, Signal::SIGINT).expect("sent");
+            }
+            server.await_end();
+            // redis-server's child may take a moment longer than its parent.
+            await_that("the end of the file", || temporary_snapshot(&dir).is_none());
+        }
+    }
+}
+
+#[test]
+fn a_signal_can_be_taken_back() {
+    for program in BOTH {
+        let server = Server::start_with(
+            program,
+            &["--appendonly", "no", "--save", "", "--enable-debug-command", "yes"],
+        );
+        let mut client = server.connect();
+        if client.words("DEBUG PAUSE-CRON 1").is_error() {
+            // redis-server 7.0 doesn't know it.
+            continue;
+        }
+        assert_eq!(
+            client.words("SHUTDOWN ABORT").text(),
+            "ERR No shutdown in progress.",
+            "{program:?}"
+        );
+        kill(Pid::from_raw(server.pid() as i32), Signal::SIGTERM).expect("sent");
+        await_that("the signal's line", || server.log().contains("Received SIGTERM"));
+        assert_eq!(client.words("SHUTDOWN ABORT").text(), "OK", "{program:?}");
+        assert_eq!(client.words("DEBUG PAUSE-CRON 0").text(), "OK", "{program:?}");
+        assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
+        assert!(server.log().contains("Shutdown manually aborted"), "{}", server.log());
+    }
+}
+
+#[test]
+fn a_log_being_turned_on_holds_the_end_up() {
+    for program in BOTH {
+        let mut server = Server::start_with(program, &["--appendonly", "no", "--save", ""]);
+        let mut client = server.connect();
+        for number in 0..10 {
+            client.words(&format!("SET key:{number} x"));
+        }
+        client.words("CONFIG SET rdb-key-save-delay 10000000");
+        assert_eq!(client.words("CONFIG SET appendonly yes").text(), "OK");
+        await_that("the first rewrite", || {
+            client.words("INFO persistence").text().contains("aof_rewrite_in_progress:1")
+        });
+        assert!(client.words("SHUTDOWN").is_error(), "{program:?}");
+        assert!(server.log().contains("Writing initial AOF, can't exit"), "{}", server.log());
+        client.try_call(&["SHUTDOWN", "FORCE"]).expect_err("the connection ends");
+        assert!(server.await_end().success(), "{program:?}");
+    }
+}
+
 #[test]
 fn a_port_in_use_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,0 +1,77 @@
+//! Transactions between clients: what another client does between MULTI and EXEC, or while keys are
+//! watched. Each story is told to redis-server as well.
+
+mod support;
+
+use support::client::Client;
+use support::server::{Program, Server};
+
+const BOTH: [Program; 2] = [Program::Redis, Program::Redstart];
+
+fn each(story: fn(&Server, Client, Client)) {
+    for program in BOTH {
+        let directives = ["--appendonly", "no", "--save", "", "--enable-debug-command", "yes"];
+        let server = Server::start_with(program, &directives);
+        println!("{}", program.name());
+        story(&server, server.connect(), server.connect());
+    }
+}
+
+/// Upstream's unit/multi found that EXEC ran commands that would each have been refused.
+#[test]
+fn exec_is_refused_for_what_its_commands_may_not_do() {
+    each(|_, mut client, mut other| {
+        client.words("SET a 1");
+        client.words("MULTI");
+        client.words("SET a 2");
+        client.words("GET a");
+        assert_eq!(other.words("CONFIG SET maxmemory 1").text(), "OK");
+        assert_eq!(
+            client.words("EXEC").text(),
+            "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > \
+             'maxmemory'."
+        );
+        // It is over, and nothing of it was done.
+        assert_eq!(client.words("GET a").text(), "1");
+        assert_eq!(client.words("EXEC").text(), "ERR EXEC without MULTI");
+        assert_eq!(other.words("CONFIG SET maxmemory 0").text(), "OK");
+        client.words("MULTI");
+        client.words("GET a");
+        assert_eq!(other.words("CONFIG SET maxmemory 1").text(), "OK");
+        assert_eq!(client.words("EXEC").elements()[0].text(), "1");
+    });
+}
+
+/// The key that a swap puts in place of a watched one may have expired already: then nothing has
+/// changed for the watcher.
+#[test]
+fn a_swap_of_expired_keys_breaks_no_transaction() {
+    each(|_, mut client, _| {
+        assert_eq!(client.words("DEBUG SET-ACTIVE-EXPIRE 0").text(), "OK");
+        for (here, there, breaks) in [
+            (None, Some("PXAT 1"), false),
+            (Some("PXAT 1"), Some("PXAT 1"), false),
+            (Some("PXAT 1"), None, false),
+            (None, None, false),
+            (None, Some("KEEPTTL"), true),
+            (Some("KEEPTTL"), None, true),
+            (Some("KEEPTTL"), Some("KEEPTTL"), true),
+            (Some("KEEPTTL"), Some("PXAT 1"), true),
+            (Some("PXAT 1"), Some("KEEPTTL"), true),
+        ] {
+            client.words("FLUSHALL");
+            for (database, options) in [(0, there), (1, here)] {
+                client.words(&format!("SELECT {database}"));
+                if let Some(options) = options {
+                    assert_eq!(client.words(&format!("SET x v {options}")).text(), "OK");
+                }
+            }
+            client.words("WATCH x");
+            assert_eq!(client.words("SWAPDB 0 1").text(), "OK");
+            client.words("MULTI");
+            client.words("PING");
+            let broken = client.words("EXEC").elements().is_empty();
+            assert_eq!(broken, breaks, "{here:?} replaced by {there:?}");
+        }
+    });
+}
