@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::base::env::{Disk, SystemClock};
+use crate::base::env::Disk;
 use crate::base::sim_disk::{Fault, SimClock, SimDisk};
 use crate::persist::recover::Resume;
 use crate::resp::record::push_command;
@@ -153,48 +153,4 @@ fn with_threads_completion_wakes_and_everything_becomes_durable() {
     }
     let syncs = disk.trace().iter().filter(|line| line.ends_with(SYNC_FRAMES.0)).count();
     assert!((1..=100).contains(&syncs), "{syncs}");
-}
-
-/// Takes everything and keeps nothing.
-#[derive(Debug)]
-struct Nowhere;
-
-impl DiskFile for Nowhere {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        std::hint::black_box(bytes);
-        Ok(())
-    }
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn truncate(&mut self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-    fn duplicate(&self) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(Self))
-    }
-}
-
-/// `cargo test --profile quick --lib commit_costs -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn commit_costs() {
-    let record = {
-        let mut out = Vec::new();
-        let words: [&[u8]; 3] = [b"SET", b"key:000000000042", b"xxxxxxxxxxxxxxxx"];
-        push_command(&mut out, words.into_iter());
-        out
-    };
-    for policy in [AppendFsync::Everysec, AppendFsync::Always] {
-        let (_, _, mut log) = sim(policy);
-        log.env.clock = Arc::new(SystemClock::default());
-        log.current = Segment::new(Box::new(Nowhere), 0, 1).unwrap();
-        const ROUNDS: u32 = 2_000_000;
-        let start = std::time::Instant::now();
-        for _ in 0..ROUNDS {
-            log.append(0, &record);
-            log.commit().unwrap();
-        }
-        println!("{policy:?}: {:?} a commit of {} bytes", start.elapsed() / ROUNDS, record.len());
-    }
 }

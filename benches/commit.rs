@@ -1,0 +1,123 @@
+//! What a tick's commit costs: records of `SET` with 16 bytes of key and value, framed, checksummed
+//! and written with one call. `nowhere` is our own work alone, `file` has the system's write with
+//! it. Syncs are the disk's affair: `benches/compare.sh --only durability`.
+//!
+//! `cargo bench --profile quick --bench commit`
+
+#![expect(missing_docs, reason = "made by criterion's macros")]
+#![expect(clippy::expect_used, reason = "a benchmark may fail this way")]
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use redstart::base::disk::SystemDisk;
+use redstart::base::env::{Disk, DiskFile, Env};
+use redstart::config::kinds::AppendFsync;
+use redstart::persist::log::{Log, LogOptions};
+use redstart::persist::manifest::{Layout, Manifest};
+use redstart::persist::recover::Resume;
+use redstart::resp::record::push_command;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The system's disk, but for increments of the log, which go nowhere.
+#[derive(Debug)]
+struct Discarding(SystemDisk);
+
+struct Nowhere;
+
+impl DiskFile for Nowhere {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        std::hint::black_box(bytes);
+        Ok(())
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn truncate(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+    fn duplicate(&self) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Disk for Discarding {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.0.create(path)?;
+        let discard = path.to_string_lossy().ends_with(".incr.aof");
+        Ok(if discard { Box::new(Nowhere) } else { file })
+    }
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.create(path)
+    }
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        self.0.open_read(path)
+    }
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.0.len(path)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.0.exists(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.0.list(path)
+    }
+}
+
+fn open(dir: &Path, disk: Arc<dyn Disk>) -> Log {
+    let env = Env { disk, ..Env::system() };
+    let options = LogOptions::new(Layout::default_in(dir), AppendFsync::No);
+    let resume = Resume { manifest: Manifest::default(), next_frame: 1, append_to_last: false };
+    Log::open(env, options, resume, b"", Arc::new(|| ())).expect("a log")
+}
+
+fn committing(criterion: &mut Criterion) {
+    let mut record = Vec::new();
+    let words = [&b"SET"[..], b"key:000000000042", b"value-0123456789"];
+    push_command(&mut record, words.into_iter());
+    let mut group = criterion.benchmark_group("commit");
+    let disks: [(&str, Arc<dyn Disk>); 2] =
+        [("nowhere", Arc::new(Discarding(SystemDisk))), ("file", Arc::new(SystemDisk))];
+    for (name, disk) in disks {
+        for records in [1, 16, 100] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut log = open(dir.path(), Arc::clone(&disk));
+            group.throughput(Throughput::Elements(records));
+            group.bench_function(format!("{name}_{records}_records"), |bencher| {
+                bencher.iter(|| {
+                    for _ in 0..records {
+                        log.append(0, &record);
+                    }
+                    log.commit().expect("written")
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = committing
+}
+criterion_main!(benches);
