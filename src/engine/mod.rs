@@ -53,6 +53,7 @@ pub mod output;
 pub mod pause;
 pub mod persistence;
 pub mod registry;
+mod save;
 pub mod server_commands;
 pub mod session;
 pub mod shutdown;
@@ -78,7 +79,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         info::COMMANDS,
         observe::COMMANDS,
         server_commands::COMMANDS,
-        persistence::COMMANDS,
+        save::COMMANDS,
         shutdown::COMMANDS,
         debug::COMMANDS,
     ]

@@ -1,4 +1,4 @@
-//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, and the walk behind them.
+//! The walk behind SAVE, BGSAVE and BGREWRITEAOF, and what begins it by itself.
 //!
 //! A snapshot and a log rewrite are the same walk over the keyspace, without fork: each tick does a
 //! slice of it, entries about to change are taken first (the table sees to that), and the bytes go
@@ -10,44 +10,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::command::args::Args;
-use crate::command::error::CommandError;
-use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::kinds::ShutdownFlags;
-use crate::engine::{ControlHandler, Engine};
+use crate::engine::Engine;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
-use crate::mailbox::SessionId;
 use crate::persist::log::{Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
 use crate::persist::snapshot::{self, SnapshotOptions, SnapshotWriter};
 use crate::rdb::Access;
 use crate::rdb::encode::{self, EncodeOptions};
-
-/// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
-    control("SAVE", Arity::Exactly(1), save as ControlHandler)
-        .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI))
-        .cost("O(N) where N is the total number of keys in all databases")
-        .summary("Writes a snapshot while clients wait."),
-    control("BGSAVE", Arity::AtLeast(1), bgsave as ControlHandler)
-        .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
-        .syntax("[SCHEDULE]")
-        .summary("Writes a snapshot in the background.")
-        .history(&[("3.2.2", "Added the `SCHEDULE` option.")]),
-    control("BGREWRITEAOF", Arity::Exactly(1), bgrewriteaof as ControlHandler)
-        .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
-        .summary("Rewrites the log to its shortest form in the background."),
-    control("LASTSAVE", Arity::Exactly(1), lastsave as ControlHandler)
-        .group(Group::Server)
-        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::FAST))
-        .categories(&["admin", "dangerous"])
-        .tips(&["nondeterministic_output"])
-        .summary("Tells when the last snapshot was complete."),
-];
 
 /// Bytes that are handed to the writer at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -155,7 +126,7 @@ pub struct State {
     /// Bytes of the log at the last rewrite, for its growth.
     pub log_base_bytes: u64,
     rewrite_started_seconds: i64,
-    failed_rewrites: u32,
+    pub(super) failed_rewrites: u32,
     next_rewrite_seconds: i64,
 }
 
@@ -192,73 +163,9 @@ impl State {
     }
 
     /// Whether nothing may begin to walk now.
-    fn busy(&self) -> bool {
+    pub(super) fn busy(&self) -> bool {
         self.job.is_some() || self.rewriting
     }
-}
-
-fn save(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
-    if engine.persistence.saving() {
-        return Err(CommandError::text("ERR Background save already in progress"));
-    }
-    if !engine.save_now() {
-        return Err(CommandError::text("ERR "));
-    }
-    engine.sessions[slot].reply().ok();
-    Ok(Flow::Done)
-}
-
-fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let schedule = match args.len() {
-        1 => false,
-        2 if args.is(1, "SCHEDULE") => true,
-        _ => return Err(CommandError::Syntax),
-    };
-    if engine.persistence.saving() {
-        return Err(CommandError::text("ERR Background save already in progress"));
-    }
-    if engine.persistence.busy() {
-        if !schedule {
-            return Err(CommandError::text(
-                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
-                 SCHEDULE in order to schedule a BGSAVE whenever possible.",
-            ));
-        }
-        engine.persistence.save_scheduled = true;
-        engine.sessions[slot].reply().simple("Background saving scheduled");
-        return Ok(Flow::Done);
-    }
-    if !engine.begin_walk(Purpose::Snapshot) {
-        return Err(CommandError::text("ERR Can't begin the snapshot. Check the logs."));
-    }
-    engine.sessions[slot].reply().simple("Background saving started");
-    Ok(Flow::Done)
-}
-
-fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    if engine.persistence.rewriting {
-        return Err(CommandError::text(
-            "ERR Background append only file rewriting already in progress",
-        ));
-    }
-    if engine.log.is_none() {
-        return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
-    }
-    if engine.persistence.busy() {
-        engine.persistence.rewrite_scheduled = true;
-        engine.persistence.failed_rewrites = 0;
-        engine.sessions[slot].reply().simple("Background append only file rewriting scheduled");
-        return Ok(Flow::Done);
-    }
-    engine.begin_rewrite();
-    engine.sessions[slot].reply().simple("Background append only file rewriting started");
-    Ok(Flow::Done)
-}
-
-fn lastsave(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    let seconds = engine.persistence.last_save_seconds;
-    engine.sessions[slot].reply().int(seconds);
-    Ok(Flow::Done)
 }
 
 impl Engine {
@@ -310,7 +217,7 @@ impl Engine {
     }
 
     /// Begins a walk. False where that is not possible, which is logged.
-    fn begin_walk(&mut self, purpose: Purpose) -> bool {
+    pub(super) fn begin_walk(&mut self, purpose: Purpose) -> bool {
         debug_assert!(self.persistence.job.is_none(), "one walk at a time");
         self.persistence.last_try_seconds = self.now_seconds();
         let writer = match self.snapshot_writer(purpose) {
