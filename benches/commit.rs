@@ -2,7 +2,8 @@
 //! and written with one call. `nowhere` is our own work alone, `file` has the system's write with
 //! it. Syncs are the disk's affair: `benches/compare.sh --only durability`.
 //!
-//! `cargo bench --profile quick --bench commit`
+//! `cargo bench --profile quick --bench commit`. The times are for people to compare: no test hangs
+//! on them.
 
 #![expect(missing_docs, reason = "made by criterion's macros")]
 #![expect(clippy::expect_used, reason = "a benchmark may fail this way")]
