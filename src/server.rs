@@ -3,7 +3,7 @@
 //! The one place above all layers: it alone knows both the sockets and the engine.
 
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, ToSocketAddrs};
 use std::rc::Rc;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::kinds::BindAddress;
 use crate::config::settings::Settings;
 use crate::engine::shutdown::Signal;
-use crate::engine::{Engine, actor};
+use crate::engine::{Engine, Relisten, actor};
 use crate::mailbox::Mailbox;
 use crate::net::listener::{self, SocketOptions};
 
@@ -37,6 +37,12 @@ pub enum ListenError {
     Nowhere,
 }
 
+impl ListenError {
+    fn is_in_use(&self) -> bool {
+        matches!(self, Self::Tcp { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 /// The sockets of a server.
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -56,17 +62,16 @@ impl Listeners {
             keepalive_seconds: settings.tcp_keepalive,
         };
         let mut listeners = Self { options: Some(options), ..Self::default() };
-        if settings.port != 0 {
-            for bind in &settings.bind {
-                if let Some(socket) = open_tcp(bind, settings.port, options)? {
-                    listeners.tcp.push(socket);
-                }
-            }
-        }
+        listeners.tcp = open_all(settings, options)?;
         if !settings.unixsocket.as_os_str().is_empty() {
             let path = &settings.unixsocket;
-            let socket = listener::bind_unix(path, settings.unixsocketperm, options.backlog)
-                .map_err(ListenError::Unix)?;
+            let socket = listener::bind_unix(
+                path,
+                settings.unixsocketperm,
+                &settings.unixsocketgroup,
+                options.backlog,
+            )
+            .map_err(ListenError::Unix)?;
             listeners.unix = Some((socket, path.display().to_string()));
         }
         if listeners.tcp.is_empty() && listeners.unix.is_none() {
@@ -75,16 +80,70 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Accepts connections from now on. Must be called inside a `LocalSet`.
-    fn start(self, mailbox: &Rc<Mailbox>) {
-        let Some(options) = self.options else { return };
-        for socket in self.tcp {
-            tokio::task::spawn_local(listener::accept_tcp(socket, Rc::clone(mailbox), options));
-        }
+    /// Accepts connections from now on. Must be called inside a `LocalSet`. What comes back listens
+    /// elsewhere when `port` or `bind` change.
+    fn start(self, mailbox: &Rc<Mailbox>) -> Relisten {
+        let options = self.options.unwrap_or(SocketOptions { backlog: 0, keepalive_seconds: 0 });
         if let Some((socket, path)) = self.unix {
             tokio::task::spawn_local(listener::accept_unix(socket, path, Rc::clone(mailbox)));
         }
+        let mut listening: Vec<Accepting> =
+            self.tcp.into_iter().map(|socket| Accepting::new(socket, mailbox, options)).collect();
+        let mailbox = Rc::clone(mailbox);
+        Relisten(Box::new(move |old, new| {
+            let sockets = match open_all(new, options) {
+                Ok(sockets) => sockets,
+                // An address that overlaps one of ours: only without ours is it free.
+                Err(error) if error.is_in_use() && old.port == new.port => {
+                    listening.drain(..).for_each(Accepting::stop);
+                    match open_all(new, options) {
+                        Ok(sockets) => sockets,
+                        Err(error) => {
+                            let back = open_all(old, options).map_err(|error| error.to_string())?;
+                            let accept = |socket| Accepting::new(socket, &mailbox, options);
+                            listening = back.into_iter().map(accept).collect();
+                            return Err(error.to_string());
+                        }
+                    }
+                }
+                Err(error) => return Err(error.to_string()),
+            };
+            listening.drain(..).for_each(Accepting::stop);
+            let accept = |socket| Accepting::new(socket, &mailbox, options);
+            listening = sockets.into_iter().map(accept).collect();
+            Ok(())
+        }))
     }
+}
+
+/// A listening socket and the task that accepts its connections.
+struct Accepting {
+    socket: Rc<TcpListener>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Accepting {
+    fn new(socket: TcpListener, mailbox: &Rc<Mailbox>, options: SocketOptions) -> Self {
+        let socket = Rc::new(socket);
+        let accept = listener::accept_tcp(Rc::clone(&socket), Rc::clone(mailbox), options);
+        Self { socket, task: tokio::task::spawn_local(accept) }
+    }
+
+    /// Frees the address at once; the descriptor goes with the task.
+    fn stop(self) {
+        self.task.abort();
+        if let Err(error) = socket2::SockRef::from(&*self.socket).shutdown(Shutdown::Both) {
+            tracing::debug!("Closing a listening socket: {error}");
+        }
+    }
+}
+
+fn open_all(settings: &Settings, options: SocketOptions) -> Result<Vec<TcpListener>, ListenError> {
+    if settings.port == 0 {
+        return Ok(Vec::new());
+    }
+    let opened = settings.bind.iter().map(|bind| open_tcp(bind, settings.port, options));
+    opened.filter_map(Result::transpose).collect()
 }
 
 fn open_tcp(
@@ -123,8 +182,8 @@ fn is_unavailable(error: &io::Error) -> bool {
 }
 
 /// Serves until the end; returns the exit code and the engine as it was then.
-pub async fn serve(engine: Engine, listeners: Listeners) -> (i32, Engine) {
-    listeners.start(&engine.mailbox);
+pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
+    engine.relisten = Some(listeners.start(&engine.mailbox));
     if let Err(error) = signal_hook::flag::register(libc::SIGINT, engine.shutdown.insisted()) {
         tracing::warn!("Can't tell a second SIGINT from the first: {error}");
     }

@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
                 .syntax("parameter value [parameter value ...]")
                 .summary("Changes settings, all of those given or none.")
                 .history(&[("7.0.0", "Added the ability to set multiple parameters in one call.")])
-                .deviates(&["bind, port and the unix socket can't change while the server runs"]),
+                .deviates(&["the unix socket can't change while the server runs"]),
         ])];
 
 const fn row(
@@ -165,11 +165,23 @@ impl Engine {
     ) -> Result<(), ConfigError> {
         self.apply_settings();
         // What can fail goes first, the hardest to take back last.
+        let is_changed = |name: &str| changed.iter().any(|row| row.name == name);
+        let mut moved = false;
         for name in ["port", "bind", "maxclients", "dir", "appendonly"] {
-            if changed.iter().any(|row| row.name == name) {
-                self.apply_fallible(name, old)
-                    .map_err(|reason| ConfigError::apply(name, reason))?;
+            // Both at once are one move.
+            if !is_changed(name) || (moved && name == "bind") {
+                continue;
             }
+            if let Err(reason) = self.apply_fallible(name, old) {
+                if moved && let Some(relisten) = &mut self.relisten {
+                    // Back to where the clients know us; should that fail, it is in the log.
+                    if let Err(error) = (relisten.0)(&self.settings, old) {
+                        tracing::error!("Can't listen where it did before: {error}");
+                    }
+                }
+                return Err(ConfigError::apply(name, reason));
+            }
+            moved |= matches!(name, "port" | "bind");
         }
         if let Some(log) = &mut self.log {
             let settings = &self.settings;
@@ -206,11 +218,9 @@ impl Engine {
     fn apply_fallible(&mut self, name: &str, old: &Settings) -> Result<(), String> {
         match name {
             "port" => {
-                Err("Unable to listen on this port: it can't change at run time yet".to_owned())
+                self.listen_elsewhere(old, "Unable to listen on this port. Check server logs.")
             }
-            "bind" => Err("Failed to bind to specified addresses: they can't change at run time \
-                           yet"
-            .to_owned()),
+            "bind" => self.listen_elsewhere(old, "Failed to bind to specified addresses."),
             "maxclients" if self.settings.maxclients > old.maxclients => {
                 let wanted = self.settings.maxclients;
                 let fitting = crate::base::process::raise_file_limit(wanted);
@@ -230,6 +240,17 @@ impl Engine {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Engine {
+    /// Listens as the new settings say; where that fails, goes on as before.
+    fn listen_elsewhere(&mut self, old: &Settings, refusal: &str) -> Result<(), String> {
+        let Some(relisten) = &mut self.relisten else { return Ok(()) };
+        (relisten.0)(old, &self.settings).map_err(|reason| {
+            tracing::warn!("{reason}");
+            refusal.to_owned()
+        })
     }
 }
 

@@ -85,6 +85,15 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
     ]
 }
 
+/// How the sockets above are told to listen elsewhere: settings in force, wanted ones, why not.
+pub struct Relisten(pub Box<dyn FnMut(&Settings, &Settings) -> Result<(), String>>);
+
+impl std::fmt::Debug for Relisten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Relisten")
+    }
+}
+
 /// Everything the server is.
 #[derive(Debug)]
 pub struct Engine {
@@ -130,6 +139,8 @@ pub struct Engine {
     pub shutdown: shutdown::State,
     /// The process's own log, where it has one: CONFIG SET loglevel.
     pub log_handle: Option<LogHandle>,
+    /// What listens on `port` and `bind`, where anything does: CONFIG SET.
+    pub relisten: Option<Relisten>,
     /// The session that the log is replayed with.
     pub loader: SessionId,
     next_client_id: u64,

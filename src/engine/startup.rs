@@ -49,6 +49,7 @@ impl Engine {
             sessions: Sessions::default(),
             log: None,
             log_handle: None,
+            relisten: None,
             persistence: persistence::State::default(),
             metrics,
             rng,

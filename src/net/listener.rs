@@ -45,7 +45,12 @@ pub fn bind_tcp(address: IpAddr, port: u16, options: SocketOptions) -> io::Resul
 ///
 /// # Errors
 /// What the operating system says.
-pub fn bind_unix(path: &Path, permissions: u32, backlog: i32) -> io::Result<UnixListener> {
+pub fn bind_unix(
+    path: &Path,
+    permissions: u32,
+    group: &str,
+    backlog: i32,
+) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -54,6 +59,11 @@ pub fn bind_unix(path: &Path, permissions: u32, backlog: i32) -> io::Result<Unix
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     socket.listen(backlog)?;
+    if !group.is_empty() {
+        let found = nix::unistd::Group::from_name(group)?
+            .ok_or_else(|| io::Error::other(format!("there is no group '{group}'")))?;
+        std::os::unix::fs::chown(path, None, Some(found.gid.as_raw()))?;
+    }
     if permissions != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
     }
@@ -61,7 +71,7 @@ pub fn bind_unix(path: &Path, permissions: u32, backlog: i32) -> io::Result<Unix
 }
 
 /// Accepts TCP connections for ever; each is served by a task of its own.
-pub async fn accept_tcp(listener: TcpListener, mailbox: Rc<Mailbox>, options: SocketOptions) {
+pub async fn accept_tcp(listener: Rc<TcpListener>, mailbox: Rc<Mailbox>, options: SocketOptions) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
