@@ -77,6 +77,7 @@ fn flush_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let keys: u64 = indices.map(|index| cx.databases.flush(index, elsewhere)).sum();
     // One more, so that it is logged even where there was nothing, as upstream does.
     cx.databases.unit.changes += keys + 1;
+    cx.databases.unit.emptied = true;
     cx.reply.ok();
     Ok(Flow::Done)
 }

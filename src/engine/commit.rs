@@ -34,7 +34,11 @@ impl Engine {
                 _ => log.append_unit(unit.records().map(|(db, record)| (db.0, record))),
             }
         }
+        let emptied = unit.emptied;
         unit.clear();
+        if emptied {
+            self.save_emptiness();
+        }
         if self.databases.watches.any_broken() {
             self.break_watches();
         }

@@ -3,11 +3,13 @@
 
 use std::fmt::Write;
 
+use crate::base::env::Rng;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::{REDIS_VERSION, VERSION};
 use crate::engine::{ControlHandler, Engine, info_memory, info_stats};
+use crate::keyspace::table::Table;
 use crate::mailbox::SessionId;
 
 /// The row of this family.
@@ -117,6 +119,7 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "executable:{}", executable.display());
     line!(out, "config_file:{}", config.map_or_else(String::new, |path| path.to_string()));
     line!(out, "io_threads_active:0");
+    line!(out, "availability_zone:{}", engine.settings.availability_zone);
     let binds: Vec<String> =
         engine.settings.bind.iter().map(|bind| format!("bind={}", bind.text)).collect();
     line!(out, "listener0:name=tcp,{},port={}", binds.join(","), engine.settings.port);
@@ -184,8 +187,8 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "rdb_current_bgsave_time_sec:{}", running(state.saving()));
     line!(out, "rdb_saves:{}", state.saves);
     line!(out, "rdb_last_cow_size:0");
-    line!(out, "rdb_last_load_keys_expired:0");
-    line!(out, "rdb_last_load_keys_loaded:0");
+    line!(out, "rdb_last_load_keys_expired:{}", state.load_expired);
+    line!(out, "rdb_last_load_keys_loaded:{}", state.load_keys);
     line!(out, "aof_enabled:{}", u8::from(engine.log.is_some()));
     line!(out, "aof_rewrite_in_progress:{}", u8::from(state.rewriting));
     line!(out, "aof_rewrite_scheduled:{}", u8::from(state.rewrite_scheduled));
@@ -193,7 +196,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "aof_current_rewrite_time_sec:{}", running(state.rewriting));
     line!(out, "aof_last_bgrewrite_status:{}", word(state.last_rewrite_ok));
     line!(out, "aof_rewrites:{}", state.rewrites);
-    line!(out, "aof_rewrites_consecutive_failures:0");
+    line!(out, "aof_rewrites_consecutive_failures:{}", state.rewrites_failed_in_a_row);
     let failed = engine.log.as_ref().is_some_and(|log| log.failure().is_some());
     line!(out, "aof_last_write_status:{}", word(!failed));
     line!(out, "aof_last_cow_size:0");
@@ -250,11 +253,33 @@ fn cluster(out: &mut String, _: &mut Engine) {
 }
 
 fn keyspace(out: &mut String, engine: &mut Engine) {
+    let (now, mut rng) = (engine.now().0, Rng::from_seed(engine.rng.next_u64()));
     for (index, table) in engine.databases.occupied().filter(|(_, table)| !table.is_empty()) {
         let (keys, expires) = (table.len(), table.expires_len());
-        line!(out, "db{}:keys={keys},expires={expires},avg_ttl=0", index.0);
+        let ttl = mean_ttl(table, &mut rng, now);
+        line!(out, "db{}:keys={keys},expires={expires},avg_ttl={ttl}", index.0);
     }
 }
+
+/// How long keys that expire have left on the mean, in milliseconds, estimated from a few of them.
+fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
+    if table.expires_len() == 0 {
+        return 0;
+    }
+    let (mut sum, mut count) = (0i128, 0i128);
+    for _ in 0..TTL_SAMPLES {
+        table.sample_volatile_bucket(rng, |entry| {
+            if let Some(at) = entry.expiry() {
+                sum += i128::from((at.0 - now).max(0));
+                count += 1;
+            }
+        });
+    }
+    (sum / count.max(1)).try_into().unwrap_or(i64::MAX)
+}
+
+/// Places that are looked at for [`mean_ttl`].
+const TTL_SAMPLES: usize = 16;
 
 impl Engine {
     /// How far the stream of changes has come, in bytes.

@@ -174,6 +174,7 @@ impl Engine {
         self.persistence.loading = true;
         self.databases.set_loading(true);
         self.databases.unit.recording = false;
+        (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
     }
 
     fn end_loading(&mut self) {
@@ -207,6 +208,8 @@ impl Engine {
 impl Replay for Engine {
     fn begin_file(&mut self, path: &Path) {
         tracing::debug!("Loading {}", path.display());
+        let layout = self.layout();
+        self.persistence.loading_snapshot = *path == layout.data_file(&layout.snapshot_name);
         let loader = &mut self.sessions[self.loader];
         loader.db = DbIndex(0);
         loader.transaction = None;
@@ -226,6 +229,12 @@ impl Replay for Engine {
                 self.databases.count()
             ));
         }
+        // Under a log the removal comes as a command of its own, which needs the key.
+        if self.persistence.loading_snapshot && expiry.is_some_and(|at| at < self.now()) {
+            self.persistence.load_expired += 1;
+            return Ok(());
+        }
+        self.persistence.load_keys += 1;
         let access = match access {
             Access::Idle(seconds) if !self.limits.lfu => {
                 Some(self.databases.access_from_idle(seconds.min(u64::from(u32::MAX)) as u32))

@@ -109,6 +109,14 @@ pub struct State {
     pub last_rewrite_took: i64,
     /// Rewrites done.
     pub rewrites: u64,
+    /// Rewrites that failed since the last that didn't.
+    pub rewrites_failed_in_a_row: u64,
+    /// Keys that the snapshots loaded last brought.
+    pub load_keys: u64,
+    /// Keys that they held but whose time had come.
+    pub load_expired: u64,
+    /// Whether what is being loaded is a snapshot by itself, not the base of a log.
+    pub loading_snapshot: bool,
     /// A snapshot waits for its turn.
     pub save_scheduled: bool,
     /// A rewrite waits for its turn.
@@ -142,6 +150,10 @@ impl Default for State {
             last_rewrite_ok: true,
             last_rewrite_took: -1,
             rewrites: 0,
+            rewrites_failed_in_a_row: 0,
+            load_keys: 0,
+            load_expired: 0,
+            loading_snapshot: false,
             save_scheduled: false,
             rewrite_scheduled: false,
             job: None,
@@ -269,7 +281,10 @@ impl Engine {
             temporary,
             target: (purpose == Purpose::Snapshot).then(|| layout.data_file(&layout.snapshot_name)),
             checksum: self.settings.rdbchecksum,
-            incremental_sync: self.settings.rdb_save_incremental_fsync,
+            incremental_sync: match purpose {
+                Purpose::Snapshot => self.settings.rdb_save_incremental_fsync,
+                Purpose::Rewrite => self.settings.aof_rewrite_incremental_fsync,
+            },
         };
         SnapshotWriter::create(&self.env, options, self.remote_waker())
     }
@@ -408,9 +423,11 @@ impl Engine {
         if ok {
             state.log_base_bytes = size;
             state.rewrites += 1;
+            state.rewrites_failed_in_a_row = 0;
             state.failed_rewrites = 0;
             state.next_rewrite_seconds = 0;
         } else {
+            state.rewrites_failed_in_a_row += 1;
             // Upstream's pace of repeats: a minute at first, doubled up to an hour.
             state.failed_rewrites = (state.failed_rewrites + 1).min(7);
             let minutes = (1i64 << (state.failed_rewrites - 1)).min(60);
@@ -467,6 +484,27 @@ impl Engine {
     pub fn save_now(&mut self) -> bool {
         self.abort_walk();
         self.begin_walk(Purpose::Snapshot) && self.finish_walk()
+    }
+
+    /// After FLUSHALL: the snapshot on disk must not bring back what was emptied. One under way is
+    /// given up, and where `save` points are set an empty one is written before the reply.
+    #[cold]
+    pub(super) fn save_emptiness(&mut self) {
+        if self.persistence.loading {
+            return;
+        }
+        if self.persistence.saving() {
+            self.abort_walk();
+        }
+        if self.settings.save.is_empty() {
+            return;
+        }
+        if self.persistence.busy() {
+            // The log is being rewritten, and says it all.
+            self.persistence.save_scheduled = true;
+        } else {
+            self.save_now();
+        }
     }
 
     /// A frame could not be written.

@@ -111,7 +111,7 @@ pub struct Databases {
     loading: bool,
     /// Whether keys whose time has come are left alone (DEBUG, and a client's import mode).
     pub expiry_paused: bool,
-    /// Whether reads leave no trace of use (CLIENT NO-TOUCH), for the command under way.
+    /// Whether the command under way leaves no trace of use on keys that are there (CLIENT NO-TOUCH).
     pub untouched: bool,
     pub(super) walk: Option<Walk>,
     scratch: Vec<u8>,
@@ -347,7 +347,7 @@ impl Db<'_> {
     #[inline]
     fn look(&mut self, key: &[u8], look: Look) -> Option<Entry<'_>> {
         self.expire_if_due(key);
-        let remembered = look == Look::Touch || (look == Look::Read && !self.all.untouched);
+        let remembered = matches!(look, Look::Touch | Look::Read) && !self.all.untouched;
         if remembered && self.all.policy.lfu {
             self.count_use(key);
         }

@@ -63,6 +63,8 @@ pub struct Unit {
     pub changes: u64,
     /// Whether the command as it came belongs in the log after the records.
     pub verbatim: bool,
+    /// Whether all databases were emptied on a client's word.
+    pub emptied: bool,
     /// Whether anybody wants records (log or replicas); without, none are kept.
     pub recording: bool,
     /// Whether anybody wants notices; without, none are kept.
@@ -122,6 +124,7 @@ impl Unit {
     pub fn clear(&mut self) {
         self.changes = 0;
         self.verbatim = false;
+        self.emptied = false;
         if !self.marks.is_empty() {
             self.marks.clear();
             self.bytes.clear();

@@ -16,6 +16,7 @@ pub const ROWS: &[Directive] = &[
     number("maxmemory-samples", field!(maxmemory_samples), (1, INT), "5")
         .doc("Keys looked at to find one that goes."),
     number("maxmemory-eviction-tenacity", field!(maxmemory_eviction_tenacity), (0, 100), "10")
+        .inert("a command never waits long for room: the next ones go on with it")
         .doc("Share of time that making room may take, 0 to 100."),
     number("lfu-log-factor", field!(lfu_log_factor), (0, INT), "10")
         .doc("How slowly the counter of uses grows."),
@@ -24,6 +25,7 @@ pub const ROWS: &[Directive] = &[
     number("active-expire-effort", field!(active_expire_effort), (1, 10), "1")
         .doc("How hard to look for expired keys, 1 to 10."),
     single("notify-keyspace-events", field!(notify_keyspace_events), "")
+        .inert("pub/sub is not there yet")
         .doc("Classes of keyspace events to publish, as letters; empty for none."),
     flag("lazyfree-lazy-eviction", field!(lazyfree_lazy_eviction), "no")
         .inert("big values are always freed in the background")

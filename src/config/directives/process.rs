@@ -72,6 +72,7 @@ pub const ROWS: &[Directive] = &[
     number("slowlog-max-len", field!(slowlog_max_len), (0, LONG), "128")
         .doc("Commands that the slow log keeps."),
     number("latency-monitor-threshold", field!(latency_monitor_threshold), (0, LONG), "0")
+        .inert("LATENCY keeps no events yet")
         .doc("Milliseconds from which LATENCY keeps an event; 0 for never."),
     flag("latency-tracking", field!(latency_tracking), "yes")
         .doc("Keep the distribution of latency for each command."),
