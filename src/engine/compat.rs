@@ -59,6 +59,11 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "it counts forks and waits for the message of a delayed one; here the log begins at once",
     ),
     (
+        "unit/introspection",
+        "valkey-server command line arguments - error cases",
+        "it wants Valkey's \"Invalid primary port\"; the text is Redis 7.2's, \"Invalid master port\"",
+    ),
+    (
         "unit/info",
         "memory: database and pubsub overhead and rehashing dict count",
         "the keyspace grows by splitting segments and never rehashes",
@@ -79,6 +84,27 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "a stack trace made inside a signal handler could hang a server that is well; the signal is \
          noted in the log and does no harm",
     ),
+];
+
+/// Valkey's units (October 2024) as measured on 23 November 2026: passed, failed for what isn't there
+/// yet, failed by design.
+const UPSTREAM_COUNTS: &[(&str, u32, u32, u32)] = &[
+    ("unit/type/string", 66, 17, 0),
+    ("unit/type/incr", 31, 2, 0),
+    ("unit/expire", 62, 10, 1),
+    ("unit/keyspace", 47, 12, 0),
+    ("unit/scan", 6, 20, 0),
+    ("unit/multi", 30, 31, 4),
+    ("unit/auth", 11, 2, 0),
+    ("unit/protocol", 21, 4, 0),
+    ("unit/quit", 3, 0, 0),
+    ("unit/querybuf", 0, 0, 3),
+    ("unit/dump", 12, 16, 0),
+    ("unit/info", 16, 8, 1),
+    ("unit/introspection-2", 19, 27, 0),
+    ("unit/introspection", 39, 10, 1),
+    ("unit/shutdown", 8, 0, 1),
+    ("integration/logging", 2, 0, 1),
 ];
 
 /// The whole file.
@@ -108,6 +134,14 @@ fn push_tests(out: &mut String) {
     );
     for (unit, test, reason) in UPSTREAM_TESTS {
         let _ = writeln!(out, "| {unit} | {test} | {reason} |");
+    }
+    out.push_str(
+        "\n### Counts\n\nOf whole units. Failed tests that are not by design use commands that are \
+         not there yet, or follow one that does in the same unit.\n\n\
+         | unit | passed | failed, later features | failed by design |\n|---|---|---|---|\n",
+    );
+    for (unit, passed, later, design) in UPSTREAM_COUNTS {
+        let _ = writeln!(out, "| {unit} | {passed} | {later} | {design} |");
     }
 }
 
