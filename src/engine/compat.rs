@@ -38,9 +38,10 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     (
         "unit/expire",
         "All time-to-live(TTL) in commands are propagated as absolute timestamp in milliseconds in AOF",
-        "its reader of logs knows no comment lines, which our frames begin with",
+        "its helpers take the manifest's last line for the last increment, and read no comment lines: \
+         ours ends in a checksum, and frames begin with a comment line",
     ),
-    ("unit/multi", "MULTI with FLUSHALL and AOF", "the same"),
+    ("unit/multi", "MULTI with FLUSHALL and AOF", "the same helpers"),
     (
         "unit/multi",
         "Nested MULTI are not allowed",
@@ -82,7 +83,7 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "integration/logging",
         "Stacktraces generated on SIGALRM",
         "a stack trace made inside a signal handler could hang a server that is well; the signal is \
-         noted in the log and does no harm",
+         noted in the log once the command under way has ended, and does no harm",
     ),
 ];
 
