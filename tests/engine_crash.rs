@@ -157,6 +157,8 @@ fn live(
     // Acknowledged units with their time, and the unit that a running snapshot began with.
     let mut acknowledged: VecDeque<(u64, usize)> = VecDeque::new();
     let (mut done, mut now, mut saving, mut saves) = (begin, 0, None, 0);
+    // Units in flight: sent, and their replies held back by the server.
+    let mut unanswered = 0;
     for _ in 0..4 * UNITS {
         if done >= units || disk.has_crashed() {
             break;
@@ -173,35 +175,39 @@ fn live(
             }
             _ => {}
         }
-        // The job's own reply must not be taken for a unit's.
         let mut after = server.turn();
-        server.take_replies();
-        let count = (1 + rng.below(3) as usize).min(units - done);
-        if after == After::Wait || after == After::Again {
-            for number in done + 1..=done + count {
-                send(&server, number);
-            }
-            after = server.turn();
-            life.asked = life.asked.max(done + count);
-            let replies = server.take_replies();
-            if disk.has_crashed() {
-                // A process that has ended says nothing more.
-                break;
-            }
-            let refused = replies.starts_with(b"-") || replies.windows(2).any(|two| two == b"\n-");
-            if refused {
-                let text = String::from_utf8_lossy(&replies);
-                if !text.contains("MISCONF") {
-                    return Err(format!("WRONG: unexpected error: {text}"));
+        let ends = |after: &After| matches!(after, After::Exit(_));
+        let mut replies = server.take_replies();
+        if unanswered == 0 {
+            // Only the job's own reply.
+            replies.clear();
+            if !ends(&after) {
+                unanswered = (1 + rng.below(3) as usize).min(units - done);
+                for number in done + 1..=done + unanswered {
+                    send(&server, number);
                 }
-                life.asked = done;
-            } else if !replies.is_empty() {
-                done += count;
-                acknowledged.push_back((now, done));
+                life.asked = life.asked.max(done + unanswered);
+                after = server.turn();
+                replies = server.take_replies();
             }
+        }
+        if disk.has_crashed() {
+            // A process that has ended says nothing more.
+            break;
+        }
+        let text = String::from_utf8_lossy(&replies);
+        if text.contains("-MISCONF") || text.contains("-EXECABORT") {
+            // Refused, all of them: they can be asked for again.
+            (life.asked, unanswered) = (done, 0);
+        } else if !replies.is_empty() {
+            done += std::mem::take(&mut unanswered);
+            acknowledged.push_back((now, done));
         }
         match promise {
             Promise::Always => life.promised = done,
+            // A disk that refuses is told to clients, who then know that time proves nothing.
+            Promise::Everysec
+                if server.engine.log.as_ref().is_none_or(|l| l.failure().is_some()) => {}
             Promise::Everysec => {
                 while acknowledged.front().is_some_and(|(at, _)| now - at > 2 * SECOND) {
                     life.promised = acknowledged.pop_front().map_or(life.promised, |(_, n)| n);
@@ -230,8 +236,8 @@ fn live(
 enum Trouble {
     /// The power goes at this operation, or the process is killed there.
     End { at: u64, power: bool },
-    /// This operation fails.
-    Fault { at: u64, fault: Fault },
+    /// This operation fails, or this one and the ten after it; then the end.
+    Fault { at: u64, fault: Fault, lasts: bool, power: bool },
 }
 
 /// Three lives: two that end in their trouble, and one that looks what is left. Says how many
@@ -258,9 +264,11 @@ fn run(
                 disk.crash_at(at);
                 (power, trouble_at) = (goes, Some(at));
             }
-            Some(Trouble::Fault { at, fault }) => {
-                disk.inject(at, fault);
-                trouble_at = Some(at);
+            Some(Trouble::Fault { at, fault, lasts, power: goes }) => {
+                for number in at..=at + if lasts { 10 } else { 0 } {
+                    disk.inject(number, fault);
+                }
+                (power, trouble_at) = (goes, Some(at));
             }
             None => {}
         }
@@ -320,10 +328,19 @@ fn faults_at_every_operation() {
     for seed in seeds(30) {
         let (operations, _) = run(seed, [None, None], None, &states).unwrap();
         for at in 0..operations {
-            for fault in [Fault::Io, Fault::Full, Fault::Short(7)] {
-                let second = Some(Trouble::End { at: at % 60, power: true });
-                let troubles = [Some(Trouble::Fault { at, fault }), second];
-                run(seed, troubles, None, &states).unwrap_or_else(|error| panic!("{error}"));
+            for (fault, lasts, power) in [
+                (Fault::Io, false, true),
+                (Fault::Io, true, false),
+                (Fault::Full, false, false),
+                (Fault::Full, true, true),
+                (Fault::Short(7), false, true),
+                (Fault::Short(7), true, false),
+            ] {
+                // Not yet shown: a power loss after a kill after a sync that failed. The next process
+                // finds in memory what the disk may not have, and its own sync can't tell.
+                let second = Some(Trouble::End { at: at % 60, power });
+                let first = Some(Trouble::Fault { at, fault, lasts, power });
+                run(seed, [first, second], None, &states).unwrap_or_else(|error| panic!("{error}"));
                 faults += 1;
             }
         }

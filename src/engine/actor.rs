@@ -25,6 +25,8 @@ pub struct Tick {
     pub(super) dirty: Vec<SessionId>,
     /// Sessions whose connection is gone, to be ended when their last replies had their chance.
     closed: Vec<SessionId>,
+    /// The log's offset at the end of the tick before.
+    pub(super) offset: u64,
     /// Sessions that may go on with requests that had to wait.
     pub(super) resumable: Vec<SessionId>,
 }

@@ -191,9 +191,7 @@ impl Engine {
                 settings.no_appendfsync_on_rewrite,
                 settings.aof_disable_auto_gc,
             );
-            if !log.gates_replies() {
-                self.drop_gates();
-            }
+            self.open_gates();
         }
         for row in changed {
             match row.name {

@@ -131,40 +131,48 @@ impl Engine {
     }
 
     /// Writes what may leave to every session that has something.
+    ///
+    /// Under `always` a reply waits until the log holds durably everything it can show. Under the
+    /// other policies only the replies of a tick whose frame could not be written wait, for that;
+    /// reads of later ticks go on.
     pub(super) fn flush_dirty(&mut self) {
-        let gated = self.log.as_ref().is_some_and(|log| log.gates_replies());
-        if gated {
+        if !self.waiting.is_empty() {
             self.open_gates();
         }
+        let (offset, held, always) = match &self.log {
+            Some(log) => (log.offset(), log.answerable() < log.offset(), log.gates_replies()),
+            None => (0, false, false),
+        };
+        let held_tick = held && (always || offset > self.tick.offset);
+        self.tick.offset = offset;
         let mut dirty = std::mem::take(&mut self.tick.dirty);
         for slot in dirty.drain(..) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             session.dirty = false;
-            match &self.log {
-                Some(log) if gated && log.durable() < log.offset() => {
-                    let gated_to = session.gates.back().map_or(session.released, |gate| gate.1);
-                    if session.out.len() > gated_to {
-                        session.gates.push_back((log.offset(), session.out.len()));
-                        self.waiting.push_back((log.offset(), slot));
-                    }
+            if held_tick || !session.gates.is_empty() {
+                let gated_to = session.gates.back().map_or(session.released, |gate| gate.1);
+                if session.out.len() > gated_to {
+                    session.gates.push_back((offset, session.out.len()));
+                    self.waiting.push_back((offset, slot));
                 }
-                _ => session.released = session.out.len(),
+            } else {
+                session.released = session.out.len();
             }
             self.flush(slot);
         }
         self.tick.dirty = dirty;
     }
 
-    /// Lets replies go whose offset has become durable.
-    fn open_gates(&mut self) {
-        let Some(durable) = self.log.as_ref().map(|log| log.durable()) else { return };
+    /// Lets replies go whose part of the log may be acknowledged.
+    pub(super) fn open_gates(&mut self) {
+        let Some(answerable) = self.log.as_ref().map(|log| log.answerable()) else { return };
         while let Some(&(offset, slot)) = self.waiting.front() {
-            if offset > durable {
+            if offset > answerable {
                 break;
             }
             self.waiting.pop_front();
             if let Some(session) = self.sessions.get_mut(slot) {
-                while let Some(&(_, len)) = session.gates.front().filter(|g| g.0 <= durable) {
+                while let Some(&(_, len)) = session.gates.front().filter(|g| g.0 <= answerable) {
                     session.released = len;
                     session.gates.pop_front();
                 }
@@ -173,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// Lets all replies go, when the policy no longer asks for a durable log.
+    /// Lets all replies go, when there is no log any more.
     pub(super) fn drop_gates(&mut self) {
         for (_, slot) in std::mem::take(&mut self.waiting) {
             if let Some(session) = self.sessions.get_mut(slot) {

@@ -119,9 +119,7 @@ impl Engine {
                 settings.aof_disable_auto_gc,
             );
         }
-        if !self.log.as_ref().is_some_and(|log| log.gates_replies()) {
-            self.drop_gates();
-        }
+        self.open_gates();
         self.apply_slow_threshold();
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];

@@ -167,6 +167,8 @@ pub(super) struct Durability {
     pub frame: u64,
     /// The newest file in which a sync has failed, and what the disk said.
     pub failed: Option<(u64, String)>,
+    /// The payload offset where a frame was given up, until a base has what was in it.
+    pub kept: Option<u64>,
     /// There is no base yet: nothing is durable before it is.
     pub waiting: bool,
 }
@@ -383,6 +385,7 @@ impl Log {
         let text = self.write_failure.take().map_or_else(String::new, |failure| failure.text);
         self.buffer.truncate(HEADER_BYTES_MAX);
         self.sequence += 1;
+        self.durability.kept.get_or_insert(self.written);
         self.written = self.appended;
         self.durability.failed = Some((self.current.generation, text));
     }
@@ -533,6 +536,22 @@ impl Log {
     #[inline]
     pub fn gates_replies(&self) -> bool {
         self.options.policy == AppendFsync::Always && !self.durability.waiting && !self.paused()
+    }
+
+    /// Payload bytes up to which what was done may be acknowledged: what is durable where replies
+    /// wait for that, else what the system has taken. Less than [`Log::offset`] after a write that
+    /// failed, until [`Log::poll`] has repeated it.
+    #[inline]
+    pub fn answerable(&self) -> u64 {
+        if self.gates_replies() {
+            self.durability.offset
+        } else if let Some(kept) = self.durability.kept {
+            kept
+        } else if self.write_failure.is_some() {
+            self.written
+        } else {
+            self.appended
+        }
     }
 
     /// Why writes must be refused, in the disk's words.

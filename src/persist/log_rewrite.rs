@@ -374,6 +374,7 @@ impl Log {
         durability.waiting = false;
         if durability.failed.as_ref().is_some_and(|(failed, _)| *failed < generation) {
             durability.failed = None;
+            durability.kept = None;
         }
         durability.synced = durability.synced.max(offset);
         durability.synced_frame = durability.synced_frame.max(frame);
