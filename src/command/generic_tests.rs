@@ -467,6 +467,8 @@ fn cursors_are_read_as_upstream_reads_them() {
         (b"-1", None),
         (b"1x", None),
         (b"0 ", None),
+        (b"1\0x", Some(1)),
+        (b"\0", None),
     ];
     for &(bytes, expected) in cases {
         assert_eq!(scan::cursor(bytes).ok(), expected, "{}", bytes.escape_ascii());

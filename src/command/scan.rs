@@ -100,9 +100,10 @@ impl<'a> Options<'a> {
 }
 
 /// A cursor as a client gives it back: any unsigned 64-bit number, which may have spaces, a plus
-/// sign and zeros in front, since upstream reads it with `strtoull`.
+/// sign and zeros in front and anything behind a zero byte, since upstream reads it with `strtoull`.
 pub(super) fn cursor(bytes: &[u8]) -> Result<u64, CommandError> {
-    let bytes = bytes.trim_ascii_start();
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let bytes = text.trim_ascii_start();
     let digits = bytes.strip_prefix(b"+").unwrap_or(bytes);
     let number = digits.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
