@@ -37,9 +37,9 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
         .summary("Creates a key from the bytes that DUMP gave.")
         .history(&[
-            ("3.0.0", "Added the `REPLACE` modifier."),
-            ("5.0.0", "Added the `ABSTTL` modifier."),
-            ("5.0.0", "Added the `IDLETIME` and `FREQ` options."),
+            ("3.0.0", "Overwrites with `REPLACE`."),
+            ("5.0.0", "Takes the ttl as a time with `ABSTTL`."),
+            ("5.0.0", "Sets how the key was used: `IDLETIME`, `FREQ`."),
         ]),
 ];
 

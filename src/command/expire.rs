@@ -36,12 +36,12 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .tips(&["nondeterministic_output"])
         .since("1.0.0")
         .summary("Replies with the seconds that a key has left, -1 without expiry, -2 without key.")
-        .history(&[("2.8.0", "Added the -2 reply.")]),
+        .history(&[("2.8.0", "Answers -2 where there is no key.")]),
     getter("PTTL", pttl)
         .tips(&["nondeterministic_output"])
         .since("2.6.0")
         .summary("Replies with the milliseconds that a key has left.")
-        .history(&[("2.8.0", "Added the -2 reply.")]),
+        .history(&[("2.8.0", "Answers -2 where there is no key.")]),
     getter("EXPIRETIME", expire_time)
         .since("7.0.0")
         .summary("Replies with the Unix time in seconds at which a key expires."),
@@ -61,7 +61,7 @@ const fn setter(name: &'static str, run: DataHandler) -> Command<DataHandler> {
         .flags(Flags::FAST)
         .keys(CHANGED)
         .effect(Effect::Rewritten)
-        .history(&[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")])
+        .history(&[("7.0.0", "Takes the conditions `NX`, `XX`, `GT` and `LT`.")])
 }
 
 const fn getter(name: &'static str, run: DataHandler) -> Command<DataHandler> {

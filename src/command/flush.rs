@@ -43,8 +43,8 @@ const fn flusher(name: &'static str, run: DataHandler) -> Command<DataHandler> {
         .since("1.0.0")
         .syntax("[ASYNC|SYNC]")
         .history(&[
-            ("4.0.0", "Added the `ASYNC` flushing mode modifier."),
-            ("6.2.0", "Added the `SYNC` flushing mode modifier."),
+            ("4.0.0", "Frees in the background with `ASYNC`."),
+            ("6.2.0", "Frees at once with `SYNC`, whatever the configuration says."),
         ])
 }
 

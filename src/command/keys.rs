@@ -40,7 +40,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(N) for N keys")
         .syntax("key [key ...]")
         .summary("Counts how many of the keys exist; a key named twice counts twice.")
-        .history(&[("3.0.3", "Accepts multiple `key` arguments.")]),
+        .history(&[("3.0.3", "Takes several keys.")]),
     read::<DataHandler>("TYPE", Exactly(2), kind)
         .flags(Flags::FAST)
         .keys(&[Key::at(1).ro()])
@@ -67,7 +67,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("1.0.0")
         .syntax("key newkey")
         .summary("Gives a key another name unless that is taken.")
-        .history(&[("3.2.0", "No longer an error when source and destination are the same key.")]),
+        .history(&[("3.2.0", "Takes the same name twice.")]),
     write::<DataHandler>("COPY", AtLeast(3), copy)
         .flags(Flags::DENYOOM)
         .keys(&[Key::at(1).ro().access(), Key::at(2).ow().update()])

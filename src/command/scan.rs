@@ -17,7 +17,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(1) for a call with the default count, O(N) for a walk over all N keys")
         .syntax("cursor [MATCH pattern] [COUNT count] [TYPE type]")
         .summary("Goes on with a walk over the keys of the database.")
-        .history(&[("6.0.0", "Added the `TYPE` subcommand.")]),
+        .history(&[("6.0.0", "Filters by `TYPE`.")]),
     read::<DataHandler>("KEYS", Exactly(2), keys)
         .categories(&["dangerous"])
         .tips(&["request_policy:all_shards", "nondeterministic_output_order"])

@@ -32,10 +32,11 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         )
         .summary("Puts a string at a key, whatever was there.")
         .history(&[
-            ("2.6.12", "Added the `EX`, `PX`, `NX` and `XX` options."),
-            ("6.0.0", "Added the `KEEPTTL` option."),
-            ("6.2.0", "Added the `GET`, `EXAT` and `PXAT` option."),
-            ("7.0.0", "Allowed the `NX` and `GET` options to be used together."),
+            ("2.6.12", "Takes `EX`, `PX`, `NX` and `XX`."),
+            ("6.0.0", "Takes `KEEPTTL`."),
+            ("6.2.0", "Takes `GET`, `EXAT` and `PXAT`."),
+            ("7.0.0", "Takes `NX` beside `GET`."),
+            ("8.1.0", "Takes `IFEQ` (Valkey)."),
         ]),
     writer("SETNX", Exactly(3), setnx)
         .flags(Flags::FAST)
@@ -99,21 +100,21 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(&[Key::at(1).range(-1, 1).ro().access()])
         .tips(&["request_policy:multi_shard"])
         .since("1.0.0")
-        .cost("O(N) where N is the number of keys to retrieve.")
+        .cost("O(N) for N keys")
         .syntax("key [key ...]")
         .summary("Replies with the strings at several keys."),
     writer("MSET", AtLeast(3), mset)
         .keys(&[Key::at(1).range(-1, 2).ow().update()])
         .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
         .since("1.0.1")
-        .cost("O(N) where N is the number of keys to set.")
+        .cost("O(N) for N keys")
         .syntax("key value [key value ...]")
         .summary("Puts several strings at once."),
     writer("MSETNX", AtLeast(3), msetnx)
         .keys(&[Key::at(1).range(-1, 2).ow().insert()])
         .tips(&["request_policy:multi_shard", "response_policy:agg_min"])
         .since("1.0.1")
-        .cost("O(N) where N is the number of keys to set.")
+        .cost("O(N) for N keys")
         .syntax("key value [key value ...]")
         .summary("Puts several strings if none of the keys is there."),
     reader("STRLEN", Exactly(2), strlen)
@@ -131,19 +132,19 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
     writer("SETRANGE", Exactly(4), setrange)
         .keys(&[Key::at(1).rw().update()])
         .since("2.2.0")
-        .cost("O(1), not counting the time taken to copy the new string in place.")
+        .cost("O(N) for N bytes written")
         .syntax("key offset value")
         .summary("Overwrites a part of a string."),
     reader("GETRANGE", Exactly(4), getrange)
         .keys(ASKED)
         .since("2.4.0")
-        .cost("O(N) where N is the length of the returned string.")
+        .cost("O(N) for N bytes of reply")
         .syntax("key start end")
         .summary("Replies with a part of a string."),
     reader("SUBSTR", Exactly(4), getrange)
         .keys(ASKED)
         .since("1.0.0")
-        .cost("O(N) where N is the length of the returned string.")
+        .cost("O(N) for N bytes of reply")
         .syntax("key start end")
         .deprecated("2.0.0", "`GETRANGE`")
         .summary("Replies with a part of a string."),

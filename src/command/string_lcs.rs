@@ -12,7 +12,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[read::<DataHandler>("LCS", AtLea
     .group(Group::String)
     .keys(&[Key::at(1).range(1, 1).ro().access()])
     .since("7.0.0")
-    .cost("O(N*M) where N and M are the lengths of s1 and s2, respectively")
+    .cost("O(N*M) for strings of N and M bytes")
     .syntax("key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]")
     .summary("Finds the longest common subsequence of two strings.")];
 

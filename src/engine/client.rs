@@ -23,7 +23,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
     &[control("CLIENT", AtLeast(2), container as ControlHandler)
         .group(Group::Connection)
         .since("2.4.0")
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("Tells about clients and their connections, and changes them.")
         .subcommands(SUBCOMMANDS)];
 
@@ -45,45 +45,33 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
         .tips(&["nondeterministic_output"])
         .summary("Tells about this connection."),
     row("KILL", AtLeast(3), kill, ADMIN, "2.4.0")
-        .cost("O(N) where N is the number of client connections")
+        .cost("O(N) for N connections")
         .syntax(
             "<ip:port|<[ID client-id]|[TYPE NORMAL|MASTER|PRIMARY|SLAVE|REPLICA|PUBSUB]|\
              [USER username]|[ADDR addr]|[LADDR laddr]|[SKIPME YES|NO]|[MAXAGE maxage]>>",
         )
         .summary("Ends connections.")
         .history(&[
-            ("2.8.12", "Added new filter format."),
-            ("2.8.12", "`ID` option."),
-            ("3.2.0", "Added `master` type in for `TYPE` option."),
-            (
-                "5.0.0",
-                "Replaced `slave` `TYPE` with `replica`. `slave` still supported for backward \
-                 compatibility.",
-            ),
-            ("6.2.0", "`LADDR` option."),
-            ("8.0.0", "`MAXAGE` option."),
-            (
-                "8.0.0",
-                "Replaced `master` `TYPE` with `primary`. `master` still supported for backward \
-                 compatibility.",
-            ),
+            ("2.8.12", "Takes filters, each a word and its value."),
+            ("2.8.12", "Filters by `ID`."),
+            ("3.2.0", "Knows the type `master`."),
+            ("5.0.0", "Knows the type `replica`; `slave` still means it."),
+            ("6.2.0", "Filters by the server's own address: `LADDR`."),
+            ("8.0.0", "Filters by age: `MAXAGE`."),
+            ("8.0.0", "Knows the type `primary`; `master` still means it."),
         ]),
     row("LIST", AtLeast(2), list, ADMIN, "2.4.0")
-        .cost("O(N) where N is the number of client connections")
+        .cost("O(N) for N connections")
         .tips(&["nondeterministic_output"])
         .syntax("[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [ID client-id [client-id ...]]")
         .summary("Lists connections.")
         .history(&[
-            ("2.8.12", "Added unique client `id` field."),
-            ("5.0.0", "Added optional `TYPE` filter."),
-            ("6.0.0", "Added `user` field."),
-            (
-                "6.2.0",
-                "Added `argv-mem`, `tot-mem`, `laddr` and `redir` fields and the optional `ID` \
-                 filter.",
-            ),
-            ("7.0.0", "Added `resp`, `multi-mem`, `rbs` and `rbp` fields."),
-            ("7.0.3", "Added `ssub` field."),
+            ("2.8.12", "Shows `id`, a number that no two clients share."),
+            ("5.0.0", "Filters by `TYPE`."),
+            ("6.0.0", "Shows `user`."),
+            ("6.2.0", "Shows `argv-mem`, `tot-mem`, `laddr` and `redir`; filters by `ID`."),
+            ("7.0.0", "Shows `resp`, `multi-mem`, `rbs` and `rbp`."),
+            ("7.0.3", "Shows `ssub`."),
         ]),
     row("NO-EVICT", Exactly(3), no_evict, ADMIN, "7.0.0")
         .syntax("<ON|OFF>")
@@ -94,7 +82,7 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("PAUSE", AtLeast(3), pause, ADMIN, "3.0.0")
         .syntax("timeout [WRITE|ALL]")
         .summary("Lets clients' commands wait for a time.")
-        .history(&[("6.2.0", "`CLIENT PAUSE WRITE` mode added along with the `mode` option.")]),
+        .history(&[("6.2.0", "Takes a mode, and `WRITE` is one.")]),
     row("REPLY", Exactly(3), reply_mode, OPEN, "3.2.0")
         .syntax("<ON|OFF|SKIP>")
         .summary("Says whether commands are answered."),
@@ -106,7 +94,7 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
         .syntax("connection-name")
         .summary("Gives the connection a name."),
     row("TRACKING", AtLeast(3), tracking, OPEN, "6.0.0")
-        .cost("O(1). Some options may introduce additional complexity.")
+        .cost("O(1), O(N) with N prefixes")
         .syntax(
             "<ON|OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] \
              [OPTOUT] [NOLOOP]",
@@ -116,11 +104,11 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("TRACKINGINFO", Exactly(2), tracking_info, OPEN, "6.2.0")
         .summary("Tells how keys are tracked for this connection."),
     row("UNBLOCK", AtLeast(3), unblock, ADMIN, "5.0.0")
-        .cost("O(log N) where N is the number of client connections")
+        .cost("O(log(N)) for N connections")
         .syntax("client-id [TIMEOUT|ERROR]")
         .summary("Ends another client's waiting in a blocking command."),
     row("UNPAUSE", Exactly(2), unpause, ADMIN, "6.2.0")
-        .cost("O(N) Where N is the number of paused clients")
+        .cost("O(N) for N paused connections")
         .summary("Ends a pause."),
 ];
 

@@ -22,17 +22,14 @@ pub const COMMANDS: &[Command<ControlHandler>] =
     &[control("CONFIG", AtLeast(2), container as ControlHandler)
         .group(Group::Server)
         .since("2.0.0")
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("Reads and changes the configuration.")
         .subcommands(&[
             row("GET", AtLeast(3), get, ADMIN, "2.0.0")
-                .cost("O(N) when N is the number of configuration parameters provided")
+                .cost("O(N) for N names given")
                 .syntax("parameter [parameter ...]")
                 .summary("Replies with the settings that match patterns.")
-                .history(&[(
-                    "7.0.0",
-                    "Added the ability to pass multiple pattern parameters in one call",
-                )]),
+                .history(&[("7.0.0", "Takes several patterns.")]),
             row("HELP", Exactly(2), help, Flags::LOADING.or(Flags::STALE), "5.0.0")
                 .summary("Lists the subcommands."),
             row("RESETSTAT", Exactly(2), reset_statistics, ADMIN, "2.0.0")
@@ -40,11 +37,11 @@ pub const COMMANDS: &[Command<ControlHandler>] =
             row("REWRITE", Exactly(2), rewrite_file, ADMIN, "2.8.0")
                 .summary("Writes the settings in force into the configuration file."),
             row("SET", AtLeast(4), set, ADMIN, "2.0.0")
-                .cost("O(N) when N is the number of configuration parameters provided")
+                .cost("O(N) for N names given")
                 .tips(ALL_NODES)
                 .syntax("parameter value [parameter value ...]")
                 .summary("Changes settings, all of those given or none.")
-                .history(&[("7.0.0", "Added the ability to set multiple parameters in one call.")])
+                .history(&[("7.0.0", "Takes several pairs, and sets all or none.")])
                 .deviates(&["the unix socket can't change while the server runs"]),
         ])];
 

@@ -45,16 +45,15 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Chooses the protocol version and tells about the server.")
         .history(&[(
             "6.2.0",
-            "`protover` made optional; when called without arguments the command reports the \
-             current connection's context.",
+            "Without arguments it tells about the connection and changes nothing.",
         )]),
     control("AUTH", Arity::AtLeast(2), auth as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
-        .cost("O(N) where N is the number of passwords defined for the user")
+        .cost("O(N) for a user with N passwords")
         .syntax("[username] password")
         .summary("Logs in.")
-        .history(&[("6.0.0", "Added ACL style (username and password).")])
+        .history(&[("6.0.0", "Takes a user's name in front of the password.")])
         .deviates(&["the default user is the only one, since ACL users aren't there yet"]),
     control("SELECT", Arity::Exactly(2), select as ControlHandler)
         .group(Group::Connection)

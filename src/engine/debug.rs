@@ -29,7 +29,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
                 .or(Flags::STALE)
                 .or(Flags::PROTECTED),
         )
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("Looks into the server and breaks it, for tests.")
         .deviates(&["has the subcommands that upstream's tests of what is here use"])];
 

@@ -20,7 +20,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .syntax("[section [section ...]]")
         .summary("Replies with figures on the server.")
-        .history(&[("7.0.0", "Added support for taking multiple section arguments.")])];
+        .history(&[("7.0.0", "Takes several sections.")])];
 
 /// A section: its name, its heading, whether it is shown unasked, and what writes its lines.
 struct Section {

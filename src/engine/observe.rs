@@ -25,15 +25,15 @@ const NO_SAMPLES: &[&str] = &["latency events aren't recorded: use SLOWLOG and I
 /// The rows of this family.
 pub const COMMANDS: &[Command<ControlHandler>] = &[
     row("SLOWLOG", AtLeast(2), container, Flags::NONE, "2.2.12")
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("Commands that took long.")
         .subcommands(&[
             row("GET", AtLeast(2), slow_get, ADMIN, "2.2.12")
-                .cost("O(N) where N is the number of entries returned")
+                .cost("O(N) for N entries shown")
                 .tips(&["request_policy:all_nodes", "nondeterministic_output"])
                 .syntax("[count]")
                 .summary("Replies with the last slow commands.")
-                .history(&[("4.0.0", "Added client IP address, port and name to the reply.")]),
+                .history(&[("4.0.0", "Shows the client's address and name.")]),
             row("HELP", Exactly(2), slow_help, OPEN, "6.2.0").summary("Lists the subcommands."),
             row("LEN", Exactly(2), slow_len, ADMIN, "2.2.12")
                 .tips(&[
@@ -43,12 +43,12 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 ])
                 .summary("Counts the slow commands kept."),
             row("RESET", Exactly(2), slow_reset, ADMIN, "2.2.12")
-                .cost("O(N) where N is the number of entries in the slowlog")
+                .cost("O(N) for N entries")
                 .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .summary("Forgets the slow commands."),
         ]),
     row("LATENCY", AtLeast(2), container, Flags::NONE, "2.8.13")
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("What made the server slow.")
         .subcommands(&[
             row("DOCTOR", Exactly(2), latency_doctor, WATCHER, "2.8.13")
@@ -57,10 +57,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .deviates(NO_SAMPLES),
             row("HELP", Exactly(2), latency_help, OPEN, "2.8.13").summary("Lists the subcommands."),
             row("HISTOGRAM", AtLeast(2), latency_histogram, WATCHER, "7.0.0")
-                .cost(
-                    "O(N) where N is the number of commands with latency information being \
-                     retrieved.",
-                )
+                .cost("O(N) for N commands shown")
                 .tips(SPECIAL)
                 .syntax("[command [command ...]]")
                 .summary("Replies with the distribution of commands' times."),
@@ -80,7 +77,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .deviates(NO_SAMPLES),
         ]),
     row("MEMORY", AtLeast(2), container, Flags::NONE, "4.0.0")
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("What takes memory.")
         .subcommands(&[
             row("DOCTOR", Exactly(2), memory_doctor, Flags::NONE, "4.0.0")
@@ -88,11 +85,11 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Explains the use of memory in words."),
             row("HELP", Exactly(2), memory_help, OPEN, "4.0.0").summary("Lists the subcommands."),
             row("MALLOC-STATS", Exactly(2), memory_allocator, Flags::NONE, "4.0.0")
-                .cost("Depends on how much memory is allocated, could be slow")
+                .cost("O(N) for N pages of memory")
                 .tips(SHARDS)
                 .summary("Replies with the allocator's own report."),
             row("PURGE", Exactly(2), memory_purge, Flags::NONE, "4.0.0")
-                .cost("Depends on how much memory is allocated, could be slow")
+                .cost("O(N) for N pages of memory")
                 .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .summary("Asks the allocator to give memory back.")
                 .deviates(&["gives spare buffers up; pages go back by the allocator's own thread"]),
@@ -103,7 +100,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .group(Group::Server)
                 .keys(&[Key::at(2).ro()])
                 .since("4.0.0")
-                .cost("O(N) where N is the number of samples.")
+                .cost("O(N) for N samples")
                 .syntax("key [SAMPLES count]")
                 .summary("Replies with the bytes that a key and its value take."),
         ]),

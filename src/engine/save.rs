@@ -12,14 +12,14 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("SAVE", Arity::Exactly(1), save as ControlHandler)
         .group(Group::Server)
         .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI))
-        .cost("O(N) where N is the total number of keys in all databases")
+        .cost("O(N) for N keys in all databases")
         .summary("Writes a snapshot while clients wait."),
     control("BGSAVE", Arity::AtLeast(1), bgsave as ControlHandler)
         .group(Group::Server)
         .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
         .syntax("[SCHEDULE]")
         .summary("Writes a snapshot in the background.")
-        .history(&[("3.2.2", "Added the `SCHEDULE` option.")]),
+        .history(&[("3.2.2", "Waits for another save with `SCHEDULE`.")]),
     control("BGREWRITEAOF", Arity::Exactly(1), bgrewriteaof as ControlHandler)
         .group(Group::Server)
         .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))

@@ -53,7 +53,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("ACL", AtLeast(2), container as ControlHandler)
         .group(Group::Server)
         .since("6.0.0")
-        .cost("Depends on subcommand.")
+        .cost("That of the subcommand")
         .summary("Users and what they may do.")
         .deviates(ONLY_DEFAULT)
         .subcommands(&[
@@ -61,7 +61,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .group(Group::Server)
                 .flags(OPEN.or(Flags::NOSCRIPT))
                 .since("6.0.0")
-                .cost("O(1) since the categories and commands are a fixed set.")
+                .cost("O(1)")
                 .syntax("[categoryname]")
                 .summary("Lists categories, or the commands of one."),
             control("HELP", Exactly(2), acl_help as ControlHandler)

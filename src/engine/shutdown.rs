@@ -28,10 +28,10 @@ pub const COMMANDS: &[Command<ControlHandler>] =
                 .or(Flags::ALLOW_BUSY),
         )
         .since("1.0.0")
-        .cost("O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)")
+        .cost("O(N) for N keys that are saved, O(1) without saving")
         .syntax("[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]")
         .summary("Saves what must be saved and ends the server.")
-        .history(&[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")])];
+        .history(&[("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`.")])];
 
 /// A signal that asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,20 +27,20 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Transactions)
         .flags(Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::SKIP_SLOWLOG))
         .since("1.2.0")
-        .cost("Depends on commands in the transaction")
+        .cost("The sum of the queued commands")
         .summary("Runs the queued commands as one."),
     control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
         .group(Group::Transactions)
         .flags(QUICK)
         .since("2.0.0")
-        .cost("O(N), when N is the number of queued commands")
+        .cost("O(N) for N queued commands")
         .summary("Forgets the queued commands."),
     control("WATCH", Arity::AtLeast(2), watch as ControlHandler)
         .group(Group::Transactions)
         .flags(QUICK)
         .keys(&[Key::at(1).range(-1, 1).ro()])
         .since("2.2.0")
-        .cost("O(1) for every key.")
+        .cost("O(1) for each key")
         .syntax("key [key ...]")
         .summary("Makes the next EXEC fail if one of the keys changes before it."),
     control("UNWATCH", Arity::Exactly(1), unwatch as ControlHandler)
