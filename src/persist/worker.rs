@@ -3,11 +3,24 @@
 //! Jobs are closures, done in the order they were given; each result is kept until
 //! [`Worker::poll`] fetches it, after the waker was called. Without threads a job is done on the
 //! spot, which makes a simulated run's order its seed's alone.
+//!
+//! A thread whose work can wait takes only what processor time is left over. Where nothing is left,
+//! a second thread with a usual share helps it until the queue is empty.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+/// How long work that can wait does wait before it gets help.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Called from another thread when there is something to poll. It must not block.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -17,62 +30,98 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub enum Urgency {
     /// Clients may be waiting for it: the scheduler's usual share.
     Waited,
-    /// Nobody waits: the least share, and the core is offered to others between any two jobs. At the
-    /// usual share a client's command waits for the thread's time slice, some milliseconds.
+    /// Nobody waits: the time that nobody else wants. A command that comes takes the core at once;
+    /// beside a thread of the usual share, or of the least (nice 19), it waits for the scheduler's
+    /// next tick, which is up to 4 ms away.
     CanWait,
 }
 
 impl Urgency {
     /// To the calling thread.
     fn apply(self) {
-        /// The scheduler's lowest share, see sched(7).
-        const LEAST: i32 = 19;
         if self == Self::CanWait {
-            // On Linux `None` is the calling thread alone. Where it isn't allowed, the thread has
-            // the usual share: slower for clients, and right.
-            let _ = rustix::process::setpriority_process(None, LEAST);
+            // SCHED_IDLE of sched(7). Where it isn't allowed, the thread has the usual share: slower
+            // for clients, and right.
+            let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+            let thread = thread_native_id();
+            let _ = set_thread_priority_and_policy(thread, ThreadPriority::Min, policy);
         }
     }
 }
 
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
+/// What the threads of one worker share. It goes with the last of them, and so a result that no
+/// thread will give isn't waited for.
+struct Desk<T> {
+    /// Held from taking a job until its result is handed in: that keeps them in order.
+    inbox: Mutex<Receiver<Job<T>>>,
+    outbox: Sender<T>,
+    /// A second thread is there.
+    helped: AtomicBool,
+    wake: Waker,
+}
+
+impl<T> Desk<T> {
+    /// Does the next job; false where there is none, or will be none if it `waits` for one. A job
+    /// that panicked is the last, whichever thread had it.
+    fn work(&self, waits: bool) -> bool {
+        let Ok(inbox) = self.inbox.lock() else { return false };
+        let job = if waits { inbox.recv().ok() } else { inbox.try_recv().ok() };
+        let Some(job) = job else { return false };
+        let received = self.outbox.send(job()).is_ok();
+        drop(inbox);
+        (self.wake)();
+        received
+    }
+}
+
+/// The actor's end of a worker's threads.
+struct Threads<T> {
+    jobs: Sender<Job<T>>,
+    results: Receiver<T>,
+    desk: Weak<Desk<T>>,
+}
+
 /// Does jobs of one kind of result.
 pub struct Worker<T> {
-    thread: Option<(Sender<Job<T>>, Receiver<T>)>,
+    name: String,
+    urgency: Urgency,
+    threads: Option<Threads<T>>,
     done: VecDeque<T>,
-    running: usize,
+    /// When the jobs whose results are to come were given.
+    running: VecDeque<Instant>,
 }
 
 impl<T> fmt::Debug for Worker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("running", &self.running).finish_non_exhaustive()
+        f.debug_struct("Worker").field("running", &self.running.len()).finish_non_exhaustive()
     }
 }
 
 impl<T: Send + 'static> Worker<T> {
     /// A worker with a thread of this name if `threaded`, where one can be had; else without.
     pub fn new(name: &str, urgency: Urgency, threaded: bool, wake: Waker) -> Self {
-        let mut worker = Self { thread: None, done: VecDeque::new(), running: 0 };
+        let (name, done, running) = (name.to_owned(), VecDeque::new(), VecDeque::new());
+        let mut worker = Self { name, urgency, threads: None, done, running };
         if !threaded {
             return worker;
         }
         let (jobs, inbox) = channel::<Job<T>>();
         let (outbox, results) = channel();
-        let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let (inbox, helped) = (Mutex::new(inbox), AtomicBool::new(false));
+        let desk = Arc::new(Desk { inbox, outbox, helped, wake });
+        let threads = Threads { jobs, results, desk: Arc::downgrade(&desk) };
+        let spawned = std::thread::Builder::new().name(worker.name.clone()).spawn(move || {
             urgency.apply();
-            for job in inbox {
-                if outbox.send(job()).is_err() {
-                    break;
-                }
-                wake();
+            while desk.work(true) {
                 if urgency == Urgency::CanWait {
                     std::thread::yield_now();
                 }
             }
         });
         if spawned.is_ok() {
-            worker.thread = Some((jobs, results));
+            worker.threads = Some(threads);
         }
         worker
     }
@@ -80,10 +129,10 @@ impl<T: Send + 'static> Worker<T> {
     /// Has a job done: on the thread, or here and now.
     pub fn run(&mut self, job: impl FnOnce() -> T + Send + 'static) {
         let mut job: Job<T> = Box::new(job);
-        if let Some((jobs, _)) = &self.thread {
-            match jobs.send(job) {
+        if let Some(threads) = &self.threads {
+            match threads.jobs.send(job) {
                 Ok(()) => {
-                    self.running += 1;
+                    self.running.push_back(Instant::now());
                     return;
                 }
                 Err(refused) => job = refused.0,
@@ -97,11 +146,14 @@ impl<T: Send + 'static> Worker<T> {
         if let Some(done) = self.done.pop_front() {
             return Some(done);
         }
-        if self.running == 0 {
+        let given = self.running.front()?;
+        let Ok(done) = self.threads.as_ref()?.results.try_recv() else {
+            if given.elapsed() > PATIENCE {
+                self.hurry();
+            }
             return None;
-        }
-        let done = self.thread.as_ref()?.1.try_recv().ok()?;
-        self.running -= 1;
+        };
+        self.running.pop_front();
         Some(done)
     }
 
@@ -110,16 +162,32 @@ impl<T: Send + 'static> Worker<T> {
         if let Some(done) = self.done.pop_front() {
             return Some(done);
         }
-        if self.running == 0 {
-            return None;
+        self.running.front()?;
+        self.hurry();
+        self.running.pop_front();
+        self.threads.as_ref()?.results.recv().ok()
+    }
+
+    /// What was given can't wait any longer: a thread with a usual share helps until it is done.
+    fn hurry(&self) {
+        let desk = self.threads.as_ref().and_then(|threads| threads.desk.upgrade());
+        let Some(desk) = desk.filter(|_| self.urgency == Urgency::CanWait) else { return };
+        if desk.helped.swap(true, Ordering::AcqRel) {
+            return;
         }
-        self.running -= 1;
-        self.thread.as_ref()?.1.recv().ok()
+        let helper = Arc::clone(&desk);
+        let spawned = std::thread::Builder::new().name(self.name.clone()).spawn(move || {
+            while helper.work(false) {}
+            helper.helped.store(false, Ordering::Release);
+        });
+        if spawned.is_err() {
+            desk.helped.store(false, Ordering::Release);
+        }
     }
 
     /// Whether jobs are not done yet.
     pub fn busy(&self) -> bool {
-        self.running > 0
+        !self.running.is_empty()
     }
 }
 
@@ -145,6 +213,50 @@ mod tests {
             assert!(!worker.busy() && worker.poll().is_none());
             drop(worker);
             assert!(threaded || woken.load(Ordering::SeqCst) == 0);
+        }
+    }
+
+    #[test]
+    fn help_keeps_the_order_and_ends() {
+        let mut worker = Worker::new("test", Urgency::CanWait, true, Arc::new(|| ()));
+        for round in 0..50 {
+            let (open, gate) = channel::<()>();
+            worker.run(move || {
+                gate.recv().unwrap();
+                0
+            });
+            for number in 1..100 {
+                worker.run(move || {
+                    // Uneven, so that a job could overtake the one before.
+                    for _ in 0..number % 4 * 20 {
+                        std::thread::yield_now();
+                    }
+                    number
+                });
+            }
+            worker.hurry();
+            open.send(()).unwrap();
+            let results: Vec<_> = std::iter::from_fn(|| worker.wait()).collect();
+            assert_eq!(results, (0..100).collect::<Vec<_>>(), "round {round}");
+        }
+        // The helper may wait for the lock that its colleague holds while there's nothing to do.
+        let helped = |worker: &Worker<_>| {
+            let desk = worker.threads.as_ref().and_then(|threads| threads.desk.upgrade());
+            desk.is_some_and(|desk| desk.helped.load(Ordering::Acquire))
+        };
+        while helped(&worker) {
+            worker.run(|| 0);
+            assert_eq!(worker.wait(), Some(0));
+        }
+    }
+
+    #[test]
+    fn a_job_that_panics_is_not_waited_for() {
+        // Often enough that either thread has it.
+        for _ in 0..50 {
+            let mut worker = Worker::new("test", Urgency::CanWait, true, Arc::new(|| ()));
+            worker.run(|| -> u8 { panic!("meant, a test's") });
+            assert_eq!(worker.wait(), None);
         }
     }
 }
