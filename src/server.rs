@@ -87,9 +87,12 @@ impl Listeners {
         if let Some((socket, path)) = self.unix {
             tokio::task::spawn_local(listener::accept_unix(socket, path, Rc::clone(mailbox)));
         }
-        let mut listening: Vec<Accepting> =
-            self.tcp.into_iter().map(|socket| Accepting::new(socket, mailbox, options)).collect();
         let mailbox = Rc::clone(mailbox);
+        let accept = move |sockets: Vec<TcpListener>| -> Vec<Accepting> {
+            let accept = |socket| Accepting::new(socket, &mailbox, options);
+            sockets.into_iter().map(accept).collect()
+        };
+        let mut listening = accept(self.tcp);
         Relisten(Box::new(move |old, new| {
             let sockets = match open_all(new, options) {
                 Ok(sockets) => sockets,
@@ -100,8 +103,7 @@ impl Listeners {
                         Ok(sockets) => sockets,
                         Err(error) => {
                             let back = open_all(old, options).map_err(|error| error.to_string())?;
-                            let accept = |socket| Accepting::new(socket, &mailbox, options);
-                            listening = back.into_iter().map(accept).collect();
+                            listening = accept(back);
                             return Err(error.to_string());
                         }
                     }
@@ -109,8 +111,7 @@ impl Listeners {
                 Err(error) => return Err(error.to_string()),
             };
             listening.drain(..).for_each(Accepting::stop);
-            let accept = |socket| Accepting::new(socket, &mailbox, options);
-            listening = sockets.into_iter().map(accept).collect();
+            listening = accept(sockets);
             Ok(())
         }))
     }

@@ -31,7 +31,6 @@ impl Engine {
     pub(super) fn call(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
         let entry = &self.registry[command];
         let (run, effect) = (entry.run, entry.spec.effect);
-        let touches = entry.spec.name == "TOUCH";
         let changes = self.databases.unit.changes;
         let began = self.env.stopwatch.ticks();
         let result = match run {
@@ -41,7 +40,7 @@ impl Engine {
                 session.commands += 1;
                 let before = session.out.len();
                 // TOUCH is asked for by name, so it does what it says.
-                self.databases.untouched = session.no_touch && !touches;
+                self.databases.untouched = session.no_touch && entry.spec.name != "TOUCH";
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
