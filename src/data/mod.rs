@@ -1,5 +1,13 @@
 //! The values a key can hold, apart from any protocol: nothing here knows RESP, a command, a key
 //! or a file.
+//!
+//! Collections begin in a compact form, one [`block`] in upstream's own format ([`listpack`],
+//! [`intset`]), and grow into structures that never stall.
 
+pub mod block;
+pub mod element;
+pub mod intset;
+pub mod listpack;
 pub mod string;
+pub mod thresholds;
 pub mod value;
