@@ -1,6 +1,7 @@
 //! What a data command's handler is given: the databases, the reply, and a frozen moment.
 
 use crate::base::env::{Rng, UnixMillis};
+use crate::data::thresholds::Thresholds;
 use crate::keyspace::databases::{Databases, Db, DbIndex};
 use crate::resp::reply::Reply;
 
@@ -17,6 +18,8 @@ pub struct Limits {
     pub lazy_user_flush: bool,
     /// Whether eviction is by frequency (`maxmemory-policy *-lfu`): OBJECT FREQ and IDLETIME.
     pub lfu: bool,
+    /// Up to where collections keep their compact forms (`*-max-listpack-*`).
+    pub thresholds: Thresholds,
 }
 
 impl Default for Limits {
@@ -27,6 +30,7 @@ impl Default for Limits {
             lazy_user_del: false,
             lazy_user_flush: false,
             lfu: false,
+            thresholds: Thresholds::default(),
         }
     }
 }

@@ -12,9 +12,7 @@ use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Key, read, write,
 };
-use crate::data::value::NewValue;
 use crate::keyspace::unit::Event;
-use crate::rdb::OwnedValue;
 use crate::rdb::decode::{Checksum, restore_payload};
 use crate::rdb::encode::dump_payload;
 
@@ -123,12 +121,7 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         replace_by_nothing(cx, key, options);
     } else {
         let access = options.access(cx);
-        let value = match &mut value {
-            OwnedValue::Int(number) => NewValue::Int(*number),
-            OwnedValue::Str(bytes) => NewValue::Str(bytes),
-            OwnedValue::Object(object) => match **object {},
-        };
-        cx.db().put_with_access(key, value, expiry, access, Event::RESTORE);
+        cx.db().put_with_access(key, value.as_new(), expiry, access, Event::RESTORE);
         log_restore(cx, args, expiry, options);
     }
     cx.reply.ok();

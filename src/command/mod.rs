@@ -7,6 +7,7 @@ pub mod args;
 pub mod category;
 pub mod context;
 pub mod dump;
+mod element;
 pub mod error;
 pub mod expire;
 pub mod flush;
@@ -21,6 +22,7 @@ pub mod string;
 pub mod string_count;
 pub mod string_lcs;
 pub mod syntax;
+pub mod wait;
 
 use crate::command::spec::{Command, DataHandler};
 

@@ -10,6 +10,7 @@
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::wait::Wait;
 
 /// How many arguments a command takes, its name included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -382,6 +383,9 @@ pub type DataHandler = fn(&mut Cx<'_>, Args<'_>) -> Result<Flow, CommandError>;
 pub enum Flow {
     /// The reply is written.
     Done,
+    /// Nothing is there yet, and nothing is written: the client waits, and then the handler runs
+    /// again.
+    Block(Wait),
 }
 
 const fn command<H: Copy>(name: &'static str, arity: Arity, run: H, flags: Flags) -> Command<H> {

@@ -6,8 +6,13 @@
 
 pub mod block;
 pub mod element;
+pub mod hash;
 pub mod intset;
+pub mod list;
 pub mod listpack;
+pub mod set;
 pub mod string;
+pub mod thin;
 pub mod thresholds;
 pub mod value;
+pub mod zset;

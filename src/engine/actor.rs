@@ -4,7 +4,11 @@
 //! and prefetched first, which is worth more than any other trick here (a lookup in a table of
 //! millions of keys is two cache misses, and sixteen of them overlap).
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Sleep;
 
 use crate::command::args::Args;
 use crate::engine::Engine;
@@ -12,6 +16,9 @@ use crate::engine::registry::CommandId;
 use crate::engine::session::{Closing, Session};
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Batch, Message, SessionId};
+
+/// The longest time that an alarm is set for: cron looks as well.
+const ALARM_MS_MAX: i64 = 1_000_000;
 
 /// Commands that are prefetched together.
 const WINDOW: usize = 16;
@@ -286,7 +293,12 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();
     let mut spin = Spin::default();
+    let mut alarm = Alarm::default();
     let code = std::future::poll_fn(|cx| {
+        if alarm.rings(cx) {
+            engine.refresh_time();
+            engine.release_overdue();
+        }
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();
             engine.cron_tick();
@@ -303,6 +315,9 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
             After::Wait if spin.goes_on(&engine, commands) => come_again(cx),
             After::Wait => {}
         }
+        if alarm.set(&engine, cx) {
+            come_again(cx);
+        }
         Poll::Pending
     })
     .await;
@@ -314,6 +329,40 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
 fn come_again(cx: &mut Context<'_>) {
     let mut turn = std::pin::pin!(tokio::task::yield_now());
     let _ = turn.as_mut().poll(cx);
+}
+
+/// Wakes the actor when the next waiting client's time is over.
+#[derive(Debug, Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// In milliseconds since the epoch.
+    deadline_ms: Option<i64>,
+}
+
+impl Alarm {
+    /// Whether the time has come.
+    fn rings(&mut self, cx: &mut Context<'_>) -> bool {
+        let rings = self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+        if rings {
+            *self = Self::default();
+        }
+        rings
+    }
+
+    /// Sets it to the next deadline. True where that is now.
+    fn set(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
+        let next = engine.blocking.next_deadline_ms();
+        if next == self.deadline_ms {
+            return false;
+        }
+        self.deadline_ms = next;
+        self.sleep = next.map(|at| {
+            let millis = (at - engine.now().0).clamp(0, ALARM_MS_MAX);
+            Box::pin(tokio::time::sleep(Duration::from_millis(millis as u64)))
+        });
+        // Asked once, it knows whom to wake.
+        self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+    }
 }
 
 /// The wait before sleep (`spin-us`): for so long after the last command the actor looks at the
@@ -342,7 +391,7 @@ impl Spin {
 }
 
 fn cron_interval(engine: &Engine) -> tokio::time::Interval {
-    let period = std::time::Duration::from_micros(1_000_000 / engine.cron.hz());
+    let period = Duration::from_micros(1_000_000 / engine.cron.hz());
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     interval

@@ -8,6 +8,7 @@ use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
 };
+use crate::engine::block::Release;
 use crate::engine::client_list::{info, kill, list};
 use crate::engine::session::ReplyMode;
 use crate::engine::{ControlHandler, Engine, container};
@@ -343,9 +344,13 @@ fn unblock(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         }
         _ => return Err(misused("unblock", "CLIENT")),
     }
-    args.int(2)?;
-    // No command blocks yet, so there is never one to be ended.
-    engine.sessions[slot].reply().int(0);
+    let id = args.int(2)?;
+    let how = if args.is(3, "ERROR") { Release::Error } else { Release::Timeout };
+    let released = match u64::try_from(id).ok().and_then(|id| engine.sessions.find(id)) {
+        Some(waiting) => engine.release(waiting, how),
+        None => false,
+    };
+    engine.sessions[slot].reply().int(i64::from(released));
     Ok(Flow::Done)
 }
 

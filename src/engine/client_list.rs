@@ -166,6 +166,7 @@ fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
     let letters: String = [
         (session.in_transaction(), 'x'),
+        (session.parked.is_some(), 'b'),
         (session.watch_broken, 'd'),
         (session.closing == Closing::AfterReply, 'c'),
         (unix, 'U'),

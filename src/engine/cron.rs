@@ -88,6 +88,7 @@ impl Engine {
         let (tenth, second) = (every(100), every(1000));
         self.expire_round();
         self.check_pause();
+        self.release_overdue();
         if tenth {
             self.metrics.sample_rates(self.now_micros);
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());

@@ -24,6 +24,7 @@ impl Engine {
         let db = self.sessions[slot].db;
         self.call(slot, command, args);
         self.commit_unit(db, args, encoded);
+        self.serve_waiting();
     }
 
     /// Runs a command inside the unit under way. The reply is written, an error too.
@@ -52,8 +53,8 @@ impl Engine {
                 };
                 let result = handler(&mut cx, args);
                 debug_assert!(
-                    result.is_ok() || cx.reply.position() == before,
-                    "a handler that fails has written no reply"
+                    matches!(result, Ok(Flow::Done)) || cx.reply.position() == before,
+                    "a handler that fails or blocks has written no reply"
                 );
                 result
             }
@@ -94,6 +95,7 @@ impl Engine {
         }
         match result {
             Ok(Flow::Done) => {}
+            Ok(Flow::Block(wait)) => self.park(slot, command, args, wait),
             Err(error) => self.answer_error(slot, command, &error),
         }
     }

@@ -143,7 +143,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
     line!(out, "maxclients:{}", engine.settings.maxclients);
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
     line!(out, "client_recent_max_output_buffer:{}", output.max().unwrap_or(0));
-    line!(out, "blocked_clients:0");
+    line!(out, "blocked_clients:{}", engine.blocking.count());
     line!(out, "tracking_clients:0");
     line!(out, "pubsub_clients:0");
     line!(out, "watching_clients:{}", watching.count());

@@ -11,7 +11,6 @@ use std::task;
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::spec::Flags;
-use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
@@ -219,7 +218,7 @@ impl Replay for Engine {
         &mut self,
         db: u32,
         key: Vec<u8>,
-        value: OwnedValue,
+        mut value: OwnedValue,
         expiry: Option<UnixMillis>,
         access: Access,
     ) -> Result<(), String> {
@@ -244,12 +243,8 @@ impl Replay for Engine {
             }
             _ => None,
         };
-        let value = match &value {
-            OwnedValue::Int(number) => NewValue::Int(*number),
-            OwnedValue::Str(bytes) => NewValue::Str(bytes),
-            OwnedValue::Object(object) => NewValue::Object(object.clone()),
-        };
-        self.databases.db(DbIndex(db)).put_with_access(&key, value, expiry, access, Event::SET);
+        let mut db = self.databases.db(DbIndex(db));
+        db.put_with_access(&key, value.as_new(), expiry, access, Event::SET);
         self.databases.unit.clear();
         Ok(())
     }

@@ -30,6 +30,7 @@ use crate::persist::log::Log;
 
 pub mod actor;
 pub mod admit;
+pub mod block;
 pub mod client;
 pub mod client_list;
 pub mod commit;
@@ -129,6 +130,8 @@ pub struct Engine {
     pub run_id: String,
     /// What names the history of changes to replicas.
     pub replication_id: String,
+    /// Clients that wait for keys.
+    pub blocking: block::State,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// `maxmemory`.

@@ -74,6 +74,7 @@ impl Engine {
     /// A connection is gone: its session goes with all it held.
     pub(super) fn close_session(&mut self, slot: SessionId) {
         self.unwatch_all(slot);
+        self.forget_parked(slot);
         if let Some(session) = self.sessions.remove(slot)
             && let Some(link) = &session.link
         {
@@ -88,6 +89,7 @@ impl Engine {
 
     /// Ends a connection now, unwritten replies or not.
     pub fn kill(&mut self, slot: SessionId) {
+        self.forget_parked(slot);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.closing = Closing::Closed;
             session.inbox.clear();

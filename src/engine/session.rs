@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::engine::block::Parked;
 use crate::engine::registry::CommandId;
 use crate::engine::transaction::Transaction;
 use crate::keyspace::databases::DbIndex;
@@ -109,6 +110,10 @@ pub struct Session {
 
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
+    /// Whether EXEC is running its queue.
+    pub executing: bool,
+    /// The command that it waits in.
+    pub parked: Option<Box<Parked>>,
     /// Keys it watches.
     pub watching: Vec<(DbIndex, Box<[u8]>)>,
     /// Whether a watched key changed.
@@ -162,6 +167,8 @@ impl Session {
             input_bytes: 0,
             output_bytes: 0,
             transaction: None,
+            executing: false,
+            parked: None,
             watching: Vec::new(),
             watch_broken: false,
             replaying: false,
@@ -183,7 +190,10 @@ impl Session {
     /// Whether the session executes nothing for now.
     #[inline]
     pub fn is_stopped(&self) -> bool {
-        self.closing != Closing::No || self.paused || self.pending() > PENDING_MAX
+        self.closing != Closing::No
+            || self.paused
+            || self.parked.is_some()
+            || self.pending() > PENDING_MAX
     }
 
     /// Whether a transaction is being queued.

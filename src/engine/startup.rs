@@ -9,6 +9,7 @@ use crate::base::env::{Env, Rng};
 use crate::command::context::Limits;
 use crate::config::kinds::EvictionPolicy;
 use crate::config::settings::Settings;
+use crate::data::thresholds::Thresholds;
 use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::{Engine, actor, cron, evict, output, pause, persistence, shutdown};
@@ -57,6 +58,7 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             replication_id,
+            blocking: crate::engine::block::State::default(),
             pause: pause::Pause::default(),
             evict: evict::State::default(),
             cron: cron::State::new(settings.hz),
@@ -95,6 +97,16 @@ impl Engine {
             lazy_user_del: settings.lazyfree_lazy_user_del,
             lazy_user_flush: settings.lazyfree_lazy_user_flush,
             lfu,
+            thresholds: Thresholds {
+                hash_entries: settings.hash_max_listpack_entries as usize,
+                hash_value: settings.hash_max_listpack_value as usize,
+                list_size: settings.list_max_listpack_size,
+                set_ints: settings.set_max_intset_entries as usize,
+                set_entries: settings.set_max_listpack_entries as usize,
+                set_value: settings.set_max_listpack_value as usize,
+                zset_entries: settings.zset_max_listpack_entries as usize,
+                zset_value: settings.zset_max_listpack_value as usize,
+            },
         };
         self.databases.policy = Policy {
             lfu,

@@ -158,11 +158,13 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
         return Ok(Flow::Done);
     }
     engine.sessions[slot].reply().array(transaction.len());
+    engine.sessions[slot].executing = true;
     for queued in &transaction.queue {
         let db = engine.sessions[slot].db;
         engine.call(slot, queued.command, queued.args());
         engine.join_unit(db, queued.args(), None);
     }
+    engine.sessions[slot].executing = false;
     engine.sessions[slot].last_command = engine.registry.find(b"exec");
     Ok(Flow::Done)
 }

@@ -10,11 +10,12 @@ use std::fmt;
 
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::string::HeapString;
-use crate::data::value::{NewValue, Type, ValueRef};
+use crate::data::value::{NewValue, Object, Type, ValueRef};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::string_edit::StringEdit;
 use crate::keyspace::table::{Entry, EntryMut, HashSeed, Pool, Removed, Table, Taken};
 use crate::keyspace::unit::{Event, Unit};
+use crate::keyspace::waits::Waits;
 use crate::keyspace::walk::Walk;
 use crate::keyspace::watch::{Found, Watches};
 
@@ -99,6 +100,8 @@ pub struct Databases {
     pub unit: Unit,
     /// Who watches what.
     pub watches: Watches,
+    /// Who waits for what.
+    pub waits: Waits,
     /// Hits, misses, expirations.
     pub stats: KeyspaceStats,
     /// How access is remembered.
@@ -136,6 +139,7 @@ impl Databases {
             rng,
             unit: Unit::default(),
             watches: Watches::default(),
+            waits: Waits::default(),
             stats: KeyspaceStats::default(),
             policy: Policy::default(),
             reclaimer,
@@ -212,6 +216,13 @@ impl Databases {
             }
         }
         self.tables.swap(a.0 as usize, b.0 as usize);
+        for db in [a, b] {
+            for key in self.waits.keys_of(db) {
+                if self.table(db).is_some_and(|table| table.get(&key).is_some()) {
+                    self.waits.note(db, &key);
+                }
+            }
+        }
         if let Some(walk) = &mut self.walk {
             for index in &mut walk.tables {
                 *index = match *index {
@@ -577,7 +588,7 @@ impl Db<'_> {
                 bytes = text.to_vec();
                 if raw { NewValue::Raw(&bytes) } else { NewValue::Str(&bytes) }
             }
-            ValueRef::Object(object) => match *object {},
+            ValueRef::Object(object) => NewValue::Object(Object::clone(&object)),
         };
         let mut target = self.all.db(to);
         target.expire_if_due(name);
@@ -655,8 +666,38 @@ impl Db<'_> {
         self.all
     }
 
+    /// A stored value, to be changed in place: counts as an access.
     #[inline]
-    fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
+    pub(super) fn touch_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
+        self.expire_if_due(key);
+        let remembered = !self.all.untouched;
+        let lfu = self.all.policy.lfu;
+        if remembered && lfu {
+            self.count_use(key);
+        }
+        let access = self.all.fresh_access();
+        let table = self.all.tables[self.index.0 as usize].as_mut()?;
+        let entry = table.get_mut(key)?;
+        if remembered && !lfu {
+            entry.set_access(access);
+        }
+        Some(entry)
+    }
+
+    /// Counts further changes of one and the same step.
+    #[inline]
+    pub(super) fn count_more(&mut self, changes: u64) {
+        self.all.unit.changes += changes;
+    }
+
+    /// Removes a key whose collection has become empty. The command's own record says so already.
+    pub(super) fn drop_emptied(&mut self, key: &[u8]) {
+        self.table_mut().remove(key);
+        self.noted(key, Event::DEL, false);
+    }
+
+    #[inline]
+    pub(super) fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.changes += 1;
         self.noted(key, event, exists);
     }
@@ -667,6 +708,9 @@ impl Db<'_> {
         self.all.unit.notice(event, self.index, key);
         if !self.all.watches.is_empty() {
             self.all.watches.touch(self.index, key, exists);
+        }
+        if exists {
+            self.all.waits.note(self.index, key);
         }
     }
 }

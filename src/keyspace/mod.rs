@@ -4,11 +4,13 @@
 //! [`databases::Db`], which notes every change in the [`unit::Unit`]. Knows no command, no log.
 
 mod access;
+pub mod collection;
 pub mod databases;
 pub mod digest;
 pub mod reclaim;
 pub mod string_edit;
 pub mod table;
 pub mod unit;
+pub mod waits;
 mod walk;
 pub mod watch;

@@ -46,7 +46,7 @@ pub enum Verdict {
 }
 
 /// One element of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A field about the file.
     Aux {

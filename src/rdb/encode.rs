@@ -5,7 +5,11 @@
 use crate::base::checksum::{Crc64, crc64};
 use crate::base::env::UnixMillis;
 use crate::base::{lzf, text};
-use crate::data::value::ValueRef;
+use crate::data::hash::Hash;
+use crate::data::list::List;
+use crate::data::set::Set;
+use crate::data::value::{Object, ValueRef};
+use crate::data::zset::Zset;
 use crate::rdb::Access;
 use crate::rdb::format;
 
@@ -85,15 +89,15 @@ pub fn entry(
         }
         Access::Frequency(counter) => out.extend_from_slice(&[format::OPCODE_FREQUENCY, counter]),
     }
-    out.push(type_byte(value));
+    out.push(type_byte(&value));
     string(out, *options, key);
-    payload(out, *options, value);
+    payload(out, *options, &value);
 }
 
 /// Writes a value alone: its type byte and what follows it.
 pub fn value(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
-    out.push(type_byte(value));
-    payload(out, *options, value);
+    out.push(type_byte(&value));
+    payload(out, *options, &value);
 }
 
 /// Ends a file, but for the checksum.
@@ -118,18 +122,31 @@ pub fn dump_payload(dumped: ValueRef<'_>) -> Vec<u8> {
 }
 
 /// The byte that says how [`payload`] writes this value.
-fn type_byte(value: ValueRef<'_>) -> u8 {
+fn type_byte(value: &ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => format::TYPE_STRING,
-        ValueRef::Object(object) => match *object {},
+        ValueRef::Object(object) => match **object {
+            Object::List(_) => 18,
+            Object::Hash(_) => 16,
+            Object::Set(_) => 20,
+            Object::Zset(_) => 17,
+        },
     }
 }
 
-fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: ValueRef<'_>) {
+fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: &ValueRef<'_>) {
     match value {
-        ValueRef::Int(number) => integer(out, number),
+        ValueRef::Int(number) => integer(out, *number),
         ValueRef::Str(bytes) => string(out, options, bytes),
-        ValueRef::Object(object) => match *object {},
+        ValueRef::Object(object) => match &**object {
+            Object::List(List::Packed(pack)) => {
+                out.extend_from_slice(&[1, 2]);
+                string(out, options, pack.as_bytes());
+            }
+            Object::Hash(Hash::Packed(pack))
+            | Object::Set(Set::Packed(pack))
+            | Object::Zset(Zset::Packed(pack)) => string(out, options, pack.as_bytes()),
+        },
     }
 }
 

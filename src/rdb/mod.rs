@@ -19,17 +19,17 @@ pub mod decode;
 pub mod encode;
 pub mod format;
 
-use crate::data::value::{Object, ValueRef};
+use crate::data::value::{NewValue, Object, ValueRef};
 
 /// A value as it comes out of RDB bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum OwnedValue {
     /// A string that is the canonical decimal form of a signed 64-bit integer.
     Int(i64),
     /// Any other string.
     Str(Vec<u8>),
     /// A collection.
-    Object(Box<Object>),
+    Object(Object),
 }
 
 impl OwnedValue {
@@ -38,7 +38,20 @@ impl OwnedValue {
         match self {
             Self::Int(number) => ValueRef::Int(*number),
             Self::Str(bytes) => ValueRef::Str(bytes),
-            Self::Object(object) => ValueRef::Object(object),
+            Self::Object(object) => ValueRef::Object(object.into()),
+        }
+    }
+
+    /// The value on its way into the dictionary. A collection goes with it, and an empty string stays
+    /// behind.
+    pub fn as_new(&mut self) -> NewValue<'_> {
+        match self {
+            Self::Int(number) => NewValue::Int(*number),
+            Self::Str(bytes) => NewValue::Str(bytes),
+            Self::Object(_) => match std::mem::replace(self, Self::Str(Vec::new())) {
+                Self::Object(object) => NewValue::Object(object),
+                Self::Int(_) | Self::Str(_) => unreachable!("matched above"),
+            },
         }
     }
 }

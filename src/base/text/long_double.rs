@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use rustc_apfloat::Float;
-use rustc_apfloat::ieee::X87DoubleExtended;
+use rustc_apfloat::ieee::{Double, X87DoubleExtended};
+use rustc_apfloat::{Float, FloatConvert};
 
 use super::float::Form;
 
@@ -42,6 +42,12 @@ impl LongDouble {
             Form::Hexadecimal(text) => text.parse::<X87DoubleExtended>().ok()?,
         };
         (number.is_finite() && (number.is_non_zero() || form.is_zero())).then_some(Self(number))
+    }
+
+    /// The nearest double.
+    pub fn to_f64(self) -> f64 {
+        let nearest: Double = self.0.convert(&mut false).value;
+        f64::from_bits(nearest.to_bits() as u64)
     }
 
     /// The sum, rounded to nearest; nothing where it is infinite or not a number.

@@ -5,7 +5,8 @@ use crate::config::directives::{
 };
 
 const COMPACTS: &str = "the table compacts itself";
-const COLLECTIONS: &str = "collections are not there yet";
+const LATER: &str = "this type is not there yet";
+const PLAIN: &str = "nodes are not compressed";
 
 /// The rows.
 pub const ROWS: &[Directive] = &[
@@ -77,43 +78,35 @@ pub const ROWS: &[Directive] = &[
         .doc("Let the allocator return memory in the background."),
     number("hash-max-listpack-entries", field!(hash_max_listpack_entries), (0, LONG), "512")
         .alias("hash-max-ziplist-entries")
-        .inert(COLLECTIONS)
         .doc("Fields up to which a hash is kept compact."),
     memory("hash-max-listpack-value", field!(hash_max_listpack_value), (0, LONG), "64")
         .alias("hash-max-ziplist-value")
-        .inert(COLLECTIONS)
         .doc("Longest field or value in a compact hash."),
     number("list-max-listpack-size", field!(list_max_listpack_size), (-INT - 1, INT), "-2")
         .alias("list-max-ziplist-size")
-        .inert(COLLECTIONS)
         .doc("Elements in a node of a list, or its size: -1 for 4 KiB to -5 for 64 KiB."),
     number("list-compress-depth", field!(list_compress_depth), (0, INT), "0")
-        .inert(COLLECTIONS)
+        .inert(PLAIN)
         .doc("Nodes at either end of a list that are not compressed; 0 compresses none."),
     number("set-max-intset-entries", field!(set_max_intset_entries), (0, LONG), "512")
-        .inert(COLLECTIONS)
         .doc("Members up to which a set of integers is kept compact."),
     number("set-max-listpack-entries", field!(set_max_listpack_entries), (0, LONG), "128")
-        .inert(COLLECTIONS)
         .doc("Members up to which a set is kept compact."),
     number("set-max-listpack-value", field!(set_max_listpack_value), (0, LONG), "64")
-        .inert(COLLECTIONS)
         .doc("Longest member in a compact set."),
     number("zset-max-listpack-entries", field!(zset_max_listpack_entries), (0, LONG), "128")
         .alias("zset-max-ziplist-entries")
-        .inert(COLLECTIONS)
         .doc("Members up to which a sorted set is kept compact."),
     memory("zset-max-listpack-value", field!(zset_max_listpack_value), (0, LONG), "64")
         .alias("zset-max-ziplist-value")
-        .inert(COLLECTIONS)
         .doc("Longest member in a compact sorted set."),
     memory("hll-sparse-max-bytes", field!(hll_sparse_max_bytes), (0, LONG), "3000")
-        .inert(COLLECTIONS)
+        .inert(LATER)
         .doc("Size up to which a HyperLogLog is kept sparse."),
     memory("stream-node-max-bytes", field!(stream_node_max_bytes), (0, LONG), "4096")
-        .inert(COLLECTIONS)
+        .inert(LATER)
         .doc("Size of a node of a stream; 0 for no limit."),
     number("stream-node-max-entries", field!(stream_node_max_entries), (0, LONG), "100")
-        .inert(COLLECTIONS)
+        .inert(LATER)
         .doc("Entries in a node of a stream; 0 for no limit."),
 ];

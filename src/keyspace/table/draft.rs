@@ -4,8 +4,8 @@ use std::ptr::NonNull;
 
 use super::entry::{
     ENTRY_BYTES_MAX, FIXED_BYTES, FLAGS, HAS_EXPIRY, KEY_INLINE_MAX, KEY_ON_HEAP, KIND_BYTES,
-    KIND_INT, KIND_OBJECT, KIND_STRING, POINTER_BYTES, RAW, RawEntry, VALUE_INLINE_MAX,
-    WIDE_EXPIRY, expiry_bytes, key_bytes,
+    KIND_INT, KIND_OBJECT, KIND_STRING, OBJECT_BYTES, POINTER_BYTES, RAW, RawEntry,
+    VALUE_INLINE_MAX, WIDE_EXPIRY, expiry_bytes, key_bytes,
 };
 use crate::base::env::UnixMillis;
 use crate::data::string::HeapString;
@@ -26,7 +26,7 @@ enum DraftValue<'a> {
     Int(i64),
     Bytes(&'a [u8]),
     String(HeapString),
-    Object(Box<Object>),
+    Object(Object),
 }
 
 /// An entry to be made of a key and a value. Owns what the entry is going to own.
@@ -73,7 +73,8 @@ impl<'a> Draft<'a> {
         match &self.value {
             DraftValue::Int(number) => int_bytes(*number),
             DraftValue::Bytes(bytes) => bytes.len(),
-            DraftValue::String(_) | DraftValue::Object(_) => POINTER_BYTES,
+            DraftValue::String(_) => POINTER_BYTES,
+            DraftValue::Object(_) => OBJECT_BYTES,
         }
     }
 
@@ -123,7 +124,9 @@ impl Image for Draft<'_> {
                 }
                 DraftValue::String(string) => at.cast().write_unaligned(string.into_raw()),
                 DraftValue::Object(object) => {
-                    at.cast().write_unaligned(Box::into_raw(object));
+                    let (code, raw) = object.into_parts();
+                    at.write(code);
+                    at.add(1).cast().write_unaligned(raw);
                 }
             }
         }

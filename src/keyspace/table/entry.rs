@@ -3,11 +3,12 @@
 //! ```text
 //! | flags 1 | key length 1 | access 3 | value length 1 | [expiry 6 or 8] | key | value |
 //!
-//! flags    0-2  what the value is: 0 bytes, 1 integer, 2 HeapString pointer, 3 Object pointer
+//! flags    0-2  what the value is: 0 bytes, 1 integer, 2 HeapString pointer, 3 Object
 //!            3  an expiry is there        4  it takes 8 bytes, not 6
 //!            5  the string was changed in place (OBJECT ENCODING says `raw`)
 //! key      up to 254 bytes; a key length of 255 means a HeapString pointer to the key
-//! value    bytes as they are; an integer in 1, 2, 4 or 8 bytes; a pointer in 8
+//! value    bytes as they are; an integer in 1, 2, 4 or 8 bytes; a pointer in 8; an object in 9:
+//!          what it is in 1, and its pointer in 8
 //! ```
 //!
 //! All numbers are little-endian and unaligned. An expiry is milliseconds since 1970: 6 bytes last
@@ -22,7 +23,7 @@ use std::ptr::NonNull;
 
 use crate::base::env::UnixMillis;
 use crate::data::string::HeapString;
-use crate::data::value::{NewValue, Object, ValueRef};
+use crate::data::value::{NewValue, Object, ObjectRef, ValueRef};
 
 pub(super) const FLAGS: usize = 0;
 const KEY_LEN: usize = 1;
@@ -48,6 +49,8 @@ pub(super) const KEY_ON_HEAP: u8 = 255;
 pub(super) const VALUE_INLINE_MAX: usize = 224;
 /// Bytes of a pointer to the heap.
 pub(super) const POINTER_BYTES: usize = 8;
+/// Bytes of an object: its code and its pointer.
+pub(super) const OBJECT_BYTES: usize = 1 + POINTER_BYTES;
 /// No entry is longer.
 pub(super) const ENTRY_BYTES_MAX: usize = FIXED_BYTES + 8 + KEY_INLINE_MAX + VALUE_INLINE_MAX;
 /// Bits of the access field.
@@ -64,7 +67,7 @@ pub enum HeapPart {
     /// A long string.
     String(HeapString),
     /// A collection.
-    Object(Box<Object>),
+    Object(Object),
 }
 
 /// What is left of an entry that was replaced or removed.
@@ -108,7 +111,7 @@ pub enum TakenValue {
     /// A long string.
     String(HeapString),
     /// A collection.
-    Object(Box<Object>),
+    Object(Object),
 }
 
 impl TakenValue {
@@ -153,7 +156,8 @@ impl RawEntry {
 
     #[inline(always)]
     fn byte(self, at: usize) -> u8 {
-        // SAFETY: all callers ask for one of the fixed bytes, which every entry has.
+        // SAFETY: all callers ask for a fixed byte, which every entry has, or for one that they
+        // derive from the entry's own lengths.
         unsafe { self.0.add(at).read() }
     }
 
@@ -220,8 +224,10 @@ impl RawEntry {
             }),
             // SAFETY: the entry owns the string, and nobody changes it while lent out.
             KIND_STRING => ValueRef::Str(unsafe { HeapString::peek(self.pointer(at)) }),
-            // SAFETY: the entry owns the boxed object, and nobody changes it while lent out.
-            _ => ValueRef::Object(unsafe { self.pointer(at).cast::<Object>().as_ref() }),
+            // SAFETY: the entry owns the object, and nobody changes it while lent out.
+            _ => ValueRef::Object(unsafe {
+                ObjectRef::of_parts(self.byte(at), self.pointer(at + 1))
+            }),
         }
     }
 
@@ -297,24 +303,50 @@ impl RawEntry {
         let value = match self.byte(FLAGS) & KIND {
             // SAFETY: as above.
             KIND_STRING => HeapPart::String(unsafe { HeapString::from_raw(self.pointer(at)) }),
-            KIND_OBJECT => {
-                let object = self.pointer(at).cast::<Object>();
-                // SAFETY: the pointer came from `Box::into_raw` and is taken once (caller).
-                HeapPart::Object(unsafe { Box::from_raw(object.as_ptr()) })
-            }
+            KIND_OBJECT => HeapPart::Object(
+                // SAFETY: the parts came from `into_parts` and are taken once (caller).
+                unsafe { Object::from_parts(self.byte(at), self.pointer(at + 1)) },
+            ),
             _ => HeapPart::Nothing,
         };
         (key, value)
     }
 
-    /// The object, to be changed.
+    /// Takes the object out, to be put back with [`RawEntry::put_object`]. In the meantime the entry
+    /// is a short string, so that forgetting to put back leaks, and no worse.
     ///
     /// # Safety
-    /// Nothing else lent out from the entry may be in use while the reference lives.
-    pub(super) unsafe fn object_mut<'a>(self) -> Option<&'a mut Object> {
-        (self.byte(FLAGS) & KIND == KIND_OBJECT)
-            // SAFETY: the entry owns the object, and the caller holds the entry exclusively.
-            .then(|| unsafe { self.pointer(self.value_at()).cast::<Object>().as_mut() })
+    /// Nothing else lent out from the entry may be in use.
+    pub(super) unsafe fn take_object(self) -> Option<Object> {
+        let flags = self.byte(FLAGS);
+        if flags & KIND != KIND_OBJECT {
+            return None;
+        }
+        let at = self.value_at();
+        // SAFETY: the parts came from `into_parts` and are taken once, since the flags change. The
+        // flags are the entry's first byte, held exclusively.
+        unsafe {
+            let object = Object::from_parts(self.byte(at), self.pointer(at + 1));
+            self.0.write(flags & !KIND | KIND_BYTES);
+            Some(object)
+        }
+    }
+
+    /// Undoes [`RawEntry::take_object`]; the object may be another one.
+    ///
+    /// # Safety
+    /// Nothing else lent out from the entry may be in use, and the last thing done to it was
+    /// `take_object`.
+    pub(super) unsafe fn put_object(self, object: Object) {
+        debug_assert_eq!(self.byte(FLAGS) & KIND, KIND_BYTES);
+        let (code, raw) = object.into_parts();
+        let at = self.value_at();
+        // SAFETY: the value field has room for an object (caller), and we hold the entry.
+        unsafe {
+            self.0.add(at).write(code);
+            self.0.add(at + 1).cast().write_unaligned(raw);
+            self.0.write(self.byte(FLAGS) & !KIND | KIND_OBJECT);
+        }
     }
 
     /// Takes the long string out, to be put back with [`RawEntry::put_string`]. In the meantime

@@ -237,7 +237,8 @@ impl Table {
         let hit = self.find(self.hash(key), key)?;
         self.hand_out(hit.segment, hit.spot.bucket);
         let owned = hit.entry.owned().bytes;
-        Some(EntryMut { raw: hit.entry, string: None, owned, tally: &mut self.tally })
+        let tally = &mut self.tally;
+        Some(EntryMut { raw: hit.entry, string: None, object: None, owned, tally })
     }
 
     /// Puts a value under a key, in place of the one that was there, if any: its expiry goes too.
@@ -505,16 +506,28 @@ pub struct EntryMut<'a> {
     raw: RawEntry,
     /// The value, while it is lent out; not in the entry then.
     string: Option<HeapString>,
+    /// As `string`.
+    object: Option<Object>,
     /// Bytes on the heap before the change.
     owned: usize,
     tally: &'a mut Tally,
 }
 
 impl EntryMut<'_> {
+    /// Notes something for the eviction policy, as [`Entry::set_access`].
+    #[inline]
+    pub fn set_access(&self, access: u32) {
+        self.raw.set_access(access);
+    }
+
     /// The collection, if the value is one.
     pub fn object_mut(&mut self) -> Option<&mut Object> {
-        // SAFETY: the borrow of `self` is exclusive, and so is the one of the table in it.
-        unsafe { self.raw.object_mut() }
+        if self.object.is_none() {
+            // The object moves here because the entry's pointer isn't aligned.
+            // SAFETY: the borrow of `self` is exclusive, and so is the one of the table in it.
+            self.object = unsafe { self.raw.take_object() };
+        }
+        self.object.as_mut()
     }
 
     /// The string, if it is one on the heap. A shorter one has to be `put` anew.
@@ -533,6 +546,10 @@ impl Drop for EntryMut<'_> {
         if let Some(string) = self.string.take() {
             // SAFETY: the entry is held exclusively, and `heap_string_mut` took the string out.
             unsafe { self.raw.put_string(string) };
+        }
+        if let Some(object) = self.object.take() {
+            // SAFETY: as above, for `object_mut`.
+            unsafe { self.raw.put_object(object) };
         }
         let bytes = self.raw.owned().bytes;
         self.tally.owned_bytes = self.tally.owned_bytes - self.owned + bytes;

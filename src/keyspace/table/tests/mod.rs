@@ -32,7 +32,7 @@ impl Known {
         let value = match entry.value() {
             ValueRef::Int(number) => Value::Int(number),
             ValueRef::Str(bytes) => Value::Bytes(bytes.to_vec()),
-            ValueRef::Object(object) => match *object {},
+            ValueRef::Object(_) => unreachable!("the model has strings"),
         };
         Self { value, expiry: entry.expiry(), access: entry.access(), raw: entry.is_raw() }
     }

@@ -1,0 +1,43 @@
+//! Lists. Only the compact form so far.
+
+use crate::data::listpack::Listpack;
+use crate::data::thin::forms;
+
+/// A list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum List {
+    /// In one block.
+    Packed(Listpack),
+}
+
+forms!(List { Packed = 0 });
+
+impl Default for List {
+    fn default() -> Self {
+        Self::Packed(Listpack::new())
+    }
+}
+
+impl List {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        let Self::Packed(pack) = self;
+        pack.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name that OBJECT ENCODING replies.
+    pub fn encoding(&self) -> &'static str {
+        "listpack"
+    }
+
+    /// Bytes of heap that it owns.
+    pub fn heap_bytes(&self) -> usize {
+        let Self::Packed(pack) = self;
+        pack.heap_bytes()
+    }
+}

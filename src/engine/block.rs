@@ -1,0 +1,194 @@
+//! Clients that wait for a key: parking them, letting them try again, and sending them on their way
+//! when their time is over.
+//!
+//! A parked client keeps its command's words. When a key somebody waits for has changed, the clients
+//! in that key's line run their commands again, first come first, each as a unit of its own, until
+//! one finds nothing; that may ready further keys, and so on until none is. A client that still
+//! finds nothing goes to the end of the lines with the deadline it had.
+
+use std::collections::BTreeSet;
+
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::wait::{NullReply, Wait};
+use crate::data::value::Type;
+use crate::engine::Engine;
+use crate::engine::registry::CommandId;
+use crate::engine::transaction::Queued;
+use crate::keyspace::databases::DbIndex;
+use crate::mailbox::SessionId;
+
+/// When a wait is given up, in milliseconds since the epoch; `None` for never.
+#[derive(Clone, Copy, Debug)]
+struct Deadline(Option<i64>);
+
+/// A command that waits.
+#[derive(Debug)]
+pub struct Parked {
+    queued: Queued,
+    command: CommandId,
+    wait: Wait,
+    deadline: Deadline,
+}
+
+/// The parked clients.
+#[derive(Debug, Default)]
+pub struct State {
+    /// How many there are.
+    count: usize,
+    /// Those that give up some day, by when.
+    deadlines: BTreeSet<(i64, SessionId)>,
+    /// The deadline that a command under way had, where it is one that tries again.
+    kept_deadline: Option<Deadline>,
+}
+
+impl State {
+    /// How many clients are parked.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// When the next one gives up, in milliseconds since the epoch.
+    pub fn next_deadline_ms(&self) -> Option<i64> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+}
+
+/// Why a parked client is sent on without what it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Its time is over, or CLIENT UNBLOCK says so.
+    Timeout,
+    /// CLIENT UNBLOCK ... ERROR.
+    Error,
+}
+
+impl Engine {
+    /// A blocking command found nothing: the client waits, or is answered at once where nobody may.
+    #[cold]
+    pub(super) fn park(&mut self, slot: SessionId, command: CommandId, args: Args<'_>, wait: Wait) {
+        let now_ms = self.now().0;
+        let session = &mut self.sessions[slot];
+        if session.executing || session.replaying || session.outlet.is_none() {
+            reply_nothing(&mut session.reply(), wait.on_timeout);
+            return;
+        }
+        let fresh = || wait.timeout_ms.map(|timeout| now_ms.saturating_add_unsigned(timeout));
+        let deadline = self.blocking.kept_deadline.unwrap_or_else(|| Deadline(fresh()));
+        for index in wait.keys.clone() {
+            self.databases.waits.wait(slot.0, session.db, args.at(index), wait.kind);
+        }
+        if let Deadline(Some(at)) = deadline {
+            self.blocking.deadlines.insert((at, slot));
+        }
+        self.blocking.count += 1;
+        let queued = Queued::new(command, args);
+        session.parked = Some(Box::new(Parked { queued, command, wait, deadline }));
+    }
+
+    /// Takes a client out of all lines; it isn't parked any more.
+    fn unpark(&mut self, slot: SessionId) -> Option<Box<Parked>> {
+        let session = self.sessions.get_mut(slot)?;
+        let parked = session.parked.take()?;
+        for index in parked.wait.keys.clone() {
+            self.databases.waits.leave(slot.0, session.db, parked.queued.args().at(index));
+        }
+        if let Deadline(Some(at)) = parked.deadline {
+            self.blocking.deadlines.remove(&(at, slot));
+        }
+        self.blocking.count -= 1;
+        Some(parked)
+    }
+
+    /// A client goes, parked or not.
+    pub(super) fn forget_parked(&mut self, slot: SessionId) {
+        self.unpark(slot);
+    }
+
+    /// Lets the clients try again whose keys have changed. To be called between units.
+    #[inline]
+    pub(super) fn serve_waiting(&mut self) {
+        if self.databases.waits.any_ready() {
+            self.serve_ready();
+        }
+    }
+
+    #[cold]
+    fn serve_ready(&mut self) {
+        while self.databases.waits.any_ready() {
+            for (db, key) in self.databases.waits.take_ready() {
+                // Those that come back into the line while it is served wait for the next change.
+                for (waiter, kind) in self.databases.waits.line(db, &key) {
+                    if self.kind_of(db, &key) != Some(kind) {
+                        continue;
+                    }
+                    self.try_again(SessionId(waiter));
+                }
+            }
+        }
+    }
+
+    fn kind_of(&mut self, db: DbIndex, key: &[u8]) -> Option<Type> {
+        self.databases.db(db).peek(key).map(|entry| entry.value().kind())
+    }
+
+    fn try_again(&mut self, slot: SessionId) {
+        let Some(parked) = self.unpark(slot) else { return };
+        let before = self.sessions[slot].out.len();
+        self.blocking.kept_deadline = Some(parked.deadline);
+        let db = self.sessions[slot].db;
+        let args = parked.queued.args();
+        self.call(slot, parked.command, args);
+        self.commit_unit(db, args, None);
+        self.blocking.kept_deadline = None;
+        self.settle_reply_mode(slot, before);
+        self.mark_dirty(slot);
+        self.go_on(slot);
+    }
+
+    /// Requests that came behind the blocking one may run now.
+    fn go_on(&mut self, slot: SessionId) {
+        let session = &self.sessions[slot];
+        if session.parked.is_none() && !session.inbox.is_empty() {
+            self.mark_resumable(slot);
+        }
+    }
+
+    /// Sends a parked client on; false where it wasn't parked.
+    pub(super) fn release(&mut self, slot: SessionId, how: Release) -> bool {
+        let Some(parked) = self.unpark(slot) else { return false };
+        let before = self.sessions[slot].out.len();
+        match how {
+            Release::Timeout => {
+                reply_nothing(&mut self.sessions[slot].reply(), parked.wait.on_timeout);
+            }
+            Release::Error => {
+                let error = CommandError::text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+                let text = error.wire();
+                self.metrics.count_error(&text);
+                self.sessions[slot].reply().error_bytes(&text);
+            }
+        }
+        self.settle_reply_mode(slot, before);
+        self.mark_dirty(slot);
+        self.go_on(slot);
+        true
+    }
+
+    /// Sends those on whose time is over.
+    pub(super) fn release_overdue(&mut self) {
+        let now_ms = self.now().0;
+        while let Some(&(deadline, slot)) = self.blocking.deadlines.first() {
+            if deadline > now_ms || !self.release(slot, Release::Timeout) {
+                break;
+            }
+        }
+    }
+}
+
+fn reply_nothing(reply: &mut crate::resp::reply::Reply<'_>, how: NullReply) {
+    match how {
+        NullReply::Bulk => reply.null(),
+        NullReply::Array => reply.null_array(),
+    }
+}

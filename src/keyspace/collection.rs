@@ -1,0 +1,202 @@
+//! The door to collections: reading one as what it is, and changing one in place.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use crate::data::hash::Hash;
+use crate::data::list::List;
+use crate::data::set::Set;
+use crate::data::value::{NewValue, Object, ObjectRef, Type, ValueRef};
+use crate::data::zset::Zset;
+use crate::keyspace::databases::{Db, Expiry, WrongType};
+use crate::keyspace::table::Entry;
+use crate::keyspace::unit::Event;
+
+/// A type of collection.
+pub trait Collection: Default {
+    /// The type.
+    const KIND: Type;
+    /// The collection in an object, if it's of this type.
+    fn of(object: &Object) -> Option<&Self>;
+    /// As [`Collection::of`], to be changed.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    /// The collection as an object.
+    fn into_object(self) -> Object;
+    /// Whether it has no element.
+    fn is_empty(&self) -> bool;
+}
+
+macro_rules! collections {
+    ($($kind:ident),*) => {
+        $(impl Collection for $kind {
+            const KIND: Type = Type::$kind;
+
+            #[inline]
+            fn of(object: &Object) -> Option<&Self> {
+                match object {
+                    Object::$kind(collection) => Some(collection),
+                    _ => None,
+                }
+            }
+
+            #[inline]
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                match object {
+                    Object::$kind(collection) => Some(collection),
+                    _ => None,
+                }
+            }
+
+            fn into_object(self) -> Object {
+                Object::$kind(self)
+            }
+
+            #[inline]
+            fn is_empty(&self) -> bool {
+                $kind::is_empty(self)
+            }
+        })*
+    };
+}
+
+collections!(List, Hash, Set, Zset);
+
+/// A stored collection, borrowed.
+#[derive(Clone, Debug)]
+pub struct Lent<'a, T> {
+    /// Invariant: an object of type `T`.
+    object: ObjectRef<'a>,
+    kind: PhantomData<T>,
+}
+
+impl<T: Collection> Deref for Lent<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        match T::of(&self.object) {
+            Some(collection) => collection,
+            None => unreachable!("its type was looked at when it was lent"),
+        }
+    }
+}
+
+/// What a closure did to a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed<R> {
+    /// How many changes, as `rdb_changes_since_last_save` counts them; 0 where nothing happened.
+    pub count: u64,
+    /// What the closure found out.
+    pub result: R,
+}
+
+impl<R> Changed<R> {
+    /// So many changes.
+    #[inline]
+    pub fn count(count: usize, result: R) -> Self {
+        Self { count: count as u64, result }
+    }
+
+    /// Nothing happened.
+    #[inline]
+    pub fn nothing(result: R) -> Self {
+        Self { count: 0, result }
+    }
+}
+
+#[inline]
+fn lent<T: Collection>(entry: Option<Entry<'_>>) -> Result<Option<Lent<'_, T>>, WrongType> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::Object(object)) if object.kind() == T::KIND => {
+            Ok(Some(Lent { object, kind: PhantomData }))
+        }
+        Some(_) => Err(WrongType),
+    }
+}
+
+impl Db<'_> {
+    /// The collection at a key, for a command that reads: counts as hit or miss and as an access.
+    ///
+    /// # Errors
+    /// [`WrongType`] where the key holds something else.
+    #[inline]
+    pub fn read_as<T: Collection>(&mut self, key: &[u8]) -> Result<Option<Lent<'_, T>>, WrongType> {
+        lent(self.read(key))
+    }
+
+    /// The collection at a key, for a command that will change it: counts as an access only.
+    ///
+    /// # Errors
+    /// [`WrongType`] where the key holds something else.
+    #[inline]
+    pub fn touch_as<T: Collection>(
+        &mut self,
+        key: &[u8],
+    ) -> Result<Option<Lent<'_, T>>, WrongType> {
+        lent(self.touch(key))
+    }
+
+    /// Changes the collection at a key, an empty one where there is none. What the change means for
+    /// watchers, notifications and the log is looked after; a collection that is empty afterwards
+    /// goes, and a new one that stayed empty never was.
+    ///
+    /// # Errors
+    /// [`WrongType`] where the key holds something else.
+    #[inline]
+    pub fn edit<T: Collection, R>(
+        &mut self,
+        key: &[u8],
+        event: Event,
+        change: impl FnOnce(&mut T) -> Changed<R>,
+    ) -> Result<R, WrongType> {
+        let Some(mut entry) = self.touch_mut(key) else {
+            let mut collection = T::default();
+            let changed = change(&mut collection);
+            if changed.count > 0 && !collection.is_empty() {
+                let value = NewValue::Object(collection.into_object());
+                self.put(key, value, Expiry::Clear, event);
+                // Putting it was counted as one.
+                self.count_more(changed.count - 1);
+            }
+            return Ok(changed.result);
+        };
+        let collection = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
+        let changed = change(collection);
+        let emptied = collection.is_empty();
+        drop(entry);
+        self.note_edit(key, event, changed.count, emptied);
+        Ok(changed.result)
+    }
+
+    /// [`Db::edit`], but only where the key is there.
+    ///
+    /// # Errors
+    /// [`WrongType`] where the key holds something else.
+    #[inline]
+    pub fn edit_existing<T: Collection, R>(
+        &mut self,
+        key: &[u8],
+        event: Event,
+        change: impl FnOnce(&mut T) -> Changed<R>,
+    ) -> Result<Option<R>, WrongType> {
+        let Some(mut entry) = self.touch_mut(key) else { return Ok(None) };
+        let collection = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
+        let changed = change(collection);
+        let emptied = collection.is_empty();
+        drop(entry);
+        self.note_edit(key, event, changed.count, emptied);
+        Ok(Some(changed.result))
+    }
+
+    #[inline]
+    fn note_edit(&mut self, key: &[u8], event: Event, changes: u64, emptied: bool) {
+        if changes > 0 {
+            self.count_more(changes - 1);
+            self.changed(key, event, true);
+            if emptied {
+                self.drop_emptied(key);
+            }
+        }
+    }
+}
