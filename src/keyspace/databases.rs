@@ -9,12 +9,10 @@
 use std::fmt;
 
 use crate::base::env::{Rng, UnixMillis};
-use crate::data::string::HeapString;
-use crate::data::value::{NewValue, Object, Type, ValueRef};
+pub use crate::keyspace::db::Db;
 use crate::keyspace::reclaim::Reclaimer;
-use crate::keyspace::string_edit::StringEdit;
-use crate::keyspace::table::{Entry, EntryMut, HashSeed, Pool, Removed, Table, Taken};
-use crate::keyspace::unit::{Event, Unit};
+use crate::keyspace::table::{HashSeed, Pool, Removed, Table};
+use crate::keyspace::unit::Unit;
 use crate::keyspace::waits::Waits;
 use crate::keyspace::walk::Walk;
 use crate::keyspace::watch::{Found, Watches};
@@ -78,7 +76,7 @@ pub struct KeyspaceStats {
 
 /// How a lookup counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     /// For a reading command: hits and misses count, the access is remembered.
     Read,
     /// For a command that asks about a key: hits and misses count, nothing is remembered.
@@ -92,9 +90,9 @@ enum Look {
 /// All databases of a server.
 pub struct Databases {
     pub(super) tables: Vec<Option<Box<Table>>>,
-    seed: HashSeed,
+    pub(super) seed: HashSeed,
     /// The memory of all tables.
-    pool: Pool,
+    pub(super) pool: Pool,
     pub(super) rng: Rng,
     /// The account of the current unit.
     pub unit: Unit,
@@ -117,7 +115,7 @@ pub struct Databases {
     /// Whether the command under way leaves no trace of use on keys that are there (CLIENT NO-TOUCH).
     pub untouched: bool,
     pub(super) walk: Option<Walk>,
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
 }
 
 impl fmt::Debug for Databases {
@@ -194,7 +192,7 @@ impl Databases {
 
     /// Whether something with this expiry time counts as gone.
     #[inline]
-    fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
+    pub(super) fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
         expiry.is_some_and(|at| at <= self.now) && !self.loading && !self.expiry_paused
     }
 
@@ -285,443 +283,9 @@ impl Databases {
         removed
     }
 
-    fn dispose(&self, removed: Removed, elsewhere: bool) {
+    pub(super) fn dispose(&self, removed: Removed, elsewhere: bool) {
         if elsewhere && removed.heap_bytes() > 64 << 10 {
             self.reclaimer.free(Box::new(removed), 1);
         }
-    }
-}
-
-/// One database: reading, and the only way to change.
-#[derive(Debug)]
-pub struct Db<'a> {
-    all: &'a mut Databases,
-    index: DbIndex,
-}
-
-impl Db<'_> {
-    /// The database's number.
-    pub fn index(&self) -> DbIndex {
-        self.index
-    }
-
-    #[inline]
-    fn table(&self) -> Option<&Table> {
-        self.all.tables[self.index.0 as usize].as_deref()
-    }
-
-    #[inline]
-    fn table_mut(&mut self) -> &mut Table {
-        let Databases { tables, seed, pool, .. } = &mut *self.all;
-        tables[self.index.0 as usize].get_or_insert_with(|| Box::new(Table::new(*seed, pool)))
-    }
-
-    /// How many keys there are, those included whose time has come but which nobody met yet.
-    pub fn len(&self) -> usize {
-        self.table().map_or(0, Table::len)
-    }
-
-    /// Whether there is no key.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    #[inline]
-    fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
-        self.all.is_due(expiry)
-    }
-
-    /// Removes the key if its time has come. Costs nothing where no key of the database expires.
-    #[inline]
-    fn expire_if_due(&mut self, key: &[u8]) {
-        let Some(table) = self.table() else { return };
-        if table.expires_len() != 0
-            && let Some(entry) = table.get(key)
-            && self.is_due(entry.expiry())
-        {
-            self.expire_now(key);
-        }
-    }
-
-    /// Removes a key whose time has come, and says so in the log.
-    #[cold]
-    pub(crate) fn expire_now(&mut self, key: &[u8]) {
-        let Some(removed) = self.table_mut().remove(key) else { return };
-        self.all.dispose(removed, self.all.policy.lazy_expire);
-        let record: &[u8] = if self.all.policy.lazy_expire { b"UNLINK" } else { b"DEL" };
-        self.all.unit.record(self.index, &[record, key]);
-        self.all.stats.expired += 1;
-        // Not counted as a change: the command that met the key did nothing by that.
-        self.noted(key, Event::EXPIRED, false);
-    }
-
-    #[inline]
-    fn look(&mut self, key: &[u8], look: Look) -> Option<Entry<'_>> {
-        self.expire_if_due(key);
-        let remembered = matches!(look, Look::Touch | Look::Read) && !self.all.untouched;
-        if remembered && self.all.policy.lfu {
-            self.count_use(key);
-        }
-        let access = self.all.fresh_access();
-        let lfu = self.all.policy.lfu;
-        let all = &mut *self.all;
-        let entry = all.tables[self.index.0 as usize].as_ref().and_then(|table| table.get(key));
-        if matches!(look, Look::Read | Look::Inspect) {
-            match entry {
-                Some(_) => all.stats.hits += 1,
-                None => all.stats.misses += 1,
-            }
-        }
-        let entry = entry?;
-        if remembered && !lfu {
-            entry.set_access(access);
-        }
-        Some(entry)
-    }
-
-    /// Counts one more use of a key under LFU.
-    #[cold]
-    fn count_use(&mut self, key: &[u8]) {
-        let Some(old) = self.table().and_then(|table| table.get(key)).map(|e| e.access()) else {
-            return;
-        };
-        let access = self.all.next_access(old);
-        if let Some(entry) = self.table().and_then(|table| table.get(key)) {
-            entry.set_access(access);
-        }
-    }
-
-    /// The entry of a key, for a command that reads: counts as hit or miss and as an access.
-    #[inline]
-    pub fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.look(key, Look::Read)
-    }
-
-    /// The entry of a key, for a command that asks about it (EXISTS, TTL): counts as hit or miss, but
-    /// not as an access.
-    #[inline]
-    pub fn inspect(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.look(key, Look::Inspect)
-    }
-
-    /// The entry of a key, for a command that will change it: counts as an access only.
-    #[inline]
-    pub fn touch(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.look(key, Look::Touch)
-    }
-
-    /// The entry of a key, without a trace.
-    #[inline]
-    pub fn peek(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.look(key, Look::Peek)
-    }
-
-    /// Whether the key is there.
-    pub fn exists(&mut self, key: &[u8]) -> bool {
-        self.peek(key).is_some()
-    }
-
-    /// The string at a key, for a command that reads.
-    #[inline]
-    pub fn read_string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, WrongType> {
-        string_of(self.look(key, Look::Read))
-    }
-
-    /// The string at a key, for a command that will change it.
-    #[inline]
-    pub fn touch_string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, WrongType> {
-        string_of(self.look(key, Look::Touch))
-    }
-
-    /// Puts a value, whatever was there before.
-    #[inline]
-    pub fn put(&mut self, key: &[u8], value: NewValue<'_>, expiry: Expiry, event: Event) {
-        let expiry = match expiry {
-            Expiry::Clear => None,
-            Expiry::At(at) => Some(at),
-            Expiry::Keep => self.peek(key).and_then(|entry| entry.expiry()),
-        };
-        let access = self.all.fresh_access();
-        let table = self.table_mut();
-        let before = table.len();
-        let displaced = table.put(key, value, expiry, access);
-        let is_new = table.len() != before;
-        if let Some(displaced) = displaced {
-            self.all.dispose(displaced, self.all.policy.lazy_server_del);
-        }
-        if is_new {
-            self.all.unit.notice(Event::NEW, self.index, key);
-        }
-        self.changed(key, event, true);
-    }
-
-    /// Puts a value as a new key with the access bytes given too (RESTORE, COPY, loading), whatever
-    /// was there before.
-    pub fn put_with_access(
-        &mut self,
-        key: &[u8],
-        value: NewValue<'_>,
-        expiry: Option<UnixMillis>,
-        access: Option<u32>,
-        event: Event,
-    ) {
-        self.all.unit.notice(Event::NEW, self.index, key);
-        let access = access.unwrap_or_else(|| self.all.fresh_access());
-        self.place(key, value, expiry, access);
-        self.changed(key, event, true);
-    }
-
-    fn place(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<UnixMillis>, access: u32) {
-        if let Some(displaced) = self.table_mut().put(key, value, expiry, access) {
-            self.all.dispose(displaced, self.all.policy.lazy_server_del);
-        }
-    }
-
-    /// Changes a string in place, an empty one where there is none. The closure says whether it
-    /// changed anything; the expiry time stays.
-    ///
-    /// # Errors
-    /// [`WrongType`] where the key holds something else.
-    pub fn edit_string(
-        &mut self,
-        key: &[u8],
-        event: Event,
-        edit: impl FnOnce(&mut StringEdit<'_>) -> bool,
-    ) -> Result<(), WrongType> {
-        let mut scratch = std::mem::take(&mut self.all.scratch);
-        scratch.clear();
-        let boxed = match self.look(key, Look::Touch) {
-            None => false,
-            Some(entry) => match entry.value() {
-                ValueRef::Object(_) => return Err(WrongType),
-                ValueRef::Str(_) if entry.is_heap_string() => true,
-                ValueRef::Str(bytes) => {
-                    scratch.extend_from_slice(bytes);
-                    false
-                }
-                ValueRef::Int(number) => {
-                    crate::base::text::push_i64(&mut scratch, number);
-                    false
-                }
-            },
-        };
-        if boxed {
-            let mut entry = self.table_mut().get_mut(key);
-            let heap = entry.as_mut().and_then(EntryMut::heap_string_mut);
-            let changed = heap.is_some_and(|heap| edit(&mut StringEdit::Heap(heap)));
-            drop(entry);
-            if changed {
-                self.changed(key, event, true);
-            }
-        } else if edit(&mut StringEdit::Copy(&mut scratch)) {
-            self.put(key, NewValue::Raw(&scratch), Expiry::Keep, event);
-        }
-        // One huge value must not keep its copy forever.
-        scratch.shrink_to(64 << 10);
-        self.all.scratch = scratch;
-        Ok(())
-    }
-
-    /// Sets or removes the expiry time; false where the key isn't there.
-    pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>, event: Event) -> bool {
-        self.expire_if_due(key);
-        if self.is_empty() || !self.table_mut().set_expiry(key, expiry) {
-            return false;
-        }
-        self.changed(key, event, true);
-        true
-    }
-
-    /// Removes a key; `elsewhere` frees a big value on the background thread. False where the key
-    /// isn't there.
-    pub fn remove(&mut self, key: &[u8], elsewhere: bool, event: Event) -> bool {
-        self.expire_if_due(key);
-        if self.is_empty() {
-            return false;
-        }
-        let Some(removed) = self.table_mut().remove(key) else { return false };
-        self.changed(key, event, false);
-        self.all.dispose(removed, elsewhere);
-        true
-    }
-
-    /// Removes a key and returns what it held.
-    pub fn take(&mut self, key: &[u8], event: Event) -> Option<Taken> {
-        self.expire_if_due(key);
-        if self.is_empty() {
-            return None;
-        }
-        let taken = self.table_mut().take(key)?;
-        self.changed(key, event, false);
-        Some(taken)
-    }
-
-    /// Moves a key to another name and database with its expiry time, replacing what is there.
-    /// False where the key isn't there.
-    pub fn rename(&mut self, key: &[u8], to: DbIndex, name: &[u8], events: (Event, Event)) -> bool {
-        if !self.exists(key) {
-            return false;
-        }
-        self.all.unit.notice(Event::NEW, to, name);
-        let Some(taken) = self.take(key, events.0) else { return false };
-        let Taken { mut value, expiry, access } = taken;
-        let mut target = self.all.db(to);
-        target.expire_if_due(name);
-        target.place(name, value.as_new(), expiry, access);
-        // Moving is one change, though two keys saw it.
-        target.noted(name, events.1, true);
-        true
-    }
-
-    /// Copies a key to another name and database with its expiry time, replacing what is there.
-    /// False where the key isn't there.
-    pub fn copy(&mut self, key: &[u8], to: DbIndex, name: &[u8], event: Event) -> bool {
-        let Some(entry) = self.peek(key) else { return false };
-        let expiry = entry.expiry();
-        // What lies in the table can move while it is being put, so it is copied first.
-        let bytes: Vec<u8>;
-        let value = match entry.value() {
-            ValueRef::Int(number) => NewValue::Int(number),
-            ValueRef::Str(text) if entry.is_heap_string() => NewValue::Heap(HeapString::new(text)),
-            ValueRef::Str(text) => {
-                let raw = entry.is_raw();
-                bytes = text.to_vec();
-                if raw { NewValue::Raw(&bytes) } else { NewValue::Str(&bytes) }
-            }
-            ValueRef::Object(object) => NewValue::Object(Object::clone(&object)),
-        };
-        let mut target = self.all.db(to);
-        target.expire_if_due(name);
-        target.put_with_access(name, value, expiry, None, event);
-        true
-    }
-
-    /// A random key that has not expired.
-    pub fn random(&mut self) -> Option<Box<[u8]>> {
-        // Where expired keys abound they are removed on the way; the bound keeps a paused expiry
-        // (which removes nothing) from going on forever.
-        for _ in 0..100 {
-            let mut rng = self.all.rng.clone();
-            let entry = self.table()?.sample(&mut rng)?;
-            let (key, due) = (Box::<[u8]>::from(entry.key()), self.is_due(entry.expiry()));
-            self.all.rng = rng;
-            if !due {
-                return Some(key);
-            }
-            self.expire_now(&key);
-        }
-        None
-    }
-
-    /// Goes on with a scan from `cursor` for about `count` entries, hands those that are `wanted` to
-    /// `each`, and returns where to go on; 0 is both the beginning and the end. Wanted entries whose
-    /// time has come are removed instead.
-    pub fn scan(
-        &mut self,
-        cursor: u64,
-        count: usize,
-        wanted: impl Fn(&Entry<'_>) -> bool,
-        mut each: impl FnMut(&Entry<'_>),
-    ) -> u64 {
-        let Some(table) = self.table() else { return 0 };
-        let mut due: Vec<Box<[u8]>> = Vec::new();
-        let next = table.scan(cursor, count, |entry| {
-            if wanted(&entry) {
-                if self.is_due(entry.expiry()) {
-                    due.push(entry.key().into());
-                } else {
-                    each(&entry);
-                }
-            }
-        });
-        for key in due {
-            self.expire_now(&key);
-        }
-        next
-    }
-
-    /// Every entry whose time has not come.
-    pub fn for_each(&self, mut each: impl FnMut(&Entry<'_>)) {
-        if let Some(table) = self.table() {
-            table.for_each(|entry| {
-                if !self.is_due(entry.expiry()) {
-                    each(&entry);
-                }
-            });
-        }
-    }
-
-    /// Whether the key is there though its time has come.
-    pub fn is_stale(&self, key: &[u8]) -> bool {
-        self.table().and_then(|table| table.get(key)).is_some_and(|e| self.is_due(e.expiry()))
-    }
-
-    /// Another database.
-    pub fn at(&mut self, index: DbIndex) -> Db<'_> {
-        self.all.db(index)
-    }
-
-    /// The databases' own account of access bytes, for OBJECT.
-    pub fn databases(&self) -> &Databases {
-        self.all
-    }
-
-    /// A stored value, to be changed in place: counts as an access.
-    #[inline]
-    pub(super) fn touch_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
-        self.expire_if_due(key);
-        let remembered = !self.all.untouched;
-        let lfu = self.all.policy.lfu;
-        if remembered && lfu {
-            self.count_use(key);
-        }
-        let access = self.all.fresh_access();
-        let table = self.all.tables[self.index.0 as usize].as_mut()?;
-        let entry = table.get_mut(key)?;
-        if remembered && !lfu {
-            entry.set_access(access);
-        }
-        Some(entry)
-    }
-
-    /// Counts further changes of one and the same step.
-    #[inline]
-    pub(super) fn count_more(&mut self, changes: u64) {
-        self.all.unit.changes += changes;
-    }
-
-    /// Removes a key whose collection has become empty. The command's own record says so already.
-    pub(super) fn drop_emptied(&mut self, key: &[u8]) {
-        self.table_mut().remove(key);
-        self.noted(key, Event::DEL, false);
-    }
-
-    #[inline]
-    pub(super) fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
-        self.all.unit.changes += 1;
-        self.noted(key, event, exists);
-    }
-
-    /// What notifications and watchers see of a change.
-    #[inline]
-    fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
-        self.all.unit.notice(event, self.index, key);
-        if !self.all.watches.is_empty() {
-            self.all.watches.touch(self.index, key, exists);
-        }
-        if exists {
-            self.all.waits.note(self.index, key);
-        }
-    }
-}
-
-#[inline]
-fn string_of(entry: Option<Entry<'_>>) -> Result<Option<ValueRef<'_>>, WrongType> {
-    match entry {
-        None => Ok(None),
-        Some(entry) => match entry.value() {
-            ValueRef::Object(object) if object.kind() != Type::String => Err(WrongType),
-            value => Ok(Some(value)),
-        },
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 pub mod collection;
 pub mod databases;
+pub mod db;
 pub mod digest;
 pub mod reclaim;
 pub mod string_edit;
