@@ -13,6 +13,7 @@ use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{Signal, raise};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// The number file of a server in the background that was given none.
 pub const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
@@ -158,6 +159,12 @@ fn raise_to_hard(current: rlim_t, wanted: rlim_t, hard: rlim_t) -> rlim_t {
         Ok(()) => wanted.max(current),
         Err(_) => current,
     }
+}
+
+/// How many processors the machine has, whether or not this process may use them.
+pub fn processors() -> usize {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online.and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
 }
 
 /// Warns where the kernel lets fewer connections wait than `tcp-backlog` asks for.

@@ -78,8 +78,10 @@ pub const ROWS: &[Directive] = &[
     number("prefetch-batch-max-size", field!(prefetch_batch_max_size), (0, 128), "16")
         .inert("a whole batch is always fetched ahead")
         .doc("Keys fetched ahead together."),
-    number("spin-us", field!(spin_us), (0, 1_000_000), "0")
-        .doc("Microseconds to look for requests before going to sleep: faster, for more CPU."),
+    number("spin-us", field!(spin_us), (0, 1_000_000), "20").doc(
+        "Microseconds to look for requests before going to sleep, while they come that fast; 0 \
+             to sleep at once, for less CPU.",
+    ),
     number("tracking-table-max-keys", field!(tracking_table_max_keys), (0, LONG), "1000000")
         .inert("client tracking is not there yet")
         .doc("Keys remembered for client-side caches; 0 for no limit."),
