@@ -9,8 +9,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use redstart::base::env::Rng;
-use redstart::data::value::NewValue;
+use redstart::base::env::{Rng, UnixMillis};
+use redstart::data::value::{NewValue, Object};
 use redstart::keyspace::table::{Entry, EntrySink, HashSeed, Pool, Table};
 
 #[global_allocator]
@@ -268,6 +268,8 @@ impl Run {
                 self.1.extend_from_slice(entry.key());
                 self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
+
+            fn object(&mut self, _: &[u8], _: Option<UnixMillis>, _: &mut Object) {}
         }
         let count = std::sync::Arc::default();
         let sink = Count(std::sync::Arc::clone(&count), Vec::new());

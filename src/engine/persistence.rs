@@ -10,7 +10,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::base::env::UnixMillis;
 use crate::config::kinds::ShutdownFlags;
+use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::engine::Engine;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
@@ -76,6 +78,16 @@ struct DbSink {
 
 impl EntrySink for DbSink {
     fn entry(&mut self, entry: &Entry<'_>) {
+        self.push(entry.key(), entry.expiry(), entry.value());
+    }
+
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
+        self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object)));
+    }
+}
+
+impl DbSink {
+    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         buffer.entries += 1;
         let WalkBuffer { bytes, db, options, .. } = &mut *buffer;
@@ -83,8 +95,7 @@ impl EntrySink for DbSink {
             encode::select_db(bytes, self.db.0);
             *db = Some(self.db);
         }
-        let access = Access::Unknown;
-        encode::entry(bytes, options, entry.key(), entry.value(), entry.expiry(), access);
+        encode::entry(bytes, options, key, value, expiry, Access::Unknown);
     }
 }
 

@@ -14,11 +14,17 @@ use super::grow::chain;
 use super::scan::segment_end;
 use super::segment::Segment;
 use super::{Entry, Table};
+use crate::base::env::UnixMillis;
+use crate::data::value::Object;
 
 /// Takes the entries of a snapshot, each exactly once, in no particular order.
 pub trait EntrySink: Send {
     /// One entry, as it was when the snapshot began (its access bits may be newer).
     fn entry(&mut self, entry: &Entry<'_>);
+
+    /// One entry that is a collection. It may be frozen, so that it can be looked at later as it is
+    /// now; nothing else may be done to it.
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object);
 }
 
 /// A snapshot under way.
@@ -115,9 +121,17 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     segment.prefetch_entries(bucket);
     let mut handed = 0;
     for slot in segment.bucket(bucket).occupied() {
-        // SAFETY: nothing changes the entry while the sink looks at it.
-        let entry = unsafe { Entry::new(segment.entry(bucket, slot)) };
-        running.sink.entry(&entry);
+        let raw = segment.entry(bucket, slot);
+        // SAFETY: we hold the table exclusively. What is taken out is put back before anybody else
+        // looks at the entry, whose key and expiry stay as they are.
+        if let Some(mut object) = unsafe { raw.take_object() } {
+            running.sink.object(raw.key(), raw.expiry(), &mut object);
+            // SAFETY: as above.
+            unsafe { raw.put_object(object) };
+        } else {
+            // SAFETY: nothing changes the entry while the sink looks at it.
+            running.sink.entry(&unsafe { Entry::new(raw) });
+        }
         handed += 1;
     }
     handed

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use super::super::{Entry, EntrySink};
 use super::{Known, Pair};
+use crate::base::env::UnixMillis;
+use crate::data::value::Object;
 
 type Collected = Arc<Mutex<BTreeMap<Vec<u8>, Known>>>;
 
@@ -15,6 +17,10 @@ impl EntrySink for Collector {
         let mut collected = self.0.lock().unwrap_or_else(|_| panic!("nobody panics inside"));
         let twice = collected.insert(entry.key().to_vec(), Known::of(*entry));
         assert!(twice.is_none(), "handed out twice");
+    }
+
+    fn object(&mut self, _: &[u8], _: Option<UnixMillis>, _: &mut Object) {
+        unreachable!("the model has strings");
     }
 }
 
