@@ -4,11 +4,12 @@
 #
 #   benches/compare.sh [--quick] [--rounds N] [--only SECTION]... [OTHER_SERVER_BINARY ...]
 #
-# Sections: memory throughput tools durability snapshot (all of them by default)
+# Sections: memory throughput tools default durability snapshot (all of them by default)
 #   memory      resident bytes per key, 1 M keys of 16+16 bytes
 #   throughput  our load generator: SET and GET at pipeline 1, 16, 100, 50 connections, no log;
 #               requests per second and the server's CPU time per operation (all its threads)
 #   tools       redis-benchmark: SET, GET, INCR, MSET at pipeline 1, 16, 100
+#   default     redis-benchmark's whole default run but XADD, at pipeline 1 and 16
 #   durability  SET at pipeline 1, 50 connections: no log, everysec, always
 #   snapshot    one closed-loop writer on 2 M keys, in windows with and without BGSAVE or
 #               BGREWRITEAOF: latency, each window's longest, growth of memory over all processes
@@ -33,7 +34,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#sections[@]} -gt 0 ] || sections=(memory throughput tools durability snapshot)
+[ ${#sections[@]} -gt 0 ] || sections=(memory throughput tools default durability snapshot)
 
 server_cpu=${SERVER_CPU:-0}
 load_cpu=${LOAD_CPU:-1}
@@ -225,6 +226,39 @@ tools() {
     for test in set get incr mset; do
         for depth in 1 16 100; do cases+=("$test-tool-$depth"); done
     done
+    table "${cases[@]}"
+    stop_all
+}
+
+default() {
+    title "redis-benchmark's default run, 50 connections ($rounds rounds)"
+    start_all --appendonly no --save ''
+    local index round depth count test cases=()
+    local tests=(ping_inline ping_mbulk set get incr lpush rpush lpop rpop sadd hset spop zadd zpopmin
+        lrange_100 lrange_300 lrange_500 lrange_600 mset)
+    for round in $(seq "$rounds"); do
+        for depth in 1 16; do
+            for test in "${tests[@]}"; do
+                case $test-$depth in
+                    lrange_100-16) count=$(scaled 100000) ;;
+                    lrange*) count=$(scaled 40000) ;;
+                    *-1) count=$(scaled 100000) ;;
+                    *) count=$(scaled 500000) ;;
+                esac
+                for index in "${!names[@]}"; do
+                    # In the tool's own order, so that there is something to pop. LRANGE's list is
+                    # filled by the tool first: the last line counts.
+                    cpu_before=$(cpu_ns "$index")
+                    taskset -c "$load_cpu" redis-benchmark -p "${ports[$index]}" -t "$test" -n "$count" \
+                        -P "$depth" --csv 2>/dev/null | tail -1 | cut -d'"' -f4 >>"$(result "$index" "$test-$depth")"
+                    awk -v used="$(($(cpu_ns "$index") - cpu_before))" -v count="$count" \
+                        'BEGIN { print used / 1000 / count }' >>"$(result "$index" "$test-$depth").cpu"
+                done
+            done
+            for index in "${!names[@]}"; do redis-cli -p "${ports[$index]}" flushall >/dev/null; done
+        done
+    done
+    for depth in 1 16; do for test in "${tests[@]}"; do cases+=("$test-$depth"); done; done
     table "${cases[@]}"
     stop_all
 }
