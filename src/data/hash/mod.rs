@@ -151,6 +151,12 @@ impl Hash {
         }
     }
 
+    /// Whether all fields are in one block, so that walking over them costs next to nothing.
+    #[inline]
+    pub fn is_compact(&self) -> bool {
+        !matches!(self, Self::Big(_))
+    }
+
     /// The listpack of fields and values, where the hash is one.
     pub fn as_packed(&self) -> Option<&Listpack> {
         match self {
