@@ -13,6 +13,10 @@ pub mod expire;
 pub mod flush;
 #[cfg(test)]
 mod generic_tests;
+pub mod hash;
+pub mod hash_expire;
+pub mod hash_extended;
+pub mod hash_walk;
 pub mod keys;
 pub mod keyspec;
 pub mod object;
@@ -37,4 +41,8 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    hash::COMMANDS,
+    hash_walk::COMMANDS,
+    hash_expire::COMMANDS,
+    hash_extended::COMMANDS,
 ];

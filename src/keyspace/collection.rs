@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use crate::base::env::UnixMillis;
 use crate::data::hash::Hash;
 use crate::data::list::List;
 use crate::data::set::Set;
@@ -24,10 +25,15 @@ pub trait Collection: Default {
     fn into_object(self) -> Object;
     /// Whether it has no element.
     fn is_empty(&self) -> bool;
+    /// When the first of its elements expires: hashes have such.
+    #[inline]
+    fn next_expiry(&self) -> Option<UnixMillis> {
+        None
+    }
 }
 
 macro_rules! collections {
-    ($($kind:ident),*) => {
+    ($($kind:ident $({ $($more:item)* })?),*) => {
         $(impl Collection for $kind {
             const KIND: Type = Type::$kind;
 
@@ -55,11 +61,18 @@ macro_rules! collections {
             fn is_empty(&self) -> bool {
                 $kind::is_empty(self)
             }
+
+            $($($more)*)?
         })*
     };
 }
 
-collections!(List, Hash, Set, Zset);
+collections!(List, Hash {
+    #[inline]
+    fn next_expiry(&self) -> Option<UnixMillis> {
+        Hash::next_expiry(self)
+    }
+}, Set, Zset);
 
 /// A stored collection, borrowed.
 #[derive(Clone, Debug)]
@@ -162,9 +175,11 @@ impl Db<'_> {
             return Ok(changed.result);
         };
         let collection = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
+        let before = collection.next_expiry();
         let changed = change(collection);
-        let emptied = collection.is_empty();
+        let (after, emptied) = (collection.next_expiry(), collection.is_empty());
         drop(entry);
+        self.note_field_expiry(key, before, after);
         self.note_edit(key, event, changed.count, emptied);
         Ok(changed.result)
     }
@@ -182,9 +197,11 @@ impl Db<'_> {
     ) -> Result<Option<R>, WrongType> {
         let Some(mut entry) = self.touch_mut(key) else { return Ok(None) };
         let collection = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
+        let before = collection.next_expiry();
         let changed = change(collection);
-        let emptied = collection.is_empty();
+        let (after, emptied) = (collection.next_expiry(), collection.is_empty());
         drop(entry);
+        self.note_field_expiry(key, before, after);
         self.note_edit(key, event, changed.count, emptied);
         Ok(Some(changed.result))
     }

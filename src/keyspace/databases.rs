@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::base::env::{Rng, UnixMillis};
 pub use crate::keyspace::db::Db;
+use crate::keyspace::field_expiry::ExpiringHashes;
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::table::{HashSeed, Pool, Removed, Table};
 use crate::keyspace::unit::Unit;
@@ -72,6 +73,8 @@ pub struct KeyspaceStats {
     pub misses: u64,
     /// Keys removed because their time had come.
     pub expired: u64,
+    /// Fields of hashes removed because their time had come.
+    pub expired_fields: u64,
 }
 
 /// How a lookup counts.
@@ -100,6 +103,8 @@ pub struct Databases {
     pub watches: Watches,
     /// Who waits for what.
     pub waits: Waits,
+    /// Which hashes have fields that expire.
+    pub(super) expiring_hashes: ExpiringHashes,
     /// Hits, misses, expirations.
     pub stats: KeyspaceStats,
     /// How access is remembered.
@@ -138,6 +143,7 @@ impl Databases {
             unit: Unit::default(),
             watches: Watches::default(),
             waits: Waits::default(),
+            expiring_hashes: ExpiringHashes::new(count as usize),
             stats: KeyspaceStats::default(),
             policy: Policy::default(),
             reclaimer,
@@ -193,7 +199,12 @@ impl Databases {
     /// Whether something with this expiry time counts as gone.
     #[inline]
     pub(super) fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
-        expiry.is_some_and(|at| at <= self.now) && !self.loading && !self.expiry_paused
+        expiry.is_some_and(|at| at <= self.now) && !self.is_expiry_off()
+    }
+
+    /// Whether nothing expires for now.
+    pub(super) fn is_expiry_off(&self) -> bool {
+        self.loading || self.expiry_paused
     }
 
     /// Exchanges two databases.
@@ -214,6 +225,7 @@ impl Databases {
             }
         }
         self.tables.swap(a.0 as usize, b.0 as usize);
+        self.expiring_hashes.swap(a, b);
         for db in [a, b] {
             for key in self.waits.keys_of(db) {
                 if self.table(db).is_some_and(|table| table.get(&key).is_some()) {
@@ -242,6 +254,7 @@ impl Databases {
             }
         }
         let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
+        self.expiring_hashes.clear(index);
         let keys = table.len() as u64;
         if let Some(walk) = &mut self.walk
             && let Some(at) = walk.tables.iter().position(|walked| *walked == index)

@@ -6,6 +6,7 @@ use crate::base::env::UnixMillis;
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object, Type, ValueRef};
 use crate::keyspace::databases::{Databases, DbIndex, Expiry, Look, WrongType};
+use crate::keyspace::field_expiry;
 use crate::keyspace::string_edit::StringEdit;
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
 use crate::keyspace::unit::Event;
@@ -24,12 +25,12 @@ impl Db<'_> {
     }
 
     #[inline]
-    fn table(&self) -> Option<&Table> {
+    pub(super) fn table(&self) -> Option<&Table> {
         self.all.tables[self.index.0 as usize].as_deref()
     }
 
     #[inline]
-    fn table_mut(&mut self) -> &mut Table {
+    pub(super) fn table_mut(&mut self) -> &mut Table {
         let Databases { tables, seed, pool, .. } = &mut *self.all;
         tables[self.index.0 as usize].get_or_insert_with(|| Box::new(Table::new(*seed, pool)))
     }
@@ -45,11 +46,12 @@ impl Db<'_> {
     }
 
     #[inline]
-    fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
+    pub(super) fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
         self.all.is_due(expiry)
     }
 
-    /// Removes the key if its time has come. Costs nothing where no key of the database expires.
+    /// Removes the key if its time has come, or those of its fields whose time has. Costs nothing
+    /// where no key of the database expires, and next to nothing where no field does.
     #[inline]
     fn expire_if_due(&mut self, key: &[u8]) {
         let Some(table) = self.table() else { return };
@@ -59,12 +61,16 @@ impl Db<'_> {
         {
             self.expire_now(key);
         }
+        if self.all.expiring_hashes.is_due(self.index, self.all.now) {
+            self.expire_fields(key);
+        }
     }
 
     /// Removes a key whose time has come, and says so in the log.
     #[cold]
     pub(crate) fn expire_now(&mut self, key: &[u8]) {
         let Some(removed) = self.table_mut().remove(key) else { return };
+        self.note_field_expiry(key, field_expiry::of_removed(&removed), None);
         self.all.dispose(removed, self.all.policy.lazy_expire);
         let record: &[u8] = if self.all.policy.lazy_expire { b"UNLINK" } else { b"DEL" };
         self.all.unit.record(self.index, &[record, key]);
@@ -160,13 +166,9 @@ impl Db<'_> {
             Expiry::Keep => self.peek(key).and_then(|entry| entry.expiry()),
         };
         let access = self.all.fresh_access();
-        let table = self.table_mut();
-        let before = table.len();
-        let displaced = table.put(key, value, expiry, access);
-        let is_new = table.len() != before;
-        if let Some(displaced) = displaced {
-            self.all.dispose(displaced, self.all.policy.lazy_server_del);
-        }
+        let before = self.len();
+        self.place(key, value, expiry, access);
+        let is_new = self.len() != before;
         if is_new {
             self.all.unit.notice(Event::NEW, self.index, key);
         }
@@ -189,8 +191,13 @@ impl Db<'_> {
         self.changed(key, event, true);
     }
 
+    #[inline]
     fn place(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<UnixMillis>, access: u32) {
-        if let Some(displaced) = self.table_mut().put(key, value, expiry, access) {
+        let new = field_expiry::of_new(&value);
+        let displaced = self.table_mut().put(key, value, expiry, access);
+        let old = displaced.as_ref().and_then(field_expiry::of_removed);
+        self.note_field_expiry(key, old, new);
+        if let Some(displaced) = displaced {
             self.all.dispose(displaced, self.all.policy.lazy_server_del);
         }
     }
@@ -258,6 +265,7 @@ impl Db<'_> {
             return false;
         }
         let Some(removed) = self.table_mut().remove(key) else { return false };
+        self.note_field_expiry(key, field_expiry::of_removed(&removed), None);
         self.changed(key, event, false);
         self.all.dispose(removed, elsewhere);
         true
@@ -270,6 +278,7 @@ impl Db<'_> {
             return None;
         }
         let taken = self.table_mut().take(key)?;
+        self.note_field_expiry(key, field_expiry::of_taken(&taken), None);
         self.changed(key, event, false);
         Some(taken)
     }
@@ -422,7 +431,7 @@ impl Db<'_> {
 
     /// What notifications and watchers see of a change.
     #[inline]
-    fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
+    pub(super) fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.notice(event, self.index, key);
         if !self.all.watches.is_empty() {
             self.all.watches.touch(self.index, key, exists);

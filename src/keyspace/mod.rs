@@ -8,6 +8,7 @@ pub mod collection;
 pub mod databases;
 pub mod db;
 pub mod digest;
+mod field_expiry;
 pub mod reclaim;
 pub mod string_edit;
 pub mod table;

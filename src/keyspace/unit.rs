@@ -43,6 +43,13 @@ events! {
     EXPIRED = "expired", 'x';
     EVICTED = "evicted", 'e';
     NEW = "new", 'n';
+    HSET = "hset", 'h';
+    HDEL = "hdel", 'h';
+    HINCRBY = "hincrby", 'h';
+    HINCRBYFLOAT = "hincrbyfloat", 'h';
+    HEXPIRE = "hexpire", 'h';
+    HEXPIRED = "hexpired", 'h';
+    HPERSIST = "hpersist", 'h';
 }
 
 /// One note for keyspace notifications.

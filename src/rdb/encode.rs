@@ -127,7 +127,8 @@ fn type_byte(value: &ValueRef<'_>) -> u8 {
         ValueRef::Int(_) | ValueRef::Str(_) => format::TYPE_STRING,
         ValueRef::Object(object) => match **object {
             Object::List(_) => 18,
-            Object::Hash(_) => 16,
+            Object::Hash(Hash::Packed(_)) => 16,
+            Object::Hash(_) => 4,
             Object::Set(_) => 20,
             Object::Zset(_) => 17,
         },
@@ -146,6 +147,13 @@ fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: &ValueRef<'_>) {
             Object::Hash(Hash::Packed(pack))
             | Object::Set(Set::Packed(pack))
             | Object::Zset(Zset::Packed(pack)) => string(out, options, pack.as_bytes()),
+            Object::Hash(hash) => {
+                length(out, hash.len() as u64);
+                for field in hash {
+                    field.name.with_bytes(|name| string(out, options, name));
+                    field.value.with_bytes(|value| string(out, options, value));
+                }
+            }
         },
     }
 }
