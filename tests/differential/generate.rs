@@ -6,7 +6,7 @@
 
 use crate::compare::Check;
 use crate::support::random::Random;
-use crate::{connection, keys, strings, transactions};
+use crate::{connection, hashes, keys, strings, transactions};
 
 /// One command and how its replies are compared.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub struct Family {
 /// Every family of commands.
 pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
+    Family { weight: 45, generate: hashes::generate },
     Family { weight: 40, generate: keys::generate },
     Family { weight: 9, generate: connection::generate },
     Family { weight: 6, generate: transactions::generate },
