@@ -16,7 +16,7 @@ use redstart::command::spec::Effect;
 use redstart::engine::registry::Registry;
 
 /// Commands run with each seed.
-const COMMANDS: usize = 4_000;
+const COMMANDS: usize = 6_000;
 
 fn env(disk: &SimDisk, clock: &Arc<SimClock>, seed: u64) -> Env {
     Env {
@@ -35,7 +35,14 @@ fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
 }
 
 fn key(rng: &mut Rng) -> Vec<u8> {
-    format!("key:{}", rng.below(12)).into_bytes()
+    match rng.below(4) {
+        0 => hash_key(rng),
+        _ => format!("key:{}", rng.below(12)).into_bytes(),
+    }
+}
+
+fn hash_key(rng: &mut Rng) -> Vec<u8> {
+    format!("hash:{}", rng.below(6)).into_bytes()
 }
 
 fn value(rng: &mut Rng) -> Vec<u8> {
@@ -128,6 +135,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             list.extend(words(pick(rng, &["", "REPLACE", "REPLACE IDLETIME 5"])));
             list
         }
+        _ if name.starts_with('H') => return hash_arguments(name, rng, now_ms),
         // Emptying everything often would leave nothing to look at.
         "FLUSHDB" | "FLUSHALL" => match rng.below(10) {
             0 => words(pick(rng, &["", "ASYNC", "SYNC"])),
@@ -136,6 +144,49 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         "SWAPDB" => vec![database(rng), database(rng)],
         _ => return None,
     })
+}
+
+/// As [`arguments`], for hashes.
+fn hash_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
+    let field = |rng: &mut Rng| format!("f{}", rng.below(20)).into_bytes();
+    // Keys of their own, so that they meet hashes.
+    let mut list = vec![hash_key(rng)];
+    let after = rng.below(2000) as i64 - 100;
+    let at = match name {
+        "HEXPIRE" => (after / 10).max(0),
+        "HPEXPIRE" => after.max(0),
+        "HEXPIREAT" => now_ms / 1000 + after / 10,
+        _ => now_ms + after,
+    };
+    let count = 1 + rng.below(3) as usize;
+    let width = if name.starts_with("HSET") || name == "HMSET" { 2 } else { 1 };
+    let listed: Words = (0..count)
+        .flat_map(|_| [field(rng), value(rng)].into_iter().take(width).collect::<Words>())
+        .collect();
+    let counted = name.contains("EX") || matches!(name, "HPERSIST" | "HGETDEL");
+    match name {
+        "HSET" | "HMSET" | "HDEL" | "HPERSIST" | "HGETDEL" => {}
+        "HSETNX" => list.extend([field(rng), value(rng)]),
+        "HINCRBY" => list.extend([field(rng), number(rng)]),
+        "HINCRBYFLOAT" => list.extend([field(rng), pick(rng, &["0.1", "-7.25", "3"]).into()]),
+        "HEXPIRE" | "HPEXPIRE" | "HEXPIREAT" | "HPEXPIREAT" => {
+            list.push(at.to_string().into_bytes());
+            list.extend(words(pick(rng, &["", "", "", "NX", "XX", "GT", "LT"])));
+        }
+        "HGETEX" => list.extend(expiry_option(rng, now_ms, "PERSIST")),
+        "HSETEX" => {
+            list.extend(words(pick(rng, &["", "", "FNX", "FXX"])));
+            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
+        }
+        _ => return None,
+    }
+    if counted {
+        list.extend([b"FIELDS".to_vec(), count.to_string().into_bytes()]);
+    }
+    if counted || matches!(name, "HSET" | "HMSET" | "HDEL") {
+        list.extend(listed);
+    }
+    Some(list)
 }
 
 fn run(seed: u64) {

@@ -113,7 +113,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(COUNTED)
         .effect(Effect::Rewritten)
         .since("2.6.0")
-        .syntax("key field increment")
+        .syntax("key field increment:double")
         .summary("Adds to the float that a field holds, 0 where there is none."),
 ];
 

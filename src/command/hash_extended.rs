@@ -224,7 +224,6 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             None => cx.reply.null(),
         }
     }
-    drop(hash);
     let names: Vec<&[u8]> = args.from(fields).collect();
     match time {
         Some(Time::At(at)) => expire_at(cx, key, &names, at)?,
@@ -261,7 +260,6 @@ fn hsetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         Condition::IfNone => !names.iter().any(contains),
         Condition::IfAll => names.iter().all(contains),
     };
-    drop(hash);
     if !admitted {
         cx.reply.int(0);
         return Ok(Flow::Done);

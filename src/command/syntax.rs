@@ -316,6 +316,8 @@ fn block(mut children: Vec<Argument>) -> Argument {
     }
     let name = match children.first() {
         Some(first) if first.name == "protover" => "arguments".to_owned(),
+        // Of the commands that choose at random: `[count [WITHVALUES]]`.
+        Some(first) if first.name == "count" => "options".to_owned(),
         _ => joined(&children),
     };
     Argument { children, ..leaf(&name, Kind::Block) }

@@ -11,6 +11,11 @@ pub struct Exception {
     pub explains: fn(argv: &[Vec<u8>], theirs: &Value, ours: &Value) -> bool,
 }
 
+/// SCAN and its kin.
+fn ends_with_scan(name: &[u8]) -> bool {
+    [&b"SCAN"[..], b"HSCAN", b"SSCAN", b"ZSCAN"].iter().any(|scan| name.eq_ignore_ascii_case(scan))
+}
+
 /// Differences in replies to random commands.
 pub const REPLIES: &[Exception] = &[
     Exception {
@@ -26,8 +31,10 @@ pub const REPLIES: &[Exception] = &[
         explains: |argv, theirs, ours| {
             let invalid = Value::Error(b"ERR invalid cursor".to_vec());
             argv.len() > 1
-                && argv[0].eq_ignore_ascii_case(b"SCAN")
-                && (argv[1].is_empty() || argv[1][0] == b'-' || argv[1][0] == b' ')
+                && ends_with_scan(&argv[0])
+                && argv.get(if argv[0].len() == 4 { 1 } else { 2 }).is_some_and(|cursor| {
+                    cursor.is_empty() || cursor[0] == b'-' || cursor[0] == b' '
+                })
                 && (*theirs == invalid || *ours == invalid)
         },
     },
@@ -123,6 +130,7 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("command|getkeys", "7.2's form"),
     ("command|getkeysandflags", "7.2's form"),
     ("config|get", "a string, as in 7.2"),
+    ("hscan", "NOVALUES is Redis 7.4's"),
     ("lcs", "7.2's names"),
     ("set", "IFEQ is Valkey's"),
 ];

@@ -6,7 +6,7 @@
 
 use crate::compare::Check;
 use crate::support::random::Random;
-use crate::{connection, keys, strings, transactions};
+use crate::{connection, hashes, keys, strings, transactions};
 
 /// One command and how its replies are compared.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub struct Family {
 /// Every family of commands.
 pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
+    Family { weight: 45, generate: hashes::generate },
     Family { weight: 40, generate: keys::generate },
     Family { weight: 9, generate: connection::generate },
     Family { weight: 6, generate: transactions::generate },
@@ -416,6 +417,10 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
         b"HELLO" => {
             argv.len() != 4 && argv.iter().any(|word| word.eq_ignore_ascii_case(b"SETNAME"))
         }
+        // So many of anything take all memory, unless they are refused.
+        b"HRANDFIELD" => number(2).is_some_and(|n| {
+            n < -10_000 && n != i64::MIN && (argv.len() == 3 || n >= i64::MIN / 2)
+        }),
         b"SETRANGE" => number(2).is_some_and(|n| (100_000..540_000_000).contains(&n)),
         _ => false,
     }
