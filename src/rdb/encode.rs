@@ -6,7 +6,7 @@ use crate::base::checksum::{Crc64, crc64};
 use crate::base::env::UnixMillis;
 use crate::base::{lzf, text};
 use crate::data::hash::Hash;
-use crate::data::list::List;
+use crate::data::list::Part;
 use crate::data::set::Set;
 use crate::data::value::{Object, ValueRef};
 use crate::data::zset::Zset;
@@ -140,9 +140,20 @@ fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: &ValueRef<'_>) {
         ValueRef::Int(number) => integer(out, *number),
         ValueRef::Str(bytes) => string(out, options, bytes),
         ValueRef::Object(object) => match &**object {
-            Object::List(List::Packed(pack)) => {
-                out.extend_from_slice(&[1, 2]);
-                string(out, options, pack.as_bytes());
+            Object::List(list) => {
+                length(out, list.parts().count() as u64);
+                for part in list.parts() {
+                    match part {
+                        Part::Plain(element) => {
+                            out.push(1);
+                            verbatim(out, element);
+                        }
+                        Part::Packed(pack) => {
+                            out.push(2);
+                            string(out, options, pack.as_bytes());
+                        }
+                    }
+                }
             }
             Object::Hash(Hash::Packed(pack))
             | Object::Set(Set::Packed(pack))
