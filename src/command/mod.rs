@@ -19,6 +19,10 @@ pub mod hash_extended;
 pub mod hash_walk;
 pub mod keys;
 pub mod keyspec;
+pub mod list;
+pub mod list_block;
+pub mod list_move;
+pub mod list_search;
 pub mod object;
 pub mod scan;
 pub mod spec;
@@ -41,6 +45,10 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    list::COMMANDS,
+    list_search::COMMANDS,
+    list_move::COMMANDS,
+    list_block::COMMANDS,
     hash::COMMANDS,
     hash_walk::COMMANDS,
     hash_expire::COMMANDS,

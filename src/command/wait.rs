@@ -21,6 +21,8 @@ pub enum NullReply {
     Bulk,
     /// A null array.
     Array,
+    /// A null bulk string where nobody may wait, a null array when the time is over: BLMOVE.
+    BulkAtOnce,
 }
 
 /// What a client waits for.

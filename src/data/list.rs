@@ -244,6 +244,29 @@ impl List {
         }
     }
 
+    /// Moves the element at an end to an end, handing it to a closure.
+    pub fn rotate<R>(
+        &mut self,
+        from: End,
+        to: End,
+        thresholds: &Thresholds,
+        give: impl FnOnce(Element<'_>) -> R,
+    ) -> Option<R> {
+        // It stays long until the element is back in: a list of one element doesn't change its form.
+        let mut taken = Vec::new();
+        let take = |element: Element<'_>| {
+            taken = element.to_vec();
+            give(element)
+        };
+        let result = match self {
+            Self::Packed(_) => self.pop(from, thresholds, take),
+            Self::Long(nodes) => nodes.pop(from, take),
+        }?;
+        self.push(to, std::iter::once(taken.as_slice()), thresholds);
+        self.shrink(Limit::of(thresholds).halved());
+        Some(result)
+    }
+
     /// Removes elements from an index on.
     pub fn remove_range(&mut self, start: usize, count: usize, thresholds: &Thresholds) {
         match self {

@@ -70,7 +70,10 @@ impl Engine {
         let now_ms = self.now().0;
         let session = &mut self.sessions[slot];
         if session.executing || session.replaying || session.outlet.is_none() {
-            reply_nothing(&mut session.reply(), wait.on_timeout);
+            match wait.on_timeout {
+                NullReply::BulkAtOnce => session.reply().null(),
+                how => reply_nothing(&mut session.reply(), how),
+            }
             return;
         }
         let fresh = || wait.timeout_ms.map(|timeout| now_ms.saturating_add_unsigned(timeout));
@@ -189,6 +192,6 @@ impl Engine {
 fn reply_nothing(reply: &mut crate::resp::reply::Reply<'_>, how: NullReply) {
     match how {
         NullReply::Bulk => reply.null(),
-        NullReply::Array => reply.null_array(),
+        NullReply::Array | NullReply::BulkAtOnce => reply.null_array(),
     }
 }

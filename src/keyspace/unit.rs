@@ -43,6 +43,15 @@ events! {
     EXPIRED = "expired", 'x';
     EVICTED = "evicted", 'e';
     NEW = "new", 'n';
+    LPUSH = "lpush", 'l';
+    RPUSH = "rpush", 'l';
+    LPOP = "lpop", 'l';
+    RPOP = "rpop", 'l';
+    LINSERT = "linsert", 'l';
+    LSET = "lset", 'l';
+    LTRIM = "ltrim", 'l';
+    LREM = "lrem", 'l';
+    SORTSTORE = "sortstore", 'l';
     HSET = "hset", 'h';
     HDEL = "hdel", 'h';
     HINCRBY = "hincrby", 'h';
