@@ -60,12 +60,7 @@ fn rpoplpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     move_or_null(cx, args, End::Back, End::Front)
 }
 
-fn move_or_null(
-    cx: &mut Cx<'_>,
-    args: Args<'_>,
-    from: End,
-    to: End,
-) -> Result<Flow, CommandError> {
+fn move_or_null(cx: &mut Cx<'_>, args: Args<'_>, from: End, to: End) -> Result<Flow, CommandError> {
     if !move_element(cx, args, from, to)? {
         cx.reply.null();
     }

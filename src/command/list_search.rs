@@ -85,8 +85,7 @@ struct Search {
 
 impl Search {
     fn parse(args: Args<'_>) -> Result<Self, CommandError> {
-        let mut search =
-            Self { from: End::Front, skipped: 0, count: None, looked_at: usize::MAX };
+        let mut search = Self { from: End::Front, skipped: 0, count: None, looked_at: usize::MAX };
         // 0 means all of them.
         let most = |index, message| -> Result<usize, CommandError> {
             let most = int_within(args, index, 0..=i64::MAX, Some(message))?;

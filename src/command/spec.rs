@@ -300,6 +300,11 @@ impl Key {
         Self { begin: Begin::Index(index), find, flags: 0, notes: None }
     }
 
+    /// Keys that the arguments don't tell.
+    pub const fn unknown() -> Self {
+        Self { begin: Begin::Unknown, find: Find::Unknown, flags: 0, notes: None }
+    }
+
     /// The key or keys after a keyword.
     pub const fn after(keyword: &'static str, from: i64) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };

@@ -210,6 +210,18 @@ impl Client {
         }
     }
 
+    /// Whether something has arrived that nobody has read.
+    pub fn has_answer(&mut self) -> bool {
+        if !self.reader.buffer().is_empty() {
+            return true;
+        }
+        let stream = self.reader.get_ref();
+        stream.set_nonblocking(true).expect("a socket can be asked");
+        let arrived = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).expect("a socket can be asked");
+        arrived
+    }
+
     /// The oldest push not yet taken, read from the connection where there is none.
     pub fn next_push(&mut self) -> io::Result<Value> {
         match self.pushes.pop_front() {
