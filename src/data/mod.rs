@@ -7,6 +7,7 @@
 pub mod block;
 pub mod element;
 pub mod hash;
+pub mod index;
 pub mod intset;
 pub mod list;
 pub mod listpack;
