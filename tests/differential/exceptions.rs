@@ -66,6 +66,13 @@ pub const REPLIES: &[Exception] = &[
         },
     },
     Exception {
+        reason: "a timeout beyond the clock is out of range as in 7.2, where 7.0 lets it overflow",
+        explains: |_, theirs, ours| {
+            *theirs == Value::Error(b"ERR timeout is negative".to_vec())
+                && *ours == Value::Error(b"ERR timeout is out of range".to_vec())
+        },
+    },
+    Exception {
         reason: "a short list is a listpack, as in 7.2",
         explains: |argv, theirs, ours| {
             argv.len() > 2
