@@ -73,11 +73,11 @@ pub const REPLIES: &[Exception] = &[
         },
     },
     Exception {
-        reason: "LPOS refuses the one rank that has no counterpart, as 7.2",
+        reason: "LPOS and LREM refuse the one number that has no counterpart, as 7.2",
         explains: |argv, _, ours| {
             let refusal = b"ERR value is out of range, value must between -9223372036854775807 \
                             and 9223372036854775807";
-            argv[0].eq_ignore_ascii_case(b"LPOS")
+            [&b"LPOS"[..], b"LREM"].iter().any(|name| argv[0].eq_ignore_ascii_case(name))
                 && argv.iter().any(|word| word == b"-9223372036854775808")
                 && *ours == Value::Error(refusal.to_vec())
         },
