@@ -96,6 +96,8 @@ pub(super) fn move_element(
             list.pop(from, thresholds, |_| ());
             Changed::count(1, ())
         })?;
+        // Moving is one change, though two keys saw it.
+        cx.databases.unit.changes -= 1;
     }
     cx.reply.bulk(&element);
     Ok(true)

@@ -8,7 +8,7 @@
 //!
 //! Read only when somebody asks: COMMAND DOCS is called once a client's life at most.
 
-use crate::command::spec::Key;
+use crate::command::spec::{Begin, Key};
 use crate::resp::reply::Reply;
 
 /// What an argument is.
@@ -153,7 +153,7 @@ pub fn parse(syntax: &str, keys: &[Key]) -> Result<Vec<Argument>, Malformed> {
         return Err(Malformed(reader.at));
     }
     let mut arguments = sequence(&pieces);
-    number_keys(&mut arguments, keys.len(), &mut 0);
+    number_keys(&mut arguments, keys, &mut 0);
     Ok(arguments)
 }
 
@@ -380,14 +380,21 @@ fn leaf(name: &str, kind: Kind) -> Argument {
     }
 }
 
-/// Key arguments belong to the key specs in order; what is left over, to the last.
-fn number_keys(arguments: &mut [Argument], specs: usize, next: &mut usize) {
+/// Key arguments belong to the key specs in order; what is left over, to the last. Patterns belong to
+/// the spec of keys that can't be told, where there is one.
+fn number_keys(arguments: &mut [Argument], keys: &[Key], next: &mut usize) {
+    let derived = keys.iter().position(|key| key.begin == Begin::Unknown);
     for argument in arguments {
-        if argument.kind == Kind::Key && specs > 0 {
-            argument.key_spec = Some((*next).min(specs - 1));
+        if argument.kind == Kind::Key && !keys.is_empty() {
+            argument.key_spec = Some((*next).min(keys.len() - 1));
             *next += 1;
+        } else if argument.kind == Kind::Pattern
+            && let Some(derived) = derived
+        {
+            argument.key_spec = Some(derived);
+            *next = (*next).max(derived + 1);
         }
-        number_keys(&mut argument.children, specs, next);
+        number_keys(&mut argument.children, keys, next);
     }
 }
 

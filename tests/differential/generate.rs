@@ -6,7 +6,7 @@
 
 use crate::compare::Check;
 use crate::support::random::Random;
-use crate::{connection, hashes, keys, lists, strings, transactions};
+use crate::{connection, hashes, keys, lists, sorting, strings, transactions};
 
 /// One command and how its replies are compared.
 #[derive(Clone, Debug)]
@@ -62,6 +62,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
     Family { weight: 45, generate: hashes::generate },
     Family { weight: 45, generate: lists::generate },
+    Family { weight: 8, generate: sorting::generate },
     Family { weight: 40, generate: keys::generate },
     Family { weight: 9, generate: connection::generate },
     Family { weight: 6, generate: transactions::generate },
