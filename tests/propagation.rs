@@ -37,8 +37,13 @@ fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
 fn key(rng: &mut Rng) -> Vec<u8> {
     match rng.below(4) {
         0 => hash_key(rng),
+        1 => list_key(rng),
         _ => format!("key:{}", rng.below(12)).into_bytes(),
     }
+}
+
+fn list_key(rng: &mut Rng) -> Vec<u8> {
+    format!("list:{}", rng.below(5)).into_bytes()
 }
 
 fn hash_key(rng: &mut Rng) -> Vec<u8> {
@@ -135,6 +140,18 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             list.extend(words(pick(rng, &["", "REPLACE", "REPLACE IDLETIME 5"])));
             list
         }
+        "SORT" => {
+            let mut list = vec![list_key(rng)];
+            list.extend(words(pick(
+                rng,
+                &["ALPHA", "BY nosort", "ALPHA BY key:*", "ALPHA GET # GET hash:*->f1", "DESC"],
+            )));
+            list.extend([b"STORE".to_vec(), key(rng)]);
+            list
+        }
+        "LPUSH" | "RPUSH" | "LPUSHX" | "RPUSHX" | "LPOP" | "RPOP" | "LSET" | "LTRIM" | "LREM"
+        | "LINSERT" | "LMOVE" | "RPOPLPUSH" | "LMPOP" | "BLPOP" | "BRPOP" | "BLMOVE"
+        | "BRPOPLPUSH" | "BLMPOP" => list_arguments(name, rng),
         _ if name.starts_with('H') => return hash_arguments(name, rng, now_ms),
         // Emptying everything often would leave nothing to look at.
         "FLUSHDB" | "FLUSHALL" => match rng.below(10) {
@@ -144,6 +161,45 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         "SWAPDB" => vec![database(rng), database(rng)],
         _ => return None,
     })
+}
+
+/// As [`arguments`], for lists. What would wait does so for a moment.
+fn list_arguments(name: &str, rng: &mut Rng) -> Words {
+    let element = |rng: &mut Rng| match rng.below(3) {
+        0 => value(rng),
+        _ => rng.below(8).to_string().into_bytes(),
+    };
+    let end = |rng: &mut Rng| pick(rng, &["LEFT", "RIGHT"]).as_bytes().to_vec();
+    let number = |rng: &mut Rng| (rng.below(7) as i64 - 3).to_string().into_bytes();
+    let count = |rng: &mut Rng| (1 + rng.below(4)).to_string().into_bytes();
+    let blocking = name.starts_with('B');
+    let plain = name.strip_prefix('B').unwrap_or(name);
+    let mut list = match plain {
+        "LPUSH" | "RPUSH" | "LPUSHX" | "RPUSHX" => {
+            let many = if rng.below(20) == 0 { 300 } else { rng.below(4) };
+            [list_key(rng)].into_iter().chain((0..=many).map(|_| element(rng))).collect()
+        }
+        "LPOP" | "RPOP" if blocking => vec![list_key(rng), list_key(rng)],
+        "LPOP" | "RPOP" if rng.below(2) == 0 => vec![list_key(rng)],
+        "LPOP" | "RPOP" => vec![list_key(rng), count(rng)],
+        "LSET" | "LREM" => vec![list_key(rng), number(rng), element(rng)],
+        "LTRIM" => vec![list_key(rng), rng.below(3).to_string().into(), b"-2".to_vec()],
+        "LINSERT" => {
+            let place = pick(rng, &["BEFORE", "AFTER"]).as_bytes().to_vec();
+            vec![list_key(rng), place, element(rng), element(rng)]
+        }
+        "LMOVE" => vec![list_key(rng), key(rng), end(rng), end(rng)],
+        "RPOPLPUSH" => vec![list_key(rng), key(rng)],
+        _ => {
+            let list = vec![b"2".to_vec(), list_key(rng), list_key(rng), end(rng)];
+            list.into_iter().chain([b"COUNT".to_vec(), count(rng)]).collect()
+        }
+    };
+    if blocking {
+        let at = if plain == "LMPOP" { 0 } else { list.len() };
+        list.insert(at, b"0.001".to_vec());
+    }
+    list
 }
 
 /// As [`arguments`], for hashes.
@@ -231,7 +287,14 @@ fn run(seed: u64) {
             .unwrap_or_else(|| panic!("{row} writes: this test must know how to call it"));
         let mut command: Vec<&[u8]> = vec![row.as_bytes()];
         command.extend(list.iter().map(Vec::as_slice));
-        let reply = server.call(&command);
+        let mut reply = server.call(&command);
+        if reply.is_empty() && row.starts_with('B') {
+            // It waits for a key that nobody else will fill: until its time is over.
+            clock.advance(2_000_000);
+            server.engine.cron_tick();
+            server.turn();
+            reply = server.take_replies();
+        }
         assert!(!reply.is_empty(), "{row} is answered in its own turn");
         if depth > 0 {
             depth -= 1;

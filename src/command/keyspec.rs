@@ -98,7 +98,13 @@ pub fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
                 Some(index) => index,
                 None => continue,
             },
-            Begin::Unknown => continue,
+            Begin::Unknown => {
+                if spec.name == "SORT" && has_bit(key, "OW") {
+                    let flags = key.flags;
+                    found.extend(sort_destination(args).map(|index| KeyAt { index, flags }));
+                }
+                continue;
+            }
         };
         let (first, last, step) = match key.find {
             Find::Range { last, step, limit } => {
@@ -127,6 +133,23 @@ pub fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
         found.extend((first..=last as usize).step_by(step).map(|index| KeyAt { index, flags }));
     }
     Some(found)
+}
+
+/// Where SORT's last STORE says to put the result. Words that belong to other options don't count.
+fn sort_destination(args: Args<'_>) -> Option<usize> {
+    let mut destination = None;
+    let mut index = 2;
+    while index < args.len() {
+        if args.is(index, "LIMIT") {
+            index += 2;
+        } else if args.is(index, "GET") || args.is(index, "BY") {
+            index += 1;
+        } else if args.is(index, "STORE") && index + 1 < args.len() {
+            destination = Some(index + 1);
+        }
+        index += 1;
+    }
+    destination
 }
 
 /// What follows a keyword that is searched from an index on, or backwards from the end.

@@ -37,7 +37,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .flags(Flags::DENYOOM.or(Flags::NOSCRIPT))
         .keys(MOVED)
         .since("6.2.0")
-        .syntax("source destination <LEFT|RIGHT> <LEFT|RIGHT> timeout:double")
+        .syntax("source destination <LEFT|RIGHT>:wherefrom <LEFT|RIGHT>:whereto timeout:double")
         .summary("Moves an element from an end of a list to an end of another, or waits for one."),
     waiter("BRPOPLPUSH", Exactly(4), brpoplpush)
         .flags(Flags::DENYOOM.or(Flags::NOSCRIPT))
@@ -51,7 +51,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(&[Key::at(2).counted(0, 1, 1).rw().access().delete()])
         .since("7.0.0")
         .cost("O(N+M) for N keys and M elements")
-        .syntax("timeout:double numkeys key [key ...] <LEFT|RIGHT> [COUNT count]")
+        .syntax("timeout:double numkeys key [key ...] <LEFT|RIGHT>:where [COUNT count]")
         .summary("Takes elements out of the first list that has any, or waits for some."),
 ];
 

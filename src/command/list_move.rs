@@ -19,7 +19,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .flags(Flags::DENYOOM)
         .keys(MOVED)
         .since("6.2.0")
-        .syntax("source destination <LEFT|RIGHT> <LEFT|RIGHT>")
+        .syntax("source destination <LEFT|RIGHT>:wherefrom <LEFT|RIGHT>:whereto")
         .summary("Takes an element from an end of a list and adds it at an end of another."),
     writer("RPOPLPUSH", Exactly(3), rpoplpush)
         .flags(Flags::DENYOOM)
@@ -33,7 +33,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .effect(Effect::Rewritten)
         .since("7.0.0")
         .cost("O(N+M) for N keys and M elements")
-        .syntax("numkeys key [key ...] <LEFT|RIGHT> [COUNT count]")
+        .syntax("numkeys key [key ...] <LEFT|RIGHT>:where [COUNT count]")
         .summary("Takes elements out of the first of several lists that has any."),
 ];
 
@@ -96,6 +96,8 @@ pub(super) fn move_element(
             list.pop(from, thresholds, |_| ());
             Changed::count(1, ())
         })?;
+        // Moving is one change, though two keys saw it.
+        cx.databases.unit.changes -= 1;
     }
     cx.reply.bulk(&element);
     Ok(true)

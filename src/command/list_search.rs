@@ -25,7 +25,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(INSERTED)
         .since("2.2.0")
         .cost("O(N) for N elements before the pivot")
-        .syntax("key <BEFORE|AFTER> pivot element")
+        .syntax("key <BEFORE|AFTER>:where pivot element")
         .summary("Adds an element before or after the first one of a value."),
     reader("LPOS", AtLeast(3), lpos)
         .keys(READ)

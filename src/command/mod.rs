@@ -25,6 +25,7 @@ pub mod list_move;
 pub mod list_search;
 pub mod object;
 pub mod scan;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod string_count;
@@ -45,6 +46,7 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    sort::COMMANDS,
     list::COMMANDS,
     list_search::COMMANDS,
     list_move::COMMANDS,

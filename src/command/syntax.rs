@@ -3,11 +3,12 @@
 //! The notation is that of usage lines: `key value [NX|XX] [EX seconds|PX milliseconds]`. Words in
 //! capitals are tokens, others are values whose type follows from the word. `[...]` is optional,
 //! `<...>` groups what isn't, `|` separates alternatives, and `x [x ...]` says that `x` repeats.
-//! Where a word's usual type is wrong for a command, it says so: `increment:double`.
+//! Where a word's usual type is wrong for a command, it says so: `increment:double`. A group says
+//! behind it what it is called, if that doesn't follow: `<LEFT|RIGHT>:where`.
 //!
 //! Read only when somebody asks: COMMAND DOCS is called once a client's life at most.
 
-use crate::command::spec::Key;
+use crate::command::spec::{Begin, Key};
 use crate::resp::reply::Reply;
 
 /// What an argument is.
@@ -135,8 +136,8 @@ const CHOICES: &[(&str, &str)] = &[
 enum Piece {
     Token(String),
     Word(String),
-    /// Alternatives, and whether they are optional.
-    Group(Vec<Vec<Piece>>, bool),
+    /// Alternatives, whether they are optional, and what they are called together if it's said.
+    Group(Vec<Vec<Piece>>, bool, Option<String>),
     /// `[x ...]`: once read, what it repeats.
     Repeat(Vec<Piece>),
 }
@@ -152,7 +153,7 @@ pub fn parse(syntax: &str, keys: &[Key]) -> Result<Vec<Argument>, Malformed> {
         return Err(Malformed(reader.at));
     }
     let mut arguments = sequence(&pieces);
-    number_keys(&mut arguments, keys.len(), &mut 0);
+    number_keys(&mut arguments, keys, &mut 0);
     Ok(arguments)
 }
 
@@ -201,7 +202,18 @@ impl Reader<'_> {
                 only.pop();
                 Ok(Piece::Repeat(std::mem::take(only)))
             }
-            _ => Ok(Piece::Group(alternatives, close == b']')),
+            _ => Ok(Piece::Group(alternatives, close == b']', self.group_name())),
+        }
+    }
+
+    fn group_name(&mut self) -> Option<String> {
+        if self.text.get(self.at) != Some(&b':') {
+            return None;
+        }
+        self.at += 1;
+        match self.word() {
+            Piece::Word(name) => Some(name),
+            _ => None,
         }
     }
 
@@ -231,7 +243,7 @@ fn push_piece(pieces: &mut Vec<Piece>, piece: Piece) {
         pieces.push(piece);
     } else if let Piece::Repeat(repeated) = piece {
         // Nothing of it stands before: all of it may be left out.
-        pieces.push(Piece::Group(vec![vec![Piece::Repeat(repeated)]], true));
+        pieces.push(Piece::Group(vec![vec![Piece::Repeat(repeated)]], true, None));
     } else {
         pieces.push(piece);
     }
@@ -258,7 +270,7 @@ fn sequence(pieces: &[Piece]) -> Vec<Argument> {
 fn is_value(piece: &Piece) -> bool {
     match piece {
         Piece::Word(_) => true,
-        Piece::Group(_, optional) => !optional,
+        Piece::Group(_, optional, _) => !optional,
         Piece::Repeat(repeated) => !matches!(repeated.first(), Some(Piece::Token(_))),
         Piece::Token(_) => false,
     }
@@ -283,11 +295,14 @@ fn one(piece: &Piece) -> Argument {
             argument.multiple_token = argument.token.is_some();
             argument
         }
-        Piece::Group(alternatives, optional) => {
+        Piece::Group(alternatives, optional, name) => {
             let mut argument = match alternatives.as_slice() {
                 [only] => block(sequence(only)),
                 several => choice(several),
             };
+            if let Some(name) = name {
+                argument.name.clone_from(name);
+            }
             argument.optional = *optional;
             argument
         }
@@ -344,6 +359,11 @@ fn typed(word: &str) -> Option<(&str, Kind)> {
 
 /// A word of a syntax string as a person should see it.
 pub fn without_type(word: &str) -> &str {
+    for close in [">:", "]:"] {
+        if let Some((group, _)) = word.split_once(close) {
+            return &word[..=group.len()];
+        }
+    }
     typed(word).map_or(word, |(name, _)| name)
 }
 
@@ -360,14 +380,21 @@ fn leaf(name: &str, kind: Kind) -> Argument {
     }
 }
 
-/// Key arguments belong to the key specs in order; what is left over, to the last.
-fn number_keys(arguments: &mut [Argument], specs: usize, next: &mut usize) {
+/// Key arguments belong to the key specs in order; what is left over, to the last. Patterns belong to
+/// the spec of keys that can't be told, where there is one.
+fn number_keys(arguments: &mut [Argument], keys: &[Key], next: &mut usize) {
+    let derived = keys.iter().position(|key| key.begin == Begin::Unknown);
     for argument in arguments {
-        if argument.kind == Kind::Key && specs > 0 {
-            argument.key_spec = Some((*next).min(specs - 1));
+        if argument.kind == Kind::Key && !keys.is_empty() {
+            argument.key_spec = Some((*next).min(keys.len() - 1));
             *next += 1;
+        } else if argument.kind == Kind::Pattern
+            && let Some(derived) = derived
+        {
+            argument.key_spec = Some(derived);
+            *next = (*next).max(derived + 1);
         }
-        number_keys(&mut argument.children, specs, next);
+        number_keys(&mut argument.children, keys, next);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sets. Only the compact form so far.
 
+use crate::data::element::Element;
 use crate::data::listpack::Listpack;
 use crate::data::thin::forms;
 
@@ -23,6 +24,12 @@ impl Set {
     pub fn len(&self) -> usize {
         let Self::Packed(pack) = self;
         pack.len()
+    }
+
+    /// The members, in any order.
+    pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
+        let Self::Packed(pack) = self;
+        pack.iter()
     }
 
     /// Whether there is none.

@@ -1,5 +1,6 @@
 //! Zsets. Only the compact form so far.
 
+use crate::data::element::Element;
 use crate::data::listpack::Listpack;
 use crate::data::thin::forms;
 
@@ -23,6 +24,12 @@ impl Zset {
     pub fn len(&self) -> usize {
         let Self::Packed(pack) = self;
         pack.len()
+    }
+
+    /// The members by their scores.
+    pub fn members(&self) -> impl Iterator<Item = Element<'_>> {
+        let Self::Packed(pack) = self;
+        pack.pairs().map(|(member, _)| member)
     }
 
     /// Whether there is none.

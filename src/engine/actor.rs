@@ -179,7 +179,8 @@ impl Engine {
         }
         plan.clear();
         self.tick.plan = plan;
-        for (slot, batch) in work.drain(..) {
+        // The last first: each puts what is left of it in front of its session's inbox.
+        for (slot, batch) in work.drain(..).rev() {
             self.finish_batch(slot, batch);
         }
         self.tick.work = work;

@@ -16,6 +16,11 @@ fn ends_with_scan(name: &[u8]) -> bool {
     [&b"SCAN"[..], b"HSCAN", b"SSCAN", b"ZSCAN"].iter().any(|scan| name.eq_ignore_ascii_case(scan))
 }
 
+/// Whether 7.2 names an encoding as ours does: lists have been listpacks only since then.
+pub fn is_encoding_of_7_2(theirs: &Value, ours: &Value) -> bool {
+    theirs.bytes() == Some(b"quicklist") && ours.bytes() == Some(b"listpack")
+}
+
 /// Differences in replies to random commands.
 pub const REPLIES: &[Exception] = &[
     Exception {
@@ -58,6 +63,32 @@ pub const REPLIES: &[Exception] = &[
             argv[0].eq_ignore_ascii_case(b"HELLO")
                 && starts(theirs, b"WRONGPASS")
                 && starts(ours, b"ERR Syntax error in HELLO option")
+        },
+    },
+    Exception {
+        reason: "a timeout beyond the clock is out of range as in 7.2, where 7.0 lets it overflow",
+        explains: |_, theirs, ours| {
+            *theirs == Value::Error(b"ERR timeout is negative".to_vec())
+                && *ours == Value::Error(b"ERR timeout is out of range".to_vec())
+        },
+    },
+    Exception {
+        reason: "LPOS and LREM refuse the one number that has no counterpart, as 7.2",
+        explains: |argv, _, ours| {
+            let refusal = b"ERR value is out of range, value must between -9223372036854775807 \
+                            and 9223372036854775807";
+            [&b"LPOS"[..], b"LREM"].iter().any(|name| argv[0].eq_ignore_ascii_case(name))
+                && argv.iter().any(|word| word == b"-9223372036854775808")
+                && *ours == Value::Error(refusal.to_vec())
+        },
+    },
+    Exception {
+        reason: "a short list is a listpack, as in 7.2",
+        explains: |argv, theirs, ours| {
+            argv.len() > 2
+                && argv[0].eq_ignore_ascii_case(b"OBJECT")
+                && argv[1].eq_ignore_ascii_case(b"ENCODING")
+                && is_encoding_of_7_2(theirs, ours)
         },
     },
     Exception {

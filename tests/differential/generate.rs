@@ -6,7 +6,7 @@
 
 use crate::compare::Check;
 use crate::support::random::Random;
-use crate::{connection, hashes, keys, strings, transactions};
+use crate::{connection, hashes, keys, lists, sorting, strings, transactions};
 
 /// One command and how its replies are compared.
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
     Family { weight: 45, generate: hashes::generate },
+    Family { weight: 45, generate: lists::generate },
+    Family { weight: 8, generate: sorting::generate },
     Family { weight: 40, generate: keys::generate },
     Family { weight: 9, generate: connection::generate },
     Family { weight: 6, generate: transactions::generate },
@@ -168,6 +170,11 @@ const NOT_FLOATS: &[&str] = &[
 /// or give replies that can't be compared.
 const FRAGILE: &[&[u8]] = &[
     b"BGSAVE",
+    b"BLMOVE",
+    b"BLMPOP",
+    b"BLPOP",
+    b"BRPOP",
+    b"BRPOPLPUSH",
     b"CLIENT",
     b"COMMAND",
     b"CONFIG",

@@ -3,7 +3,7 @@
 //!
 //! - [`run`]: seeded random commands over several connections, in RESP2 and RESP3, replies compared
 //!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run.
-//! - [`strings`], [`hashes`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
+//! - [`strings`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
 //!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
 //! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
 //! - [`introspection`]: COMMAND INFO, COMMAND DOCS, the names of CONFIG GET and INFO.
@@ -18,8 +18,10 @@ mod generate;
 mod hashes;
 mod introspection;
 mod keys;
+mod lists;
 mod raw;
 mod run;
+mod sorting;
 mod state;
 mod strings;
 #[path = "../support/mod.rs"]

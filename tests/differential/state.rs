@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::compare::{Check, same};
+use crate::exceptions::is_encoding_of_7_2;
 use crate::generate::all_keys;
 use crate::support::client::{Client, Value, quote};
 
@@ -130,7 +131,8 @@ pub fn differences(theirs: &State, ours: &State) -> Vec<String> {
 
 fn same_entry(theirs: &Entry, ours: &Entry) -> bool {
     theirs.kind == ours.kind
-        && theirs.encoding == ours.encoding
+        && (theirs.encoding == ours.encoding
+            || is_encoding_of_7_2(&theirs.encoding, &ours.encoding))
         && theirs.value == ours.value
         && same(Check::Near(TIME_TO_LIVE_APART), &theirs.time_to_live, &ours.time_to_live)
 }
