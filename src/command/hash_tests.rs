@@ -267,6 +267,22 @@ fn due_fields_go_in_the_background() {
 }
 
 #[test]
+fn a_big_hash_goes_at_once_where_all_of_it_is_due() {
+    let mut world = world();
+    world.limits.thresholds.hash_entries = 2;
+    world.run("HSETEX big PX 10 FIELDS 4 a 1 b 2 c 3 d 4");
+    world.run("HSETEX rest PX 10 FIELDS 4 a 1 b 2 c 3 d 4");
+    world.run("HSET rest b 1");
+    world.at(NOW + 10);
+    assert_eq!(world.run("HLEN big"), ":0");
+    assert_eq!(world.logged(), "UNLINK big");
+    assert_eq!(world.noticed(), "hexpired:0:big del:0:big");
+    assert_eq!(world.run("HLEN rest"), ":1");
+    assert_eq!(world.databases.stats.expired_fields, 7);
+    assert_eq!(world.databases.expiring_hashes(DbIndex(0)), 1, "t");
+}
+
+#[test]
 fn expiry_times_go_with_the_hash() {
     let mut world = world();
     let times =

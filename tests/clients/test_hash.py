@@ -102,6 +102,7 @@ def test_field_expiry(client):
     assert client.hpexpiretime("h", "a") == [at * 1000 + 1]
     assert client.hexpiretime("h", "a") == [at + 1]
     assert client.object("encoding", "h") == "listpackex"
+    assert client.info("keyspace")["db0"]["subexpiry"] == 1
     assert client.hpersist("h", "a", "a", "d") == [1, -1, -2]
     assert client.hset("h", "b", 4) == 0
     assert client.httl("h", "a", "b") == [-1, -1]
@@ -117,6 +118,7 @@ def test_fields_that_expire_are_gone(client, count):
     client.hset("h", mapping={f"f{i}": i for i in range(count)})
     client.hset("other", "a", 1)
     names = [f"f{i}" for i in range(1, count)]
+    expired = client.info("stats")["expired_subkeys"]
     assert client.hpexpire("h", 20, *names) == [1] * (count - 1)
     assert client.hpexpire("other", 20, "a") == [1]
     wait_until(lambda: client.hpttl("h", "f1") == [-2])
@@ -124,6 +126,7 @@ def test_fields_that_expire_are_gone(client, count):
     assert client.hlen("h") == 1
     # Nobody asks for the other's fields, and still it goes.
     wait_until(lambda: client.dbsize() == 1)
+    assert client.info("stats")["expired_subkeys"] == expired + count
 
 
 def test_fields_and_times_at_once(client):
