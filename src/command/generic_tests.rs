@@ -5,7 +5,7 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::command::args::Args;
 use crate::command::context::{Cx, Limits};
 use crate::command::spec::{Command, DataHandler, Effect};
-use crate::command::{dump, expire, flush, keys, object, scan};
+use crate::command::{FAMILIES, scan};
 use crate::data::value::{NewValue, ValueRef};
 use crate::keyspace::databases::{Databases, DbIndex, Expiry};
 use crate::keyspace::digest::{Digest, digest_all, digest_value};
@@ -16,19 +16,19 @@ use crate::resp::reply::{Protocol, Reply};
 use crate::resp::request::Range;
 
 /// A moment in 2027, in milliseconds.
-const NOW: i64 = 1_800_000_000_000;
+pub(super) const NOW: i64 = 1_800_000_000_000;
 
 /// Databases and what a command is run with.
-struct World {
-    databases: Databases,
+pub(super) struct World {
+    pub(super) databases: Databases,
     rng: Rng,
-    limits: Limits,
+    pub(super) limits: Limits,
     now: i64,
-    replaying: bool,
+    pub(super) replaying: bool,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut databases = Databases::new(16, 1, Reclaimer::default());
         databases.unit.recording = true;
         databases.unit.observing = true;
@@ -39,7 +39,7 @@ impl World {
         world
     }
 
-    fn at(&mut self, now: i64) {
+    pub(super) fn at(&mut self, now: i64) {
         self.now = now;
         self.databases.set_now(UnixMillis(now));
     }
@@ -57,12 +57,12 @@ impl World {
     }
 
     /// Runs a command and returns its reply, line ends as `|`.
-    fn run(&mut self, line: &str) -> String {
+    pub(super) fn run(&mut self, line: &str) -> String {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.run_words(&words)
     }
 
-    fn run_words(&mut self, words: &[&[u8]]) -> String {
+    pub(super) fn run_words(&mut self, words: &[&[u8]]) -> String {
         self.databases.unit.clear();
         let row = find(words);
         let buffer = words.concat();
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// What the last command left for the log, records separated by `;`, `=` for the command itself.
-    fn logged(&self) -> String {
+    pub(super) fn logged(&self) -> String {
         let mut records: Vec<String> = Vec::new();
         for (_, record) in self.databases.unit.records() {
             let text = String::from_utf8_lossy(record).into_owned();
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// What the last command left to be noticed, as `event:db:key`.
-    fn noticed(&self) -> String {
+    pub(super) fn noticed(&self) -> String {
         let notices = self.databases.unit.notices.iter().map(|notice| {
             let key = String::from_utf8_lossy(&notice.key);
             format!("{}:{}:{key}", notice.event.name, notice.db.0)
@@ -135,18 +135,10 @@ impl World {
 }
 
 fn find(words: &[&[u8]]) -> &'static Command<DataHandler> {
-    let families = [
-        keys::COMMANDS,
-        expire::COMMANDS,
-        scan::COMMANDS,
-        object::COMMANDS,
-        flush::COMMANDS,
-        dump::COMMANDS,
-    ];
     let named = |word: &[u8], row: &Command<DataHandler>| {
         row.spec.name.as_bytes().eq_ignore_ascii_case(word)
     };
-    let row = families.iter().flat_map(|rows| rows.iter()).find(|row| named(words[0], row));
+    let row = FAMILIES.iter().flat_map(|rows| rows.iter()).find(|row| named(words[0], row));
     let row = row.unwrap();
     let subcommand = row.subcommands.iter().find(|row| words.len() > 1 && named(words[1], row));
     subcommand.unwrap_or(row)

@@ -16,6 +16,8 @@ mod generic_tests;
 pub mod hash;
 pub mod hash_expire;
 pub mod hash_extended;
+#[cfg(test)]
+mod hash_tests;
 pub mod hash_walk;
 pub mod keys;
 pub mod keyspec;

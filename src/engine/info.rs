@@ -257,7 +257,12 @@ fn keyspace(out: &mut String, engine: &mut Engine) {
     for (index, table) in engine.databases.occupied().filter(|(_, table)| !table.is_empty()) {
         let (keys, expires) = (table.len(), table.expires_len());
         let ttl = mean_ttl(table, &mut rng, now);
-        line!(out, "db{}:keys={keys},expires={expires},avg_ttl={ttl}", index.0);
+        // Redis 7.4's field; left out where there is nothing to tell, as 7.2 doesn't have it.
+        let subexpiry = match engine.databases.expiring_hashes(index) {
+            0 => String::new(),
+            hashes => format!(",subexpiry={hashes}"),
+        };
+        line!(out, "db{}:keys={keys},expires={expires},avg_ttl={ttl}{subexpiry}", index.0);
     }
 }
 

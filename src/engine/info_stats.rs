@@ -27,6 +27,7 @@ pub fn stats(out: &mut String, engine: &mut Engine) {
         line!(out, "{name}:0");
     }
     line!(out, "expired_keys:{}", keys.expired);
+    line!(out, "expired_subkeys:{}", keys.expired_fields);
     line!(out, "expired_stale_perc:0.00");
     line!(out, "expired_time_cap_reached_count:{}", metrics.expire_cycle_cut_short);
     line!(out, "expire_cycle_cpu_milliseconds:0");

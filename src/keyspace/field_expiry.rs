@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::env::UnixMillis;
+use crate::data::hash::Hash;
 use crate::data::value::{NewValue, Object, ValueRef};
 use crate::keyspace::databases::{Databases, DbIndex};
 use crate::keyspace::db::Db;
@@ -173,12 +174,10 @@ impl Db<'_> {
     /// Removes up to `max` fields whose time has come, and says so in the log. Returns how many.
     fn remove_due_fields(&mut self, key: &[u8], max: usize) -> usize {
         let (now, index) = (self.all.now, self.index());
-        let due = match self.table().and_then(|table| table.get(key)).map(|entry| entry.value()) {
-            Some(ValueRef::Object(object)) => of_object(&object),
-            _ => None,
-        };
-        if !self.is_due(due) {
-            return 0;
+        let found = self.stored_hash(key, |hash| (hash.next_expiry(), hash.is_all_due(now)));
+        let Some((due, all)) = found.filter(|(due, _)| self.is_due(*due)) else { return 0 };
+        if all {
+            return self.drop_due_hash(key);
         }
         let mut names = Vec::new();
         let Some(mut entry) = self.table_mut().get_mut(key) else { return 0 };
@@ -199,5 +198,30 @@ impl Db<'_> {
             self.drop_emptied(key);
         }
         names.len()
+    }
+
+    /// Removes a big hash all of whose fields are due, at once: one by one they would take long.
+    #[cold]
+    fn drop_due_hash(&mut self, key: &[u8]) -> usize {
+        let count = self.stored_hash(key, Hash::len).unwrap_or(0);
+        let Some(removed) = self.table_mut().remove(key) else { return 0 };
+        self.note_field_expiry(key, of_removed(&removed), None);
+        self.all.dispose(removed, true);
+        self.all.unit.record(self.index(), &[b"UNLINK", key]);
+        self.all.stats.expired_fields += count as u64;
+        self.noted(key, Event::HEXPIRED, false);
+        self.noted(key, Event::DEL, false);
+        count
+    }
+
+    /// What a function finds in the hash at a key.
+    fn stored_hash<R>(&self, key: &[u8], find: impl FnOnce(&Hash) -> R) -> Option<R> {
+        match self.table()?.get(key)?.value() {
+            ValueRef::Object(object) => match &*object {
+                Object::Hash(hash) => Some(find(hash)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }

@@ -61,6 +61,10 @@ impl Big {
         self.due.next()
     }
 
+    pub(super) fn is_all_due(&self, now: UnixMillis) -> bool {
+        self.due.len() == self.len() && self.due.last().is_some_and(|last| last <= now)
+    }
+
     pub(super) fn remove_due(&mut self, now: UnixMillis, max: usize, removed: &mut Vec<Box<[u8]>>) {
         for _ in 0..max {
             let Some(name) = self.due.pop(now) else { break };

@@ -24,6 +24,18 @@ impl Due {
         self.fields.first().map(|(at, _)| *at)
     }
 
+    /// The latest time.
+    #[inline]
+    pub(super) fn last(&self) -> Option<UnixMillis> {
+        self.fields.last().map(|(at, _)| *at)
+    }
+
+    /// How many fields expire.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
     /// Bytes of heap, about.
     #[inline]
     pub(super) fn heap_bytes(&self) -> usize {

@@ -280,6 +280,12 @@ impl Hash {
         }
     }
 
+    /// Whether all fields of a big hash expire at `now` or earlier: whoever wants them gone may drop
+    /// the hash as a whole.
+    pub fn is_all_due(&self, now: UnixMillis) -> bool {
+        matches!(self, Self::Big(big) if big.is_all_due(now))
+    }
+
     /// Removes up to `max` fields that expire at `now` or earlier, the earliest first, and adds their
     /// names to `removed`.
     pub fn remove_due(&mut self, now: UnixMillis, max: usize, removed: &mut Vec<Box<[u8]>>) {
