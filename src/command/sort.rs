@@ -161,7 +161,7 @@ fn elements_of(db: &mut Db<'_>, key: &[u8]) -> Result<(Vec<Vec<u8>>, bool), Comm
     match &*object {
         Object::List(list) => Ok((list.iter().map(|element| element.to_vec()).collect(), false)),
         Object::Set(set) => Ok((set.iter().map(|element| element.to_vec()).collect(), true)),
-        Object::Zset(zset) => Ok((zset.members().map(|element| element.to_vec()).collect(), false)),
+        Object::Zset(zset) => Ok((zset.iter().map(|(member, _)| member.to_vec()).collect(), false)),
         Object::Hash(_) => Err(CommandError::WrongType),
     }
 }

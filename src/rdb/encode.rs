@@ -158,6 +158,7 @@ fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: &ValueRef<'_>) {
             Object::Hash(Hash::Packed(pack))
             | Object::Set(Set::Packed(pack))
             | Object::Zset(Zset::Packed(pack)) => string(out, options, pack.as_bytes()),
+            Object::Set(_) | Object::Zset(_) => {}
             Object::Hash(hash) => {
                 length(out, hash.len() as u64);
                 for field in hash {

@@ -1,68 +1,83 @@
-//! A hash that outgrew its block.
-
-use std::collections::BTreeMap;
-use std::collections::btree_map;
+//! A hash that outgrew its block: an index, and its expiring fields in the order of their times.
 
 use super::due::Due;
 use super::{Field, FieldExpiry};
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::element::Element;
+use crate::data::index::{self, Body, Entry, Frozen, Shape, Table};
 
 /// See the file's head.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Big {
     table: Table,
     due: Due,
 }
 
+impl Default for Big {
+    fn default() -> Self {
+        Self { table: Table::new(Shape::Fields), due: Due::default() }
+    }
+}
+
+/// An entry as a field.
+#[inline]
+fn field(entry: Entry<'_>) -> Field<'_> {
+    Field {
+        name: Element::Bytes(entry.key()),
+        value: Element::Bytes(entry.value()),
+        expiry: entry.expiry(),
+    }
+}
+
 impl Big {
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.table.fields.len()
+        self.table.len()
     }
 
+    #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.table.bytes + self.due.heap_bytes()
+        self.table.heap_bytes() + self.due.heap_bytes()
     }
 
+    #[inline]
     pub(super) fn get(&self, name: &[u8]) -> Option<Field<'_>> {
-        self.table.get(name)
+        self.table.get(name).map(field)
     }
 
     pub(super) fn insert(&mut self, name: &[u8], value: &[u8], expiry: FieldExpiry) -> bool {
-        let (is_new, old) = match self.table.get(name) {
-            Some(field) => (false, field.expiry),
-            None => (true, None),
-        };
-        let new = expiry.after(old);
-        self.due.change(name, old, new);
-        self.table.insert(name, value, new);
-        is_new
+        let mut new = expiry.after(None);
+        // Where no field expires, and this one won't, there is no time to look after.
+        if new.is_some() || self.due.next().is_some() {
+            let old = self.table.get(name).and_then(Entry::expiry);
+            new = expiry.after(old);
+            self.due.change(name, old, new);
+        }
+        self.table.put(name, &Body { value, expiry: new, ..Body::default() }).1
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
-        let Some(field) = self.table.get(name) else { return false };
-        let old = field.expiry;
-        self.due.change(name, old, None);
-        self.table.remove(name)
+        if self.due.next().is_some() {
+            let old = self.table.get(name).and_then(Entry::expiry);
+            self.due.change(name, old, None);
+        }
+        self.table.remove(name).is_some()
     }
 
     pub(super) fn set_expiry(&mut self, name: &[u8], expiry: Option<UnixMillis>) -> bool {
-        let Some(field) = self.table.get(name) else { return false };
-        let old = field.expiry;
+        let Some(entry) = self.table.get(name) else { return false };
+        let old = entry.expiry();
         if old != expiry {
-            let value = field.value.to_vec();
+            let value = entry.value().to_vec();
             self.due.change(name, old, expiry);
-            self.table.insert(name, &value, expiry);
+            self.table.put(name, &Body { value: &value, expiry, ..Body::default() });
         }
         true
     }
 
+    #[inline]
     pub(super) fn next_expiry(&self) -> Option<UnixMillis> {
         self.due.next()
-    }
-
-    pub(super) fn is_all_due(&self, now: UnixMillis) -> bool {
-        self.due.len() == self.len() && self.due.last().is_some_and(|last| last <= now)
     }
 
     pub(super) fn remove_due(&mut self, now: UnixMillis, max: usize, removed: &mut Vec<Box<[u8]>>) {
@@ -73,80 +88,59 @@ impl Big {
         }
     }
 
-    pub(super) fn iter(&self) -> Iter<'_> {
-        Iter(self.table.fields.iter())
+    /// Whether all fields expire at `now` or earlier.
+    pub(super) fn is_all_due(&self, now: UnixMillis) -> bool {
+        self.due.len() == self.len() && self.due.last().is_some_and(|last| last <= now)
     }
 
-    pub(super) fn scan(&self, cursor: u64, count: usize, each: impl FnMut(Field<'_>)) -> u64 {
-        self.table.scan(cursor, count, each)
+    #[inline]
+    pub(super) fn iter(&self) -> Iter<'_> {
+        Iter(self.table.iter())
+    }
+
+    pub(super) fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Field<'_>)) -> u64 {
+        self.table.scan(cursor, count, |entry| each(field(entry)))
     }
 
     pub(super) fn sample(&self, rng: &mut Rng) -> Option<Field<'_>> {
-        self.table.sample(rng)
+        self.table.sample(rng).map(field)
+    }
+
+    /// The fields as they are now, for another thread.
+    pub(super) fn freeze(&self) -> FrozenFields {
+        FrozenFields(self.table.freeze())
     }
 }
 
 /// The fields of a big hash.
-pub(super) struct Iter<'a>(btree_map::Iter<'a, (u64, Box<[u8]>), (Box<[u8]>, Option<UnixMillis>)>);
+pub(super) struct Iter<'a>(index::Iter<'a>);
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Field<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
-        let ((_, name), (value, expiry)) = self.0.next()?;
-        let (name, value) = (Element::Bytes(name), Element::Bytes(value));
-        Some(Field { name, value, expiry: *expiry })
+        self.0.next().map(field)
     }
 }
 
-/// Stands for the index until that is there: fields in the order of their hash.
-#[derive(Clone, Default)]
-struct Table {
-    fields: BTreeMap<(u64, Box<[u8]>), (Box<[u8]>, Option<UnixMillis>)>,
-    bytes: usize,
-}
+/// The fields of a big hash as they were at one moment.
+#[derive(Debug)]
+pub struct FrozenFields(Frozen);
 
-fn hash(name: &[u8]) -> u64 {
-    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(name) >> 1
-}
-
-impl Table {
-    fn get(&self, name: &[u8]) -> Option<Field<'_>> {
-        let (key, (value, expiry)) = self.fields.get_key_value(&(hash(name), name.into()))?;
-        let (name, value) = (Element::Bytes(&key.1), Element::Bytes(value));
-        Some(Field { name, value, expiry: *expiry })
+impl FrozenFields {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
-    fn insert(&mut self, name: &[u8], value: &[u8], expiry: Option<UnixMillis>) {
-        self.bytes += name.len() + value.len() + 60;
-        let displaced = self.fields.insert((hash(name), name.into()), (value.into(), expiry));
-        if let Some((value, _)) = displaced {
-            self.bytes -= name.len() + value.len() + 60;
-        }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    fn remove(&mut self, name: &[u8]) -> bool {
-        let Some((value, _)) = self.fields.remove(&(hash(name), name.into())) else { return false };
-        self.bytes -= name.len() + value.len() + 60;
-        true
-    }
-
-    fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Field<'_>)) -> u64 {
-        let mut last = None;
-        let from = self.fields.range((cursor, Box::from(&b""[..]))..);
-        for (done, ((hash, name), (value, expiry))) in from.enumerate() {
-            if done >= count && last != Some(*hash) {
-                return *hash;
-            }
-            last = Some(*hash);
-            let (name, value) = (Element::Bytes(name), Element::Bytes(value));
-            each(Field { name, value, expiry: *expiry });
-        }
-        0
-    }
-
-    fn sample(&self, rng: &mut Rng) -> Option<Field<'_>> {
-        let index = rng.below((self.fields.len() as u64).max(1)) as usize;
-        Iter(self.fields.iter()).nth(index)
+    /// All fields.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.0.iter().map(field)
     }
 }

@@ -131,6 +131,9 @@ pub(super) struct Arena {
     current: usize,
     /// Chunks without memory, to be used again.
     empty: Vec<u32>,
+    /// A chunk whose entries have all moved, but whose bytes are still looked at under their old
+    /// handles.
+    left_behind: Option<usize>,
     long: Long,
     /// Bytes of all chunks.
     bytes: usize,
@@ -242,6 +245,7 @@ impl Arena {
             chunks: Vec::new(),
             current: 0,
             empty: Vec::new(),
+            left_behind: None,
             long: Long::default(),
             bytes: 0,
             used: 0,
@@ -357,13 +361,17 @@ impl Arena {
     /// Marks an entry's units dead.
     fn kill(&mut self, handle: Handle, count: u32) {
         let (chunk, at) = Self::split(handle);
-        self.dead += u64::from(count);
-        self.chunks[chunk].dead += count;
+        self.count_dead(chunk, count);
         if self.chunks[chunk].dead == self.chunks[chunk].used {
             self.give_back(chunk);
         } else {
             self.own(chunk)[at] |= DEAD;
         }
+    }
+
+    fn count_dead(&mut self, chunk: usize, count: u32) {
+        self.dead += u64::from(count);
+        self.chunks[chunk].dead += count;
     }
 
     /// A chunk in which nothing lives goes.
@@ -432,40 +440,85 @@ impl Arena {
         }
         let chunks = self.chunks.iter().enumerate().filter(|(index, _)| *index != self.current);
         let (index, _) = chunks.max_by_key(|(_, chunk)| chunk.dead)?;
-        Some(self.live_in(index).map(|(handle, _)| handle).collect())
+        Some(self.live_in(index).collect())
     }
 
-    /// Moves an entry elsewhere.
+    /// Moves an entry elsewhere. Its bytes can still be read at the old place, until
+    /// [`Arena::let_go`].
     pub(super) fn relocate(&mut self, handle: Handle) -> Handle {
         let count = self.units_of(handle);
         let image = self.bytes_at(handle)[..count as usize * UNIT].to_vec();
         let place = self.allocate(count);
         self.write(place, &image);
-        self.kill(handle, count);
+        let (chunk, at) = Self::split(handle);
+        self.count_dead(chunk, count);
+        if self.chunks[chunk].dead == self.chunks[chunk].used {
+            self.left_behind = Some(chunk);
+        } else {
+            self.own(chunk)[at] |= DEAD;
+        }
         place
     }
 
-    fn live_in(&self, chunk: usize) -> impl Iterator<Item = (Handle, Entry<'_>)> {
-        let Chunk { data, used, .. } = &self.chunks[chunk];
-        let (shape, long) = (self.shape, &self.long);
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            while at < *used {
-                let place = at;
-                let bytes = &data[place as usize * UNIT..];
-                at += units(Layout::of(shape, bytes).end);
-                if bytes[0] & DEAD == 0 {
-                    let handle = Handle(chunk as u32 * CHUNK_UNITS + place);
-                    return Some((handle, Entry { shape, bytes, long }));
-                }
-            }
-            None
-        })
+    /// Nobody looks at old places any more: the chunk that was emptied goes.
+    pub(super) fn let_go(&mut self) {
+        if let Some(chunk) = self.left_behind.take() {
+            self.give_back(chunk);
+        }
+    }
+
+    fn live_in(&self, chunk: usize) -> impl Iterator<Item = Handle> {
+        let walk = Iter { arena: self, chunk, at: 0 };
+        walk.handles().take_while(move |(at, _)| *at == chunk).map(|(_, handle)| handle)
     }
 
     /// All live entries, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        (0..self.chunks.len()).flat_map(|chunk| self.live_in(chunk).map(|(_, entry)| entry))
+    pub(super) fn iter(&self) -> Iter<'_> {
+        Iter { arena: self, chunk: 0, at: 0 }
+    }
+}
+
+/// The live entries of a table, in no order.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    arena: &'a Arena,
+    chunk: usize,
+    /// The unit in the chunk where the next entry is.
+    at: u32,
+}
+
+impl<'a> Iter<'a> {
+    /// The next live entry: its chunk and place.
+    #[inline]
+    fn step(&mut self) -> Option<(usize, Handle)> {
+        loop {
+            let chunk = self.arena.chunks.get(self.chunk)?;
+            if self.at == chunk.used {
+                self.chunk += 1;
+                self.at = 0;
+                continue;
+            }
+            let bytes = &chunk.data[self.at as usize * UNIT..];
+            let handle = Handle(self.chunk as u32 * CHUNK_UNITS + self.at);
+            self.at += units(Layout::of(self.arena.shape, bytes).end);
+            if bytes[0] & DEAD == 0 {
+                return Some((self.chunk, handle));
+            }
+        }
+    }
+
+    fn handles(mut self) -> impl Iterator<Item = (usize, Handle)> + use<'a> {
+        std::iter::from_fn(move || self.step())
+    }
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let (_, handle) = self.step()?;
+        Some(self.arena.get(handle))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::base::env::Rng;
 use arena::Arena;
 use segment::{DEPTH_MAX, Segment, home_of};
 
-pub use arena::{Body, Entry, Handle, Shape};
+pub use arena::{Body, Entry, Handle, Iter, Shape};
 
 /// Two buddies with no more keys than this become one.
 const MERGE_MAX: usize = segment::SLOTS_MAX * 5 / 8;
@@ -183,10 +183,17 @@ impl Table {
         Some(handle)
     }
 
-    /// A sorted set's entries that moved since this was asked last, in order: their old and new places.
+    /// A sorted set's entries that moved since this was asked last, in order: their old and new
+    /// places. The old ones can still be read until [`Table::let_go`], and must not be afterwards.
     #[inline]
     pub fn take_moves(&mut self) -> Vec<(Handle, Handle)> {
         std::mem::take(&mut self.moves)
+    }
+
+    /// Says that nobody has old handles any more.
+    #[inline]
+    pub fn let_go(&mut self) {
+        self.arena.let_go();
     }
 
     /// Gives a chunk of the arena back where much of it is dead.
@@ -198,6 +205,9 @@ impl Table {
             let index = self.segment_of(hash);
             self.segments[index].rehandle(hash, old, new);
             self.note_move(old, new);
+        }
+        if self.arena.shape() != Shape::Scores {
+            self.arena.let_go();
         }
     }
 
@@ -339,7 +349,7 @@ impl Table {
     }
 
     /// All entries, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub fn iter(&self) -> Iter<'_> {
         self.arena.iter()
     }
 
@@ -427,7 +437,7 @@ impl Frozen {
     }
 
     /// All entries, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub fn iter(&self) -> Iter<'_> {
         self.arena.iter()
     }
 }

@@ -96,8 +96,10 @@ impl Pair {
         }
         for (old, new) in self.table.take_moves() {
             let found = self.handles.iter_mut().find(|(_, handle)| **handle == old);
+            assert_eq!(self.table.at(old).key(), self.table.at(new).key());
             *found.unwrap().1 = new;
         }
+        self.table.let_go();
     }
 
     fn same(&self) {
