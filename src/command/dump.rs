@@ -112,7 +112,7 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let mut value = restore_payload(args.at(3), Checksum::Verify)
+    let mut value = restore_payload(args.at(3), Checksum::Verify, &cx.limits.thresholds)
         .map_err(|error| CommandError::owned(format!("ERR {error}")))?;
     // A sum that overflows has passed long ago, as it does upstream.
     let start = if options.absolute { 0 } else { cx.now.0 };

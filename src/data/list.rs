@@ -90,9 +90,9 @@ impl List {
         }
     }
 
-    /// The list as it is now, for another thread.
-    pub fn freeze(&self) -> FrozenList {
-        FrozenList(self.clone())
+    /// The list as it is now, for another thread; nothing for one in one block.
+    pub fn freeze(&self) -> Option<FrozenList> {
+        matches!(self, Self::Long(_)).then(|| FrozenList(self.clone()))
     }
 
     /// The elements in order.

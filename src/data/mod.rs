@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod element;
+pub mod frozen;
 pub mod hash;
 pub mod index;
 pub mod intset;

@@ -93,6 +93,7 @@ impl Engine {
         options.appendonly = self.settings.appendonly;
         options.load_truncated = self.settings.aof_load_truncated;
         options.rdb_checksum = self.settings.rdbchecksum;
+        options.thresholds = self.limits.thresholds;
         options
     }
 

@@ -8,24 +8,28 @@
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
 //! the log's next increment.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::env::UnixMillis;
 use crate::config::kinds::ShutdownFlags;
+use crate::data::frozen::Frozen;
 use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::engine::Engine;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::log::{Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
-use crate::persist::snapshot::{self, SnapshotOptions, SnapshotWriter};
+use crate::persist::snapshot::{self, PieceSink, SnapshotOptions, SnapshotWriter};
 use crate::rdb::Access;
 use crate::rdb::encode::{self, EncodeOptions};
+use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
 /// Bytes that are handed to the writer at once.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Entries between two looks at the clock.
 const SLICE_ENTRIES: usize = 64;
+/// Collections of so many bytes are frozen, and encoded by the writer's thread.
+const FREEZE_BYTES: usize = 64 << 10;
 /// Time that one tick gives the walk, in microseconds.
 const SLICE_MICROS: u64 = 100;
 
@@ -68,6 +72,8 @@ struct WalkBuffer {
     entries: u64,
     db: Option<DbIndex>,
     options: EncodeOptions,
+    /// Bytes, each with what comes behind them: a big collection and its size.
+    parts: Vec<(Vec<u8>, Frozen, usize)>,
 }
 
 /// One database's way into the buffer.
@@ -82,20 +88,37 @@ impl EntrySink for DbSink {
     }
 
     fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
-        self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object)));
+        let size = object.heap_bytes();
+        match if size >= FREEZE_BYTES { object.freeze() } else { None } {
+            Some(frozen) => self.push_frozen(key, expiry, frozen, size),
+            None => self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object))),
+        }
     }
 }
 
 impl DbSink {
-    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
+    fn buffer(&self) -> MutexGuard<'_, WalkBuffer> {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         buffer.entries += 1;
-        let WalkBuffer { bytes, db, options, .. } = &mut *buffer;
-        if *db != Some(self.db) {
-            encode::select_db(bytes, self.db.0);
-            *db = Some(self.db);
+        if buffer.db != Some(self.db) {
+            encode::select_db(&mut buffer.bytes, self.db.0);
+            buffer.db = Some(self.db);
         }
+        buffer
+    }
+
+    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
+        let mut buffer = self.buffer();
+        let WalkBuffer { bytes, options, .. } = &mut *buffer;
         encode::entry(bytes, options, key, value, expiry, Access::Unknown);
+    }
+
+    /// A big collection, which the writer's thread will go through.
+    fn push_frozen(&self, key: &[u8], expiry: Option<UnixMillis>, frozen: Frozen, size: usize) {
+        let mut buffer = self.buffer();
+        let WalkBuffer { bytes, options, parts, .. } = &mut *buffer;
+        encode::frozen_head(bytes, options, key, &frozen, expiry);
+        parts.push((std::mem::take(bytes), frozen, size));
     }
 }
 
@@ -251,13 +274,15 @@ impl Engine {
                 return false;
             }
         };
-        let options = EncodeOptions {
-            version: self.settings.rdb_version as u16,
-            compress: self.settings.rdbcompression,
-        };
+        let mut version = self.settings.rdb_version as u16;
+        if (0..self.databases.count()).any(|db| self.databases.expiring_hashes(DbIndex(db)) > 0) {
+            // Fields' expiry times can't be told in less.
+            version = version.max(VERSION_FIELD_EXPIRY);
+        }
+        let options = EncodeOptions { version, compress: self.settings.rdbcompression };
         let mut bytes = Vec::with_capacity(CHUNK_BYTES + 4096);
         self.push_header(&mut bytes, &options, purpose);
-        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, entries: 0, db: None, options }));
+        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, options, ..WalkBuffer::default() }));
         self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
         match purpose {
             Purpose::Snapshot => tracing::info!("Background saving started by this process"),
@@ -343,6 +368,12 @@ impl Engine {
             let complete = job.taken;
             job.taken = complete || self.databases.snapshot_slice(SLICE_ENTRIES);
             let mut buffer = job.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            let options = buffer.options;
+            for (bytes, frozen, size) in std::mem::take(&mut buffer.parts) {
+                job.writer.write(bytes);
+                let encode = move |sink: PieceSink<'_>| frozen.encode(options, sink);
+                job.writer.write_later(size, Box::new(encode));
+            }
             if complete {
                 encode::end(&mut buffer.bytes);
             }

@@ -7,6 +7,7 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::data::element::Element;
 use crate::data::value::{Object, ValueRef};
 use crate::keyspace::databases::{Databases, Db};
 use crate::keyspace::table::Entry;
@@ -70,9 +71,35 @@ fn of_value(entry: Entry<'_>) -> Digest {
     Digest(hash.finalize().into())
 }
 
-/// Collections without an order must sum up their elements' digests here.
+/// A list's elements in order. What has no order of its own, or one that follows from what it holds, is
+/// the exclusive or of its elements' digests, so that it doesn't matter how it lies in memory.
 fn push_object(hash: &mut Sha1, object: &Object) {
-    push_bytes(hash, format!("{object:?}").as_bytes());
+    hash.update((object.len() as u64).to_le_bytes());
+    let mut sum = Digest::default();
+    let mut add = |parts: &[Element<'_>], number: u64| {
+        let mut hash = Sha1::new();
+        for part in parts {
+            part.with_bytes(|bytes| push_bytes(&mut hash, bytes));
+        }
+        hash.update(number.to_le_bytes());
+        let digest: [u8; DIGEST_BYTES] = hash.finalize().into();
+        sum.0.iter_mut().zip(digest).for_each(|(sum, byte)| *sum ^= byte);
+    };
+    match object {
+        Object::List(list) => {
+            list.iter().enumerate().for_each(|(index, element)| add(&[element], index as u64));
+        }
+        Object::Hash(hash) => hash.iter().for_each(|field| {
+            let expiry = field.expiry.map_or(0, |at| at.0 as u64);
+            add(&[field.name, field.value], expiry);
+        }),
+        Object::Set(set) => set.iter().for_each(|member| add(&[member], 0)),
+        // Adding zero makes one of both zeros.
+        Object::Zset(zset) => {
+            zset.iter().for_each(|(member, score)| add(&[member], (score + 0.0).to_bits()));
+        }
+    }
+    hash.update(sum.0);
 }
 
 /// Length and bytes, so that no two sequences of strings look alike.

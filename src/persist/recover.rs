@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
+use crate::data::thresholds::Thresholds;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
 use crate::persist::tail::{self, Tear};
@@ -64,6 +65,8 @@ pub trait Replay {
 pub struct RecoverOptions {
     /// Where the files are.
     pub layout: Layout,
+    /// Up to where collections are kept compact.
+    pub thresholds: Thresholds,
     /// Whether the log is what counts, or the snapshot.
     pub appendonly: bool,
     /// Whether an end that is cut off is forgiven (`aof-load-truncated`).
@@ -97,6 +100,7 @@ impl RecoverOptions {
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
+            thresholds: Thresholds::default(),
             appendonly: true,
             load_truncated: true,
             rdb_checksum: true,
@@ -607,7 +611,8 @@ impl<'a> Recovery<'a> {
 
     fn decode(&mut self, scanner: &mut Scanner, checksum: Checksum) -> Result<Vec<u8>, String> {
         let text = |error: DecodeError| error.to_string();
-        let mut decoder = Decoder::new(scanner, checksum).map_err(text)?;
+        let mut decoder =
+            Decoder::new(scanner, checksum).map_err(text)?.with_thresholds(self.options.thresholds);
         let mut db = 0;
         while let Some(event) = decoder.next_event().map_err(text)? {
             match event {

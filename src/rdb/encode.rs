@@ -2,14 +2,15 @@
 //! of a snapshot, a socket, a reply. Whoever writes the bytes on runs the checksum over them and
 //! closes with [`checksum`].
 
+mod object;
+
 use crate::base::checksum::{Crc64, crc64};
 use crate::base::env::UnixMillis;
 use crate::base::{lzf, text};
-use crate::data::hash::Hash;
-use crate::data::list::Part;
-use crate::data::set::Set;
-use crate::data::value::{Object, ValueRef};
-use crate::data::zset::Zset;
+use crate::data::frozen::Frozen;
+use crate::data::value::ValueRef;
+pub use object::least_version;
+
 use crate::rdb::Access;
 use crate::rdb::format;
 
@@ -77,6 +78,26 @@ pub fn entry(
     expiry: Option<UnixMillis>,
     access: Access,
 ) {
+    entry_head(out, expiry, access);
+    out.push(type_byte(&value, *options));
+    string(out, *options, key);
+    payload(out, *options, &value);
+}
+
+/// Writes what comes before a frozen collection: [`Frozen::encode`] writes the rest.
+pub fn frozen_head(
+    out: &mut Vec<u8>,
+    options: &EncodeOptions,
+    key: &[u8],
+    frozen: &Frozen,
+    expiry: Option<UnixMillis>,
+) {
+    entry_head(out, expiry, Access::Unknown);
+    out.push(frozen.type_byte());
+    string(out, *options, key);
+}
+
+fn entry_head(out: &mut Vec<u8>, expiry: Option<UnixMillis>, access: Access) {
     if let Some(UnixMillis(at)) = expiry {
         out.push(format::OPCODE_EXPIRE_MILLIS);
         out.extend_from_slice(&at.to_le_bytes());
@@ -89,14 +110,11 @@ pub fn entry(
         }
         Access::Frequency(counter) => out.extend_from_slice(&[format::OPCODE_FREQUENCY, counter]),
     }
-    out.push(type_byte(&value));
-    string(out, *options, key);
-    payload(out, *options, &value);
 }
 
 /// Writes a value alone: its type byte and what follows it.
 pub fn value(out: &mut Vec<u8>, options: &EncodeOptions, value: ValueRef<'_>) {
-    out.push(type_byte(&value));
+    out.push(type_byte(&value, *options));
     payload(out, *options, &value);
 }
 
@@ -113,7 +131,10 @@ pub fn checksum(out: &mut Vec<u8>, crc: Option<&Crc64>) {
 
 /// What DUMP replies: the value, the format's version and a checksum of both.
 pub fn dump_payload(dumped: ValueRef<'_>) -> Vec<u8> {
-    let options = EncodeOptions::default();
+    let mut options = EncodeOptions::default();
+    if let ValueRef::Object(object) = &dumped {
+        options.version = options.version.max(least_version(object));
+    }
     let mut out = Vec::new();
     value(&mut out, &options, dumped);
     out.extend_from_slice(&options.version.to_le_bytes());
@@ -122,16 +143,10 @@ pub fn dump_payload(dumped: ValueRef<'_>) -> Vec<u8> {
 }
 
 /// The byte that says how [`payload`] writes this value.
-fn type_byte(value: &ValueRef<'_>) -> u8 {
+fn type_byte(value: &ValueRef<'_>, options: EncodeOptions) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => format::TYPE_STRING,
-        ValueRef::Object(object) => match **object {
-            Object::List(_) => 18,
-            Object::Hash(Hash::Packed(_)) => 16,
-            Object::Hash(_) => 4,
-            Object::Set(_) => 20,
-            Object::Zset(_) => 17,
-        },
+        ValueRef::Object(object) => object::type_byte(object, options),
     }
 }
 
@@ -139,34 +154,7 @@ fn payload(out: &mut Vec<u8>, options: EncodeOptions, value: &ValueRef<'_>) {
     match value {
         ValueRef::Int(number) => integer(out, *number),
         ValueRef::Str(bytes) => string(out, options, bytes),
-        ValueRef::Object(object) => match &**object {
-            Object::List(list) => {
-                length(out, list.parts().count() as u64);
-                for part in list.parts() {
-                    match part {
-                        Part::Plain(element) => {
-                            out.push(1);
-                            verbatim(out, element);
-                        }
-                        Part::Packed(pack) => {
-                            out.push(2);
-                            string(out, options, pack.as_bytes());
-                        }
-                    }
-                }
-            }
-            Object::Hash(Hash::Packed(pack))
-            | Object::Set(Set::Packed(pack))
-            | Object::Zset(Zset::Packed(pack)) => string(out, options, pack.as_bytes()),
-            Object::Set(_) | Object::Zset(_) => {}
-            Object::Hash(hash) => {
-                length(out, hash.len() as u64);
-                for field in hash {
-                    field.name.with_bytes(|name| string(out, options, name));
-                    field.value.with_bytes(|value| string(out, options, value));
-                }
-            }
-        },
+        ValueRef::Object(object) => object::payload(out, options, object),
     }
 }
 

@@ -34,8 +34,56 @@ pub const OPCODE_SELECT_DB: u8 = 0xfe;
 /// The end.
 pub const OPCODE_END: u8 = 0xff;
 
+/// The first version that has sets as listpacks (7.2).
+pub const VERSION_SET_LISTPACK: u16 = 11;
+/// The first version that has expiry times of fields (7.4).
+pub const VERSION_FIELD_EXPIRY: u16 = 12;
+
 /// A string.
 pub const TYPE_STRING: u8 = 0;
+/// A list: a number of strings.
+pub const TYPE_LIST: u8 = 1;
+/// A set: a number of strings.
+pub const TYPE_SET: u8 = 2;
+/// A sorted set: a number of strings, each with a score as text.
+pub const TYPE_ZSET: u8 = 3;
+/// A hash: a number of fields and values.
+pub const TYPE_HASH: u8 = 4;
+/// A sorted set: a number of strings, each with a score in binary.
+pub const TYPE_ZSET_2: u8 = 5;
+/// A hash in a zipmap.
+pub const TYPE_HASH_ZIPMAP: u8 = 9;
+/// A list in a ziplist.
+pub const TYPE_LIST_ZIPLIST: u8 = 10;
+/// A set of integers.
+pub const TYPE_SET_INTSET: u8 = 11;
+/// A sorted set in a ziplist.
+pub const TYPE_ZSET_ZIPLIST: u8 = 12;
+/// A hash in a ziplist.
+pub const TYPE_HASH_ZIPLIST: u8 = 13;
+/// A list in a number of ziplists.
+pub const TYPE_LIST_QUICKLIST: u8 = 14;
+/// A hash in a listpack.
+pub const TYPE_HASH_LISTPACK: u8 = 16;
+/// A sorted set in a listpack.
+pub const TYPE_ZSET_LISTPACK: u8 = 17;
+/// A list in a number of nodes.
+pub const TYPE_LIST_QUICKLIST_2: u8 = 18;
+/// A set in a listpack.
+pub const TYPE_SET_LISTPACK: u8 = 20;
+/// A hash with expiring fields: of Valkey 9, and another of release candidates of Redis 7.4.
+pub const TYPE_HASH_2: u8 = 22;
+/// A hash with expiring fields in a listpack, of release candidates of Redis 7.4.
+pub const TYPE_HASH_LISTPACK_EX_PRE_GA: u8 = 23;
+/// A hash with expiring fields.
+pub const TYPE_HASH_METADATA: u8 = 24;
+/// A hash with expiring fields in a listpack.
+pub const TYPE_HASH_LISTPACK_EX: u8 = 25;
+
+/// A node of a list that is one large element.
+pub const NODE_PLAIN: u8 = 1;
+/// A node of a list that is a listpack.
+pub const NODE_PACKED: u8 = 2;
 
 /// A length of 32 bits follows.
 pub const LENGTH_32: u8 = 0x80;

@@ -108,7 +108,7 @@ impl Big {
 
     /// The fields as they are now, for another thread.
     pub(super) fn freeze(&self) -> FrozenFields {
-        FrozenFields(self.table.freeze())
+        FrozenFields { entries: self.table.freeze(), expires: self.due.next() }
     }
 }
 
@@ -126,21 +126,29 @@ impl<'a> Iterator for Iter<'a> {
 
 /// The fields of a big hash as they were at one moment.
 #[derive(Debug)]
-pub struct FrozenFields(Frozen);
+pub struct FrozenFields {
+    entries: Frozen,
+    expires: Option<UnixMillis>,
+}
 
 impl FrozenFields {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
+    }
+
+    /// When the first of them expires.
+    pub fn next_expiry(&self) -> Option<UnixMillis> {
+        self.expires
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
     /// All fields.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
-        self.0.iter().map(field)
+        self.entries.iter().map(field)
     }
 }

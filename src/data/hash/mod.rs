@@ -23,6 +23,7 @@ use std::fmt;
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::element::Element;
 use crate::data::hash::big::Big;
+pub use crate::data::hash::big::FrozenFields;
 use crate::data::listpack::{self, Cursor, Listpack};
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -333,6 +334,14 @@ impl Hash {
             Self::Packed(pack) => pair_at(pack, pack.seek((index * PAIR) as isize)?),
             Self::Timed(pack) => timed::at(pack, pack.seek((index * timed::TRIPLE) as isize)?),
             Self::Big(_) => None,
+        }
+    }
+
+    /// The fields as they are now, for another thread; nothing for a hash in one block.
+    pub fn freeze(&self) -> Option<FrozenFields> {
+        match self {
+            Self::Big(big) => Some(big.freeze()),
+            Self::Packed(_) | Self::Timed(_) => None,
         }
     }
 

@@ -77,6 +77,22 @@ pub enum DecodeError {
         /// What is wrong with it.
         source: LzfError,
     },
+    /// A collection whose parts don't fit together.
+    #[error("{expected} expected at offset {offset}, found {found}")]
+    Collection {
+        /// Where it stands.
+        offset: u64,
+        /// What should be there.
+        expected: &'static str,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// A collection without elements, which no key holds.
+    #[error("a collection expected at offset {offset}, found an empty one")]
+    Empty {
+        /// Where its type byte stands.
+        offset: u64,
+    },
     /// A database number over 32 bits.
     #[error("a database number expected at offset {offset}, found {found}")]
     Database {

@@ -4,9 +4,11 @@
 //! type value version:2 crc64:8    both little-endian; the checksum is of all before it
 //! ```
 
+use super::collection::{Context, Writer};
 use super::reader::Reader;
 use super::{Checksum, DecodeError, object};
 use crate::base::checksum::crc64;
+use crate::data::thresholds::Thresholds;
 use crate::rdb::OwnedValue;
 use crate::rdb::format;
 
@@ -34,7 +36,11 @@ pub enum RestoreError {
 ///
 /// # Errors
 /// [`RestoreError`]; its text is the one that RESTORE replies, without the code word.
-pub fn restore_payload(payload: &[u8], checksum: Checksum) -> Result<OwnedValue, RestoreError> {
+pub fn restore_payload(
+    payload: &[u8],
+    checksum: Checksum,
+    thresholds: &Thresholds,
+) -> Result<OwnedValue, RestoreError> {
     let (body, footer) = payload.split_last_chunk::<FOOTER_LEN>().ok_or(RestoreError::Footer)?;
     let [low, high, crc @ ..] = *footer;
     let version = u16::from_le_bytes([low, high]);
@@ -47,9 +53,11 @@ pub fn restore_payload(payload: &[u8], checksum: Checksum) -> Result<OwnedValue,
         return Err(RestoreError::Footer);
     }
     let mut reader = Reader::new(body, body.len().min(super::BUFFER_LEN), Checksum::Ignore);
+    let writer = if version == format::VERSION_VALKEY { Writer::Valkey } else { Writer::Redis };
+    let context = Context { thresholds, writer };
     let value = reader
         .byte("a type")
-        .and_then(|type_byte| object(&mut reader, 0, type_byte))
+        .and_then(|type_byte| object(&mut reader, 0, type_byte, context))
         .map_err(RestoreError::Value)?;
     match body.len() as u64 - reader.offset() {
         0 => Ok(value),
