@@ -35,7 +35,7 @@ fn measure(name: &str, count: u64, mut step: impl FnMut(u64)) {
     for number in 0..count {
         step(number);
     }
-    let nanos = (used() - began).as_nanos() as f64 / count as f64;
+    let nanos = used().saturating_sub(began).as_nanos() as f64 / count as f64;
     println!("{name:32} {nanos:9.0} ns");
 }
 
@@ -46,7 +46,7 @@ fn longest(name: &str, count: u64, mut step: impl FnMut(u64)) {
         .map(|number| {
             let began = used();
             step(number);
-            used() - began
+            used().saturating_sub(began)
         })
         .collect();
     took.sort_unstable_by(|a, b| b.cmp(a));

@@ -1,4 +1,4 @@
-//! SORT and SORT_RO: the elements of a list, set or sorted set in an order that may come from other
+//! SORT and `SORT_RO`: the elements of a list, set or sorted set in an order that may come from other
 //! keys, and what other keys say of them.
 //!
 //! A pattern with an asterisk names a key for each element: the element takes the asterisk's place.
@@ -207,10 +207,11 @@ fn sorted(
                     _ => x.is_some().cmp(&y.is_some()),
                 };
                 // The order before, which decides between equal ones, is no order in a set.
-                by_weight.then_with(|| match unordered {
-                    true => a.element.cmp(&b.element),
-                    false => Ordering::Equal,
-                })
+                if unordered {
+                    by_weight.then_with(|| a.element.cmp(&b.element))
+                } else {
+                    by_weight
+                }
             }
             _ => compare_texts(&a.element, &b.element, stored),
         };
