@@ -1,4 +1,4 @@
-//! SORT and SORT_RO: the elements of a list, set or sorted set in an order that may come from other
+//! SORT and `SORT_RO`: the elements of a list, set or sorted set in an order that may come from other
 //! keys, and what other keys say of them.
 //!
 //! A pattern with an asterisk names a key for each element: the element takes the asterisk's place.
@@ -17,6 +17,7 @@ use crate::command::error::{CommandError, quotable};
 use crate::command::spec::{
     Arity::AtLeast, Begin, Command, DataHandler, Find, Flags, Flow, Key, read, write,
 };
+use crate::data::element::Element;
 use crate::data::hash::Hash;
 use crate::data::list::ListBuilder;
 use crate::data::value::{NewValue, Object, ValueRef};
@@ -134,17 +135,15 @@ struct Sortable {
 fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool) -> Result<Flow, CommandError> {
     let mut options = Options::parse(args, may_store)?;
     let mut db = cx.databases.db(cx.selected);
-    let (mut elements, unordered) = elements_of(&mut db, args.at(1))?;
-    if options.unsorted && unordered && options.store.is_some() {
-        // What is stored must not depend on a set's inner order.
-        options.unsorted = false;
-        options.alphabetic = true;
-        options.by = None;
-    }
-    if !options.unsorted {
-        elements = sorted(&mut db, elements, &options, unordered)?;
-    } else if options.descending && !unordered {
-        elements.reverse();
+    let Loaded { mut elements, order } = load(&mut db, args.at(1), &options)?;
+    if order == Order::Chosen {
+        options.offset = 0;
+    } else if !options.unsorted || options.store.is_some() {
+        if options.unsorted {
+            // What is stored must not depend on a set's inner order.
+            (options.by, options.alphabetic) = (None, true);
+        }
+        elements = sorted(&mut db, elements, &options, order)?;
     }
     let chosen = &elements[options.range(elements.len())];
     match options.store {
@@ -154,23 +153,63 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool) -> Result<Flow, Comman
     Ok(Flow::Done)
 }
 
-/// The elements at a key, and whether their order means nothing.
-fn elements_of(db: &mut Db<'_>, key: &[u8]) -> Result<(Vec<Vec<u8>>, bool), CommandError> {
-    let Some(entry) = db.read(key) else { return Ok((Vec::new(), false)) };
+/// What the order of elements means before they are sorted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// They are in the order asked for, and only those asked for are there.
+    Chosen,
+    /// It decides between equal ones.
+    Given,
+    /// Nothing.
+    Arbitrary,
+}
+
+/// The elements at a key.
+struct Loaded {
+    elements: Vec<Vec<u8>>,
+    order: Order,
+}
+
+fn load(db: &mut Db<'_>, key: &[u8], options: &Options<'_>) -> Result<Loaded, CommandError> {
+    let Some(entry) = db.read(key) else {
+        return Ok(Loaded { elements: Vec::new(), order: Order::Given });
+    };
     let ValueRef::Object(object) = entry.value() else { return Err(CommandError::WrongType) };
-    match &*object {
-        Object::List(list) => Ok((list.iter().map(|element| element.to_vec()).collect(), false)),
-        Object::Set(set) => Ok((set.iter().map(|element| element.to_vec()).collect(), true)),
-        Object::Zset(zset) => Ok((zset.iter().map(|(member, _)| member.to_vec()).collect(), false)),
-        Object::Hash(_) => Err(CommandError::WrongType),
-    }
+    let order = match &*object {
+        Object::Set(_) => Order::Arbitrary,
+        _ if options.unsorted => Order::Chosen,
+        _ => Order::Given,
+    };
+    let range = match order {
+        Order::Chosen => options.range(object.len()),
+        _ => 0..object.len(),
+    };
+    // From the end on where that is asked for and nothing is going to be sorted.
+    let backward = order == Order::Chosen && options.descending && !range.is_empty();
+    let (first, count) = (range.start, range.len());
+    let last = object.len().saturating_sub(1 + first);
+    let elements = match &*object {
+        Object::List(list) if backward => owned(list.iter_back_from(last).take(count)),
+        Object::List(list) => owned(list.iter_from(first).take(count)),
+        Object::Zset(zset) if backward => {
+            owned(zset.iter_back_from(last).take(count).map(|(member, _)| member))
+        }
+        Object::Zset(zset) => owned(zset.iter_from(first).take(count).map(|(member, _)| member)),
+        Object::Set(set) => owned(set.iter()),
+        Object::Hash(_) => return Err(CommandError::WrongType),
+    };
+    Ok(Loaded { elements, order })
+}
+
+fn owned<'a>(elements: impl Iterator<Item = Element<'a>>) -> Vec<Vec<u8>> {
+    elements.map(Element::to_vec).collect()
 }
 
 fn sorted(
     db: &mut Db<'_>,
     elements: Vec<Vec<u8>>,
     options: &Options<'_>,
-    unordered: bool,
+    before: Order,
 ) -> Result<Vec<Vec<u8>>, CommandError> {
     let stored = options.store.is_some();
     let mut all_numbers = true;
@@ -206,11 +245,10 @@ fn sorted(
                     (Some(x), Some(y)) => compare_texts(x, y, stored),
                     _ => x.is_some().cmp(&y.is_some()),
                 };
-                // The order before, which decides between equal ones, is no order in a set.
-                by_weight.then_with(|| match unordered {
-                    true => a.element.cmp(&b.element),
-                    false => Ordering::Equal,
-                })
+                match before {
+                    Order::Arbitrary => by_weight.then_with(|| a.element.cmp(&b.element)),
+                    _ => by_weight,
+                }
             }
             _ => compare_texts(&a.element, &b.element, stored),
         };

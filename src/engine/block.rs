@@ -118,6 +118,8 @@ impl Engine {
 
     #[cold]
     fn serve_ready(&mut self) {
+        // What a long transaction pushed may have expired by its end.
+        self.refresh_time();
         while self.databases.waits.any_ready() {
             for (db, key) in self.databases.waits.take_ready() {
                 // Those that come back into the line while it is served wait for the next change.
@@ -142,6 +144,9 @@ impl Engine {
         let db = self.sessions[slot].db;
         let args = parked.queued.args();
         self.call(slot, parked.command, args);
+        // It was counted when it came.
+        self.metrics.commands -= 1;
+        self.metrics.by_command[parked.command.0 as usize].calls -= 1;
         self.commit_unit(db, args, None);
         self.blocking.kept_deadline = None;
         self.settle_reply_mode(slot, before);

@@ -249,10 +249,8 @@ fn remove_from(node: &mut Node, index: usize, count: usize) {
 /// more, those nearest to the end.
 fn matches_in(node: &Node, wanted: Element<'_>, most: usize, from: End) -> Vec<usize> {
     match node {
-        Node::Plain(bytes) => match is_same(Element::Bytes(bytes), wanted) {
-            true => vec![0],
-            false => Vec::new(),
-        },
+        Node::Plain(bytes) if is_same(Element::Bytes(bytes), wanted) => vec![0],
+        Node::Plain(_) => Vec::new(),
         Node::Pack { pack, .. } => matches_in_pack(pack, wanted, most, from),
     }
 }

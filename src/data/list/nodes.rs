@@ -425,13 +425,11 @@ fn descend(
     mut index: usize,
 ) -> Option<(usize, usize)> {
     if index < total / 2 {
-        let mut number = 0;
-        for size in parts {
+        for (number, size) in parts.enumerate() {
             if index < size {
                 return Some((number, index));
             }
             index -= size;
-            number += 1;
         }
         return None;
     }

@@ -1,3 +1,5 @@
+//! A list against a deque of vectors, and the rules by which it changes its form.
+
 use std::collections::VecDeque;
 
 use crate::base::env::Rng;
@@ -248,6 +250,6 @@ fn a_frozen_list_goes_to_another_thread() {
         list.pop(End::Front, &limit, |_| ());
         list.push(End::Back, [b"new".as_slice()].into_iter(), &limit);
     }
-    assert!(reader.join().unwrap());
+    assert!(reader.join().is_ok_and(|all| all));
     assert_eq!(list.get(0).and_then(|element| element.as_int()), Some(25_000));
 }
