@@ -93,7 +93,10 @@ impl Db<'_> {
         if matches!(look, Look::Read | Look::Inspect) {
             match entry {
                 Some(_) => all.stats.hits += 1,
-                None => all.stats.misses += 1,
+                None => {
+                    all.stats.misses += 1;
+                    all.unit.notice(Event::KEYMISS, self.index, key);
+                }
             }
         }
         let entry = entry?;
