@@ -435,6 +435,12 @@ impl Db<'_> {
         self.noted(key, Event::DEL, false);
     }
 
+    /// Tells listeners and watchers of an event that changed nothing: neither the log nor the count
+    /// of changes learns of it.
+    pub fn announce(&mut self, key: &[u8], event: Event) {
+        self.noted(key, event, true);
+    }
+
     #[inline]
     pub(super) fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.changes += 1;
