@@ -10,7 +10,7 @@ use crate::data::value::{NewValue, ValueRef};
 use crate::keyspace::databases::{Databases, DbIndex, Expiry};
 use crate::keyspace::digest::{Digest, digest_all, digest_value};
 use crate::keyspace::reclaim::Reclaimer;
-use crate::keyspace::unit::Event;
+use crate::keyspace::unit::{Classes, Event};
 use crate::rdb::encode::dump_payload;
 use crate::resp::reply::{Protocol, Reply};
 use crate::resp::request::Range;
@@ -31,7 +31,7 @@ impl World {
     pub(super) fn new() -> Self {
         let mut databases = Databases::new(16, 1, Reclaimer::default());
         databases.unit.recording = true;
-        databases.unit.observing = true;
+        databases.unit.observed = Classes::ALL;
         let limits = Limits::default();
         let mut world =
             Self { databases, rng: Rng::from_seed(1), limits, now: 0, replaying: false };

@@ -311,11 +311,15 @@ fn reply_range(reply: &mut Reply<'_>, list: &List, range: Range<usize>) {
 fn ltrim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let (start, stop) = (args.int(2)?, args.int(3)?);
     let thresholds = &cx.limits.thresholds;
-    cx.db().edit_existing(args.at(1), Event::LTRIM, |list: &mut List| {
+    let trimmed = cx.db().edit_existing(args.at(1), Event::LTRIM, |list: &mut List| {
         let (len, keep) = (list.len(), range_of(list.len(), start, stop));
         list.trim(keep.start, keep.len(), thresholds);
-        Changed::count(len - keep.len(), ())
+        Changed::count(len - keep.len(), len - keep.len())
     })?;
+    if trimmed == Some(0) {
+        // Upstream tells of a trim that takes nothing away, too.
+        cx.db().announce(args.at(1), Event::LTRIM);
+    }
     cx.reply.ok();
     Ok(Flow::Done)
 }

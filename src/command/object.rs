@@ -87,7 +87,7 @@ fn help(cx: &mut Cx<'_>, _args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn encoding(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    match cx.databases.db(cx.selected).inspect(args.at(2)) {
+    match cx.databases.db(cx.selected).examine(args.at(2)) {
         Some(entry) => cx.reply.bulk(encoding_name(&entry).as_bytes()),
         None => cx.reply.null(),
     }
@@ -95,7 +95,7 @@ fn encoding(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn reference_count(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    match cx.databases.db(cx.selected).inspect(args.at(2)).map(|entry| entry.value()) {
+    match cx.databases.db(cx.selected).examine(args.at(2)).map(|entry| entry.value()) {
         // Upstream shares these integers between all keys, and says so. Here each lies in its key's
         // own entry, which no client can tell apart but by this number.
         Some(ValueRef::Int(0..10_000)) => cx.reply.int(i64::from(i32::MAX)),
@@ -106,7 +106,7 @@ fn reference_count(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError
 }
 
 fn frequency(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let Some(access) = cx.db().inspect(args.at(2)).map(|entry| entry.access()) else {
+    let Some(access) = cx.db().examine(args.at(2)).map(|entry| entry.access()) else {
         cx.reply.null();
         return Ok(Flow::Done);
     };
@@ -123,7 +123,7 @@ fn frequency(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn idle_time(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let Some(access) = cx.db().inspect(args.at(2)).map(|entry| entry.access()) else {
+    let Some(access) = cx.db().examine(args.at(2)).map(|entry| entry.access()) else {
         cx.reply.null();
         return Ok(Flow::Done);
     };

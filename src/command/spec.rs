@@ -86,8 +86,8 @@ flags! {
     FAST = 13, "fast";
     /// Allowed before authentication.
     NO_AUTH = 14, "no_auth";
-    /// May go to replicas though it is no write.
-    MAY_REPLICATE = 15, "may_replicate";
+    /// May go to replicas though it is no write; COMMAND doesn't show it.
+    MAY_REPLICATE = 15, "";
     /// May have no key at all though it has key specs.
     NO_MANDATORY_KEYS = 16, "no_mandatory_keys";
     /// Needs `enable-*-command` permission; COMMAND doesn't show it.

@@ -457,7 +457,8 @@ fn getex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         index += 1;
     }
     if cx.databases.db(cx.selected).touch_string(key)?.is_none() {
-        cx.reply.null();
+        // Who finds nothing has read.
+        reply_with(cx, key)?;
         return Ok(Flow::Done);
     }
     if let Some(time) = given {

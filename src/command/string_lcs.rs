@@ -37,9 +37,9 @@ impl Match {
 }
 
 fn lcs(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let wrong = CommandError::text("ERR The specified keys must contain string values");
-    let a = bytes_of(cx, args.at(1)).ok_or(wrong.clone())?;
-    let b = bytes_of(cx, args.at(2)).ok_or(wrong)?;
+    let (Some(a), Some(b)) = (bytes_of(cx, args.at(1)), bytes_of(cx, args.at(2))) else {
+        return Err(CommandError::text("ERR The specified keys must contain string values"));
+    };
     let options = parse(args)?;
     if options.len && options.idx {
         return Err(CommandError::text(

@@ -6,9 +6,11 @@ use crate::command::error::{self, CommandError};
 use crate::command::spec::{Effect, Flags};
 use crate::config::change::{self, Origin};
 use crate::engine::Engine;
+use crate::engine::pubsub;
 use crate::engine::registry::CommandId;
 use crate::engine::transaction::Queued;
 use crate::mailbox::SessionId;
+use crate::resp::reply::Protocol;
 
 /// What an unknown command's error quotes of its name and of each argument, in bytes.
 const QUOTE_MAX: usize = 128;
@@ -26,7 +28,6 @@ impl Engine {
         if self.sessions[slot].out.capacity() == 0 {
             self.sessions[slot].out = self.spares.take();
         }
-        let before = self.sessions[slot].out.len();
         if command.is_none() && is_http(args.at(0)) {
             tracing::warn!(
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
@@ -37,11 +38,14 @@ impl Engine {
             return true;
         }
         let verdict = self.check(slot, command, args);
+        // The check may have made room, and what that tells listeners is no part of the reply.
+        let before = self.sessions[slot].out.len();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
                 if self.is_paused_for(slot, command) {
                     return false;
                 }
+                self.sessions[slot].running = true;
                 if self.sessions[slot].in_transaction() && !runs_in_multi(self, command) {
                     self.queue(slot, command, args);
                 } else {
@@ -51,7 +55,7 @@ impl Engine {
             (Ok(()), None) => unreachable!("an unknown command is refused"),
             (Err(error), _) => self.refuse(slot, command, &error),
         }
-        self.settle_reply_mode(slot, before);
+        self.settle_reply(slot, before);
         self.mark_dirty(slot);
         true
     }
@@ -116,6 +120,17 @@ impl Engine {
         }
         if flags.has(Flags::WRITE) {
             self.check_disk()?;
+        }
+        // With RESP2 a listener couldn't tell a reply from a message.
+        let session = &self.sessions[slot];
+        if session.is_listening() && session.protocol == Protocol::Resp2 {
+            let name = &self.registry[command].full_name;
+            if !pubsub::serves_listeners(name) {
+                return Err(CommandError::owned(format!(
+                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
+                     QUIT / RESET are allowed in this context"
+                )));
+            }
         }
         if self.persistence.loading && !flags.has(Flags::LOADING) {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));

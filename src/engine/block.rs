@@ -140,6 +140,7 @@ impl Engine {
     fn try_again(&mut self, slot: SessionId) {
         let Some(parked) = self.unpark(slot) else { return };
         let before = self.sessions[slot].out.len();
+        self.sessions[slot].running = true;
         self.blocking.kept_deadline = Some(parked.deadline);
         let db = self.sessions[slot].db;
         let args = parked.queued.args();
@@ -149,7 +150,7 @@ impl Engine {
         self.metrics.by_command[parked.command.0 as usize].calls -= 1;
         self.commit_unit(db, args, None);
         self.blocking.kept_deadline = None;
-        self.settle_reply_mode(slot, before);
+        self.settle_reply(slot, before);
         self.mark_dirty(slot);
         self.go_on(slot);
     }
@@ -177,7 +178,7 @@ impl Engine {
                 self.sessions[slot].reply().error_bytes(&text);
             }
         }
-        self.settle_reply_mode(slot, before);
+        self.settle_reply(slot, before);
         self.mark_dirty(slot);
         self.go_on(slot);
         true

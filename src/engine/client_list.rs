@@ -6,12 +6,28 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::Flow;
-use crate::engine::Engine;
 use crate::engine::session::{Closing, Session};
+use crate::engine::{Engine, pubsub};
 use crate::mailbox::{Origin, READ_BUFFER_BYTES, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
 const FIXED_REPLY_BYTES: usize = 16 * 1024;
+
+/// What TYPE tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Normal,
+    /// Clients with a subscription.
+    Listener,
+    /// Replicas and primaries; there are none yet.
+    Link,
+}
+
+impl Class {
+    fn of(session: &Session) -> Self {
+        if session.is_listening() { Self::Listener } else { Self::Normal }
+    }
+}
 
 /// Which clients are meant.
 #[derive(Debug, Default)]
@@ -19,8 +35,7 @@ struct Filter<'a> {
     ids: Vec<i64>,
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
-    /// Whether normal clients are meant; no other kind is there yet.
-    normal: Option<bool>,
+    class: Option<Class>,
     user: Option<&'a [u8]>,
     age_seconds: Option<i64>,
 }
@@ -31,7 +46,7 @@ impl Filter<'_> {
         (self.ids.is_empty() || self.ids.contains(&(session.id as i64)))
             && self.addr.is_none_or(|addr| link.origin.peer_text().as_bytes() == addr)
             && self.laddr.is_none_or(|addr| link.origin.local_text().as_bytes() == addr)
-            && self.normal != Some(false)
+            && self.class.is_none_or(|class| class == Class::of(session))
             && self.user.is_none_or(|user| session.authenticated && session.user == user)
             && self.age_seconds.is_none_or(|age| (now_ms - session.created_ms) / 1000 >= age)
     }
@@ -41,7 +56,7 @@ impl Filter<'_> {
 pub fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut filter = Filter::default();
     if args.len() == 4 && args.is(2, "TYPE") {
-        filter.normal = Some(parse_type(args.at(3))?);
+        filter.class = Some(parse_type(args.at(3))?);
     } else if args.len() > 3 && args.is(2, "ID") {
         for word in args.from(3) {
             let id = text::parse_i64(word).filter(|id| *id > 0);
@@ -125,7 +140,7 @@ fn parse_option<'a>(
         }
         filter.age_seconds = Some(age);
     } else if args.is(option, "TYPE") {
-        filter.normal = Some(parse_type(value)?);
+        filter.class = Some(parse_type(value)?);
     } else if args.is(option, "ADDR") {
         filter.addr = Some(value);
     } else if args.is(option, "LADDR") {
@@ -149,14 +164,18 @@ fn parse_option<'a>(
     Ok(())
 }
 
-/// Whether a type is that of normal clients.
-fn parse_type(word: &[u8]) -> Result<bool, CommandError> {
-    const OTHERS: [&[u8]; 5] = [b"slave", b"replica", b"pubsub", b"master", b"primary"];
-    if word.eq_ignore_ascii_case(b"normal") {
-        return Ok(true);
-    }
-    if OTHERS.iter().any(|other| word.eq_ignore_ascii_case(other)) {
-        return Ok(false);
+/// The class that a type's name means.
+fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
+    const NAMES: [(&[u8], Class); 6] = [
+        (b"normal", Class::Normal),
+        (b"pubsub", Class::Listener),
+        (b"slave", Class::Link),
+        (b"replica", Class::Link),
+        (b"master", Class::Link),
+        (b"primary", Class::Link),
+    ];
+    if let Some((_, class)) = NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)) {
+        return Ok(*class);
     }
     Err(CommandError::quoting([b"ERR Unknown client type '", error::quotable(word), b"'"].concat()))
 }
@@ -165,6 +184,7 @@ fn parse_type(word: &[u8]) -> Result<bool, CommandError> {
 fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
     let letters: String = [
+        (session.is_listening(), 'P'),
         (session.in_transaction(), 'x'),
         (session.parked.is_some(), 'b'),
         (session.watch_broken, 'd'),
@@ -192,19 +212,21 @@ pub(super) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: &Session) {
     let waiting: usize = session.inbox.iter().map(|batch| batch.buffer.len()).sum();
     let query = unread + waiting;
     let query_free = if unread == 0 { 0 } else { READ_BUFFER_BYTES.saturating_sub(unread) };
+    let (channels, patterns, shards) = pubsub::counts(session);
+    let subscribed = session.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
     let queued = session.transaction.as_ref();
     let pending = session.pending();
     let (fixed, listed) = if pending > FIXED_REPLY_BYTES { (0, pending) } else { (pending, 0) };
     let capacity = session.out.capacity();
     let multi_memory = queued.map_or(0, |transaction| transaction.bytes());
-    let total = size_of::<Session>() + query + query_free + capacity + multi_memory;
+    let total = size_of::<Session>() + query + query_free + capacity + multi_memory + subscribed;
     let command = session.last_command.map_or("NULL", |id| engine.registry[id].full_name.as_str());
     let mut line = String::with_capacity(512);
     // Writing to a String can't fail.
     let _ = write!(
         line,
         "id={} addr={peer} laddr={local} fd={descriptor} name={} age={} idle={} flags={} db={} \
-         sub=0 psub=0 ssub=0 multi={} watch={} qbuf={query} qbuf-free={query_free} argv-mem=0 \
+         sub={channels} psub={patterns} ssub={shards} multi={} watch={} qbuf={query} qbuf-free={query_free} argv-mem=0 \
          multi-mem={multi_memory} rbs={capacity} rbp={} obl={fixed} oll={} omem={listed} \
          tot-mem={total} events={} cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} \
          tot-net-in={} tot-net-out={} tot-cmds={}",

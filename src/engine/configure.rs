@@ -192,6 +192,10 @@ impl Engine {
         }
         for row in changed {
             match row.name {
+                "maxmemory" | "maxmemory-policy" if self.settings.maxmemory != 0 => {
+                    // What doesn't go now goes with the commands that come.
+                    self.make_room();
+                }
                 "loglevel" => {
                     if let Some(log) = &self.log_handle {
                         log.set_level(self.settings.loglevel);

@@ -74,8 +74,16 @@ const WRONG_PASSWORD: CommandError =
     CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
 
 fn ping(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let mut reply = engine.sessions[slot].reply();
+    let session = &mut engine.sessions[slot];
+    // A listener of RESP2 expects nothing but arrays.
+    let as_message = session.is_listening() && session.protocol == Protocol::Resp2;
+    let mut reply = session.reply();
     match args.len() {
+        1 | 2 if as_message => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(args.get(1).unwrap_or_default());
+        }
         1 => reply.simple("PONG"),
         2 => reply.bulk(args.at(1)),
         _ => return Err(CommandError::Arity("ping".to_owned())),
@@ -96,6 +104,7 @@ fn quit(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
 
 fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
     engine.unwatch_all(slot);
+    engine.silence(slot);
     let open = engine.settings.requirepass.is_empty();
     let session = &mut engine.sessions[slot];
     session.transaction = None;

@@ -136,7 +136,9 @@ impl Engine {
             if session.closing != Closing::No {
                 continue;
             }
-            if timeout_ms > 0 && now_ms - session.active_ms > timeout_ms {
+            // Listeners are silent by nature.
+            let idle = now_ms - session.active_ms > timeout_ms && !session.is_listening();
+            if timeout_ms > 0 && idle {
                 tracing::debug!("Closing idle client");
                 self.kill(slot);
             } else if session.soft_limit_since_ms != 0 {

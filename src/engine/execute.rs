@@ -98,6 +98,7 @@ impl Engine {
             Ok(Flow::Block(wait)) => self.park(slot, command, args, wait),
             Err(error) => self.answer_error(slot, command, &error),
         }
+        self.publish_notices();
     }
 
     #[cold]
@@ -110,10 +111,12 @@ impl Engine {
         }
     }
 
-    /// Leaves out the reply where CLIENT REPLY said so.
+    /// After a session's own command: leaves out the reply where CLIENT REPLY said so, and puts
+    /// the messages behind it that came meanwhile.
     #[inline]
-    pub(super) fn settle_reply_mode(&mut self, slot: SessionId, before: usize) {
+    pub(super) fn settle_reply(&mut self, slot: SessionId, before: usize) {
         let session = &mut self.sessions[slot];
+        session.running = false;
         match session.reply_mode {
             ReplyMode::On => {}
             ReplyMode::Off => session.out.truncate(before),
@@ -126,11 +129,17 @@ impl Engine {
                 session.reply_mode = ReplyMode::On;
             }
         }
+        if !session.deferred.is_empty() {
+            let session = &mut self.sessions[slot];
+            session.out.extend_from_slice(&session.deferred);
+            session.deferred = Vec::new();
+        }
     }
 
     /// Ends the unit: what changed goes into the log, and who watched it learns of it.
     #[inline]
     pub(super) fn commit_unit(&mut self, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
+        self.publish_notices();
         let unit = &self.databases.unit;
         if unit.changes == 0 && unit.record_count() == 0 && !self.databases.watches.any_broken() {
             // Nothing happened: a reading command, nearly always.

@@ -38,10 +38,11 @@ pub fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "current_eviction_exceeded_time:0");
     line!(out, "keyspace_hits:{}", keys.hits);
     line!(out, "keyspace_misses:{}", keys.misses);
+    let directory = &engine.pubsub.directory;
+    line!(out, "pubsub_channels:{}", directory.channels.len());
+    line!(out, "pubsub_patterns:{}", directory.patterns.len());
+    line!(out, "pubsubshard_channels:{}", directory.shards.len());
     for name in [
-        "pubsub_channels",
-        "pubsub_patterns",
-        "pubsubshard_channels",
         "latest_fork_usec",
         "total_forks",
         "migrate_cached_sockets",

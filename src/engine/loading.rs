@@ -173,6 +173,7 @@ impl Engine {
     fn begin_loading(&mut self) {
         self.persistence.loading = true;
         self.databases.set_loading(true);
+        self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
     }
@@ -180,6 +181,7 @@ impl Engine {
     fn end_loading(&mut self) {
         self.persistence.loading = false;
         self.databases.set_loading(false);
+        self.observe_events();
         self.databases.unit.clear();
         self.persistence.dirty = 0;
         let loader = &mut self.sessions[self.loader];

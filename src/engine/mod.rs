@@ -5,6 +5,7 @@
 //! [`admit`] decides whether a command may run; [`execute`] runs it; [`commit`] turns what it
 //! changed into log records; at the end of the tick the log is written once and [`output`] writes
 //! each session's replies. [`transaction`] queues and runs MULTI; [`cron`] does what time brings;
+//! [`pubsub`] and [`notify`] bring messages to those who listen;
 //! [`persistence`] drives snapshot and rewrite; [`startup`] builds an engine and loads its data.
 //!
 //! Invariant: nothing else changes data, and nothing here awaits.
@@ -49,10 +50,12 @@ pub mod info_stats;
 pub mod introspect;
 pub mod introspect_reply;
 pub mod loading;
+pub mod notify;
 pub mod observe;
 pub mod output;
 pub mod pause;
 pub mod persistence;
+pub mod pubsub;
 pub mod registry;
 mod save;
 pub mod server_commands;
@@ -79,6 +82,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         introspect::COMMANDS,
         info::COMMANDS,
         observe::COMMANDS,
+        pubsub::COMMANDS,
         server_commands::COMMANDS,
         save::COMMANDS,
         shutdown::COMMANDS,
@@ -132,6 +136,8 @@ pub struct Engine {
     pub replication_id: String,
     /// Clients that wait for keys.
     pub blocking: block::State,
+    /// Who listens to what.
+    pub pubsub: pubsub::State,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// `maxmemory`.

@@ -75,6 +75,7 @@ impl Engine {
     pub(super) fn close_session(&mut self, slot: SessionId) {
         self.unwatch_all(slot);
         self.forget_parked(slot);
+        self.silence(slot);
         if let Some(session) = self.sessions.remove(slot)
             && let Some(link) = &session.link
         {
@@ -90,6 +91,7 @@ impl Engine {
     /// Ends a connection now, unwritten replies or not.
     pub fn kill(&mut self, slot: SessionId) {
         self.forget_parked(slot);
+        self.silence(slot);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.closing = Closing::Closed;
             session.inbox.clear();
@@ -196,14 +198,12 @@ impl Engine {
     /// Writes one session's replies as far as they may leave and the socket takes them.
     #[inline]
     fn flush(&mut self, slot: SessionId) {
-        if self.settings.client_output_buffer_limit.normal.hard != 0 {
-            // Replies count before they are written, as upstream has it.
-            let listed = |session: &Session| session.pending() > UNCOUNTED_BYTES;
-            if self.sessions.get(slot).is_some_and(listed) {
-                self.check_output_limit(slot);
-                if self.sessions.get(slot).is_none_or(|one| one.closing == Closing::Closed) {
-                    return;
-                }
+        // Replies count before they are written, as upstream has it.
+        let counted = |session: &Session| session.pending() > UNCOUNTED_BYTES;
+        if self.sessions.get(slot).is_some_and(counted) {
+            self.check_output_limit(slot);
+            if self.sessions.get(slot).is_none_or(|one| one.closing == Closing::Closed) {
+                return;
             }
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
@@ -254,9 +254,13 @@ impl Engine {
 
     /// Closes a client whose unread replies are past `client-output-buffer-limit`.
     pub(super) fn check_output_limit(&mut self, slot: SessionId) {
-        let limit = self.settings.client_output_buffer_limit.normal;
         let now_ms = self.now().0;
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if session.closing == Closing::Closed {
+            return;
+        }
+        let limits = &self.settings.client_output_buffer_limit;
+        let limit = if session.is_listening() { limits.pubsub } else { limits.normal };
         let pending = session.pending() as u64;
         let hard = limit.hard != 0 && pending >= limit.hard;
         let soft = limit.soft != 0 && pending >= limit.soft;

@@ -61,7 +61,9 @@ impl Engine {
             flags.has(Flags::WRITE)
                 || flags.has(Flags::MAY_REPLICATE)
                 || (self.registry[command].spec.name == "EXEC"
-                    && self.sessions[slot].transaction.as_ref().is_some_and(|t| t.writes()))
+                    && self.sessions[slot].transaction.as_ref().is_some_and(|transaction| {
+                        transaction.writes() || transaction.flags().has(Flags::MAY_REPLICATE)
+                    }))
         };
         let in_queue =
             self.sessions[slot].in_transaction() && self.registry[command].spec.name != "EXEC";

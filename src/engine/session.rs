@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::block::Parked;
+use crate::engine::pubsub::listeners::Subscriptions;
 use crate::engine::registry::CommandId;
 use crate::engine::transaction::Transaction;
 use crate::keyspace::databases::DbIndex;
@@ -65,6 +66,8 @@ pub struct Session {
     pub dirty: bool,
     /// When its output buffer passed the soft limit, in milliseconds; 0 when it is below.
     pub soft_limit_since_ms: i64,
+    /// Messages that came while its own command ran; they come behind the reply.
+    pub deferred: Vec<u8>,
     /// The largest reply buffer it has had, in bytes.
     pub out_peak: usize,
 
@@ -110,10 +113,14 @@ pub struct Session {
 
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
+    /// Whether a command of its own is under way.
+    pub running: bool,
     /// Whether EXEC is running its queue.
     pub executing: bool,
     /// The command that it waits in.
     pub parked: Option<Box<Parked>>,
+    /// What it listens to; nothing where it doesn't listen.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Keys it watches.
     pub watching: Vec<(DbIndex, Box<[u8]>)>,
     /// Whether a watched key changed.
@@ -146,6 +153,7 @@ impl Session {
             awaiting_writable: false,
             dirty: false,
             soft_limit_since_ms: 0,
+            deferred: Vec::new(),
             out_peak: 0,
             inbox: VecDeque::new(),
             closing: Closing::No,
@@ -167,8 +175,10 @@ impl Session {
             input_bytes: 0,
             output_bytes: 0,
             transaction: None,
+            running: false,
             executing: false,
             parked: None,
+            subscriptions: None,
             watching: Vec::new(),
             watch_broken: false,
             replaying: false,
@@ -194,6 +204,12 @@ impl Session {
             || self.paused
             || self.parked.is_some()
             || self.pending() > PENDING_MAX
+    }
+
+    /// Whether it listens to anything.
+    #[inline]
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions.is_some()
     }
 
     /// Whether a transaction is being queued.

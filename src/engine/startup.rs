@@ -12,7 +12,7 @@ use crate::config::settings::Settings;
 use crate::data::thresholds::Thresholds;
 use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
-use crate::engine::{Engine, actor, cron, evict, output, pause, persistence, shutdown};
+use crate::engine::{Engine, actor, cron, evict, output, pause, persistence, pubsub, shutdown};
 use crate::keyspace::databases::{Databases, Policy};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::mailbox::Mailbox;
@@ -59,6 +59,7 @@ impl Engine {
             run_id,
             replication_id,
             blocking: crate::engine::block::State::default(),
+            pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),
             evict: evict::State::default(),
             cron: cron::State::new(settings.hz),
@@ -132,6 +133,7 @@ impl Engine {
             );
         }
         self.open_gates();
+        self.observe_events();
         self.apply_slow_threshold();
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];

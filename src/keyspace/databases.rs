@@ -84,6 +84,8 @@ pub(super) enum Look {
     Read,
     /// For a command that asks about a key: hits and misses count, nothing is remembered.
     Inspect,
+    /// As [`Look::Inspect`], and listeners hear nothing of a miss.
+    Examine,
     /// The access is remembered, nothing counts.
     Touch,
     /// Nobody shall notice.

@@ -90,10 +90,15 @@ impl Db<'_> {
         let lfu = self.all.policy.lfu;
         let all = &mut *self.all;
         let entry = all.tables[self.index.0 as usize].as_ref().and_then(|table| table.get(key));
-        if matches!(look, Look::Read | Look::Inspect) {
+        if matches!(look, Look::Read | Look::Inspect | Look::Examine) {
             match entry {
                 Some(_) => all.stats.hits += 1,
-                None => all.stats.misses += 1,
+                None => {
+                    all.stats.misses += 1;
+                    if look != Look::Examine {
+                        all.unit.notice(Event::KEYMISS, self.index, key);
+                    }
+                }
             }
         }
         let entry = entry?;
@@ -126,6 +131,13 @@ impl Db<'_> {
     #[inline]
     pub fn inspect(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Inspect)
+    }
+
+    /// The entry of a key, for a command that asks about its representation (OBJECT): as
+    /// [`Db::inspect`], but listeners hear nothing of a miss.
+    #[inline]
+    pub fn examine(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.look(key, Look::Examine)
     }
 
     /// The entry of a key, for a command that will change it: counts as an access only.
@@ -421,6 +433,12 @@ impl Db<'_> {
     pub(super) fn drop_emptied(&mut self, key: &[u8]) {
         self.table_mut().remove(key);
         self.noted(key, Event::DEL, false);
+    }
+
+    /// Tells listeners and watchers of an event that changed nothing: neither the log nor the count
+    /// of changes learns of it.
+    pub fn announce(&mut self, key: &[u8], event: Event) {
+        self.noted(key, event, true);
     }
 
     #[inline]

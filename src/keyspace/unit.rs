@@ -16,6 +16,27 @@ pub struct Event {
     pub class: char,
 }
 
+/// A set of event classes: a bit for each class letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes(u128);
+
+impl Classes {
+    /// All classes there can be.
+    pub const ALL: Self = Self(u128::MAX);
+
+    /// Whether an event's class is in the set.
+    #[inline]
+    const fn has(self, event: Event) -> bool {
+        self.0 & (1 << (event.class as u32 & 127)) != 0
+    }
+}
+
+impl FromIterator<u8> for Classes {
+    fn from_iter<I: IntoIterator<Item = u8>>(letters: I) -> Self {
+        Self(letters.into_iter().fold(0, |set, letter| set | (1 << (letter & 127))))
+    }
+}
+
 macro_rules! events {
     ($($name:ident = $text:expr, $class:expr;)*) => {
         #[expect(missing_docs, reason = "the name on the wire says it")]
@@ -43,6 +64,7 @@ events! {
     EXPIRED = "expired", 'x';
     EVICTED = "evicted", 'e';
     NEW = "new", 'n';
+    KEYMISS = "keymiss", 'm';
     LPUSH = "lpush", 'l';
     RPUSH = "rpush", 'l';
     LPOP = "lpop", 'l';
@@ -83,8 +105,8 @@ pub struct Unit {
     pub emptied: bool,
     /// Whether anybody wants records (log or replicas); without, none are kept.
     pub recording: bool,
-    /// Whether anybody wants notices; without, none are kept.
-    pub observing: bool,
+    /// Of which events anybody wants notices; of others none are kept.
+    pub observed: Classes,
     /// Notices in order.
     pub notices: Vec<Notice>,
     /// Encoded records, one behind the other.
@@ -130,9 +152,14 @@ impl Unit {
     /// Adds a notice, where anybody listens.
     #[inline]
     pub fn notice(&mut self, event: Event, db: DbIndex, key: &[u8]) {
-        if self.observing {
-            self.notices.push(Notice { event, db, key: key.into() });
+        if self.observed.has(event) {
+            self.keep_notice(event, db, key);
         }
+    }
+
+    #[cold]
+    fn keep_notice(&mut self, event: Event, db: DbIndex, key: &[u8]) {
+        self.notices.push(Notice { event, db, key: key.into() });
     }
 
     /// Ends the unit: forgets everything but who is listening.

@@ -6,6 +6,7 @@
 //! - [`strings`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
 //!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
 //! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
+//! - [`events`]: what a listener hears of keyspace events while random commands run.
 //! - [`introspection`]: COMMAND INFO, COMMAND DOCS, the names of CONFIG GET and INFO.
 //! - [`exceptions`]: where Redstart may differ, and why. Everything else is a bug.
 
@@ -13,6 +14,7 @@
 
 mod compare;
 mod connection;
+mod events;
 mod exceptions;
 mod generate;
 mod hashes;

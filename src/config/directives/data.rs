@@ -26,7 +26,6 @@ pub const ROWS: &[Directive] = &[
     number("active-expire-effort", field!(active_expire_effort), (1, 10), "1")
         .doc("How hard to look for expired keys, 1 to 10."),
     single("notify-keyspace-events", field!(notify_keyspace_events), "")
-        .inert("pub/sub is not there yet")
         .doc("Classes of keyspace events to publish, as letters; empty for none."),
     flag("lazyfree-lazy-eviction", field!(lazyfree_lazy_eviction), "no")
         .inert("big values are always freed in the background")

@@ -1,0 +1,180 @@
+//! Keyspace events: one listener on each server hears everything while random commands of all
+//! families run, and hears the same events in the same order after each of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::exceptions;
+use crate::generate::{Generator, Step};
+use crate::support::client::{Client, Value, quote};
+use crate::support::random::{from_environment, seed_from_environment};
+use crate::support::server::{Program, Server};
+
+/// One part in so many of `DIFF_COMMANDS`: every command takes several round trips.
+const SHARE: u64 = 20;
+
+/// Different commands with differences after which a run ends early.
+const DIFFERENCES_MAX: usize = 40;
+
+/// Commands that are told of a difference's way there.
+const STORY: usize = 12;
+
+/// Commands that meet expired keys in an order, or at a rate, that is each server's own.
+const LEFT_OUT: &[&[u8]] = &[b"SCAN", b"RANDOMKEY"];
+
+/// A server with its three connections.
+struct Side {
+    server: Server,
+    driver: Client,
+    marker: Client,
+    listener: Client,
+}
+
+impl Side {
+    fn new(program: Program) -> Self {
+        let server = Server::start_with(
+            program,
+            &[
+                "--appendonly",
+                "no",
+                "--save",
+                "",
+                "--notify-keyspace-events",
+                "KEAmn",
+                "--enable-debug-command",
+                "yes",
+            ],
+        );
+        let (driver, marker) = (server.connect(), server.connect());
+        let mut listener = server.connect();
+        listener.call(&["PSUBSCRIBE", "__key*__:*"]);
+        listener.call(&["SUBSCRIBE", "marker"]);
+        let mut side = Self { server, driver, marker, listener };
+        // Only commands shall find keys whose time has passed.
+        side.marker.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+        side
+    }
+
+    fn start_afresh(&mut self) {
+        self.driver = self.server.connect();
+        self.marker.call(&["FLUSHALL"]);
+        self.events();
+    }
+
+    /// What the listener has heard since the last call: channel and payload.
+    fn events(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.marker.call(&["PUBLISH", "marker", "here"]);
+        let mut events = Vec::new();
+        loop {
+            let heard = self.listener.try_read().expect("a message").elements();
+            let words: Vec<&[u8]> = heard.iter().filter_map(Value::bytes).collect();
+            match words.as_slice() {
+                [b"pmessage", _, channel, payload] => {
+                    events.push((channel.to_vec(), payload.to_vec()));
+                }
+                [b"message", b"marker", _] => return events,
+                other => panic!("not a message: {other:?}"),
+            }
+        }
+    }
+
+    fn run(&mut self, step: &Step) -> (Value, Vec<(Vec<u8>, Vec<u8>)>) {
+        let reply = self.driver.try_call(&step.argv);
+        let reply = reply.unwrap_or_else(|error| {
+            panic!("{} to {}: {error}", self.server.program().name(), quote(&step.argv))
+        });
+        (reply, self.events())
+    }
+}
+
+fn show(events: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let mut text = String::new();
+    for (channel, payload) in events {
+        let (channel, payload) = (channel.escape_ascii(), payload.escape_ascii());
+        let line = format!("{channel}={payload}");
+        // A String takes whatever is written to it.
+        let _ = write!(text, " {}", line.chars().take(60).collect::<String>());
+    }
+    text
+}
+
+/// Whether a SET gives a key a time that has passed. 7.0 keeps such a key until somebody looks;
+/// here, as in later versions, it is never there.
+fn sets_what_is_over(argv: &[Vec<u8>]) -> bool {
+    let is_moment = |word: &Vec<u8>| word.len() == 4 && word.to_ascii_uppercase().ends_with(b"XAT");
+    argv[0].eq_ignore_ascii_case(b"SET") && argv.iter().any(is_moment)
+}
+
+/// Which parts of a reply are errors.
+fn errors(reply: &Value) -> Vec<bool> {
+    match reply {
+        Value::Array(replies) => replies.iter().flat_map(errors).collect(),
+        reply => vec![reply.is_error()],
+    }
+}
+
+#[test]
+fn random_commands_cause_equal_events() {
+    let total = from_environment("DIFF_COMMANDS", 200_000) / SHARE;
+    let seed = seed_from_environment("DIFF_SEED");
+    let mut generator = Generator::new(seed);
+    let (mut theirs, mut ours) = (Side::new(Program::Redis), Side::new(Program::Redstart));
+    let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    let mut story: Vec<String> = Vec::new();
+    let mut heard = 0;
+    for index in 0..total {
+        let step = generator.step();
+        let name = step.argv[0].to_ascii_uppercase();
+        if LEFT_OUT.contains(&name.as_slice()) || sets_what_is_over(&step.argv) {
+            continue;
+        }
+        let (their_reply, their_events) = theirs.run(&step);
+        let (our_reply, our_events) = ours.run(&step);
+        heard += their_events.len();
+        if name == b"DUMP"
+            && let Value::Bulk(payload) = &their_reply
+        {
+            generator.payloads.truncate(32);
+            generator.payloads.insert(0, payload.clone());
+        }
+        let mut line: String = quote(&step.argv).chars().take(200).collect();
+        let _ = write!(line, " -> {their_reply}");
+        story.push(line.chars().take(300).collect());
+        if their_events == our_events {
+            continue;
+        }
+        // What follows from different replies is the other test's business.
+        let explained = exceptions::reason(&step.argv, &their_reply, &our_reply).is_some();
+        if explained || errors(&their_reply) != errors(&our_reply) {
+            theirs.start_afresh();
+            ours.start_afresh();
+            continue;
+        }
+        let before = story.len().saturating_sub(STORY);
+        let text = format!(
+            "#{index}\n    {}\n  theirs {}\n  ours   {}\n  our reply {}\n",
+            story[before..].join("\n    "),
+            show(&their_events),
+            show(&our_events),
+            our_reply.to_string().chars().take(200).collect::<String>(),
+        );
+        let entry = found.entry(String::from_utf8_lossy(&name).into_owned()).or_insert((text, 0));
+        entry.1 += 1;
+        if found.len() >= DIFFERENCES_MAX {
+            break;
+        }
+        theirs.start_afresh();
+        ours.start_afresh();
+        story.clear();
+    }
+    println!("{heard} events heard");
+    assert!(heard > 0, "nothing was heard");
+    let mut report = String::new();
+    for (kind, (text, count)) in &found {
+        let _ = writeln!(report, "=== {kind}: {count} differences, the first:\n{text}");
+    }
+    println!("{report}");
+    let kinds: Vec<String> =
+        found.iter().map(|(kind, found)| format!("{kind} x{}", found.1)).collect();
+    assert!(found.is_empty(), "differences with DIFF_SEED={seed}: {}", kinds.join(", "));
+}
