@@ -27,6 +27,9 @@ pub mod list_move;
 pub mod list_search;
 pub mod object;
 pub mod scan;
+pub mod set;
+pub mod set_algebra;
+pub mod set_walk;
 pub mod sort;
 pub mod spec;
 pub mod string;
@@ -48,6 +51,9 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    set::COMMANDS,
+    set_walk::COMMANDS,
+    set_algebra::COMMANDS,
     sort::COMMANDS,
     list::COMMANDS,
     list_search::COMMANDS,

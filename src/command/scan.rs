@@ -8,6 +8,7 @@ use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Flow, read,
 };
+use crate::resp::reply::Reply;
 
 /// Commands that list keys.
 pub const COMMANDS: &[Command<DataHandler>] = &[
@@ -162,4 +163,55 @@ fn keys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     }
     cx.reply.finish_array(start, found);
     Ok(Flow::Done)
+}
+
+/// What SSCAN and ZSCAN are asked for.
+pub(super) struct ElementOptions<'a> {
+    pub(super) count: usize,
+    pub(super) pattern: Pattern<'a>,
+}
+
+impl<'a> ElementOptions<'a> {
+    /// Reads the options from argument 3 on.
+    pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
+        let mut options = Self { count: COUNT, pattern: Pattern::All };
+        let mut at = 3;
+        while at < args.len() {
+            let Some(value) = args.get(at + 1) else { return Err(CommandError::Syntax) };
+            if args.is(at, "COUNT") {
+                let count = usize::try_from(args.int(at + 1)?).unwrap_or(0);
+                options.count =
+                    Some(count).filter(|count| *count > 0).ok_or(CommandError::Syntax)?;
+            } else if args.is(at, "MATCH") {
+                options.pattern = Pattern::new(value);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+}
+
+/// The answer to a scan of what isn't there.
+pub(super) fn reply_nothing(reply: &mut Reply<'_>) {
+    reply.array(2);
+    reply.bulk(b"0");
+    reply.array(0);
+}
+
+/// Replies with the next cursor and elements, both of which `scan` finds out: it writes the elements,
+/// and returns the cursor and their number.
+pub(super) fn reply_elements(
+    reply: &mut Reply<'_>,
+    scan: impl FnOnce(&mut Reply<'_>) -> (u64, usize),
+) {
+    // The cursor comes first, and is known last.
+    let mut elements = Vec::new();
+    let (next, found) = scan(&mut Reply::new(&mut elements, reply.protocol()));
+    reply.array(2);
+    let mut digits = itoa::Buffer::new();
+    reply.bulk(digits.format(next).as_bytes());
+    reply.array(found);
+    reply.raw(&elements);
 }

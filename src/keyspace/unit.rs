@@ -74,6 +74,12 @@ events! {
     LTRIM = "ltrim", 'l';
     LREM = "lrem", 'l';
     SORTSTORE = "sortstore", 'l';
+    SADD = "sadd", 's';
+    SREM = "srem", 's';
+    SPOP = "spop", 's';
+    SINTERSTORE = "sinterstore", 's';
+    SUNIONSTORE = "sunionstore", 's';
+    SDIFFSTORE = "sdiffstore", 's';
     HSET = "hset", 'h';
     HDEL = "hdel", 'h';
     HINCRBY = "hincrby", 'h';

@@ -184,6 +184,12 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// As [`Reply::finish_array`] for a set.
+    pub fn finish_set(&mut self, start: Deferred, len: usize) {
+        let mark = if self.protocol == Protocol::Resp3 { b'~' } else { b'*' };
+        self.insert_head(start, mark, len);
+    }
+
     fn insert_head(&mut self, start: Deferred, mark: u8, len: usize) {
         let mut head = Vec::with_capacity(24);
         head.push(mark);
