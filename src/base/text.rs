@@ -11,7 +11,7 @@ mod long_double;
 mod quote;
 mod size;
 
-pub use float::{parse_f64, push_f64};
+pub use float::{parse_f64, push_f64, push_f64_17};
 pub use glob::glob;
 pub use integer::{parse_i64, parse_u64, push_i64, push_u64};
 pub use long_double::LongDouble;

@@ -43,13 +43,7 @@ fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
         return Ok(Flow::Done);
     }
-    let count = args.int(2)?;
-    if count == i64::MIN {
-        return Err(CommandError::text(
-            "ERR value is out of range, value must between -9223372036854775807 and \
-             9223372036854775807",
-        ));
-    }
+    let count = scan::random_count(args, 2)?;
     let with_values = match args.len() {
         3 => false,
         4 if args.is(3, "WITHVALUES") => true,
@@ -62,7 +56,7 @@ fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut fields = Fields { reply: &mut cx.reply, with_values };
     match hash {
         None => fields.begin(0),
-        Some(hash) if count < 0 => reply_any(&mut fields, &hash, count.unsigned_abs(), cx.rng),
+        Some(hash) if count < 0 => reply_any(&mut fields, &hash, scan::repeats(count)?, cx.rng),
         Some(hash) => reply_distinct(&mut fields, &hash, count as usize, cx.rng),
     }
     Ok(Flow::Done)
@@ -92,8 +86,8 @@ impl Fields<'_, '_> {
 }
 
 /// Fields chosen one by one, whichever were chosen before.
-fn reply_any(fields: &mut Fields<'_, '_>, hash: &Hash, count: u64, rng: &mut Rng) {
-    fields.begin(count as usize);
+fn reply_any(fields: &mut Fields<'_, '_>, hash: &Hash, count: usize, rng: &mut Rng) {
+    fields.begin(count);
     if hash.is_compact() {
         // Walking to an index takes long in comparison.
         let all: Vec<Field<'_>> = hash.iter().collect();

@@ -37,6 +37,11 @@ pub mod string_count;
 pub mod string_lcs;
 pub mod syntax;
 pub mod wait;
+pub mod zset;
+pub mod zset_algebra;
+pub mod zset_pop;
+pub mod zset_range;
+pub mod zset_walk;
 
 use crate::command::spec::{Command, DataHandler};
 
@@ -51,6 +56,11 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    zset::COMMANDS,
+    zset_range::COMMANDS,
+    zset_pop::COMMANDS,
+    zset_walk::COMMANDS,
+    zset_algebra::COMMANDS,
     set::COMMANDS,
     set_walk::COMMANDS,
     set_algebra::COMMANDS,

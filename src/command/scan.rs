@@ -215,3 +215,33 @@ pub(super) fn reply_elements(
     reply.array(found);
     reply.raw(&elements);
 }
+
+/// The count of a command that chooses elements at random: negative where it may choose one twice.
+pub(super) fn random_count(args: Args<'_>, index: usize) -> Result<i64, CommandError> {
+    let count = args.int(index)?;
+    if count == i64::MIN {
+        return Err(CommandError::text(
+            "ERR value is out of range, value must between -9223372036854775807 and \
+             9223372036854775807",
+        ));
+    }
+    Ok(count)
+}
+
+/// The count of a command that takes elements out.
+pub(super) fn positive_count(args: Args<'_>, index: usize) -> Result<usize, CommandError> {
+    let count = args.int(index).ok().and_then(|count| usize::try_from(count).ok());
+    count.ok_or(CommandError::text("ERR value is out of range, must be positive"))
+}
+
+/// Elements that one command may choose where it may choose one twice: more would fill any memory.
+const REPEATS_MAX: u64 = 1 << 27;
+
+/// How many elements a negative count asks for.
+pub(super) fn repeats(count: i64) -> Result<usize, CommandError> {
+    let repeats = count.unsigned_abs();
+    if repeats > REPEATS_MAX {
+        return Err(CommandError::text("ERR value is out of range"));
+    }
+    Ok(repeats as usize)
+}

@@ -247,7 +247,7 @@ fn sintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 /// The keys of `numkeys key [key ...] [LIMIT limit]`, and the limit; 0 for none.
-pub(super) fn counted_keys(args: Args<'_>) -> Result<(Range<usize>, usize), CommandError> {
+fn counted_keys(args: Args<'_>) -> Result<(Range<usize>, usize), CommandError> {
     let count = text::parse_i64(args.at(1))
         .filter(|count| *count > 0)
         .ok_or(CommandError::text("ERR numkeys should be greater than 0"))?;

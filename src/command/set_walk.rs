@@ -76,8 +76,7 @@ fn pop_one(cx: &mut Cx<'_>, key: &[u8]) -> Result<Flow, CommandError> {
 
 fn pop_some(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
-    let count = usize::try_from(args.int(2)?)
-        .map_err(|_| CommandError::text("ERR value is out of range, must be positive"))?;
+    let count = scan::positive_count(args, 2)?;
     let rng = &mut *cx.rng;
     let mut db = cx.databases.db(cx.selected);
     let len = db.touch_as::<Set>(key)?.map_or(0, |set| set.len());
@@ -127,16 +126,10 @@ fn srandmember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len() > 3 {
         return Err(CommandError::Syntax);
     }
-    let count = args.int(2)?;
-    if count == i64::MIN {
-        return Err(CommandError::text(
-            "ERR value is out of range, value must between -9223372036854775807 and \
-             9223372036854775807",
-        ));
-    }
+    let count = scan::random_count(args, 2)?;
     match db.read_as::<Set>(args.at(1))? {
         None => cx.reply.array(0),
-        Some(set) if count < 0 => reply_any(&mut cx.reply, &set, count.unsigned_abs(), cx.rng),
+        Some(set) if count < 0 => reply_any(&mut cx.reply, &set, scan::repeats(count)?, cx.rng),
         Some(set) => {
             let chosen = choose(&set, (count as usize).min(set.len()), cx.rng);
             cx.reply.array(chosen.len());
@@ -147,8 +140,8 @@ fn srandmember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 /// Members chosen one by one, whichever were chosen before.
-fn reply_any(reply: &mut Reply<'_>, set: &Set, count: u64, rng: &mut Rng) {
-    reply.array(count as usize);
+fn reply_any(reply: &mut Reply<'_>, set: &Set, count: usize, rng: &mut Rng) {
+    reply.array(count);
     if set.is_compact() {
         // Walking to an index takes long in comparison.
         let all: Vec<_> = set.iter().collect();

@@ -67,11 +67,9 @@ fn score_of(element: Element<'_>) -> f64 {
     }
 }
 
-/// A score as a listpack holds it.
-#[inline]
-fn push_score(score: f64, out: &mut Vec<u8>) {
-    text::push_f64(out, score);
-}
+/// Whole numbers up to this magnitude (2^52) are held as integers in a listpack. So a negative zero
+/// becomes a positive one there, as upstream's does.
+const INTEGER_MAX: f64 = 4_503_599_627_370_496.0;
 
 /// Scores first, then bytes.
 #[inline]
@@ -345,9 +343,14 @@ fn at_end(pack: &Listpack) -> listpack::Iter<'_> {
 
 /// Puts a member that isn't there where it belongs.
 fn insert_packed(pack: &mut Listpack, member: &[u8], score: f64) {
-    let mut digits = Vec::with_capacity(24);
-    push_score(score, &mut digits);
-    let pair = [Element::of(member), Element::of(&digits)];
+    let mut digits = Vec::new();
+    let number = if score.fract() == 0.0 && score.abs() <= INTEGER_MAX {
+        Element::Int(score as i64)
+    } else {
+        text::push_f64(&mut digits, score);
+        Element::Bytes(&digits)
+    };
+    let pair = [Element::of(member), number];
     // New members often come last.
     if last_packed(pack).is_none_or(|(last, found)| {
         last.with_bytes(|last| compare((found, last), (score, member)).is_lt())

@@ -23,9 +23,11 @@ mod keys;
 mod lists;
 mod raw;
 mod run;
+mod sets;
 mod sorting;
 mod state;
 mod strings;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
+mod zsets;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::{Check, same};
+use crate::compare::{Check, same, same_but_for_digits};
 use crate::exceptions::is_encoding_of_7_2;
 use crate::generate::all_keys;
 use crate::support::client::{Client, Value, quote};
@@ -133,7 +133,8 @@ fn same_entry(theirs: &Entry, ours: &Entry) -> bool {
     theirs.kind == ours.kind
         && (theirs.encoding == ours.encoding
             || is_encoding_of_7_2(&theirs.encoding, &ours.encoding))
-        && theirs.value == ours.value
+        && (theirs.value == ours.value
+            || theirs.kind.text() == "zset" && same_but_for_digits(&theirs.value, &ours.value))
         && same(Check::Near(TIME_TO_LIVE_APART), &theirs.time_to_live, &ours.time_to_live)
 }
 

@@ -210,6 +210,44 @@ impl Digits {
     }
 }
 
+/// Appends the text of a double with 17 significant digits, as C's `%.17g` has it: no trailing zeros,
+/// and an exponent where it is below -4 or above 16.
+pub fn push_f64_17(out: &mut Vec<u8>, number: f64) {
+    if !number.is_finite() || number == 0.0 {
+        push_f64(out, number);
+        return;
+    }
+    // One digit before the point, 16 behind it, and the exponent.
+    let text = format!("{number:.16e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if number < 0.0 {
+        out.push(b'-');
+    }
+    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    let end = digits.iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+    let digits = &digits[..end];
+    let point = |out: &mut Vec<u8>, whole: usize| {
+        out.extend(digits.iter().copied().chain(std::iter::repeat(b'0')).take(whole));
+        if digits.len() > whole {
+            out.push(b'.');
+            out.extend_from_slice(&digits[whole..]);
+        }
+    };
+    match exponent {
+        -4..=-1 => {
+            out.extend_from_slice(b"0.");
+            out.extend(std::iter::repeat_n(b'0', exponent.unsigned_abs() as usize - 1));
+            out.extend_from_slice(digits);
+        }
+        0..=16 => point(out, exponent as usize + 1),
+        _ => {
+            point(out, 1);
+            out.extend_from_slice(format!("e{exponent:+03}").as_bytes());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +257,28 @@ mod tests {
         let mut out = Vec::new();
         push_f64(&mut out, number);
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn seventeen_digits_are_those_of_c() {
+        for (number, text) in [
+            (0.1, "0.10000000000000001"),
+            (1.0, "1"),
+            (-2.5, "-2.5"),
+            (1e16, "10000000000000000"),
+            (123_456_789.125, "123456789.125"),
+            (1e17, "1e+17"),
+            (1.5e300, "1.5000000000000001e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0000000000000001e-05"),
+            (-1e-7, "-9.9999999999999995e-08"),
+            (f64::INFINITY, "inf"),
+            (0.0, "0"),
+        ] {
+            let mut out = Vec::new();
+            push_f64_17(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
     }
 
     #[test]
