@@ -7,7 +7,7 @@ use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
 use crate::command::hash::{READ, reader};
-use crate::command::scan::{self, Pattern};
+use crate::command::scan::{self, ElementOptions};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Flow};
 use crate::data::hash::{Field, Hash};
 use crate::resp::reply::{Protocol, Reply};
@@ -29,9 +29,6 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .syntax("key cursor [MATCH pattern] [COUNT count] [NOVALUES]")
         .summary("Goes on with a walk over the fields of a hash."),
 ];
-
-/// How many fields a scan looks for where COUNT doesn't say.
-const COUNT: usize = 10;
 
 fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut db = cx.databases.db(cx.selected);
@@ -127,66 +124,26 @@ fn reply_distinct(fields: &mut Fields<'_, '_>, hash: &Hash, count: usize, rng: &
     }
 }
 
-/// What HSCAN was asked for.
-struct Options<'a> {
-    count: usize,
-    pattern: Pattern<'a>,
-    with_values: bool,
-}
-
-impl<'a> Options<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut options = Self { count: COUNT, pattern: Pattern::All, with_values: true };
-        let mut at = 3;
-        while at < args.len() {
-            if args.is(at, "NOVALUES") {
-                options.with_values = false;
-                at += 1;
-                continue;
-            }
-            let Some(value) = args.get(at + 1) else { return Err(CommandError::Syntax) };
-            if args.is(at, "COUNT") {
-                let count = usize::try_from(args.int(at + 1)?).unwrap_or(0);
-                options.count =
-                    Some(count).filter(|count| *count > 0).ok_or(CommandError::Syntax)?;
-            } else if args.is(at, "MATCH") {
-                options.pattern = Pattern::new(value);
-            } else {
-                return Err(CommandError::Syntax);
-            }
-            at += 2;
-        }
-        Ok(options)
-    }
-}
-
 fn hscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let cursor = scan::cursor(args.at(2))?;
     let mut db = cx.databases.db(cx.selected);
     let Some(hash) = db.read_as::<Hash>(args.at(1))? else {
-        cx.reply.array(2);
-        cx.reply.bulk(b"0");
-        cx.reply.array(0);
+        scan::reply_nothing(&mut cx.reply);
         return Ok(Flow::Done);
     };
-    let Options { count, pattern, with_values } = Options::parse(args)?;
-    // The next cursor comes before the fields, and is known after them.
-    let mut elements = Vec::new();
-    let mut inner = Reply::new(&mut elements, cx.reply.protocol());
-    let mut found = 0;
-    let next = hash.scan(cursor, count, |field| {
-        if field.name.with_bytes(|name| pattern.matches(name)) {
-            inner.element(field.name);
-            if with_values {
-                inner.element(field.value);
+    let ElementOptions { count, pattern, values } = ElementOptions::parse_with_values(args)?;
+    scan::reply_elements(&mut cx.reply, |inner| {
+        let mut found = 0;
+        let next = hash.scan(cursor, count, |field| {
+            if field.name.with_bytes(|name| pattern.matches(name)) {
+                inner.element(field.name);
+                if values {
+                    inner.element(field.value);
+                }
+                found += 1 + usize::from(values);
             }
-            found += 1 + usize::from(with_values);
-        }
+        });
+        (next, found)
     });
-    cx.reply.array(2);
-    let mut digits = itoa::Buffer::new();
-    cx.reply.bulk(digits.format(next).as_bytes());
-    cx.reply.array(found);
-    cx.reply.raw(&elements);
     Ok(Flow::Done)
 }

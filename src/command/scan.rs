@@ -165,18 +165,34 @@ fn keys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-/// What SSCAN and ZSCAN are asked for.
+/// What HSCAN, SSCAN and ZSCAN are asked for.
 pub(super) struct ElementOptions<'a> {
     pub(super) count: usize,
     pub(super) pattern: Pattern<'a>,
+    /// Without NOVALUES, which only HSCAN takes.
+    pub(super) values: bool,
 }
 
 impl<'a> ElementOptions<'a> {
-    /// Reads the options from argument 3 on.
+    /// Reads the options from argument 3 on, without NOVALUES.
     pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut options = Self { count: COUNT, pattern: Pattern::All };
+        Self::read(args, false)
+    }
+
+    /// Reads the options from argument 3 on, NOVALUES among them.
+    pub(super) fn parse_with_values(args: Args<'a>) -> Result<Self, CommandError> {
+        Self::read(args, true)
+    }
+
+    fn read(args: Args<'a>, has_values: bool) -> Result<Self, CommandError> {
+        let mut options = Self { count: COUNT, pattern: Pattern::All, values: true };
         let mut at = 3;
         while at < args.len() {
+            if has_values && args.is(at, "NOVALUES") {
+                options.values = false;
+                at += 1;
+                continue;
+            }
             let Some(value) = args.get(at + 1) else { return Err(CommandError::Syntax) };
             if args.is(at, "COUNT") {
                 let count = usize::try_from(args.int(at + 1)?).unwrap_or(0);
