@@ -121,7 +121,10 @@ fn read(list: &List, model: &Model, rng: &mut Rng) {
     let index = rng.below(model.len() as u64 + 2) as usize;
     assert_eq!(list.get(index).map(|element| element.to_vec()), model.get(index).cloned());
     let few = |iter: super::Elements<'_>| -> Vec<Vec<u8>> {
-        iter.take(20).map(|element| element.to_vec()).collect()
+        let mut visited = Vec::new();
+        iter.clone().visit(20, |element| visited.push(element.to_vec()));
+        assert!(iter.take(20).map(|element| element.to_vec()).eq(visited.iter().cloned()));
+        visited
     };
     assert_eq!(
         few(list.iter_from(index)),
