@@ -70,8 +70,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("1.0.0")
         .cost("O(N) for N elements removed")
         .syntax("key start stop:integer")
-        .summary("Keeps only the elements from one index to another; an empty list goes.")
-        .deviates(&["where nothing is removed, WATCH and keyspace notifications see no change"]),
+        .summary("Keeps only the elements from one index to another; an empty list goes."),
 ];
 
 /// The key of a command that replies with what it holds.
