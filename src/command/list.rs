@@ -70,8 +70,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("1.0.0")
         .cost("O(N) for N elements removed")
         .syntax("key start stop:integer")
-        .summary("Keeps only the elements from one index to another; an empty list goes.")
-        .deviates(&["where nothing is removed, WATCH and keyspace notifications see no change"]),
+        .summary("Keeps only the elements from one index to another; an empty list goes."),
 ];
 
 /// The key of a command that replies with what it holds.
@@ -238,7 +237,7 @@ pub(super) fn take_and_reply(
     let taken = db.edit_existing(key, pop_event(end), |list: &mut List| {
         let taken = count.min(list.len());
         reply.array(taken);
-        list.iter_toward(end).take(taken).for_each(|element| reply.element(element));
+        list.iter_toward(end).visit(taken, |element| reply.element(element));
         let start = if end == End::Front { 0 } else { list.len() - taken };
         list.remove_range(start, taken, thresholds);
         Changed::count(taken, taken)
@@ -305,7 +304,7 @@ fn lrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn reply_range(reply: &mut Reply<'_>, list: &List, range: Range<usize>) {
     reply.array(range.len());
-    list.iter_from(range.start).take(range.len()).for_each(|element| reply.element(element));
+    list.iter_from(range.start).visit(range.len(), |element| reply.element(element));
 }
 
 fn ltrim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

@@ -127,9 +127,7 @@ fn lpos(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let list = db.read_as::<List>(args.at(1))?;
     let found = list.iter().flat_map(|list| {
         let len = list.len();
-        list.distances_to(args.at(2), search.from)
-            .take(search.looked_at)
-            .filter_map(|(distance, same)| same.then_some(distance))
+        list.distances_to(args.at(2), search.from, search.looked_at)
             .skip(search.skipped)
             .take(search.count.unwrap_or(1))
             .map(move |distance| match search.from {

@@ -13,6 +13,7 @@ mod iter;
 mod middle;
 mod node;
 mod nodes;
+mod wanted;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::fmt;
 use crate::data::element::Element;
 use crate::data::list::node::{Limit, Node};
 use crate::data::list::nodes::{Nodes, Place};
+use crate::data::list::wanted::Wanted;
 use crate::data::listpack::Listpack;
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -348,7 +350,7 @@ impl List {
     ) -> usize {
         match self {
             Self::Packed(pack) => {
-                let found = middle::matches_in_pack(pack, Element::of(element), most, from);
+                let found = Wanted::new(element).in_pack(pack, most, from);
                 middle::remove_all(pack, &found);
                 found.len()
             }
@@ -361,28 +363,24 @@ impl List {
         }
     }
 
-    /// How far from an end on each element is that is equal to one.
+    /// How far from an end on the elements are that are equal to one, in order, among the first
+    /// `within` from there.
     pub fn distances_to<'a>(
         &'a self,
         element: &'a [u8],
         from: End,
-    ) -> impl Iterator<Item = (usize, bool)> + use<'a> {
-        let wanted = Element::of(element);
-        self.iter_toward(from)
-            .enumerate()
-            .map(move |(distance, found)| (distance, is_same(found, wanted)))
-    }
-}
-
-/// Whether an element as it is stored is the wanted one, which is in its densest form.
-#[inline]
-fn is_same(found: Element<'_>, wanted: Element<'_>) -> bool {
-    match (found, wanted) {
-        (Element::Int(found), Element::Int(wanted)) => found == wanted,
-        (Element::Bytes(found), Element::Bytes(wanted)) => found == wanted,
-        // Large elements aren't looked at for integers, and others may come from elsewhere.
-        (Element::Bytes(found), wanted @ Element::Int(_)) => wanted.is(found),
-        (Element::Int(_), Element::Bytes(_)) => false,
+        within: usize,
+    ) -> impl Iterator<Item = usize> + use<'a> {
+        let wanted = Wanted::new(element);
+        let (packed, long) = match self {
+            Self::Packed(pack) => {
+                let found = wanted.in_pack(pack, usize::MAX, from);
+                (wanted::in_order(found, pack.len(), from), None)
+            }
+            Self::Long(nodes) => (Vec::new(), Some(wanted::distances(nodes, wanted, from, within))),
+        };
+        let all = packed.into_iter().chain(long.into_iter().flatten());
+        all.take_while(move |distance| *distance < within)
     }
 }
 

@@ -71,7 +71,9 @@ def test_sort(client):
 
 def another(client):
     """A connection of its own to the same server."""
-    return redis.Redis(**client.connection_pool.connection_kwargs)
+    options = client.connection_pool.connection_kwargs
+    return redis.Redis(
+        port=options["port"], protocol=options["protocol"], decode_responses=True)
 
 
 def waiting(client, count):
@@ -89,7 +91,8 @@ def test_waiting(client):
     for number in range(3):
         waiter = another(client)
         thread = threading.Thread(
-            target=lambda waiter=waiter: results.append(waiter.blpop(["one", "two"], timeout=30)))
+            target=lambda waiter=waiter: results.append(
+                tuple(waiter.blpop(["one", "two"], timeout=30))))
         thread.start()
         threads.append(thread)
         waiting(client, number + 1)

@@ -2,18 +2,19 @@
 //! they would grow too large, and merge where neighbours got small.
 
 use crate::data::element::Element;
+use crate::data::list::End;
 use crate::data::list::node::{Limit, Node};
 use crate::data::list::nodes::{At, Nodes, Place};
-use crate::data::list::{End, is_same};
+use crate::data::list::wanted::Wanted;
 use crate::data::listpack::Listpack;
 
 impl Nodes {
     /// Where the first element is that is equal to one.
     pub(super) fn find(&self, element: &[u8]) -> Option<Place> {
-        let wanted = Element::of(element);
+        let wanted = Wanted::new(element);
         let mut current = self.end(End::Front);
         while let Some(at) = current {
-            if let [index] = matches_in(self.node(at), wanted, 1, End::Front)[..] {
+            if let [index] = wanted.in_node(self.node(at), 1, End::Front)[..] {
                 return Some(Place { block: at.block, node: at.node, index });
             }
             current = self.after(at);
@@ -179,13 +180,13 @@ impl Nodes {
         from: End,
         limit: Limit,
     ) -> usize {
-        let wanted = Element::of(element);
+        let wanted = Wanted::new(element);
         let mut removed = 0;
         let mut current = self.end(from);
         while let Some(at) = current
             && removed < most
         {
-            let matches = matches_in(self.node(at), wanted, most - removed, from);
+            let matches = wanted.in_node(self.node(at), most - removed, from);
             removed += matches.len();
             let before = self.before(at);
             if matches.is_empty() {
@@ -243,33 +244,6 @@ fn remove_from(node: &mut Node, index: usize, count: usize) {
     node.edit_at(index, |pack, at| {
         pack.remove(at, count);
     });
-}
-
-/// The indices in a node of up to `most` elements that are the wanted one, ascending; where there are
-/// more, those nearest to the end.
-fn matches_in(node: &Node, wanted: Element<'_>, most: usize, from: End) -> Vec<usize> {
-    match node {
-        Node::Plain(bytes) if is_same(Element::Bytes(bytes), wanted) => vec![0],
-        Node::Plain(_) => Vec::new(),
-        Node::Pack { pack, .. } => matches_in_pack(pack, wanted, most, from),
-    }
-}
-
-/// As [`matches_in`].
-pub(super) fn matches_in_pack(
-    pack: &Listpack,
-    wanted: Element<'_>,
-    most: usize,
-    from: End,
-) -> Vec<usize> {
-    let all = Listpack::iter(pack).enumerate().filter(|(_, found)| is_same(*found, wanted));
-    let mut indices: Vec<usize> = match from {
-        End::Front => all.map(|(index, _)| index).take(most).collect(),
-        End::Back => all.map(|(index, _)| index).collect(),
-    };
-    let surplus = indices.len().saturating_sub(most);
-    indices.drain(..surplus);
-    indices
 }
 
 /// Removes the elements at some indices, which are ascending.

@@ -121,7 +121,10 @@ fn read(list: &List, model: &Model, rng: &mut Rng) {
     let index = rng.below(model.len() as u64 + 2) as usize;
     assert_eq!(list.get(index).map(|element| element.to_vec()), model.get(index).cloned());
     let few = |iter: super::Elements<'_>| -> Vec<Vec<u8>> {
-        iter.take(20).map(|element| element.to_vec()).collect()
+        let mut visited = Vec::new();
+        iter.clone().visit(20, |element| visited.push(element.to_vec()));
+        assert!(iter.take(20).map(|element| element.to_vec()).eq(visited.iter().cloned()));
+        visited
     };
     assert_eq!(
         few(list.iter_from(index)),
@@ -132,16 +135,14 @@ fn read(list: &List, model: &Model, rng: &mut Rng) {
     assert_eq!(few(list.iter_back_from(index)), expected);
     if let Some(wanted) = model.get(index) {
         for from in [End::Front, End::Back] {
-            let found: Vec<usize> = list
-                .distances_to(wanted, from)
-                .filter_map(|(distance, same)| same.then_some(distance))
-                .collect();
-            let theirs: Vec<usize> = match from {
-                End::Front => (0..model.len()).filter(|at| model[*at] == *wanted).collect(),
-                End::Back => {
-                    (0..model.len()).filter(|at| model[model.len() - 1 - at] == *wanted).collect()
-                }
+            let within = rng.below(model.len() as u64 + 2) as usize;
+            let found: Vec<usize> = list.distances_to(wanted, from, within).collect();
+            let at = |distance: &usize| match from {
+                End::Front => &model[*distance],
+                End::Back => &model[model.len() - 1 - *distance],
             };
+            let theirs: Vec<usize> =
+                (0..model.len().min(within)).filter(|distance| at(distance) == wanted).collect();
             assert_eq!(found, theirs);
         }
     }
