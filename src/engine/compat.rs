@@ -75,6 +75,12 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "a client holds no query buffer between requests, so there is none to be resized",
     ),
     (
+        "unit/pubsub",
+        "UNSUBSCRIBE and PUNSUBSCRIBE from non-subscribed channels",
+        "since Valkey 8.1 they are refused without a subscription; here, as in Redis 7.2, answered",
+    ),
+    ("unit/pubsubshard", "SUNSUBSCRIBE from non-subscribed channels", "likewise"),
+    (
         "unit/shutdown",
         "Temp rdb will be deleted if we use bg_unlink when shutdown",
         "it looks for a child process; the file it is about is deleted (tests/process.rs)",
