@@ -231,7 +231,7 @@ fn due_fields_are_gone_to_every_command() {
     world.at(NOW + 20_000);
     assert_eq!(world.run("HLEN t"), ":0");
     assert_eq!(world.logged(), "HDEL t c a b");
-    assert_eq!(world.noticed(), "hexpired:0:t del:0:t");
+    assert_eq!(world.noticed(), "hexpired:0:t del:0:t keymiss:0:t");
     assert_eq!(world.run("EXISTS t"), ":0");
 }
 
@@ -276,7 +276,7 @@ fn a_big_hash_goes_at_once_where_all_of_it_is_due() {
     world.at(NOW + 10);
     assert_eq!(world.run("HLEN big"), ":0");
     assert_eq!(world.logged(), "UNLINK big");
-    assert_eq!(world.noticed(), "hexpired:0:big del:0:big");
+    assert_eq!(world.noticed(), "hexpired:0:big del:0:big keymiss:0:big");
     assert_eq!(world.run("HLEN rest"), ":1");
     assert_eq!(world.databases.stats.expired_fields, 7);
     assert_eq!(world.databases.expiring_hashes(DbIndex(0)), 1, "t");
