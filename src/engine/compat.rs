@@ -21,7 +21,7 @@ const GENERAL: &[&str] = &[
     "Damage in the middle of the append only file stops the start with the place and the way out; \
      only a torn end is cut off. Redis goes on in fewer cases and says less.",
     "No reply leaves before the log holds, as `appendfsync` asks for it, everything the reply shows: \
-     under `always` reads wait too.",
+     under `always` reads wait too, and so do messages to subscribers.",
     "There is no fork: `latest_fork_usec`, `*_cow_size` and the like are always 0, and snapshots take \
      bounded memory whatever changes meanwhile.",
     "SCAN returns every element that is there throughout exactly once; Redis promises at least once.",
