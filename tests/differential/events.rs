@@ -65,6 +65,14 @@ impl Side {
         self.events();
     }
 
+    /// Waits until so many clients wait.
+    fn await_blocked(&mut self, count: usize) {
+        let wanted = format!("blocked_clients:{count}\r");
+        while !self.marker.words("INFO clients").text().contains(&wanted) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// What the listener has heard since the last call: channel and payload.
     fn events(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.marker.call(&["PUBLISH", "marker", "here"]);
@@ -206,4 +214,49 @@ fn random_commands_cause_equal_events() {
     let kinds: Vec<String> =
         found.iter().map(|(kind, found)| format!("{kind} x{}", found.1)).collect();
     assert!(found.is_empty(), "differences with DIFF_SEED={seed}: {}", kinds.join(", "));
+}
+
+/// What clients wait in, and what wakes them.
+const WOKEN: &[(&[&str], &[&str])] = &[
+    (&["BLPOP l 0"], &["RPUSH l a"]),
+    (&["BRPOP x l 0"], &["LPUSH l a b"]),
+    (&["BLMOVE s d LEFT RIGHT 0"], &["RPUSH s a b"]),
+    (&["BLMOVE s d LEFT RIGHT 0"], &["RPUSH s a"]),
+    (&["BRPOPLPUSH s d 0"], &["RPUSH s a"]),
+    (&["BLMPOP 0 2 a b LEFT COUNT 2"], &["RPUSH b 1 2 3"]),
+    (&["BLMPOP 0 1 b RIGHT COUNT 5"], &["RPUSH b 1 2 3"]),
+    (&["BLMOVE a b LEFT LEFT 0", "BLPOP b 0"], &["RPUSH a x"]),
+    (&["BLPOP l 0", "BLPOP l 0"], &["RPUSH l a b"]),
+    (&["BLPOP l 0"], &["RPUSH z a", "RENAME z l"]),
+    (&["BLPOP l 0", "BLPOP k 0"], &["MULTI", "RPUSH l a", "RPUSH k b", "EXEC"]),
+    (&["BLPOP l 0"], &["MULTI", "RPUSH l a", "DEL l", "SET x 1", "RPUSH l b", "EXEC"]),
+];
+
+#[test]
+fn woken_clients_cause_equal_events() {
+    let (mut theirs, mut ours) = (Side::new(Program::Redis), Side::new(Program::Redstart));
+    for (waits, wakes) in WOKEN {
+        let heard = [&mut theirs, &mut ours].map(|side| {
+            side.start_afresh();
+            let waiting: Vec<Client> = waits
+                .iter()
+                .enumerate()
+                .map(|(number, line)| {
+                    let mut client = side.server.connect();
+                    client.try_send_raw(format!("{line}\r\n").as_bytes()).expect("sent");
+                    side.await_blocked(number + 1);
+                    client
+                })
+                .collect();
+            for line in *wakes {
+                side.driver.words(line);
+            }
+            let events = side.events();
+            drop(waiting);
+            side.await_blocked(0);
+            events
+        });
+        assert_eq!(show(&heard[0]), show(&heard[1]), "theirs and ours after {waits:?}, {wakes:?}");
+        assert!(!heard[0].is_empty(), "{wakes:?} causes events");
+    }
 }
