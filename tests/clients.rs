@@ -124,6 +124,28 @@ fn redis_rs_pipelines_and_transactions() {
 }
 
 #[test]
+fn redis_rs_publishes_and_subscribes() {
+    each_protocol(|server, mut connection| {
+        let mut listener = connect(server, "");
+        let mut listener = listener.as_pubsub();
+        listener.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        listener.subscribe(&["news", "more"]).expect("SUBSCRIBE");
+        listener.psubscribe("n*").expect("PSUBSCRIBE");
+        let heard: usize = connection.publish("news", b"\x00\r\n").expect("PUBLISH");
+        assert_eq!(heard, 2);
+        let message = listener.get_message().expect("a message");
+        assert_eq!((message.get_channel_name(), message.from_pattern()), ("news", false));
+        assert_eq!(message.get_payload_bytes(), b"\x00\r\n");
+        let message = listener.get_message().expect("a message");
+        assert_eq!(message.get_pattern::<String>().expect("a pattern"), "n*");
+        listener.unsubscribe("news").expect("UNSUBSCRIBE");
+        listener.punsubscribe("n*").expect("PUNSUBSCRIBE");
+        let heard: usize = connection.publish("news", "x").expect("PUBLISH");
+        assert_eq!(heard, 0);
+    });
+}
+
+#[test]
 fn redis_rs_errors_and_databases() {
     each_protocol(|server, mut connection| {
         let _: () = connection.set("text", "abc").expect("SET");

@@ -178,7 +178,8 @@ impl Group {
             Self::String => Some("string"),
             Self::Generic => Some("keyspace"),
             Self::Connection => Some("connection"),
-            Self::Server | Self::Cluster => None,
+            // That of publish and subscribe comes with the flag.
+            Self::Server | Self::Cluster | Self::PubSub => None,
             Self::Transactions => Some("transaction"),
             Self::List => Some("list"),
             Self::Hash => Some("hash"),
@@ -188,7 +189,6 @@ impl Group {
             Self::Bitmap => Some("bitmap"),
             Self::HyperLogLog => Some("hyperloglog"),
             Self::Geo => Some("geo"),
-            Self::PubSub => Some("pubsub"),
             Self::Scripting => Some("scripting"),
         }
     }

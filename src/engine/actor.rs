@@ -88,7 +88,11 @@ impl Engine {
     fn take_message(&mut self, message: Message) {
         match message {
             Message::Opened(slot, link, outlet) => self.open_session(slot, link, outlet),
-            Message::Closed(slot) => self.tick.closed.push(slot),
+            Message::Closed(slot) => {
+                // It may still be owed replies; messages would keep it forever.
+                self.silence(slot);
+                self.tick.closed.push(slot);
+            }
             Message::Writable(slot) => {
                 if let Some(session) = self.sessions.get_mut(slot) {
                     session.awaiting_writable = false;

@@ -3,7 +3,7 @@
 
 use crate::base::text;
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
@@ -132,6 +132,9 @@ const NOT_TRACKING: CommandError = CommandError::text(
      OPTOUT mode enabled",
 );
 
+/// What an error quotes of a subcommand's name, in bytes.
+const WORD_MAX: usize = 128;
+
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CACHING (YES|NO)",
@@ -259,11 +262,13 @@ fn capa(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     Ok(Flow::Done)
 }
 
-/// What subcommands with an odd number of arguments answer.
-pub fn misused(word: &str, container: &str) -> CommandError {
-    CommandError::owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."
-    ))
+/// What a subcommand answers whose number of arguments fits none of its forms.
+pub fn misused(args: Args<'_>, container: &str) -> CommandError {
+    let word = error::quotable(args.get(1).unwrap_or_default());
+    let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
+    text.extend_from_slice(&word[..word.len().min(WORD_MAX)]);
+    text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
+    CommandError::quoting(text)
 }
 
 /// ON or OFF.
@@ -312,7 +317,7 @@ fn pause(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         4 if args.is(3, "ALL") => true,
         4 if args.is(3, "WRITE") => false,
         4 => return Err(CommandError::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(misused("pause", "CLIENT")),
+        _ => return Err(misused(args, "CLIENT")),
     };
     let timeout_ms = text::parse_i64(args.at(2))
         .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?;
@@ -342,7 +347,7 @@ fn unblock(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         4 => {
             return Err(CommandError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
-        _ => return Err(misused("unblock", "CLIENT")),
+        _ => return Err(misused(args, "CLIENT")),
     }
     let id = args.int(2)?;
     let how = if args.is(3, "ERROR") { Release::Error } else { Release::Timeout };

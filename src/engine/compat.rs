@@ -21,7 +21,7 @@ const GENERAL: &[&str] = &[
     "Damage in the middle of the append only file stops the start with the place and the way out; \
      only a torn end is cut off. Redis goes on in fewer cases and says less.",
     "No reply leaves before the log holds, as `appendfsync` asks for it, everything the reply shows: \
-     under `always` reads wait too.",
+     under `always` reads wait too, and so do messages to subscribers.",
     "There is no fork: `latest_fork_usec`, `*_cow_size` and the like are always 0, and snapshots take \
      bounded memory whatever changes meanwhile.",
     "SCAN returns every element that is there throughout exactly once; Redis promises at least once.",
@@ -74,6 +74,12 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "query buffer resized correctly, and its two variants",
         "a client holds no query buffer between requests, so there is none to be resized",
     ),
+    (
+        "unit/pubsub",
+        "UNSUBSCRIBE and PUNSUBSCRIBE from non-subscribed channels",
+        "since Valkey 8.1 they are refused without a subscription; here, as in Redis 7.2, answered",
+    ),
+    ("unit/pubsubshard", "SUNSUBSCRIBE from non-subscribed channels", "likewise"),
     (
         "unit/shutdown",
         "Temp rdb will be deleted if we use bg_unlink when shutdown",

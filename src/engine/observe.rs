@@ -144,7 +144,7 @@ fn slow_get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
                 return Err(CommandError::text("ERR count should be greater than or equal to -1"));
             }
         },
-        _ => return Err(misused("get", "SLOWLOG")),
+        _ => return Err(misused(args, "SLOWLOG")),
     };
     let entries = &engine.cron.slow_log;
     let mut reply = engine.sessions[slot].reply();

@@ -15,7 +15,7 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, Key, control,
 };
 use crate::engine::client::misused;
-use crate::engine::pubsub::listeners::{Directory, Kind, Listeners, Subscriptions};
+use crate::engine::pubsub::listeners::{Directory, Kind, Listeners};
 use crate::engine::pubsub::message::{Forms, Message};
 use crate::engine::session::{Closing, ReplyMode, Session, Sessions};
 use crate::engine::{ControlHandler, Engine, container, output};
@@ -219,7 +219,7 @@ fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 }
 
 fn channels(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    engine.list_names(slot, Kind::Channel, "channels", args)
+    engine.list_names(slot, Kind::Channel, args)
 }
 
 fn shard_channels(
@@ -227,7 +227,7 @@ fn shard_channels(
     slot: SessionId,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    engine.list_names(slot, Kind::Shard, "shardchannels", args)
+    engine.list_names(slot, Kind::Shard, args)
 }
 
 fn pattern_count(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
@@ -392,11 +392,10 @@ impl Engine {
         &mut self,
         slot: SessionId,
         kind: Kind,
-        word: &str,
         args: Args<'_>,
     ) -> Result<Flow, CommandError> {
         if args.len() > 3 {
-            return Err(misused(word, "PUBSUB"));
+            return Err(misused(args, "PUBSUB"));
         }
         let wanted = |name: &&[u8]| args.get(2).is_none_or(|pattern| glob(pattern, name, false));
         let mut reply = self.sessions[slot].reply();
@@ -463,7 +462,8 @@ impl Post<'_> {
 
 /// How many subscriptions of each kind a session has: channels, patterns, shard channels.
 pub fn counts(session: &Session) -> (usize, usize, usize) {
-    let of =
-        |kind| session.subscriptions.as_ref().map_or(0, |mine: &Box<Subscriptions>| mine.len(kind));
-    (of(Kind::Channel), of(Kind::Pattern), of(Kind::Shard))
+    match &session.subscriptions {
+        Some(mine) => (mine.len(Kind::Channel), mine.len(Kind::Pattern), mine.len(Kind::Shard)),
+        None => (0, 0, 0),
+    }
 }

@@ -158,7 +158,7 @@ fn acl_cat(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
                 .map(|entry| entry.full_name.as_str())
                 .collect()
         }
-        _ => return Err(misused("cat", "ACL")),
+        _ => return Err(misused(args, "ACL")),
     };
     let mut reply = engine.sessions[slot].reply();
     reply.array(names.len());

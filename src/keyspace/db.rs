@@ -9,7 +9,7 @@ use crate::keyspace::databases::{Databases, DbIndex, Expiry, Look, WrongType};
 use crate::keyspace::field_expiry;
 use crate::keyspace::string_edit::StringEdit;
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
-use crate::keyspace::unit::Event;
+use crate::keyspace::unit::{Classes, Event};
 
 /// One database: reading, and the only way to change.
 #[derive(Debug)]
@@ -177,6 +177,11 @@ impl Db<'_> {
             Expiry::At(at) => Some(at),
             Expiry::Keep => self.peek(key).and_then(|entry| entry.expiry()),
         };
+        if self.all.unit.observed != Classes::default() {
+            // Listeners hear that an expired key went before another of its name came; to everybody
+            // else that is the same as a new value.
+            self.expire_if_due(key);
+        }
         let access = self.all.fresh_access();
         let before = self.len();
         self.place(key, value, expiry, access);
@@ -301,11 +306,11 @@ impl Db<'_> {
         if !self.exists(key) {
             return false;
         }
+        self.all.db(to).expire_if_due(name);
         self.all.unit.notice(Event::NEW, to, name);
         let Some(taken) = self.take(key, events.0) else { return false };
         let Taken { mut value, expiry, access } = taken;
         let mut target = self.all.db(to);
-        target.expire_if_due(name);
         target.place(name, value.as_new(), expiry, access);
         // Moving is one change, though two keys saw it.
         target.noted(name, events.1, true);

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::exceptions;
-use crate::generate::{Generator, Step};
+use crate::generate::{Generator, Step, Words};
 use crate::support::client::{Client, Value, quote};
 use crate::support::random::{from_environment, seed_from_environment};
 use crate::support::server::{Program, Server};
@@ -18,6 +19,9 @@ const DIFFERENCES_MAX: usize = 40;
 
 /// Commands that are told of a difference's way there.
 const STORY: usize = 12;
+
+/// How long a key has that is to expire while both servers wait: enough to run a command in.
+const SOON_MS: u64 = 20;
 
 /// Commands that meet expired keys in an order, or at a rate, that is each server's own.
 const LEFT_OUT: &[&[u8]] = &[b"SCAN", b"RANDOMKEY"];
@@ -59,6 +63,14 @@ impl Side {
         self.driver = self.server.connect();
         self.marker.call(&["FLUSHALL"]);
         self.events();
+    }
+
+    /// Waits until so many clients wait.
+    fn await_blocked(&mut self, count: usize) {
+        let wanted = format!("blocked_clients:{count}\r");
+        while !self.marker.words("INFO clients").text().contains(&wanted) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// What the listener has heard since the last call: channel and payload.
@@ -105,6 +117,17 @@ fn sets_what_is_over(argv: &[Vec<u8>]) -> bool {
     argv[0].eq_ignore_ascii_case(b"SET") && argv.iter().any(is_moment)
 }
 
+/// Events with every end of a key told alike. A command that stores nothing removes what it would
+/// have replaced; where that had expired already, upstream tells of `del`, we of `expired`.
+fn ends(events: &[(Vec<u8>, Vec<u8>)]) -> Vec<String> {
+    let events = events
+        .iter()
+        .map(|(channel, payload)| format!("{}={}", channel.escape_ascii(), payload.escape_ascii()));
+    events
+        .map(|event| event.replace("__:expired=", "__:del=").replace("=expired", "=del"))
+        .collect()
+}
+
 /// Which parts of a reply are errors.
 fn errors(reply: &Value) -> Vec<bool> {
     match reply {
@@ -121,9 +144,15 @@ fn random_commands_cause_equal_events() {
     let (mut theirs, mut ours) = (Side::new(Program::Redis), Side::new(Program::Redstart));
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     let mut story: Vec<String> = Vec::new();
-    let mut heard = 0;
+    let (mut heard, mut queued) = (0, false);
     for index in 0..total {
-        let step = generator.step();
+        // Now and then a key whose time passes while both wait.
+        let passes = generator.random.chance(2);
+        let step = if passes {
+            Words::new("PEXPIRE").and(generator.key()).and(SOON_MS.to_string()).exact()
+        } else {
+            generator.step()
+        };
         let name = step.argv[0].to_ascii_uppercase();
         if LEFT_OUT.contains(&name.as_slice()) || sets_what_is_over(&step.argv) {
             continue;
@@ -131,6 +160,11 @@ fn random_commands_cause_equal_events() {
         let (their_reply, their_events) = theirs.run(&step);
         let (our_reply, our_events) = ours.run(&step);
         heard += their_events.len();
+        queued |= passes && their_reply.text() == "QUEUED";
+        if passes || (queued && name == b"EXEC") {
+            std::thread::sleep(Duration::from_millis(SOON_MS + 5));
+            queued &= name != b"EXEC";
+        }
         if name == b"DUMP"
             && let Value::Bulk(payload) = &their_reply
         {
@@ -145,7 +179,10 @@ fn random_commands_cause_equal_events() {
         }
         // What follows from different replies is the other test's business.
         let explained = exceptions::reason(&step.argv, &their_reply, &our_reply).is_some();
-        if explained || errors(&their_reply) != errors(&our_reply) {
+        if explained
+            || errors(&their_reply) != errors(&our_reply)
+            || ends(&their_events) == ends(&our_events)
+        {
             theirs.start_afresh();
             ours.start_afresh();
             continue;
@@ -177,4 +214,49 @@ fn random_commands_cause_equal_events() {
     let kinds: Vec<String> =
         found.iter().map(|(kind, found)| format!("{kind} x{}", found.1)).collect();
     assert!(found.is_empty(), "differences with DIFF_SEED={seed}: {}", kinds.join(", "));
+}
+
+/// What clients wait in, and what wakes them.
+const WOKEN: &[(&[&str], &[&str])] = &[
+    (&["BLPOP l 0"], &["RPUSH l a"]),
+    (&["BRPOP x l 0"], &["LPUSH l a b"]),
+    (&["BLMOVE s d LEFT RIGHT 0"], &["RPUSH s a b"]),
+    (&["BLMOVE s d LEFT RIGHT 0"], &["RPUSH s a"]),
+    (&["BRPOPLPUSH s d 0"], &["RPUSH s a"]),
+    (&["BLMPOP 0 2 a b LEFT COUNT 2"], &["RPUSH b 1 2 3"]),
+    (&["BLMPOP 0 1 b RIGHT COUNT 5"], &["RPUSH b 1 2 3"]),
+    (&["BLMOVE a b LEFT LEFT 0", "BLPOP b 0"], &["RPUSH a x"]),
+    (&["BLPOP l 0", "BLPOP l 0"], &["RPUSH l a b"]),
+    (&["BLPOP l 0"], &["RPUSH z a", "RENAME z l"]),
+    (&["BLPOP l 0", "BLPOP k 0"], &["MULTI", "RPUSH l a", "RPUSH k b", "EXEC"]),
+    (&["BLPOP l 0"], &["MULTI", "RPUSH l a", "DEL l", "SET x 1", "RPUSH l b", "EXEC"]),
+];
+
+#[test]
+fn woken_clients_cause_equal_events() {
+    let (mut theirs, mut ours) = (Side::new(Program::Redis), Side::new(Program::Redstart));
+    for (waits, wakes) in WOKEN {
+        let heard = [&mut theirs, &mut ours].map(|side| {
+            side.start_afresh();
+            let waiting: Vec<Client> = waits
+                .iter()
+                .enumerate()
+                .map(|(number, line)| {
+                    let mut client = side.server.connect();
+                    client.try_send_raw(format!("{line}\r\n").as_bytes()).expect("sent");
+                    side.await_blocked(number + 1);
+                    client
+                })
+                .collect();
+            for line in *wakes {
+                side.driver.words(line);
+            }
+            let events = side.events();
+            drop(waiting);
+            side.await_blocked(0);
+            events
+        });
+        assert_eq!(show(&heard[0]), show(&heard[1]), "theirs and ours after {waits:?}, {wakes:?}");
+        assert!(!heard[0].is_empty(), "{wakes:?} causes events");
+    }
 }

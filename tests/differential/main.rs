@@ -7,6 +7,7 @@
 //!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
 //! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
 //! - [`events`]: what a listener hears of keyspace events while random commands run.
+//! - [`pubsub`]: what random subscribers are told.
 //! - [`introspection`]: COMMAND INFO, COMMAND DOCS, the names of CONFIG GET and INFO.
 //! - [`exceptions`]: where Redstart may differ, and why. Everything else is a bug.
 
@@ -21,6 +22,7 @@ mod hashes;
 mod introspection;
 mod keys;
 mod lists;
+mod pubsub;
 mod raw;
 mod run;
 mod sets;

@@ -39,6 +39,19 @@ impl Outlet for Capture {
     fn close(&self) {}
 }
 
+/// One more client.
+pub struct Peer {
+    session: SessionId,
+    replies: Capture,
+}
+
+impl Peer {
+    /// What it has been told since the last call.
+    pub fn take_replies(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.replies.0.borrow_mut())
+    }
+}
+
 /// An engine and one client of it.
 pub struct Embedded {
     pub engine: Engine,
@@ -58,21 +71,39 @@ pub fn settings(directives: &[(&str, &str)]) -> Settings {
     settings
 }
 
+fn join(mailbox: &Mailbox) -> Peer {
+    let (session, replies) = (mailbox.reserve(), Capture::default());
+    let link = Arc::new(Link::new(Origin::Unix("test".into()), 0));
+    mailbox.push(Message::Opened(session, link, Box::new(replies.clone())));
+    Peer { session, replies }
+}
+
 impl Embedded {
     /// An engine that has loaded what the disk holds, and a client of it.
     pub fn open(env: Env, settings: Settings) -> Result<Self, String> {
         let mailbox = Rc::new(Mailbox::new());
         let mut engine = Engine::new(env, settings, None, Rc::clone(&mailbox));
         engine.load().map_err(|error| error.to_string())?;
-        let client = mailbox.reserve();
-        let replies = Capture::default();
-        let link = Arc::new(Link::new(Origin::Unix("test".into()), 0));
-        mailbox.push(Message::Opened(client, link, Box::new(replies.clone())));
+        let Peer { session: client, replies } = join(&mailbox);
         Ok(Self { engine, mailbox, client, replies, messages: Vec::new() })
+    }
+
+    /// One more client.
+    pub fn join(&self) -> Peer {
+        join(&self.mailbox)
     }
 
     /// Puts a command in line for the next turn.
     pub fn send(&self, words: &[&[u8]]) {
+        self.send_from(self.client, words);
+    }
+
+    /// Puts a command of another client in line for the next turn.
+    pub fn send_as(&self, peer: &Peer, words: &[&[u8]]) {
+        self.send_from(peer.session, words);
+    }
+
+    fn send_from(&self, client: SessionId, words: &[&[u8]]) {
         let mut buffer = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             buffer.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
@@ -84,7 +115,7 @@ impl Embedded {
         let (used, result) = Parser::default().parse(&mut buffer, bounds, &mut requests);
         assert!(used == buffer.len() && result.is_ok(), "the test's own request is well-formed");
         let batch = Batch { buffer, requests, ..Batch::default() };
-        self.mailbox.push(Message::Requests(self.client, batch));
+        self.mailbox.push(Message::Requests(client, batch));
     }
 
     /// One tick of the actor.
