@@ -102,7 +102,8 @@ fn waiting_ends_in_time_and_on_word() {
         let began = Instant::now();
         assert_eq!(client.words("BLPOP k 0.05").to_string(), "*nil");
         assert_eq!(client.words("BLMOVE k l LEFT LEFT 0.05").to_string(), "*nil");
-        assert!(began.elapsed() >= Duration::from_millis(100));
+        assert_eq!(client.words("BZPOPMIN z 0.05").to_string(), "*nil");
+        assert!(began.elapsed() >= Duration::from_millis(150));
         let id = id_of(&mut client);
         let mut other = server.connect();
         assert_eq!(other.words(&format!("CLIENT UNBLOCK {id}")).to_string(), ":0");
@@ -124,10 +125,12 @@ fn nobody_waits_in_a_transaction() {
     each(|server| {
         let mut client = server.connect();
         client.words("MULTI");
-        for line in ["BLPOP k 0", "BLMOVE k l LEFT RIGHT 0", "RPUSH k a", "BRPOP k 0"] {
+        for line in
+            ["BLPOP k 0", "BLMOVE k l LEFT RIGHT 0", "BZPOPMAX z 0", "RPUSH k a", "BRPOP k 0"]
+        {
             assert_eq!(client.words(line).to_string(), "+QUEUED");
         }
-        assert_eq!(client.words("EXEC").to_string(), "*[*nil, $nil, :1, *[\"k\", \"a\"]]");
+        assert_eq!(client.words("EXEC").to_string(), "*[*nil, $nil, *nil, :1, *[\"k\", \"a\"]]");
     });
 }
 
@@ -255,7 +258,9 @@ fn blocking(random: &mut Random) -> String {
         4..=5 => format!("BLMOVE {a} {b} {} {} 0", side(random), side(random)),
         6 => format!("BRPOPLPUSH {a} {b} 0"),
         7 => format!("BLMPOP 0 1 {a} {} COUNT 2", side(random)),
-        _ => format!("BLPOP {a} 0{}", if y == z { "" } else { "" }),
+        8..=9 => format!("BZPOPMIN {z} 0"),
+        10 => format!("BZPOPMAX {z} 0"),
+        _ => format!("BZMPOP 0 1 {z} MAX COUNT 2"),
     }
 }
 
@@ -265,7 +270,7 @@ fn plain(random: &mut Random, step: usize) -> String {
     match random.below(20) {
         0..=3 => format!("RPUSH {a} e{step}"),
         4..=5 => format!("LPUSH {a} e{step} f{step} g{step}"),
-        6..=8 => format!("RPUSH {b} e{step} {y}{z}"),
+        6..=8 => format!("ZADD {z} {} m{step} {step} n{step}", random.below(9)),
         9 => format!("DEL {a} {z}"),
         10 => format!("UNLINK {b} {y}"),
         11 => format!("RENAME {a} {b}"),
@@ -274,7 +279,8 @@ fn plain(random: &mut Random, step: usize) -> String {
         14 => "SWAPDB 0 1".into(),
         15 => format!("MOVE {a} 1"),
         16 => format!("LINSERT {a} BEFORE e0 x"),
-
+        17 => format!("SORT {a} BY nosort STORE {b}"),
+        18 => format!("ZUNIONSTORE {z} 2 {y} {z}"),
         _ => format!("RENAME {y} {z}"),
     }
 }

@@ -153,6 +153,10 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         | "LINSERT" | "LMOVE" | "RPOPLPUSH" | "LMPOP" | "BLPOP" | "BRPOP" | "BLMOVE"
         | "BRPOPLPUSH" | "BLMPOP" => list_arguments(name, rng),
         _ if name.starts_with('H') => return hash_arguments(name, rng, now_ms),
+        _ if name.starts_with('S') && name != "SORT" && name != "SWAPDB" => {
+            return set_arguments(name, rng);
+        }
+        _ if name.starts_with('Z') || name.starts_with("BZ") => return zset_arguments(name, rng),
         // Emptying everything often would leave nothing to look at.
         "FLUSHDB" | "FLUSHALL" => match rng.below(10) {
             0 => words(pick(rng, &["", "ASYNC", "SYNC"])),
@@ -161,6 +165,74 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         "SWAPDB" => vec![database(rng), database(rng)],
         _ => return None,
     })
+}
+
+fn members(rng: &mut Rng) -> Words {
+    let many = if rng.below(20) == 0 { 200 } else { rng.below(4) };
+    (0..=many)
+        .map(|_| match rng.below(3) {
+            0 => rng.below(600).to_string().into_bytes(),
+            _ => format!("m{}", rng.below(40)).into_bytes(),
+        })
+        .collect()
+}
+
+/// As [`arguments`], for sets.
+fn set_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    let key = |rng: &mut Rng| format!("set:{}", rng.below(5)).into_bytes();
+    let mut list = vec![key(rng)];
+    match name {
+        "SADD" | "SREM" => list.extend(members(rng)),
+        "SMOVE" => list.extend([key(rng), members(rng).swap_remove(0)]),
+        "SPOP" if rng.below(2) == 0 => {}
+        "SPOP" => list.push(pick(rng, &["0", "1", "3", "50", "1000"]).into()),
+        "SINTERSTORE" | "SUNIONSTORE" | "SDIFFSTORE" => list.extend([key(rng), key(rng)]),
+        _ => return None,
+    }
+    Some(list)
+}
+
+/// As [`arguments`], for sorted sets. What would wait does so for a moment.
+fn zset_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    let key = |rng: &mut Rng| format!("zset:{}", rng.below(5)).into_bytes();
+    let score = |rng: &mut Rng| match rng.below(8) {
+        0 => pick(rng, &["inf", "-inf", "0.1", "-0", "1e300"]).as_bytes().to_vec(),
+        _ => (rng.below(20) as i64 - 10).to_string().into_bytes(),
+    };
+    let two = |rng: &mut Rng| vec![b"2".to_vec(), key(rng), key(rng)];
+    let mut list = vec![key(rng)];
+    match name {
+        "ZADD" => {
+            list.extend(words(pick(rng, &["", "", "", "NX", "XX", "GT", "LT CH", "CH"])));
+            list.extend(members(rng).into_iter().flat_map(|member| [score(rng), member]));
+        }
+        "ZINCRBY" => list.extend([score(rng), members(rng).swap_remove(0)]),
+        "ZREM" => list.extend(members(rng)),
+        "ZPOPMIN" | "ZPOPMAX" => list.push(pick(rng, &["0", "1", "5", "300"]).into()),
+        "BZPOPMIN" | "BZPOPMAX" => list.extend([key(rng), b"0.001".to_vec()]),
+        "ZMPOP" | "BZMPOP" => {
+            list = if name == "ZMPOP" { Words::new() } else { words("0.001") };
+            list.extend(two(rng));
+            list.extend(words(pick(rng, &["MIN", "MAX", "MIN COUNT 3", "MAX COUNT 400"])));
+        }
+        "ZREMRANGEBYRANK" => list.extend(words(pick(rng, &["0 1", "-3 -2", "5 40", "3 1"]))),
+        "ZREMRANGEBYSCORE" => list.extend(words(pick(rng, &["-3 -2", "(0 1", "9 +inf", "3 1"]))),
+        "ZREMRANGEBYLEX" => list.extend(words(pick(rng, &["[m1 [m11", "(m3 (m5", "- [1"]))),
+        "ZRANGESTORE" => {
+            list.push(key(rng));
+            let ranges = ["0 -1", "0 9 REV", "-5 5 BYSCORE", "-inf +inf BYSCORE LIMIT 1 7", "5 2"];
+            list.extend(words(pick(rng, &ranges)));
+        }
+        "ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE" => {
+            list.extend(two(rng));
+            if name != "ZDIFFSTORE" {
+                let options = ["", "WEIGHTS 2 -1", "AGGREGATE MIN", "WEIGHTS 0.1 0.3"];
+                list.extend(words(pick(rng, &options)));
+            }
+        }
+        _ => return None,
+    }
+    Some(list)
 }
 
 /// As [`arguments`], for lists. What would wait does so for a moment.

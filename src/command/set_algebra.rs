@@ -133,7 +133,7 @@ fn intersection(sets: &[Option<&Set>], mut each: impl FnMut(Element<'_>) -> bool
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<&Set>>>() else { return };
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else { return };
-    for member in smallest.iter() {
+    for member in *smallest {
         if others.iter().all(|set| set.has(member)) && !each(member) {
             return;
         }
@@ -158,14 +158,14 @@ fn difference(sets: &[Option<&Set>], thresholds: &Thresholds) -> Set {
     let looks = first.len() * sets.len() / 2;
     let members: usize = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
     if looks <= members {
-        for member in first.iter() {
+        for member in *first {
             if !others.iter().any(|set| set.has(member)) {
                 member.with_bytes(|bytes| result.insert(bytes, thresholds));
             }
         }
         return result;
     }
-    for member in first.iter() {
+    for member in *first {
         member.with_bytes(|bytes| result.insert(bytes, thresholds));
     }
     for member in others.iter().flat_map(|set| set.iter()) {

@@ -88,7 +88,6 @@ fn pop_some(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         let set = db.touch_as::<Set>(key)?;
         cx.reply.set(len);
         set.iter().flat_map(|set| set.iter()).for_each(|member| cx.reply.element(member));
-        drop(set);
         let elsewhere = cx.databases.policy.lazy_server_del;
         cx.databases.unit.notice(Event::SPOP, cx.selected, key);
         cx.db().remove(key, elsewhere, Event::DEL);

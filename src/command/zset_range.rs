@@ -346,7 +346,6 @@ fn range(cx: &mut Cx<'_>, args: Args<'_>, request: Request) -> Result<Flow, Comm
     {
         member.with_bytes(|bytes| result.put(bytes, score, thresholds));
     }
-    drop(zset);
     store(cx, args.at(destination), result, Event::ZRANGESTORE);
     Ok(Flow::Done)
 }

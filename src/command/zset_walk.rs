@@ -98,7 +98,7 @@ fn zscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         scan::reply_nothing(&mut cx.reply);
         return Ok(Flow::Done);
     };
-    let ElementOptions { count, pattern } = ElementOptions::parse(args)?;
+    let ElementOptions { count, pattern, .. } = ElementOptions::parse(args)?;
     let compact = zset.is_compact();
     scan::reply_elements(&mut cx.reply, |inner| {
         let mut found = 0;

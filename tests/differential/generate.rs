@@ -424,6 +424,11 @@ fn sorts_by_nothing(argv: &[Vec<u8>]) -> bool {
 /// Whether a command's effect depends on when it runs, or takes long, or is another since 7.2.
 fn is_hazardous(argv: &[Vec<u8>]) -> bool {
     let name = argv[0].to_ascii_uppercase();
+    let has = |word: &[u8]| argv.iter().any(|arg| arg.eq_ignore_ascii_case(word));
+    if name == b"SORT" && has(b"STORE") && has(b"BY") && has(b"ALPHA") {
+        // What weighs the same stays in the order that it had, which a set has for itself.
+        return true;
+    }
     let by_bytes = argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"BYLEX"))
         || name.ends_with(b"LEX")
         || name == b"ZLEXCOUNT";

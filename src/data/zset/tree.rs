@@ -201,10 +201,10 @@ impl<N> Nodes<N> {
         self.nodes.len() as u32 - 1
     }
 
-    fn take(&mut self, node: u32) -> Box<N> {
+    fn take(&mut self, node: u32) -> N {
         self.vacant.push(node);
         match self.nodes[node as usize].take() {
-            Some(node) => node,
+            Some(node) => *node,
             None => unreachable!("parents and neighbours name nodes that are there"),
         }
     }
@@ -240,6 +240,11 @@ impl Tree {
     #[inline]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Bytes of heap.

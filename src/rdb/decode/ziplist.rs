@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn each_encoding_is_read_and_damage_is_seen() {
         let medium = [&[0x41, 0x2c][..], &[b'm'; 300]].concat();
-        let long = [&[0x80, 0, 1, 0x11, 0x70][..], &[b'l'; 70_000]].concat();
+        let mut long = vec![0x80, 0, 1, 0x11, 0x70];
+        long.resize(5 + 70_000, b'l');
         let entries: [&[u8]; 10] = [
             b"\x05hello",
             &medium,
