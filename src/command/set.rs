@@ -46,7 +46,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Tells whether something is a member of a set."),
     reader("SMISMEMBER", AtLeast(3), smismember)
         .flags(Flags::FAST)
-        .keys(ASKED)
+        .keys(READ)
         .since("6.2.0")
         .cost("O(N) for N members")
         .syntax("key member [member ...]")
@@ -118,6 +118,7 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let thresholds = &cx.limits.thresholds;
     let mut db = cx.databases.db(cx.selected);
     let exists = db.touch(source).is_some();
+    db.touch(destination);
     if exists {
         db.touch_as::<Set>(source)?;
         db.touch_as::<Set>(destination)?;

@@ -30,6 +30,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(N) for N members of all the sets together")
         .summary("Replies with what is in the first of the sets and in no other."),
     storing("SINTERSTORE", |cx, args| store(cx, args, Operation::Intersection))
+        .keys(&[Key::at(1).rw().update(), Key::at(2).range(-1, 1).ro().access()])
         .cost("O(N*M) for M keys of which the smallest has N members")
         .summary("Stores what is in all of the sets."),
     storing("SUNIONSTORE", |cx, args| store(cx, args, Operation::Union))
@@ -42,7 +43,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(&[Key::at(1).counted(0, 1, 1).ro().access()])
         .since("7.0.0")
         .cost("O(N*M) for M keys of which the smallest has N members")
-        .syntax("numkeys key [key ...] [LIMIT limit]")
+        .syntax("numkeys key [key ...] [LIMIT limit:integer]")
         .summary("Counts what is in all of the sets."),
 ];
 
@@ -96,16 +97,10 @@ impl<'a> Sets<'a> {
         db: DbIndex,
         args: Args<'a>,
         range: Range<usize>,
-        writes: bool,
     ) -> Result<Self, WrongType> {
         let keys: Vec<&[u8]> = range.map(|index| args.at(index)).collect();
         for key in &keys {
-            let mut db = databases.db(db);
-            if writes {
-                db.touch_as::<Set>(key)?;
-            } else {
-                db.read_as::<Set>(key)?;
-            }
+            databases.db(db).read_as::<Set>(key)?;
         }
         Ok(Self { databases, db, keys })
     }
@@ -177,7 +172,7 @@ fn difference(sets: &[Option<&Set>], thresholds: &Thresholds) -> Set {
 fn answer(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow, CommandError> {
     let thresholds = &cx.limits.thresholds;
     let reply = &mut cx.reply;
-    let mut sets = Sets::new(cx.databases, cx.selected, args, 1..args.len(), false)?;
+    let mut sets = Sets::new(cx.databases, cx.selected, args, 1..args.len())?;
     sets.with(|sets| {
         if operation == Operation::Intersection {
             let start = reply.deferred();
@@ -203,7 +198,7 @@ fn answer(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow,
 fn store(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow, CommandError> {
     let thresholds = &cx.limits.thresholds;
     let destination = args.at(1);
-    let mut sets = Sets::new(cx.databases, cx.selected, args, 2..args.len(), true)?;
+    let mut sets = Sets::new(cx.databases, cx.selected, args, 2..args.len())?;
     let result = sets.with(|sets| match operation {
         Operation::Union => union(sets, thresholds),
         Operation::Difference => difference(sets, thresholds),
@@ -233,7 +228,7 @@ fn store(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow, 
 
 fn sintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let (keys, limit) = counted_keys(args)?;
-    let mut sets = Sets::new(cx.databases, cx.selected, args, keys, false)?;
+    let mut sets = Sets::new(cx.databases, cx.selected, args, keys)?;
     let count = sets.with(|sets| {
         let mut count = 0;
         intersection(sets, |_| {

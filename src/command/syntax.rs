@@ -129,6 +129,9 @@ const CHOICES: &[(&str, &str)] = &[
     ("write", "mode"),
     ("yes", "mode"),
     ("module-name", "filterby"),
+    ("min", "where"),
+    ("byscore", "sortby"),
+    ("sum", "aggregate"),
 ];
 
 /// A piece of the notation, before tokens are joined with their values.

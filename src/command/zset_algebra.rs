@@ -24,14 +24,14 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
     answering("ZUNION", |cx, args| answer(cx, args, Operation::Union, "zunion"))
         .cost("O(N+M*log(M)) for N members of all the sets and M of the result")
         .syntax(
-            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM|MIN|MAX>] \
+            "numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] [AGGREGATE <SUM|MIN|MAX>] \
              [WITHSCORES]",
         )
         .summary("Replies with what is in any of the sets."),
     answering("ZINTER", |cx, args| answer(cx, args, Operation::Intersection, "zinter"))
         .cost("O(N*K+M*log(M)) for K sets, the smallest of N members, and M of the result")
         .syntax(
-            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM|MIN|MAX>] \
+            "numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] [AGGREGATE <SUM|MIN|MAX>] \
              [WITHSCORES]",
         )
         .summary("Replies with what is in all of the sets."),
@@ -43,7 +43,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("2.0.0")
         .cost("O(N+M*log(M)) for N members of all the sets and M of the result")
         .syntax(
-            "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] \
+            "destination numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
              [AGGREGATE <SUM|MIN|MAX>]",
         )
         .summary("Stores what is in any of the sets."),
@@ -51,7 +51,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("2.0.0")
         .cost("O(N*K+M*log(M)) for K sets, the smallest of N members, and M of the result")
         .syntax(
-            "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] \
+            "destination numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
              [AGGREGATE <SUM|MIN|MAX>]",
         )
         .summary("Stores what is in all of the sets."),
@@ -64,7 +64,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(COUNTED)
         .since("7.0.0")
         .cost("O(N*K) for K sets, the smallest of N members")
-        .syntax("numkeys key [key ...] [LIMIT limit]")
+        .syntax("numkeys key [key ...] [LIMIT limit:integer]")
         .summary("Counts what is in all of the sets."),
 ];
 

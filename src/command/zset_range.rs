@@ -27,23 +27,23 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         range(cx, args, Request { first: 1, store: None, kind: None, reverse: None })
     })
     .since("1.2.0")
-    .syntax("key start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]")
+    .syntax("key start:string stop:string [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]")
     .summary("Replies with the members of a range by rank, score or bytes.")
     .history(&[("6.2.0", "Takes other kinds of ranges: `REV`, `BYSCORE`, `BYLEX`, `LIMIT`.")]),
     ranging("ZREVRANGE", AtLeast(4), |cx, args| answer(cx, args, Kind::Rank, true))
         .since("1.2.0")
-        .syntax("key start stop [WITHSCORES]")
+        .syntax("key start:integer stop:integer [WITHSCORES]")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` argument")
         .summary("Replies with the members of a range by rank, the last one first."),
     ranging("ZRANGEBYSCORE", AtLeast(4), |cx, args| answer(cx, args, Kind::Score, false))
         .since("1.0.5")
-        .syntax("key min max [WITHSCORES] [LIMIT offset count]")
+        .syntax("key min:double max:double [WITHSCORES] [LIMIT offset count]")
         .deprecated("6.2.0", "`ZRANGE` with the `BYSCORE` argument")
         .summary("Replies with the members of a range by score.")
         .history(&[("2.0.0", "Replies with scores: `WITHSCORES`.")]),
     ranging("ZREVRANGEBYSCORE", AtLeast(4), |cx, args| answer(cx, args, Kind::Score, true))
         .since("2.2.0")
-        .syntax("key max min [WITHSCORES] [LIMIT offset count]")
+        .syntax("key max:double min:double [WITHSCORES] [LIMIT offset count]")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments")
         .summary("Replies with the members of a range by score, the last one first.")
         .history(&[("2.1.6", "Bounds can be left out: `(`.")]),
@@ -64,21 +64,22 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
     .keys(&[Key::at(1).ow().update(), Key::at(2).ro().access()])
     .since("6.2.0")
     .cost("O(log(N)+M) for M members of the range")
-    .syntax("dst src min max [BYSCORE|BYLEX] [REV] [LIMIT offset count]")
+    .syntax("dst:key src:key min max [BYSCORE|BYLEX] [REV] [LIMIT offset count]")
     .summary("Stores the members of a range."),
     counting("ZCOUNT", |cx, args| count(cx, args, Kind::Score))
         .since("2.0.0")
+        .syntax("key min:double max:double")
         .summary("Counts the members of a range by score."),
     counting("ZLEXCOUNT", |cx, args| count(cx, args, Kind::Lex))
         .since("2.8.9")
         .summary("Counts the members of a range by bytes."),
     removing("ZREMRANGEBYRANK", |cx, args| remove(cx, args, Kind::Rank))
         .since("2.0.0")
-        .syntax("key start stop")
+        .syntax("key start:integer stop:integer")
         .summary("Removes the members of a range by rank; an empty set goes."),
     removing("ZREMRANGEBYSCORE", |cx, args| remove(cx, args, Kind::Score))
         .since("1.2.0")
-        .syntax("key min max")
+        .syntax("key min:double max:double")
         .summary("Removes the members of a range by score; an empty set goes."),
     removing("ZREMRANGEBYLEX", |cx, args| remove(cx, args, Kind::Lex))
         .since("2.8.9")

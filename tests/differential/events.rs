@@ -154,7 +154,9 @@ fn random_commands_cause_equal_events() {
             generator.step()
         };
         let name = step.argv[0].to_ascii_uppercase();
-        if LEFT_OUT.contains(&name.as_slice()) || sets_what_is_over(&step.argv) {
+        // SORT looks keys up in the order of a set's members, which each server has for itself.
+        let sorts = name.starts_with(b"SORT");
+        if sorts || LEFT_OUT.contains(&name.as_slice()) || sets_what_is_over(&step.argv) {
             continue;
         }
         let (their_reply, their_events) = theirs.run(&step);

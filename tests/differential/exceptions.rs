@@ -19,7 +19,8 @@ fn ends_with_scan(name: &[u8]) -> bool {
 
 /// Whether 7.2 names an encoding as ours does: lists have been listpacks only since then.
 pub fn is_encoding_of_7_2(theirs: &Value, ours: &Value) -> bool {
-    let from = matches!(theirs.bytes(), Some(b"quicklist" | b"hashtable" | b"skiplist"));
+    let from =
+        matches!(theirs.bytes(), Some(b"quicklist" | b"hashtable" | b"skiplist" | b"intset"));
     from && ours.bytes() == Some(b"listpack")
 }
 
@@ -172,7 +173,10 @@ pub const CONVERSATIONS: &[(&str, &str)] = &[
 ];
 
 /// Commands (`name` or `container|subcommand`) whose COMMAND INFO differs.
-pub const COMMAND_INFO: &[(&str, &str)] = &[];
+pub const COMMAND_INFO: &[(&str, &str)] = &[
+    ("zrank", "7.2's form, which knows WITHSCORE"),
+    ("zrevrank", "7.2's form, which knows WITHSCORE"),
+];
 
 /// Commands whose argument tree in COMMAND DOCS differs.
 pub const COMMAND_DOCS: &[(&str, &str)] = &[
@@ -188,6 +192,9 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("lcs", "7.2's names"),
     ("psubscribe", "7.2's form"),
     ("set", "IFEQ is Valkey's"),
+    ("zadd", "CH is named by its word"),
+    ("zrank", "WITHSCORE is 7.2's"),
+    ("zrevrank", "WITHSCORE is 7.2's"),
 ];
 
 /// Directives of redis-server 7.0 that CONFIG GET of ours doesn't know.
