@@ -331,8 +331,7 @@ fn range(cx: &mut Cx<'_>, args: Args<'_>, request: Request) -> Result<Flow, Comm
     let thresholds = &cx.limits.thresholds;
     let mut db = cx.databases.db(cx.selected);
     let key = args.at(request.first);
-    let zset =
-        if request.store.is_some() { db.touch_as::<Zset>(key)? } else { db.read_as::<Zset>(key)? };
+    let zset = db.read_as::<Zset>(key)?;
     let ranks =
         zset.as_ref().map_or(0..0, |zset| options.limited(bounds.ranks(zset, options.reverse)));
     let Some(destination) = request.store else {

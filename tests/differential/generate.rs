@@ -429,6 +429,12 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
         // What weighs the same stays in the order that it had, which a set has for itself.
         return true;
     }
+    if name == b"SPOP"
+        && argv.get(2).is_none_or(|_| number(2).is_some_and(|n| (1..100_000).contains(&n)))
+    {
+        // What it takes is chance.
+        return true;
+    }
     let by_bytes = argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"BYLEX"))
         || name.ends_with(b"LEX")
         || name == b"ZLEXCOUNT";
