@@ -429,9 +429,8 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
         // What weighs the same stays in the order that it had, which a set has for itself.
         return true;
     }
-    if name == b"SPOP"
-        && argv.get(2).is_none_or(|_| number(2).is_some_and(|n| (1..100_000).contains(&n)))
-    {
+    let count = argv.get(2).and_then(|arg| std::str::from_utf8(arg).ok()?.parse::<i64>().ok());
+    if name == b"SPOP" && (argv.len() < 3 || count.is_some_and(|n| (1..100_000).contains(&n))) {
         // What it takes is chance.
         return true;
     }
