@@ -1,6 +1,6 @@
 //! Expiry times of a hash's fields, by Redis 7.4's documentation: setting, asking for, removing them.
 //!
-//! Every field gets an answer of its own: [`NO_FIELD`], and otherwise what the command says. As with
+//! Every field gets an answer of its own: `NO_FIELD`, and otherwise what the command says. As with
 //! keys, the log never holds a relative time, and a time that has passed is the removal that it is.
 
 use crate::base::env::UnixMillis;

@@ -1,4 +1,4 @@
-//! Lists: in one listpack while they are short, else in nodes (see [`nodes`]).
+//! Lists: in one listpack while they are short, else in nodes (see `nodes`).
 //!
 //! When a list changes its form is upstream's business to the letter, since OBJECT ENCODING tells: it
 //! becomes long when a change would take it over `list-max-listpack-size`, before the change is made

@@ -16,8 +16,8 @@
 //!           f0 n32 ...                     string of up to 2^32-1 bytes, little-endian
 //! ```
 //!
-//! What is the canonical decimal form of an integer is stored as one. [`entry`] reads and writes
-//! single entries, [`validate`] looks at bytes that came from elsewhere; every `Listpack` is
+//! What is the canonical decimal form of an integer is stored as one. `entry` reads and writes
+//! single entries, `validate` looks at bytes that came from elsewhere; every `Listpack` is
 //! well-formed, so walking it can't fail.
 
 mod entry;

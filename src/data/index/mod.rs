@@ -1,6 +1,6 @@
 //! The big form of hashes, sets and sorted sets: keys, each with what belongs to it, found by hash.
 //!
-//! Entries lie in an [`arena`]; what finds them is an extendible hash index of [`segment`]s, whose
+//! Entries lie in an `arena`; what finds them is an extendible hash index of `segment`s, whose
 //! buckets hold a fingerprint and a [`Handle`] for each. The directory maps the top bits of a hash to
 //! a segment. Nothing ever happens all at once: a segment that is full splits, two that are sparse
 //! merge, one chunk of the arena is emptied at a time, and only the directory doubles, which is a
