@@ -183,3 +183,38 @@ fn the_zone_is_told() {
     let server = Server::start_with(Program::Redstart, &["--availability-zone", "eu-1a"]);
     assert_eq!(info(&mut server.connect(), "server", "availability_zone"), "eu-1a");
 }
+
+/// What DEBUG is asked for in upstream's tests: the structure goes to standard output, and a value that
+/// isn't kept that way is refused.
+#[test]
+fn debug_shows_how_a_value_is_kept() {
+    for program in BOTH {
+        let server = Server::start_with(program, &["--enable-debug-command", "yes"]);
+        let mut client = server.connect();
+        client.words("HSET h a 1 b 2");
+        client.words("SADD s a b");
+        client.words("CONFIG SET list-max-listpack-size 2");
+        client.words("RPUSH l a b c d e");
+        client.words("CONFIG SET set-max-intset-entries 0");
+        client.words("CONFIG SET hash-max-listpack-entries 0");
+        client.words("HSET big a 1 b 2");
+        let said = |client: &mut Client, words: &str| client.words(words).text();
+        assert_eq!(said(&mut client, "DEBUG LISTPACK h"), "Listpack structure printed on stdout");
+        assert_eq!(said(&mut client, "DEBUG LISTPACK big"), "ERR Not a listpack encoded object.");
+        assert_eq!(said(&mut client, "DEBUG LISTPACK none"), "ERR no such key");
+        assert_eq!(
+            said(&mut client, "DEBUG QUICKLIST l 1"),
+            "Quicklist structure printed on stdout"
+        );
+        assert_eq!(said(&mut client, "DEBUG QUICKLIST h"), "ERR Not a quicklist encoded object.");
+        assert!(said(&mut client, "DEBUG HTSTATS-KEY big").contains("number of elements: 2"));
+        assert_eq!(
+            said(&mut client, "DEBUG HTSTATS-KEY h"),
+            "ERR The value stored at the specified key is not represented using an hash table"
+        );
+        assert_eq!(said(&mut client, "DEBUG SDSLEN h"), "ERR Not an sds encoded string.");
+        let details = said(&mut client, "DEBUG OBJECT l");
+        let lists = " ql_nodes:3 ql_avg_node:1.67 ql_listpack_max:2 ql_compressed:0 ";
+        assert!(details.contains(lists), "{program:?}: {details}");
+    }
+}

@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 
 use crate::data::hash::Hash;
 use crate::data::list::List;
+use crate::data::listpack::Listpack;
 use crate::data::set::Set;
 use crate::data::string::HeapString;
 use crate::data::thin::Forms;
@@ -96,6 +97,17 @@ impl Object {
     /// The name that OBJECT ENCODING replies.
     pub fn encoding(&self) -> &'static str {
         each!(self, collection => collection.encoding())
+    }
+
+    /// The block of one that is kept as a listpack.
+    pub fn listpack(&self) -> Option<&Listpack> {
+        match self {
+            Self::List(List::Packed(pack))
+            | Self::Hash(Hash::Packed(pack) | Hash::Timed(pack))
+            | Self::Set(Set::Packed(pack))
+            | Self::Zset(Zset::Packed(pack)) => Some(pack),
+            _ => None,
+        }
     }
 
     /// Bytes of heap that the object holds. Costs the same for any size.

@@ -6,17 +6,15 @@
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
-use crate::command::object;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::rewrite::Scope;
 use crate::data::value::NewValue;
 use crate::engine::startup::hex_id;
-use crate::engine::{ControlHandler, Engine, debug_protocol};
-use crate::keyspace::databases::{DbIndex, Expiry};
+use crate::engine::{ControlHandler, Engine, debug_protocol, debug_values};
+use crate::keyspace::databases::Expiry;
 use crate::keyspace::digest;
 use crate::keyspace::unit::Event;
 use crate::mailbox::SessionId;
-use crate::rdb::encode::{self, EncodeOptions};
 
 /// The row of this family.
 pub const COMMANDS: &[Command<ControlHandler>] =
@@ -48,23 +46,23 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("DIGEST-VALUE", 1, usize::MAX, digest_values),
     ("ERROR", 1, 1, error),
     ("HELP", 0, 0, help),
-    ("HTSTATS", 1, 2, table_statistics),
-    ("HTSTATS-KEY", 1, 2, value_statistics),
+    ("HTSTATS", 1, 2, debug_values::table_statistics),
+    ("HTSTATS-KEY", 1, 2, debug_values::value_statistics),
     ("LOADAOF", 0, 0, load_log),
-    ("LISTPACK", 1, 1, not_compact),
+    ("LISTPACK", 1, 1, debug_values::listpack),
     ("LOG", 1, 1, log),
-    ("OBJECT", 1, 2, object_details),
+    ("OBJECT", 1, 2, debug_values::object_details),
     ("OOM", 0, 0, crash),
     ("PANIC", 0, 0, crash),
     ("PAUSE-AFTER-FORK", 1, 1, accept),
     ("PAUSE-CRON", 1, 1, pause_cron),
     ("POPULATE", 1, 3, populate),
     ("PROTOCOL", 1, 1, debug_protocol::protocol),
-    ("QUICKLIST", 1, 2, not_compact),
+    ("QUICKLIST", 1, 2, debug_values::quicklist),
     ("QUICKLIST-PACKED-THRESHOLD", 1, 1, accept),
     ("RELOAD", 0, usize::MAX, reload),
     ("REPLYBUFFER", 2, 2, accept),
-    ("SDSLEN", 1, 1, string_lengths),
+    ("SDSLEN", 1, 1, debug_values::string_lengths),
     ("SEGFAULT", 0, 0, crash),
     ("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
     ("SET-DISABLE-DENY-SCRIPTS", 1, 1, accept),
@@ -237,108 +235,6 @@ fn match_string(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<
     let length = args.int(2)?.clamp(0, 1 << 30) as usize;
     text::glob(args.at(3), &vec![b'a'; length], false);
     accept(engine, slot, args)
-}
-
-/// No value is kept in these forms yet.
-fn not_compact(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
-    let db = engine.sessions[slot].db;
-    if engine.databases.db(db).peek(args.at(2)).is_none() {
-        return Err(CommandError::NoSuchKey);
-    }
-    Err(if args.is(1, "LISTPACK") {
-        CommandError::text("ERR Not a listpack encoded object.")
-    } else {
-        CommandError::text("ERR Not a quicklist encoded object.")
-    })
-}
-
-fn object_details(
-    engine: &mut Engine,
-    slot: SessionId,
-    args: Args<'_>,
-) -> Result<(), CommandError> {
-    let db = engine.sessions[slot].db;
-    let found = engine.databases.db(db).peek(args.at(2)).map(|entry| {
-        let options = EncodeOptions { compress: false, ..EncodeOptions::default() };
-        let mut bytes = Vec::new();
-        encode::value(&mut bytes, &options, entry.value());
-        // Upstream's number leaves out the type byte.
-        (object::encoding_name(&entry), bytes.len() - 1, entry.access())
-    });
-    let Some((encoding, length, access)) = found else { return Err(CommandError::NoSuchKey) };
-    let idle = engine.databases.idle_seconds(access);
-    let text = format!(
-        "Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{length} lru:{access} \
-         lru_seconds_idle:{idle}"
-    );
-    engine.sessions[slot].reply().simple(&text);
-    Ok(())
-}
-
-fn string_lengths(
-    engine: &mut Engine,
-    slot: SessionId,
-    args: Args<'_>,
-) -> Result<(), CommandError> {
-    let key = args.at(2);
-    let db = engine.sessions[slot].db;
-    let found = engine.databases.db(db).peek(key).map(|entry| {
-        let length = match entry.value() {
-            crate::data::value::ValueRef::Str(bytes) => bytes.len(),
-            crate::data::value::ValueRef::Int(number) => number.to_string().len(),
-            crate::data::value::ValueRef::Object(_) => 0,
-        };
-        (length, entry.table_bytes(), entry.heap_bytes())
-    });
-    let Some((length, table, heap)) = found else { return Err(CommandError::NoSuchKey) };
-    let text = format!(
-        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {table}, val_sds_len:{length}, \
-         val_sds_avail:{}, val_zmalloc: {heap}",
-        key.len(),
-        heap.saturating_sub(length),
-    );
-    engine.sessions[slot].reply().simple(&text);
-    Ok(())
-}
-
-fn table_statistics(
-    engine: &mut Engine,
-    slot: SessionId,
-    args: Args<'_>,
-) -> Result<(), CommandError> {
-    let index = args.int(2)?;
-    let Some(index) = u32::try_from(index).ok().filter(|index| *index < engine.databases.count())
-    else {
-        return Err(CommandError::text("ERR Out of range database"));
-    };
-    let text = match engine.databases.table(DbIndex(index)) {
-        None => "[Dictionary HT]\nNo stats available for empty dictionaries\n".to_owned(),
-        Some(table) => format!(
-            "[Dictionary HT]\nTable of segments:\n number of segments: {}\n number of elements: {}\n \
-             number of elements with expiry: {}\n bytes of segments: {}\n bytes of directory: {}\n",
-            table.memory().segments,
-            table.len(),
-            table.expires_len(),
-            table.memory().segment_bytes,
-            table.memory().directory_bytes,
-        ),
-    };
-    engine.sessions[slot].reply().verbatim("txt", text.as_bytes());
-    Ok(())
-}
-
-fn value_statistics(
-    engine: &mut Engine,
-    slot: SessionId,
-    args: Args<'_>,
-) -> Result<(), CommandError> {
-    let db = engine.sessions[slot].db;
-    if engine.databases.db(db).peek(args.at(2)).is_none() {
-        return Err(CommandError::NoSuchKey);
-    }
-    Err(CommandError::text(
-        "ERR The value stored at the specified key is not represented using an hash table",
-    ))
 }
 
 /// A number that is not negative.

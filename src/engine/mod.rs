@@ -42,6 +42,7 @@ pub mod connection;
 pub mod cron;
 pub mod debug;
 pub mod debug_protocol;
+mod debug_values;
 pub mod evict;
 pub mod execute;
 pub mod info;
