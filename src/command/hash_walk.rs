@@ -131,7 +131,7 @@ fn hscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         scan::reply_nothing(&mut cx.reply);
         return Ok(Flow::Done);
     };
-    let ElementOptions { count, pattern, values } = ElementOptions::parse_with_values(args)?;
+    let ElementOptions { count, pattern, values } = ElementOptions::parse(args, Some("NOVALUES"))?;
     scan::reply_elements(&mut cx.reply, |inner| {
         let mut found = 0;
         let next = hash.scan(cursor, count, |field| {

@@ -169,26 +169,18 @@ fn keys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 pub(super) struct ElementOptions<'a> {
     pub(super) count: usize,
     pub(super) pattern: Pattern<'a>,
-    /// Without NOVALUES, which only HSCAN takes.
+    /// Without HSCAN's NOVALUES and ZSCAN's NOSCORES.
     pub(super) values: bool,
 }
 
 impl<'a> ElementOptions<'a> {
-    /// Reads the options from argument 3 on, without NOVALUES.
-    pub(super) fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        Self::read(args, false)
-    }
-
-    /// Reads the options from argument 3 on, NOVALUES among them.
-    pub(super) fn parse_with_values(args: Args<'a>) -> Result<Self, CommandError> {
-        Self::read(args, true)
-    }
-
-    fn read(args: Args<'a>, has_values: bool) -> Result<Self, CommandError> {
+    /// Reads the options from argument 3 on. `bare` is the one that leaves out what belongs to an
+    /// element, where the command has such an option.
+    pub(super) fn parse(args: Args<'a>, bare: Option<&str>) -> Result<Self, CommandError> {
         let mut options = Self { count: COUNT, pattern: Pattern::All, values: true };
         let mut at = 3;
         while at < args.len() {
-            if has_values && args.is(at, "NOVALUES") {
+            if bare.is_some_and(|bare| args.is(at, bare)) {
                 options.values = false;
                 at += 1;
                 continue;

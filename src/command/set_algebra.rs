@@ -11,7 +11,6 @@ use crate::command::error::CommandError;
 use crate::command::set::{reader, writer};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Flags, Flow, Key};
 use crate::data::element::Element;
-use crate::data::listpack::Listpack;
 use crate::data::set::Set;
 use crate::data::thresholds::Thresholds;
 use crate::data::value::{NewValue, Object, ValueRef};
@@ -203,10 +202,7 @@ fn store(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow, 
         Operation::Union => union(sets, thresholds),
         Operation::Difference => difference(sets, thresholds),
         Operation::Intersection => {
-            // Of integers where the smallest is, else beginning as a listpack.
-            let smallest = sets.iter().flatten().min_by_key(|set| set.len());
-            let ints = smallest.is_none_or(|set| set.as_ints().is_some());
-            let mut result = if ints { Set::default() } else { Set::Packed(Listpack::new()) };
+            let mut result = Set::default();
             intersection(sets, |member| {
                 member.with_bytes(|bytes| result.insert(bytes, thresholds));
                 true
@@ -262,4 +258,22 @@ fn counted_keys(args: Args<'_>) -> Result<(Range<usize>, usize), CommandError> {
         at += 2;
     }
     Ok((2..end, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic_tests::World;
+
+    #[test]
+    fn an_intersection_of_integers_is_kept_as_integers() {
+        let mut world = World::new();
+        world.run("SADD a 1 2 3 x");
+        world.run("SADD b 2 3 y z z2");
+        assert_eq!(world.run("OBJECT ENCODING a"), "$8|listpack");
+        assert_eq!(world.run("SINTERSTORE both a b"), ":2");
+        assert_eq!(world.run("OBJECT ENCODING both"), "$6|intset");
+        assert_eq!(world.run("SADD b x"), ":1");
+        assert_eq!(world.run("SINTERSTORE both a b"), ":3");
+        assert_eq!(world.run("OBJECT ENCODING both"), "$8|listpack");
+    }
 }

@@ -185,7 +185,7 @@ fn sscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         scan::reply_nothing(&mut cx.reply);
         return Ok(Flow::Done);
     };
-    let ElementOptions { count, pattern, .. } = ElementOptions::parse(args)?;
+    let ElementOptions { count, pattern, .. } = ElementOptions::parse(args, None)?;
     scan::reply_elements(&mut cx.reply, |inner| {
         let mut found = 0;
         let next = set.scan(cursor, count, |member| {

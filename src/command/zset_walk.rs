@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .tips(&["nondeterministic_output"])
         .since("2.8.0")
         .cost("O(1) for a call with the default count, O(N) for a walk over all N members")
-        .syntax("key cursor [MATCH pattern] [COUNT count]")
+        .syntax("key cursor [MATCH pattern] [COUNT count] [NOSCORES]")
         .summary("Goes on with a walk over the members of a sorted set."),
 ];
 
@@ -98,13 +98,18 @@ fn zscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         scan::reply_nothing(&mut cx.reply);
         return Ok(Flow::Done);
     };
-    let ElementOptions { count, pattern, .. } = ElementOptions::parse(args)?;
+    let ElementOptions { count, pattern, values } = ElementOptions::parse(args, Some("NOSCORES"))?;
     let compact = zset.is_compact();
     scan::reply_elements(&mut cx.reply, |inner| {
         let mut found = 0;
         let mut digits = Vec::new();
         let next = zset.scan(cursor, count, |member, score| {
             if !member.with_bytes(|bytes| pattern.matches(bytes)) {
+                return;
+            }
+            inner.element(member);
+            found += 1;
+            if !values {
                 return;
             }
             digits.clear();
@@ -114,11 +119,25 @@ fn zscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             } else {
                 text::push_f64_17(&mut digits, score);
             }
-            inner.element(member);
             inner.bulk(&digits);
-            found += 2;
+            found += 1;
         });
         (next, found)
     });
     Ok(Flow::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic_tests::World;
+
+    #[test]
+    fn a_walk_without_scores_is_of_members_alone() {
+        let mut world = World::new();
+        world.run("ZADD z 1 a 2 b");
+        assert_eq!(world.run("ZSCAN z 0 NOSCORES"), "*2|$1|0|*2|$1|a|$1|b");
+        assert_eq!(world.run("ZSCAN z 0 MATCH b NOSCORES"), "*2|$1|0|*1|$1|b");
+        assert_eq!(world.run("ZSCAN z 0 NOVALUES"), "-ERR syntax error");
+        assert_eq!(world.run("ZSCAN z 0 MATCH b"), "*2|$1|0|*2|$1|b|$1|2");
+    }
 }
