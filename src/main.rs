@@ -17,6 +17,15 @@ use redstart::server::{self, Listeners};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What jemalloc reads its options from: sizes that are powers of two come in slabs as large as those of
+/// their neighbours, not one page each. A slab has 128 bytes of records beside it, which with 16 blocks
+/// of 256 bytes to a slab are 8 bytes a block.
+// SAFETY: the name is that of a variable which jemalloc declares weak: a pointer to a C string. A thin
+// reference to bytes that end in a NUL is one.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; 73] =
+    b"slab_sizes:64-64:4|128-128:4|256-256:8|512-512:8|1024-1024:8|2048-2048:8\0";
+
 fn main() {
     let arguments: Vec<_> = std::env::args_os().collect();
     let code = match arguments::configure(&arguments, &SystemDisk, &mut std::io::stdin()) {

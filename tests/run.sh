@@ -66,7 +66,7 @@ say 'redis-py'
 
 # The unsafe code lives under these modules (ARCHITECTURE.md); their model tests run once more under
 # a checker of memory errors.
-unsafe_modules=(keyspace data::string data::block data::listpack data::intset)
+unsafe_modules=(keyspace data::)
 if [ "${SKIP_SANITIZER:-}" = 1 ]; then
     say 'sanitizer skipped'
 elif cargo +nightly --version >/dev/null 2>&1; then
