@@ -199,6 +199,8 @@ pub struct Mailbox {
     sessions: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     awake: Cell<bool>,
+    /// Commands among what waits.
+    waiting_commands: Cell<usize>,
     query_buffer_max: Cell<usize>,
     /// What a new connection is held to before the actor has seen it.
     opening_bounds: Cell<Option<Bounds>>,
@@ -235,6 +237,9 @@ impl Mailbox {
     /// Sends a message and wakes the actor.
     #[inline]
     pub fn push(&self, message: Message) {
+        if let Message::Requests(_, batch) = &message {
+            self.waiting_commands.set(self.waiting_commands.get() + batch.requests.len());
+        }
         self.queue.borrow_mut().push(message);
         self.wake();
     }
@@ -259,6 +264,7 @@ impl Mailbox {
             }
         }
         self.awake.set(false);
+        self.waiting_commands.set(0);
         debug_assert!(messages.is_empty(), "a tick begins with nothing left of the last");
         std::mem::swap(messages, &mut self.queue.borrow_mut());
     }
@@ -266,6 +272,12 @@ impl Mailbox {
     /// Whether nothing waits for the actor.
     pub fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
+    }
+
+    /// How many commands wait for the actor.
+    #[inline]
+    pub fn waiting_commands(&self) -> usize {
+        self.waiting_commands.get()
     }
 
     /// An empty batch with room to read into.

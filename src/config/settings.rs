@@ -71,6 +71,7 @@ settings! {
     events_per_io_thread: u64,
     prefetch_batch_max_size: u64,
     spin_us: u64,
+    gather_us: u64,
     tracking_table_max_keys: u64,
     aclfile: PathBuf,
     acllog_max_len: u64,

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use crate::base::process;
 use crate::command::args::Args;
 use crate::engine::Engine;
+use crate::engine::pacing::{Active, Pacing};
 use crate::engine::registry::CommandId;
 use crate::engine::session::{Closing, Session};
 use crate::keyspace::databases::DbIndex;
@@ -37,6 +37,8 @@ pub struct Tick {
     pub(super) offset: u64,
     /// Sessions that may go on with requests that had to wait.
     pub(super) resumable: Vec<SessionId>,
+    /// How many clients are at it.
+    pub(super) active: Active,
 }
 
 /// A command of the tick: where it is, and what the name in it means.
@@ -112,7 +114,10 @@ impl Engine {
             self.mailbox.recycle(batch);
             return;
         };
-        session.active_ms = now_ms;
+        if session.active_ms != now_ms {
+            session.active_ms = now_ms;
+            self.tick.active.note(now_ms);
+        }
         session.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;
         if session.is_stopped() || !session.inbox.is_empty() {
@@ -298,7 +303,7 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut messages = Vec::new();
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();
-    let mut spin = Spin::new(&engine);
+    let mut pacing = Pacing::new(&engine);
     let mut alarm = Alarm::default();
     let code = std::future::poll_fn(|cx| {
         if alarm.rings(cx) {
@@ -313,13 +318,17 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
                 hz = engine.cron.hz();
                 interval = cron_interval(&engine);
             }
-            spin.follow(&engine);
+            pacing.follow(&engine);
+        }
+        if pacing.gathers(&engine) {
+            come_again(cx);
+            return Poll::Pending;
         }
         let commands = engine.metrics.commands;
         match engine.poll_tick(cx, &mut messages) {
             After::Exit(code) => return Poll::Ready(code),
             After::Again => come_again(cx),
-            After::Wait if spin.goes_on(&engine, commands) => come_again(cx),
+            After::Wait if pacing.looks_again(&engine, commands) => come_again(cx),
             After::Wait => {}
         }
         if alarm.set(&engine, cx) {
@@ -369,62 +378,6 @@ impl Alarm {
         });
         // Asked once, it knows whom to wake.
         self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
-    }
-}
-
-/// The wait before sleep (`spin-us`): for so long after the last command the actor looks at the
-/// sockets again and again. A thread that sleeps must be woken by whoever sends, and at one request
-/// at a time that costs the client more than anything we do: `redis-benchmark` gets 10 to 25 % more
-/// answers from a server that doesn't sleep.
-///
-/// It only does so while commands come about as fast as that, so that a server with little to do
-/// sleeps; and not where there is one processor, which the client needs.
-#[derive(Debug)]
-struct Spin {
-    /// In ticks of the stopwatch.
-    last_command: u64,
-    /// The mean time from one tick's commands to the next, in ticks of the stopwatch.
-    mean_gap: u64,
-    /// How long to go on.
-    bound: u64,
-    /// Whether there is no other processor.
-    alone: bool,
-}
-
-impl Spin {
-    fn new(engine: &Engine) -> Self {
-        let mut spin = Self {
-            last_command: 0,
-            mean_gap: u64::MAX,
-            bound: 0,
-            alone: process::processors() < 2,
-        };
-        spin.follow(engine);
-        spin
-    }
-
-    /// Takes over what the settings say.
-    fn follow(&mut self, engine: &Engine) {
-        let micros = if self.alone { 0 } else { engine.settings.spin_us };
-        self.bound = engine.env.stopwatch.ticks_of(micros);
-    }
-
-    /// Whether to look again rather than to sleep. `commands` is how many had been executed before
-    /// this tick.
-    #[inline]
-    fn goes_on(&mut self, engine: &Engine, commands: u64) -> bool {
-        if self.bound == 0 {
-            return false;
-        }
-        let now = engine.env.stopwatch.ticks();
-        let gap = now.saturating_sub(self.last_command);
-        if engine.metrics.commands != commands {
-            self.last_command = now;
-            // One long silence must not count for more than a few short ones.
-            self.mean_gap = (self.mean_gap.min(8 * self.bound) * 7 + gap.min(8 * self.bound)) / 8;
-            return self.mean_gap < self.bound;
-        }
-        self.mean_gap < self.bound && gap < self.bound
     }
 }
 

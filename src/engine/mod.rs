@@ -54,6 +54,7 @@ pub mod loading;
 pub mod notify;
 pub mod observe;
 pub mod output;
+pub mod pacing;
 pub mod pause;
 pub mod persistence;
 pub mod pubsub;

@@ -82,6 +82,10 @@ pub const ROWS: &[Directive] = &[
         "Microseconds to look for requests before going to sleep, while they come that fast; 0 \
              to sleep at once, for less CPU.",
     ),
+    number("gather-us", field!(gather_us), (0, 1_000_000), "200").doc(
+        "Microseconds from the beginning of one round of commands within which the next one waits \
+             for more clients, where many of them send single commands; 0 to answer each at once.",
+    ),
     number("tracking-table-max-keys", field!(tracking_table_max_keys), (0, LONG), "1000000")
         .inert("client tracking is not there yet")
         .doc("Keys remembered for client-side caches; 0 for no limit."),

@@ -1,0 +1,162 @@
+//! When the actor sleeps, looks again at once, or waits for more before it begins a tick.
+//!
+//! ```text
+//!            requests                  none for spin-us
+//!  asleep ─────────────► ticks ──────────────────────────► asleep
+//!                        ▲    │ few requests of many clients,
+//!                        │    │ and the last tick began just now
+//!                        └────┘ gather: look at the sockets first
+//! ```
+//!
+//! Both only while commands come fast, so that a server with little to do sleeps; and not where there
+//! is one processor, which the client needs. Deliberately absent: timers. What waits here is at most
+//! tens of microseconds, which no timer keeps.
+
+use crate::base::process;
+use crate::engine::Engine;
+
+/// Commands that are enough for a tick.
+const ENOUGH_COMMANDS: u64 = 8;
+/// So is one of so many active clients.
+const ENOUGH_CLIENTS: u64 = 6;
+/// Ticks gather while commands come in less than this part of `gather-us`.
+const GATHER_GAPS: u64 = 5;
+
+/// The waits before sleep (`spin-us`) and before a tick (`gather-us`).
+///
+/// Before sleep: for so long after the last command the actor looks at the sockets again and again. A
+/// thread that sleeps must be woken by whoever sends, and at one request at a time that costs the client
+/// more than anything we do: `redis-benchmark` gets 10 to 25 % more answers from a server that doesn't
+/// sleep.
+///
+/// Before a tick: a server that is quicker than its clients answers each request alone, and then they
+/// (and it) pay a system call for every single one. So where many clients are active, a tick that would
+/// follow upon the last at once waits until a part of them has asked. It is what network cards do with
+/// their interrupts: 50 clients of LRANGE with 300 elements get 63 instead of 54 thousand answers a
+/// second, and each of them sooner. A client alone, or one that pipelines, never waits.
+#[derive(Debug)]
+pub struct Pacing {
+    /// In ticks of the stopwatch, as all times here.
+    last_command: u64,
+    /// The mean time from one command to the next.
+    mean_gap: u64,
+    /// How long to look before sleep.
+    spin: u64,
+    /// How long after the beginning of a tick the next one may gather.
+    gather: u64,
+    /// When the last tick with commands began.
+    last_tick: u64,
+    /// Whether there is no other processor.
+    alone: bool,
+}
+
+impl Pacing {
+    /// As the engine's settings say.
+    pub fn new(engine: &Engine) -> Self {
+        let mut pacing = Self {
+            last_command: 0,
+            mean_gap: u64::MAX / 8,
+            spin: 0,
+            gather: 0,
+            last_tick: 0,
+            alone: process::processors() < 2,
+        };
+        pacing.follow(engine);
+        pacing
+    }
+
+    /// Takes over what the settings say.
+    pub fn follow(&mut self, engine: &Engine) {
+        let ticks_of = |micros| engine.env.stopwatch.ticks_of(if self.alone { 0 } else { micros });
+        (self.spin, self.gather) =
+            (ticks_of(engine.settings.spin_us), ticks_of(engine.settings.gather_us));
+    }
+
+    /// Whether to look at the sockets once more before beginning a tick with what there is.
+    #[inline]
+    pub fn gathers(&mut self, engine: &Engine) -> bool {
+        let commands = engine.mailbox.waiting_commands() as u64;
+        if commands == 0 || self.gather == 0 {
+            return false;
+        }
+        let now = engine.env.stopwatch.ticks();
+        let window = (ENOUGH_COMMANDS * self.mean_gap).min(self.gather);
+        let enough = (engine.tick.active.clients() as u64 / ENOUGH_CLIENTS).min(ENOUGH_COMMANDS);
+        if commands < enough
+            && self.mean_gap < self.gather / GATHER_GAPS
+            && now.saturating_sub(self.last_tick) < window
+        {
+            return true;
+        }
+        self.last_tick = now;
+        false
+    }
+
+    /// Whether to look again rather than to sleep. `before` is how many commands had been executed
+    /// before this tick.
+    #[inline]
+    pub fn looks_again(&mut self, engine: &Engine, before: u64) -> bool {
+        let now = engine.env.stopwatch.ticks();
+        let gap = now.saturating_sub(self.last_command);
+        let commands = engine.metrics.commands.saturating_sub(before);
+        if commands == 0 {
+            return self.mean_gap < self.spin && gap < self.spin;
+        }
+        self.last_command = now;
+        // One long silence must not count for more than a few short ones.
+        let most = 8 * self.spin.max(self.gather);
+        self.mean_gap = (self.mean_gap.min(most) * 7 + (gap / commands).min(most)) / 8;
+        self.mean_gap < self.spin
+    }
+}
+
+/// How many clients have sent something within a millisecond.
+#[derive(Debug, Default)]
+pub struct Active {
+    /// The millisecond that is being counted.
+    now_ms: i64,
+    count: usize,
+    /// What the millisecond before came to, if it was the one before.
+    last: usize,
+}
+
+impl Active {
+    /// A client has sent something for the first time in this millisecond.
+    #[inline]
+    pub fn note(&mut self, now_ms: i64) {
+        if now_ms != self.now_ms {
+            self.last = if now_ms == self.now_ms + 1 { self.count } else { 0 };
+            (self.now_ms, self.count) = (now_ms, 0);
+        }
+        self.count += 1;
+    }
+
+    /// Clients that sent something in the last whole millisecond, or in this one.
+    #[inline]
+    pub fn clients(&self) -> usize {
+        self.count.max(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_count_by_the_millisecond() {
+        let mut active = Active::default();
+        assert_eq!(active.clients(), 0);
+        for _ in 0..5 {
+            active.note(7);
+        }
+        active.note(8);
+        assert_eq!(active.clients(), 5);
+        active.note(9);
+        assert_eq!(active.clients(), 1);
+        for _ in 0..3 {
+            active.note(9);
+        }
+        active.note(200);
+        assert_eq!(active.clients(), 1, "those of long ago are not active");
+    }
+}
