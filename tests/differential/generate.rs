@@ -460,7 +460,7 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
             argv.len() != 4 && argv.iter().any(|word| word.eq_ignore_ascii_case(b"SETNAME"))
         }
         // So many of anything take all memory, unless they are refused.
-        b"HRANDFIELD" => number(2).is_some_and(|n| {
+        b"HRANDFIELD" | b"SRANDMEMBER" | b"ZRANDMEMBER" => number(2).is_some_and(|n| {
             n < -10_000 && n != i64::MIN && (argv.len() == 3 || n >= i64::MIN / 2)
         }),
         b"SETRANGE" => number(2).is_some_and(|n| (100_000..540_000_000).contains(&n)),
