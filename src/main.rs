@@ -11,6 +11,7 @@ use redstart::base::{crash, logging, process};
 use redstart::config::arguments::{self, Configured, Invocation};
 use redstart::config::{REDIS_VERSION, VERSION};
 use redstart::engine::Engine;
+use redstart::engine::load_slices::Ready;
 use redstart::mailbox::Mailbox;
 use redstart::server::{self, Listeners};
 
@@ -110,14 +111,14 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
         tracing::info!("Server initialized");
         let mut engine = Engine::new(env, settings, file, Rc::new(Mailbox::new()));
         engine.log_handle = Some(log);
-        if let Err(error) = engine.load() {
-            for line in error.to_string().lines() {
-                tracing::error!("{line}");
-            }
+        let ready = Ready(Box::new(move |engine| {
+            announce(engine);
+            supervisor.ready();
+        }));
+        if let Err(error) = engine.begin_load(ready) {
+            tracing::error!("Can't begin to load the data: {error}");
             return 1;
         }
-        announce(&engine);
-        supervisor.ready();
         let (code, engine) = Box::pin(server::serve(engine, listeners)).await;
         // Freeing gigabytes one by one before the process ends would only delay that.
         std::mem::forget(engine);

@@ -190,7 +190,9 @@ fn zadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn zincrby(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    add(cx, args, Options { increment: true, ..Options::default() }, 2)
+    // The words of ZADD's options mean the same here, which leaves no pair behind them.
+    let (options, first) = Options::parse(args)?;
+    add(cx, args, Options { increment: true, ..options }, first)
 }
 
 /// Puts scores and members from an argument on.
@@ -306,4 +308,18 @@ fn rank(cx: &mut Cx<'_>, args: Args<'_>, reverse: bool) -> Result<Flow, CommandE
         }
     }
     Ok(Flow::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic_tests::World;
+
+    #[test]
+    fn an_increment_is_no_option() {
+        let mut world = World::new();
+        assert_eq!(world.run("ZINCRBY z 1.5 gt"), "$3|1.5");
+        assert_eq!(world.run("ZINCRBY z gt 1"), "-ERR syntax error");
+        assert_eq!(world.run("ZINCRBY z NX xx"), "-ERR syntax error");
+        assert_eq!(world.run("ZINCRBY z x 1"), "-ERR value is not a valid float");
+    }
 }

@@ -113,7 +113,11 @@ impl Engine {
             }
             _ => flags,
         };
-        if flags.has(Flags::DENYOOM) && self.settings.maxmemory != 0 && !self.make_room() {
+        if flags.has(Flags::DENYOOM)
+            && self.settings.maxmemory != 0
+            && !self.persistence.loading
+            && !self.make_room()
+        {
             return Err(CommandError::text(
                 "OOM command not allowed when used memory > 'maxmemory'.",
             ));

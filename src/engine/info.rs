@@ -210,6 +210,15 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         line!(out, "aof_pending_bio_fsync:{}", log.syncs_in_flight());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());
     }
+    if state.loading {
+        let progress = state.progress;
+        line!(out, "loading_start_time:{}", progress.started_seconds);
+        line!(out, "loading_total_bytes:{}", progress.total_bytes);
+        line!(out, "loading_rdb_used_mem:{}", progress.snapshot_used_memory);
+        line!(out, "loading_loaded_bytes:{}", progress.loaded_bytes);
+        line!(out, "loading_loaded_perc:{:.2}", progress.percent());
+        line!(out, "loading_eta_seconds:{}", progress.seconds_left(now));
+    }
 }
 
 fn replication(out: &mut String, engine: &mut Engine) {

@@ -10,17 +10,21 @@ use std::task;
 
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
+use crate::command::context::Cx;
 use crate::command::spec::Flags;
+use crate::data::value::NewValue;
 use crate::engine::Engine;
+use crate::engine::load_slices::Progress;
+use crate::engine::registry::Run;
 use crate::engine::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
-use crate::keyspace::unit::Event;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
 use crate::persist::worker;
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
+use crate::resp::reply::Reply;
 use crate::resp::request::Range;
 
 /// Why a server can't start with the data that it found.
@@ -88,7 +92,7 @@ impl Engine {
         }
     }
 
-    fn recover_options(&self) -> RecoverOptions {
+    pub(super) fn recover_options(&self) -> RecoverOptions {
         let mut options = RecoverOptions::new(self.layout());
         options.appendonly = self.settings.appendonly;
         options.load_truncated = self.settings.aof_load_truncated;
@@ -97,14 +101,32 @@ impl Engine {
         options
     }
 
-    /// Loads what the disk has, and opens the log where it is on. At the start.
+    /// Loads what the disk has, and opens the log where it is on. At the start, where there is nobody
+    /// to serve meanwhile; [`Engine::begin_load`] is for a server.
     ///
     /// # Errors
     /// [`LoadError`]: what is damaged or can't be read.
     pub fn load(&mut self) -> Result<(), LoadError> {
         let began = self.env.clock.monotonic_nanos();
         let recovered = self.replay(&self.recover_options())?;
-        let seconds = (self.env.clock.monotonic_nanos() - began) as f64 / 1e9;
+        self.loaded(recovered, began)
+    }
+
+    /// Says what was recovered, and opens the log where it is on.
+    pub(super) fn loaded(
+        &mut self,
+        recovered: Recovered,
+        began_nanos: u64,
+    ) -> Result<(), LoadError> {
+        let seconds = (self.env.clock.monotonic_nanos() - began_nanos) as f64 / 1e9;
+        let state = &self.persistence;
+        if recovered.source == Source::Snapshot || state.load_keys + state.load_expired > 0 {
+            tracing::info!(
+                "Done loading RDB, keys loaded: {}, keys expired: {}.",
+                state.load_keys,
+                state.load_expired
+            );
+        }
         match recovered.source {
             Source::Nothing => {}
             Source::Snapshot => tracing::info!("DB loaded from disk: {seconds:.3} seconds"),
@@ -170,15 +192,17 @@ impl Engine {
         result
     }
 
-    fn begin_loading(&mut self) {
+    pub(super) fn begin_loading(&mut self) {
         self.persistence.loading = true;
         self.databases.set_loading(true);
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
+        self.persistence.progress =
+            Progress { started_seconds: self.now_micros / 1_000_000, ..Progress::default() };
     }
 
-    fn end_loading(&mut self) {
+    pub(super) fn end_loading(&mut self) {
         self.persistence.loading = false;
         self.databases.set_loading(false);
         self.observe_events();
@@ -225,6 +249,64 @@ impl Replay for Engine {
         expiry: Option<UnixMillis>,
         access: Access,
     ) -> Result<(), String> {
+        let hash =
+            if db < self.databases.count() { self.databases.db(DbIndex(db)).hash(&key) } else { 0 };
+        self.load_entry(db, hash, &key, value.as_new(), expiry, access)
+    }
+
+    fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
+        let mut ranges = Vec::with_capacity(words.len());
+        for word in words {
+            ranges.push(Range::new(buffer.len(), word.len()));
+            buffer.extend_from_slice(word);
+        }
+        self.replay_command(Args::new(&buffer, &ranges))
+    }
+
+    fn aux(&mut self, key: &[u8], value: &[u8]) {
+        let value = String::from_utf8_lossy(value);
+        match key {
+            b"redis-ver" | b"valkey-ver" => {
+                tracing::info!("Loading RDB produced by version {value}");
+            }
+            b"ctime" => {
+                if let Ok(written) = value.parse::<i64>() {
+                    let age = (self.now_micros / 1_000_000 - written).max(0);
+                    tracing::info!("RDB age {age} seconds");
+                }
+            }
+            b"used-mem" => {
+                let bytes = value.parse().unwrap_or_default();
+                let megabytes = bytes as f64 / f64::from(1 << 20);
+                tracing::info!("RDB memory usage when created {megabytes:.2} Mb");
+                self.persistence.progress.snapshot_used_memory = bytes;
+            }
+            _ => {}
+        }
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        self.persistence.progress.loaded_bytes += bytes;
+    }
+
+    fn expect(&mut self, bytes: u64) {
+        self.persistence.progress.total_bytes = bytes;
+    }
+}
+
+impl Engine {
+    /// Puts a key of a snapshot in its place. `hash` is its table's own of the key.
+    #[inline]
+    pub(super) fn load_entry(
+        &mut self,
+        db: u32,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Option<UnixMillis>,
+        access: Access,
+    ) -> Result<(), String> {
         if db >= self.databases.count() {
             return Err(format!(
                 "a key is in database {db}, and 'databases' is {}",
@@ -246,45 +328,56 @@ impl Replay for Engine {
             }
             _ => None,
         };
-        let mut db = self.databases.db(DbIndex(db));
-        db.put_with_access(&key, value.as_new(), expiry, access, Event::SET);
-        self.databases.unit.clear();
+        self.databases.db(DbIndex(db)).load(hash, key, value, expiry, access);
         Ok(())
     }
 
-    fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
-        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
-        let mut ranges = Vec::with_capacity(words.len());
-        for word in words {
-            ranges.push(Range::new(buffer.len(), word.len()));
-            buffer.extend_from_slice(word);
-        }
-        let args = Args::new(&buffer, &ranges);
+    /// Runs a command of the log: through its handler, and past all that clients' commands are
+    /// counted, measured and checked for.
+    pub(super) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
         let Some(command) = self.registry.resolve(args) else {
             return Err(format!("unknown command '{}'", name()));
         };
-        if !self.registry[command].spec.arity.admits(args.len()) {
+        let entry = &self.registry[command];
+        if !entry.spec.arity.admits(args.len()) {
             return Err(format!("wrong number of arguments for '{}'", name()));
         }
         let slot = self.loader;
-        let ends = matches!(self.registry[command].spec.name, "EXEC" | "DISCARD" | "MULTI");
         if let Some(transaction) = &mut self.sessions[slot].transaction
-            && !ends
+            && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")
         {
             transaction.queue(Queued::new(command, args), Flags::NONE, true);
             return Ok(());
         }
-        self.call(slot, command, args);
+        let result = match entry.run {
+            Run::Data(handler) => {
+                let session = &mut self.sessions[slot];
+                let mut cx = Cx {
+                    databases: &mut self.databases,
+                    selected: session.db,
+                    reply: Reply::new(&mut session.out, session.protocol),
+                    now: UnixMillis(self.now_micros / 1000),
+                    rng: &mut self.rng,
+                    limits: &self.limits,
+                    replaying: true,
+                };
+                handler(&mut cx, args)
+            }
+            Run::Control(handler) => handler(self, slot, args),
+        };
         self.databases.unit.clear();
         let session = &mut self.sessions[slot];
-        let answer = std::mem::take(&mut session.out);
-        if answer.first() == Some(&b'-') {
-            let text = String::from_utf8_lossy(&answer).trim_end().to_owned();
+        // EXEC answers with its commands' errors, too, but not with one of its own.
+        let failed = result
+            .err()
+            .map(|error| error.wire().to_vec())
+            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.out.clear();
+        if let Some(error) = failed {
+            let text = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!("A command of the append only file failed: {} answers {text}", name());
         }
-        session.out = answer;
-        session.out.clear();
         Ok(())
     }
 }

@@ -50,6 +50,7 @@ pub mod info_memory;
 pub mod info_stats;
 pub mod introspect;
 pub mod introspect_reply;
+pub mod load_slices;
 pub mod loading;
 pub mod notify;
 pub mod observe;

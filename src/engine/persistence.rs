@@ -11,10 +11,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::env::UnixMillis;
-use crate::config::kinds::ShutdownFlags;
 use crate::data::frozen::Frozen;
 use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::engine::Engine;
+use crate::engine::load_slices::{Load, Progress};
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::log::{Log, LogError};
@@ -165,6 +165,10 @@ pub struct State {
     pub rewriting_first: bool,
     /// Whether data is being loaded.
     pub loading: bool,
+    /// How far loading is, or was when it ended.
+    pub progress: Progress,
+    /// The loading under way, where clients are served meanwhile.
+    pub(super) load: Option<Load>,
     /// Bytes of the log at the last rewrite, for its growth.
     pub log_base_bytes: u64,
     rewrite_started_seconds: i64,
@@ -194,6 +198,8 @@ impl Default for State {
             rewriting: false,
             rewriting_first: false,
             loading: false,
+            progress: Progress::default(),
+            load: None,
             log_base_bytes: 0,
             rewrite_started_seconds: 0,
             failed_rewrites: 0,
@@ -343,6 +349,9 @@ impl Engine {
 
     /// Does a slice of the walk; true where the next should follow soon.
     pub(super) fn background_slice(&mut self) -> bool {
+        if self.persistence.load.is_some() {
+            return self.load_slice();
+        }
         let Some(mut job) = self.persistence.job.take() else { return false };
         let more = self.walk_slice(&mut job, SLICE_MICROS);
         match job.writer.poll() {
@@ -652,38 +661,5 @@ impl Engine {
         self.databases.unit.recording = false;
         self.persistence.rewriting_first = false;
         self.drop_gates();
-    }
-
-    /// Makes everything durable that the flags and the configuration ask for.
-    pub(super) fn save_for_shutdown(&mut self, flags: ShutdownFlags) -> bool {
-        let mut ok = true;
-        if self.persistence.rewriting_first {
-            if !flags.force {
-                tracing::warn!("Writing initial AOF, can't exit.");
-                return false;
-            }
-            tracing::warn!("Writing initial AOF. Exiting anyway.");
-        }
-        if self.persistence.rewriting {
-            tracing::warn!("There is a rewrite of the append only file under way. Ending it.");
-            self.abort_walk();
-        }
-        if let Some(log) = &mut self.log {
-            tracing::info!("Calling fsync() on the AOF file.");
-            if let Err(error) = log.close() {
-                tracing::warn!("Fail to fsync the AOF file: {error}");
-                ok = false;
-            }
-        }
-        if (!self.settings.save.is_empty() && !flags.nosave) || flags.save {
-            tracing::info!("Saving the final RDB snapshot before exiting.");
-            if !self.save_now() {
-                tracing::warn!("Error trying to save the DB, can't exit.");
-                ok = false;
-            }
-        } else {
-            self.abort_walk();
-        }
-        ok
     }
 }

@@ -161,6 +161,44 @@ impl Engine {
         true
     }
 
+    /// Makes everything durable that the flags and the configuration ask for.
+    fn save_for_shutdown(&mut self, flags: ShutdownFlags) -> bool {
+        if self.persistence.loading {
+            // What there is of the data must not take the place of all of it.
+            self.abandon_load();
+            return true;
+        }
+        let mut ok = true;
+        if self.persistence.rewriting_first {
+            if !flags.force {
+                tracing::warn!("Writing initial AOF, can't exit.");
+                return false;
+            }
+            tracing::warn!("Writing initial AOF. Exiting anyway.");
+        }
+        if self.persistence.rewriting {
+            tracing::warn!("There is a rewrite of the append only file under way. Ending it.");
+            self.abort_walk();
+        }
+        if let Some(log) = &mut self.log {
+            tracing::info!("Calling fsync() on the AOF file.");
+            if let Err(error) = log.close() {
+                tracing::warn!("Fail to fsync the AOF file: {error}");
+                ok = false;
+            }
+        }
+        if (!self.settings.save.is_empty() && !flags.nosave) || flags.save {
+            tracing::info!("Saving the final RDB snapshot before exiting.");
+            if !self.save_now() {
+                tracing::warn!("Error trying to save the DB, can't exit.");
+                ok = false;
+            }
+        } else {
+            self.abort_walk();
+        }
+        ok
+    }
+
     fn remove_traces(&self) {
         if !self.settings.pidfile.as_os_str().is_empty() && self.settings.daemonize {
             tracing::info!("Removing the pid file.");

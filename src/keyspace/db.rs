@@ -29,6 +29,11 @@ impl Db<'_> {
         self.all.tables[self.index.0 as usize].as_deref()
     }
 
+    /// The hash that the table keeps keys by, for [`Db::load`].
+    pub fn hash(&mut self, key: &[u8]) -> u64 {
+        self.table_mut().hash(key)
+    }
+
     #[inline]
     pub(super) fn table_mut(&mut self) -> &mut Table {
         let Databases { tables, seed, pool, .. } = &mut *self.all;
@@ -208,10 +213,37 @@ impl Db<'_> {
         self.changed(key, event, true);
     }
 
+    /// Puts a key that is being loaded, whatever was there before: no change that anybody is told of.
+    /// `hash` is the table's own of the key.
+    pub fn load(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Option<UnixMillis>,
+        access: Option<u32>,
+    ) {
+        let access = access.unwrap_or_else(|| self.all.fresh_access());
+        self.place_hashed(hash, key, value, expiry, access);
+    }
+
     #[inline]
     fn place(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<UnixMillis>, access: u32) {
+        let hash = self.table_mut().hash(key);
+        self.place_hashed(hash, key, value, expiry, access);
+    }
+
+    #[inline]
+    fn place_hashed(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Option<UnixMillis>,
+        access: u32,
+    ) {
         let new = field_expiry::of_new(&value);
-        let displaced = self.table_mut().put(key, value, expiry, access);
+        let displaced = self.table_mut().put_hashed(hash, key, value, expiry, access);
         let old = displaced.as_ref().and_then(field_expiry::of_removed);
         self.note_field_expiry(key, old, new);
         if let Some(displaced) = displaced {

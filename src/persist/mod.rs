@@ -9,9 +9,11 @@
 //! - [`log`]: appending, group commit and syncing; [`rewrite`](log_rewrite) changes the files.
 //! - [`scan`]: a log file's pieces, each checked before it is believed.
 //! - [`recover`]: a data directory's contents back into memory, and what may be cut off.
+//! - [`ahead`]: the same on a thread of its own, in batches.
 //! - [`snapshot`]: a file of RDB bytes, written on a thread.
 //! - [`worker`]: that thread.
 
+pub mod ahead;
 pub mod aof_encode;
 pub mod log;
 pub mod log_rewrite;

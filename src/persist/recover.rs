@@ -54,6 +54,8 @@ pub trait Replay {
     }
     /// A command, SELECT, MULTI and EXEC included. DISCARD where a transaction has no end.
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String>;
+    /// The commands that follow end, or the frame that they are in, at this offset of the file.
+    fn position(&mut self, _offset: u64) {}
     /// So many bytes more have been read.
     fn progress(&mut self, _bytes: u64) {}
     /// So many bytes will be read.
@@ -545,6 +547,7 @@ impl<'a> Recovery<'a> {
         self.seconds = preface.seconds.or(self.seconds);
         let mut at = preface.end;
         let offset = scanner.offset();
+        self.target.position(offset);
         while at < payload.len() {
             if parse_command(payload, at, &mut self.words).is_err() {
                 return Err(RecoverError::Damaged {
@@ -583,6 +586,7 @@ impl<'a> Recovery<'a> {
             file.multi = None;
         }
         self.commands += 1;
+        self.target.position(scanner.offset());
         self.target.command(&words).map_err(|error| RecoverError::Command {
             file: path.to_owned(),
             offset: scanner.offset(),

@@ -74,6 +74,23 @@ impl Server {
         server
     }
 
+    /// Starts a server in a directory that holds data, and doesn't wait until it is loaded.
+    pub fn start_loading(program: Program, dir: TempDir, directives: &[&str]) -> Self {
+        let mut server = Self::new(program, dir, directives);
+        server.spawn();
+        let start = Instant::now();
+        while Client::try_connect(server.port).is_err() {
+            assert!(start.elapsed() < PATIENCE, "it listens; its log:\n{}", server.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+        server
+    }
+
+    /// Starts a server in a directory whose data it's expected to refuse; gives its exit status and log.
+    pub fn refused_in(program: Program, dir: TempDir, directives: &[&str]) -> (ExitStatus, String) {
+        Self::new(program, dir, directives).restart_expecting_refusal()
+    }
+
     /// Starts a server with this configuration on its standard input (`-`).
     pub fn start_piped(program: Program, configuration: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -84,6 +84,5 @@ pub const ROWS: &[Directive] = &[
         .doc("Microseconds to wait at each key of a snapshot."),
     number("key-load-delay", field!(key_load_delay), (-INT - 1, INT), "0")
         .hidden()
-        .inert(TESTS)
         .doc("Microseconds to wait at each key loaded."),
 ];
