@@ -89,13 +89,16 @@ const KEYS: &[&[u8]] = &[
     b"K0",
 ];
 
+/// Sorted sets of one score only, so that their members' bytes have a meaning.
+pub const LEX_KEYS: &[&[u8]] = &[b"lex:0", b"lex:1", b"lex:2"];
+
 const LONG_KEY: usize = 300;
 const LONGER_KEY: usize = 70_000;
 
 /// Every key that can occur unspoiled.
 pub fn all_keys() -> Vec<Vec<u8>> {
     let long = [vec![b'L'; LONG_KEY], vec![b'M'; LONGER_KEY]];
-    KEYS.iter().map(|key| key.to_vec()).chain(long).collect()
+    KEYS.iter().chain(LEX_KEYS).map(|key| key.to_vec()).chain(long).collect()
 }
 
 /// Numbers as text, in and out of range, well and badly formed.
@@ -463,6 +466,12 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
         b"HRANDFIELD" | b"SRANDMEMBER" | b"ZRANDMEMBER" => number(2).is_some_and(|n| {
             n < -10_000 && n != i64::MIN && (argv.len() == 3 || n >= i64::MIN / 2)
         }),
+        // Refused since 7.2; 7.0 removes all of them.
+        b"LREM" => number(2) == Some(i64::MIN),
+        // Other scores would leave the meaning of ranges by bytes open.
+        b"ZADD" if LEX_KEYS.contains(&argv.get(1).map_or(&b""[..], Vec::as_slice)) => {
+            argv.iter().skip(2).step_by(2).any(|score| score != b"0")
+        }
         b"SETRANGE" => number(2).is_some_and(|n| (100_000..540_000_000).contains(&n)),
         _ => false,
     }

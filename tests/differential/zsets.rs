@@ -2,7 +2,7 @@
 //! answers for others follow from its structures, so there are keys for those alone.
 
 use crate::compare::Check;
-use crate::generate::{Generator, Step, Words};
+use crate::generate::{Generator, LEX_KEYS, Step, Words};
 
 /// A member, most often one of few, so that commands meet.
 fn member(g: &mut Generator) -> Vec<u8> {
@@ -87,7 +87,7 @@ fn limit(g: &mut Generator) -> Vec<Vec<u8>> {
 
 /// A key that holds a sorted set of equal scores, if anything.
 fn lex_key(g: &mut Generator) -> Vec<u8> {
-    g.random.pick(&["lex:0", "lex:1", "lex:2"]).into()
+    g.random.pick(LEX_KEYS).into()
 }
 
 fn lex_add(g: &mut Generator) -> Step {
