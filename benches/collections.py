@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Collections side by side with redis-server: memory, and what big ones do to other commands.
 
-    benches/collections.py [memory] [growth] [stalls] [--redstart BINARY] [--redis BINARY]
+    benches/collections.py [memory] [growth] [stalls] [walks] [--redstart BINARY] [--redis BINARY]
 
 memory  resident bytes per element: 100 k hashes of 10 fields, 100 k sorted sets of 10 members, and
         one hash, set, sorted set and list of 1 M elements
@@ -9,6 +9,9 @@ growth  the longest single command while one hash, set, sorted set and list grow
         the server's own measurement (SLOWLOG), and the longest that recurs from round to round
 stalls  the longest PING of another client while a collection of 1 M elements is unlinked, deleted,
         flushed, expired, or snapshotted and changed at the same time
+walks   a sorted set of 5 M members, changed all the time, with and without BGSAVE and BGREWRITEAOF: the
+        longest PING of another client, the longest command by the server's own measurement (SLOWLOG),
+        and the growth of memory over all processes
 
 Only Python's own library. A real disk for the snapshots, please: TMPDIR says where.
 """
@@ -265,6 +268,59 @@ def stalls(servers):
                 f"{name} {value:6.2f}" for (name, _), value in zip(servers, found)))
 
 
+def family_bytes(pid):
+    """Private bytes of a server and its children."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    total = 0
+    for one in [str(pid), *children]:
+        try:
+            rollup = pathlib.Path(f"/proc/{one}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        for line in rollup.splitlines():
+            if line.startswith(("Private_Clean", "Private_Dirty")):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def walk_window(server, job):
+    """Changes the sorted set until the job is done, or for three seconds."""
+    client = server.client
+    client.call("SLOWLOG", "RESET")
+    before, most = family_bytes(server.process.pid), 0
+    pinger, began, number = Pinger(server.port), time.perf_counter(), 0
+    if job:
+        client.call(job)
+    while True:
+        client.pipeline((encode("ZADD", "big", -(number + i), f"member:{(number + i) * 7919 % (5 * MILLION):09}")
+                         for i in range(200)), 20)
+        number += 200
+        if number % 10_000 == 0:
+            most = max(most, family_bytes(server.process.pid) - before)
+        if not job and time.perf_counter() - began > 3:
+            break
+        info = client.call("INFO", "persistence") if job and number % 1000 == 0 else None
+        if info and b"bgsave_in_progress:0" in info and b"rewrite_in_progress:0" in info:
+            break
+    took = time.perf_counter() - began
+    longest = max((entry[2] for entry in client.call("SLOWLOG", "GET", "-1")), default=0) / 1000
+    return pinger.stop(), longest, max(most, 0) / MILLION, took
+
+
+def walks(servers):
+    print("\na sorted set of 5 M members being changed: ms of the longest PING and command, MB of growth, seconds")
+    for name, binary in servers:
+        server = Server(name, binary, "--appendonly", "yes", "--appendfsync", "everysec",
+                        "--auto-aof-rewrite-percentage", "0",
+                        "--slowlog-log-slower-than", "100", "--slowlog-max-len", "100000")
+        server.client.pipeline(one_zset(5 * MILLION))
+        for job in [None, "BGSAVE", "BGREWRITEAOF"] * 3:
+            ping, command, growth_mb, took = walk_window(server, job)
+            print(f"{name:9} {job or 'nothing':13} ping {ping:7.2f}  command {command:6.2f}"
+                  f"  growth {growth_mb:6.1f}  in {took:5.1f}")
+        server.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description="collections side by side with redis-server")
     parser.add_argument("sections", nargs="*", default=["memory", "growth", "stalls"])
@@ -273,7 +329,7 @@ def main():
     options = parser.parse_args()
     servers = [("redis", options.redis), ("redstart", options.redstart)]
     for section in options.sections:
-        {"memory": memory, "growth": growth, "stalls": stalls}[section](servers)
+        {"memory": memory, "growth": growth, "stalls": stalls, "walks": walks}[section](servers)
 
 
 main()

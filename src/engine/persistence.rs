@@ -25,13 +25,13 @@ use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
 /// Bytes that are handed to the writer at once.
-const CHUNK_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 16 << 10;
 /// Entries between two looks at the clock.
-const SLICE_ENTRIES: usize = 64;
+const SLICE_ENTRIES: usize = 32;
 /// Collections of so many bytes are frozen, and encoded by the writer's thread.
 const FREEZE_BYTES: usize = 64 << 10;
 /// Time that one tick gives the walk, in microseconds.
-const SLICE_MICROS: u64 = 100;
+const SLICE_MICROS: u64 = 25;
 
 /// The same while clients wait for the walk: between two looks for a second SIGINT.
 const FOREGROUND_MICROS: u64 = 10_000;

@@ -26,7 +26,7 @@ use crate::persist::worker::{Urgency, Waker, Worker};
 /// Backlog above which the actor should wait before it serialises more.
 pub const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// Bytes that are handed to the disk at once, before the last sync.
-const WINDOW_BYTES: u64 = 1 << 20;
+const WINDOW_BYTES: u64 = 256 << 10;
 /// Empty buffers that are kept for reuse, each of at most this many bytes.
 const BUFFERS_KEPT: usize = 8;
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
