@@ -41,7 +41,7 @@ fn numbers(count: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..count).map(|number| (number * 7).to_string().into_bytes())
 }
 
-/// Keys of a type that expire, that are copied and renamed, and that go; `KEY` stands for their names.
+/// Keys of a type that expire, that are copied and renamed, and that go; `KEY` stands for a name.
 fn lives(kind: &str, create: &str, empty: &str, commands: &mut Vec<Command>) {
     let mut add = |line: &str, name: &str| {
         commands.push(argv(&line.replace("KEY", &format!("{kind}:{name}"))));
@@ -92,8 +92,8 @@ pub fn lists(random: &mut Random, commands: &mut Vec<Command>) {
     commands.push(argv("CONFIG SET list-max-listpack-size -2"));
     commands.push(push("compressed", texts(MANY).collect()));
     commands.push(argv("CONFIG SET list-compress-depth 0"));
-    // 7.0 gives a node to an element alone only from 1 GiB on, unless it's told otherwise. Ours does
-    // so when it exceeds what a node may hold, 8 KiB here.
+    // 7.0 gives an element a node alone only from 1 GiB on, unless it's told otherwise. Ours does so
+    // where it exceeds what a node may hold, 8 KiB here.
     commands.push(argv("DEBUG QUICKLIST-PACKED-THRESHOLD 8192"));
     let large = [vec![b'p'; 10_000], noise(random, 70_000)];
     commands.push(push("plain", large.to_vec()));
@@ -247,8 +247,8 @@ pub fn zsets(random: &mut Random, commands: &mut Vec<Command>) {
         command("ZREMRANGEBYLEX zset:same", ["[element 5", "(element 6"].map(Vec::from)),
         add("popped", scored(&broken, texts(500).collect())),
     ]);
-    // A listpack has no negative zero. 7.0 begins with one, however many members come at once, and ours
-    // doesn't, as 7.2: so odd scores come when the sets are big.
+    // A listpack has no negative zero. 7.0 begins with one, however many members come at once, and
+    // ours doesn't, as 7.2: so odd scores come when the sets are big.
     for (name, members) in [("scores:large", texts(MANY).collect()), ("all", elements(random))] {
         commands.push(add(name, scored(&["7".to_owned()], members.clone())));
         commands.push(add(name, scored(&odd, members)));

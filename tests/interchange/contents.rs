@@ -1,6 +1,5 @@
-//! Everything a server holds, read by a client, and what must be the same of it after a trip through
-//! files: of each key its type, encoding, expiry time and value, and its digest where the same
-//! program made both.
+//! Everything a server holds, read by a client, and what of it must be the same after a trip: of each
+//! key its type, encoding, expiry time and value, and its digest where the same program made both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,8 +20,8 @@ pub struct Entry {
     expiry: Value,
     /// What it holds, in an order of its own where the type has none.
     value: Vec<Vec<u8>>,
-    /// DEBUG DIGEST-VALUE's reply: by it a server says of what it can't show otherwise whether it is
-    /// the same. Each program has digests of its own.
+    /// DEBUG DIGEST-VALUE's reply: what the server itself takes for the value, whatever it shows of
+    /// it to clients. Each program has digests of its own.
     digest: Value,
 }
 
@@ -200,9 +199,9 @@ impl Contents {
     }
 }
 
-/// How a program keeps what a value holds that it gets as a whole. How the writer kept it doesn't
-/// count: 7.0 knows neither lists nor sets in listpacks, as ours does after 7.2, and a collection that
-/// has shrunk takes its compact form again only on such a way. The bounds are the defaults of both.
+/// How a program keeps a value that it gets as a whole. How the writer kept it doesn't count: 7.0
+/// knows neither lists nor sets in listpacks, which ours has after 7.2, and a collection that has
+/// shrunk takes its compact form again only on such a way. The bounds are the defaults of both.
 fn encodings_of(program: Program, key: &[u8], entry: &Entry) -> &'static [&'static str] {
     let count = entry.value.len();
     let ours = program == Program::Redstart;
@@ -223,10 +222,9 @@ fn encodings_of(program: Program, key: &[u8], entry: &Entry) -> &'static [&'stat
         // It depends on its nodes.
         "list" => &["listpack", "quicklist"],
         "hash" if short(2 * 512) => &["listpack"],
-        "hash" => &["hashtable"],
         "set" if count <= 512 && entry.value.iter().all(is_integer) => &["intset"],
         "set" if ours && short(128) => &["listpack"],
-        "set" => &["hashtable"],
+        "hash" | "set" => &["hashtable"],
         // The text of a score is never that long.
         "zset" if short(2 * 128) => &["listpack"],
         _ => &["skiplist"],

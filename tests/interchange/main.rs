@@ -1,10 +1,10 @@
 //! Data goes both ways between redis-server 7.0 and Redstart: what one wrote, the other loads; as
-//! snapshot, as multi-part log, and value by value with DUMP and RESTORE. What came back from there is
-//! what was sent.
+//! snapshot, as multi-part log, and value by value with DUMP and RESTORE. What comes back from there
+//! is what was sent.
 //!
 //! - [`data`] and [`collections`] are the dataset: every type in every encoding.
 //! - [`contents`] reads all that a server holds through a client, and compares.
-//! - [`timed`]: expiry times of fields, which came after 7.0, so that they go from ours to ours only.
+//! - [`timed`]: expiry times of fields, which came after 7.0, so they go from ours to ours only.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
@@ -230,7 +230,7 @@ fn a_base_of_commands_loads_here() {
     let base = redis.dir().join("appendonlydir/appendonly.aof.2.base.aof");
     assert!(base.exists(), "the base is a file of commands");
     let ours = Server::start_in(Program::Redstart, redis.into_dir(), LOG);
-    // Each command brings 64 elements, so that big sets begin as listpacks, where no zero has a sign.
+    // Each command brings 64 elements: big sets begin as listpacks, where no zero has a sign.
     let read = contents(&ours, &mut ours.connect()).without_signs_of_zeros();
     written.without_signs_of_zeros().assert_same_in(&read, Way::Commands);
 }
@@ -307,7 +307,7 @@ fn the_dataset_has_every_encoding() {
         assert!(written.len() > 10_000 + 4 * 70 + 2 * 120, "{}", written.len());
 
         let mut dump = |key: &str| client.call(&["DUMP", key]).bytes().expect("a key").to_vec();
-        // String, set, hash, skiplist with binary scores, intset, hash, sorted set and list of listpacks.
+        // String, set, hash, skiplist, intset, hash, sorted set and list in listpacks.
         let kinds = [
             ("int:1", 0),
             ("set:texts:129", 2),
@@ -321,7 +321,7 @@ fn the_dataset_has_every_encoding() {
         for (key, kind) in kinds {
             assert_eq!(dump(key)[0], kind, "{}: {key}", program.name());
         }
-        // Behind the type byte come the number of nodes and the first node's kind: 1 is a plain one.
+        // Behind the type come the number of nodes and the first node's kind: 1 is a plain one.
         assert_eq!(dump("list:small")[1..3], [1, 2], "{}", program.name());
         assert!(dump("list:texts")[1] > 3, "{}", program.name());
         assert_eq!(dump("list:plain")[1..3], [2, 1], "{}", program.name());

@@ -15,7 +15,7 @@ const KEYS: [&str; 6] = ["small", "some", "large", "long", "key-too", "persisted
 const FARTHEST: i64 = 70_368_744_177_663;
 
 fn fill(client: &mut Client) {
-    let many: String = (0..600).map(|number| format!(" f{number} v{number}")).collect();
+    let many: Vec<String> = (0..600).map(|number| format!("f{number} v{number}")).collect();
     let commands = lines(&[
         "HSET small a 1",
         "HPEXPIREAT small 4000000000123 FIELDS 1 a",
@@ -23,7 +23,7 @@ fn fill(client: &mut Client) {
         "HEXPIRE some 100000 FIELDS 2 b c",
         &format!("HPEXPIREAT some {FARTHEST} FIELDS 1 a"),
         "HPEXPIREAT some 1 FIELDS 1 d",
-        &format!("HSET large{many}"),
+        &format!("HSET large {}", many.join(" ")),
         "HPEXPIREAT large 4000000000001 FIELDS 3 f1 f5 f599",
         "HPEXPIREAT large 4000000000000 FIELDS 2 f2 f598",
         &format!("HSET long a {} b 2", "v".repeat(65)),

@@ -272,7 +272,7 @@ fn payloads() {
     assert!(matches!(sealed(b"\0\xc0\x05z", 10), Err(RestoreError::Excess { bytes: 1 })));
 }
 
-/// A listpack has no negative zero, so a set that is going to be big is big from its first member on.
+/// A listpack has no negative zero: a set that is going to be big is so from its first member on.
 #[test]
 fn a_big_sorted_set_keeps_its_negative_zero() {
     let first_score = |others: &[String]| {
