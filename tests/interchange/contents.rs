@@ -190,7 +190,9 @@ impl Contents {
                 assert_eq!(written.digest, entry.digest, "{name}: {written:?}");
             }
             let encodings = encodings_of(read.program, key, entry);
-            let kept = way == Way::Commands && written.encoding == entry.encoding;
+            // Commands may have made it big before they made it small, as the writer's did.
+            let is_small = key.windows(6).any(|part| part == b":small");
+            let kept = way == Way::Commands && written.encoding == entry.encoding && !is_small;
             assert!(
                 kept || encodings.contains(&entry.encoding.as_str()),
                 "{name}: one of {encodings:?} expected:\nwritten {written:?}\nread    {entry:?}"
