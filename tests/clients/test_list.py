@@ -1,10 +1,9 @@
 """Lists through redis-py: what an application does with queues, and that waiting works."""
 
-import threading
-import time
-
 import pytest
 import redis
+
+from waiting import Waiters
 
 
 def test_ends(client):
@@ -69,39 +68,14 @@ def test_sort(client):
     assert client.lrange("sorted", 0, -1) == ["3", "2"]
 
 
-def another(client):
-    """A connection of its own to the same server."""
-    options = client.connection_pool.connection_kwargs
-    return redis.Redis(
-        port=options["port"], protocol=options["protocol"], decode_responses=True)
-
-
-def waiting(client, count):
-    """Waits until so many clients are blocked."""
-    deadline = time.monotonic() + 30
-    while client.info("clients")["blocked_clients"] != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_waiting(client):
     assert client.blpop("nothing", timeout=0.01) is None
-    results = []
-    threads = []
-    for number in range(3):
-        waiter = another(client)
-        thread = threading.Thread(
-            target=lambda waiter=waiter: results.append(
-                tuple(waiter.blpop(["one", "two"], timeout=30))))
-        thread.start()
-        threads.append(thread)
-        waiting(client, number + 1)
+    waiters = Waiters(client)
+    for _ in range(3):
+        waiters.start(lambda waiter: tuple(waiter.blpop(["one", "two"], timeout=30)))
     # A transaction's last state counts: nobody is woken by what it takes back.
     with client.pipeline() as pipeline:
         pipeline.rpush("one", "gone").delete("one").rpush("two", "b", "c").execute()
     client.rpush("one", "a")
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive()
-    assert sorted(results) == [("one", "a"), ("two", "b"), ("two", "c")]
+    assert sorted(waiters.join()) == [("one", "a"), ("two", "b"), ("two", "c")]
     assert client.keys() == []

@@ -218,23 +218,53 @@ fn zset<R: Read>(
         return Ok(Zset::from_packed(pack, is_sorted, thresholds));
     }
     let count = reader.length("a number of members")?;
-    let mut zset = Zset::default();
-    for _ in 0..count {
-        let offset = reader.offset();
-        let member = string::bytes(reader, "a member")?;
-        let score = if type_byte == format::TYPE_ZSET_2 {
-            f64::from_le_bytes(reader.array("a score")?)
-        } else {
-            text_score(reader)?
-        };
-        if score.is_nan() {
-            return Err(wrong(offset, "a score", "no number"));
+    // A negative zero is lost in a listpack: where the set won't be one, it must not have been one.
+    if count > thresholds.zset_entries as u64 {
+        let mut zset = Zset::for_members(usize::MAX, 0, thresholds);
+        for _ in 0..count {
+            put(&mut zset, scored_member(reader, type_byte)?, thresholds)?;
         }
-        if zset.put(&member, score, thresholds) != Put::Added {
-            return Err(wrong(offset, "a member", "one that was there before"));
-        }
+        return Ok(zset);
+    }
+    let members: Vec<ScoredMember> =
+        (0..count).map(|_| scored_member(reader, type_byte)).collect::<Result<_, _>>()?;
+    let longest = members.iter().map(|(_, member, _)| member.len()).max().unwrap_or(0);
+    let mut zset = Zset::for_members(members.len(), longest, thresholds);
+    for member in members {
+        put(&mut zset, member, thresholds)?;
     }
     Ok(zset)
+}
+
+/// A member and its score, and where they stand.
+type ScoredMember = (u64, Vec<u8>, f64);
+
+fn scored_member<R: Read>(
+    reader: &mut Reader<R>,
+    type_byte: u8,
+) -> Result<ScoredMember, DecodeError> {
+    let offset = reader.offset();
+    let member = string::bytes(reader, "a member")?;
+    let score = if type_byte == format::TYPE_ZSET_2 {
+        f64::from_le_bytes(reader.array("a score")?)
+    } else {
+        text_score(reader)?
+    };
+    if score.is_nan() {
+        return Err(wrong(offset, "a score", "no number"));
+    }
+    Ok((offset, member, score))
+}
+
+fn put(
+    zset: &mut Zset,
+    (offset, member, score): ScoredMember,
+    thresholds: &Thresholds,
+) -> Result<(), DecodeError> {
+    if zset.put(&member, score, thresholds) != Put::Added {
+        return Err(wrong(offset, "a member", "one that was there before"));
+    }
+    Ok(())
 }
 
 /// A score as text, with its length before it; three lengths stand for what has no digits.

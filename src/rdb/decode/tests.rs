@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::checksum::Crc64;
 use crate::data::thresholds::Thresholds;
-use crate::data::value::ValueRef;
+use crate::data::value::{Object, ValueRef};
 use crate::rdb::encode::{self, EncodeOptions};
 
 fn decode(bytes: &[u8]) -> Result<Vec<Event>, DecodeError> {
@@ -270,6 +270,33 @@ fn payloads() {
         assert_eq!(found.to_string(), "Bad data format");
     }
     assert!(matches!(sealed(b"\0\xc0\x05z", 10), Err(RestoreError::Excess { bytes: 1 })));
+}
+
+/// A listpack has no negative zero: a set that is going to be big is so from its first member on.
+#[test]
+fn a_big_sorted_set_keeps_its_negative_zero() {
+    let first_score = |others: &[String]| {
+        let mut file = b"REDIS0010\x05\x01k".to_vec();
+        file.extend_from_slice(&(0x4000 | (others.len() + 1) as u16).to_be_bytes());
+        file.extend_from_slice(b"\x05first");
+        file.extend_from_slice(&(-0.0_f64).to_le_bytes());
+        for other in others {
+            file.extend_from_slice(&[0x40, other.len() as u8]);
+            file.extend_from_slice(other.as_bytes());
+            file.extend_from_slice(&1.5_f64.to_le_bytes());
+        }
+        file.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
+        let mut events = decode(&file).unwrap().into_iter();
+        let Some(Event::Entry { value: OwnedValue::Object(object), .. }) = events.next() else {
+            panic!("no object");
+        };
+        let Object::Zset(zset) = &object else { panic!("no sorted set") };
+        (zset.encoding(), zset.score(b"first").unwrap().to_string())
+    };
+    assert_eq!(first_score(&["short".to_owned()]), ("listpack", "0".to_owned()));
+    assert_eq!(first_score(&["long".repeat(17)]), ("skiplist", "-0".to_owned()));
+    let many: Vec<String> = (0..128).map(|number| number.to_string()).collect();
+    assert_eq!(first_score(&many), ("skiplist", "-0".to_owned()));
 }
 
 proptest! {
