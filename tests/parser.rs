@@ -10,16 +10,15 @@
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
-use redis_protocol::resp2::types::{OwnedFrame as Frame2, Resp2Frame};
+use redis_protocol::resp2::types::OwnedFrame as Frame2;
 use redis_protocol::resp3::types::{OwnedFrame as Frame3, Resp3Frame, VerbatimStringFormat};
 use redis_protocol::{resp2, resp3};
-use redstart::resp::record::push_command;
 use redstart::resp::reply::{Protocol, Reply};
-use redstart::resp::request::{Bounds, Parser, Requests};
 
-const BOUNDS: Bounds = Bounds { bulk_max: 512 << 20, authenticated: true };
+use wire::{Words, compare, encoded};
 
-type Words = Vec<Vec<u8>>;
+#[path = "../fuzz/src/wire.rs"]
+mod wire;
 
 /// Bytes that are likely to mislead a parser: its own marks, or none of them, or many.
 fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -38,77 +37,6 @@ fn command() -> impl Strategy<Value = Words> {
         1 => vec(vec(any::<u8>(), 0..3), 8..130),
         1 => Just(Words::new()),
     ]
-}
-
-fn encoded(words: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    push_command(&mut out, words.iter().map(Vec::as_slice));
-    let frame = Frame2::Array(words.iter().cloned().map(Frame2::BulkString).collect());
-    let mut expected = vec![0; frame.encode_len(false)];
-    resp2::encode::encode(&mut expected, &frame, false).unwrap();
-    assert_eq!(out, expected, "our own encoder");
-    out
-}
-
-/// What the oracle finds at the front of `bytes`: the command, and how long it is.
-fn oracle(bytes: &[u8]) -> Option<(Words, usize)> {
-    let (frame, taken) = resp2::decode::decode(bytes).unwrap()?;
-    let Frame2::Array(frames) = frame else { panic!("a command is an array, not {frame:?}") };
-    let word = |frame| match frame {
-        Frame2::BulkString(bytes) => bytes,
-        other => panic!("an argument is a bulk string, not {other:?}"),
-    };
-    Some((frames.into_iter().map(word).collect(), taken))
-}
-
-/// What a connection keeps between reads.
-#[derive(Default)]
-struct Connection {
-    parser: Parser,
-    unparsed: Vec<u8>,
-}
-
-impl Connection {
-    /// The commands that `bytes` complete, each with its canonical form.
-    fn read(&mut self, bytes: &[u8]) -> Vec<(Words, Vec<u8>)> {
-        self.unparsed.extend_from_slice(bytes);
-        let mut requests = Requests::default();
-        let (taken, result) = self.parser.parse(&mut self.unparsed, BOUNDS, &mut requests);
-        assert_eq!(result, Ok(()));
-        let found = (0..requests.len()).map(|index| {
-            let command = requests.command(index, &self.unparsed);
-            let words = command.ranges.iter().map(|range| range.of(&self.unparsed).to_vec());
-            (words.collect(), command.encoded.unwrap().to_vec())
-        });
-        let found = found.collect();
-        self.unparsed.drain(..taken);
-        found
-    }
-}
-
-/// Sends `stream` in reads that end at `cuts`, and asks the oracle at each of them.
-fn compare(stream: &[u8], cuts: impl Iterator<Item = usize>) {
-    let mut connection = Connection::default();
-    let (mut start, mut asked) = (0, 0);
-    for end in cuts.chain([stream.len()]) {
-        let mut expected = Vec::new();
-        while let Some((words, taken)) = oracle(&stream[asked..end]) {
-            if !words.is_empty() {
-                expected.push((words, stream[asked..asked + taken].to_vec()));
-            }
-            asked += taken;
-        }
-        // As soon as its last byte has come, and not before.
-        assert_eq!(connection.read(&stream[start..end]), expected, "the read {start}..{end}");
-        assert_eq!(connection.unparsed, &stream[asked..end], "what is left at {end}");
-        let wanted = connection.parser.wanted();
-        if wanted > 0 {
-            let whole = oracle(&stream[asked..]).unwrap().1;
-            assert!((end - asked + 1..=whole).contains(&wanted), "{wanted} of {whole} at {end}");
-        }
-        start = end;
-    }
-    assert!(connection.unparsed.is_empty());
 }
 
 #[test]

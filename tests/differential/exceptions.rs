@@ -157,6 +157,12 @@ pub const REPLIES: &[Exception] = &[
     },
 ];
 
+/// Whether a command whose replies may differ leaves other data where they do.
+pub fn may_store(argv: &[Vec<u8>]) -> bool {
+    argv[0].eq_ignore_ascii_case(b"SORT")
+        && argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"STORE"))
+}
+
 /// Why these replies may differ, where they may.
 pub fn reason(argv: &[Vec<u8>], theirs: &Value, ours: &Value) -> Option<&'static str> {
     let exception = REPLIES.iter().find(|exception| (exception.explains)(argv, theirs, ours))?;

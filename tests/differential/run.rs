@@ -182,6 +182,8 @@ impl Run {
                 let Difference { step, theirs, ours } = difference;
                 if let Some(reason) = exceptions::reason(&step.argv, &theirs, &ours) {
                     *self.excused.entry(reason).or_default() += 1;
+                    // Where one of them has stored something, their data differ from here on.
+                    agreed &= !exceptions::may_store(&step.argv);
                 } else {
                     self.report_reply(index, connection, &step, &theirs, &ours);
                     agreed = false;

@@ -183,3 +183,15 @@ fn blocks_from_elsewhere_are_put_in_order() {
         ("hashtable", Some(b"2".to_vec()))
     );
 }
+
+/// What Valkey writes may expire at the last moment there is: such fields were once taken for ones
+/// that never do, put behind them, and lost their time with the next snapshot.
+#[test]
+fn the_latest_time_is_a_time() {
+    let thresholds = Thresholds::default();
+    let latest = UnixMillis(i64::MAX);
+    let mut hash = Hash::default();
+    hash.insert(b"stays", b"1", FieldExpiry::Clear, &thresholds);
+    hash.insert(b"goes", b"2", FieldExpiry::At(latest), &thresholds);
+    assert_eq!((hash.encoding(), hash.next_expiry()), ("listpackex", Some(latest)));
+}

@@ -33,10 +33,10 @@ pub(super) fn is_sorted(pack: &Listpack) -> Option<bool> {
     Some(sorted)
 }
 
-/// What triples are ordered by.
+/// What triples are ordered by: those that don't expire are behind the latest time.
 #[inline]
-fn rank(expiry: Option<UnixMillis>) -> i64 {
-    expiry.map_or(i64::MAX, |at| at.0)
+fn rank(expiry: Option<UnixMillis>) -> u64 {
+    expiry.map_or(u64::MAX, |at| at.0 as u64)
 }
 
 /// The same fields without expiry times.
@@ -81,7 +81,7 @@ pub(super) fn put(pack: &mut Listpack, field: Field<'_>) {
 }
 
 /// The first triple whose time is later than one.
-fn first_after(pack: &Listpack, wanted: i64) -> Option<Cursor> {
+fn first_after(pack: &Listpack, wanted: u64) -> Option<Cursor> {
     let mut next = pack.first();
     while let Some(place) = next {
         let time = pack.next(pack.next(place)?)?;

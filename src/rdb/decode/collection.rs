@@ -131,14 +131,16 @@ fn list<R: Read>(
             }
             format::TYPE_LIST_QUICKLIST_2 => {
                 let offset = reader.offset();
-                let container = reader.length("a list node's kind")?;
+                let kind = reader.length("a list node's kind")?;
                 let blob = Blob::read(reader, "a list node")?;
-                match container as u8 {
-                    format::NODE_PLAIN => list.element(&blob.bytes, context.thresholds),
-                    format::NODE_PACKED => list.pack(blob.listpack()?),
-                    _ => {
-                        return Err(wrong(offset, "a list node's kind", container.to_string()));
+                match u8::try_from(kind) {
+                    // Nobody gives an empty element a node of its own.
+                    Ok(format::NODE_PLAIN) if !blob.bytes.is_empty() => {
+                        list.element(&blob.bytes, context.thresholds);
                     }
+                    Ok(format::NODE_PLAIN) => return Err(blob.error("an empty one")),
+                    Ok(format::NODE_PACKED) => list.pack(blob.listpack()?),
+                    _ => return Err(wrong(offset, "a list node's kind", kind.to_string())),
                 }
             }
             _ => {
@@ -383,7 +385,11 @@ fn fields<R: Read>(
     for _ in 0..count {
         let offset = reader.offset();
         let after = if timed { reader.length("an expiry")? } else { 0 };
-        let mut expiry = (after > 0).then(|| (after as i64 - 1).wrapping_add(earliest));
+        let mut expiry = None;
+        if after > 0 {
+            let at = i64::try_from(after - 1).ok().and_then(|after| after.checked_add(earliest));
+            expiry = Some(at.ok_or_else(|| wrong(offset, "an expiry", "one too far away"))?);
+        }
         let name = string::bytes(reader, "a field")?;
         let value = string::bytes(reader, "a value")?;
         if valkey {

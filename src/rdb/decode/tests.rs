@@ -299,6 +299,39 @@ fn a_big_sorted_set_keeps_its_negative_zero() {
     assert_eq!(first_score(&many), ("skiplist", "-0".to_owned()));
 }
 
+/// The rest of what can be wrong with collections is in `fuzz/src/hostile.rs`, for
+/// `tests/fuzz_corpus.rs`.
+#[test]
+fn expiry_times_of_fields_that_are_none() {
+    let restored = |body: &[u8], version: u16| {
+        let mut payload = [body, &version.to_le_bytes()].concat();
+        payload.extend_from_slice(&crate::base::checksum::crc64(&payload).to_le_bytes());
+        restore_payload(&payload, Checksum::Verify, &Thresholds::default()).is_ok()
+    };
+    // Redis: after the earliest time, plus one; zero for none.
+    let redis = |earliest: i64, after: u64| {
+        let mut body = vec![format::TYPE_HASH_METADATA];
+        body.extend_from_slice(&earliest.to_le_bytes());
+        body.extend_from_slice(b"\x01\x81");
+        body.extend_from_slice(&after.to_be_bytes());
+        body.extend_from_slice(b"\x01f\x01v");
+        restored(&body, 12)
+    };
+    assert!(redis(5, 0) && redis(5, 1) && redis(i64::MAX, 1));
+    for (earliest, after) in [(0, 1), (-5, 1), (5, 1 << 63), (5, u64::MAX), (i64::MAX, 2)] {
+        assert!(!redis(earliest, after), "{after} after {earliest}");
+    }
+    // Valkey: the time itself, -1 for none.
+    let valkey = |at: i64| {
+        let mut body = vec![format::TYPE_HASH_2];
+        body.extend_from_slice(b"\x01\x01f\x01v");
+        body.extend_from_slice(&at.to_le_bytes());
+        restored(&body, 80)
+    };
+    assert!(valkey(-1) && valkey(1) && valkey(i64::MAX));
+    assert!(!valkey(0) && !valkey(-2) && !valkey(i64::MIN));
+}
+
 proptest! {
     #[test]
     fn strings_roundtrip(
