@@ -548,7 +548,7 @@ fn check_rdb(path: &Path) -> Result<(), Failure> {
                 expired += u64::from(expiry.is_some_and(|expiry| expiry.0 < now));
             }
             Some(Event::ModuleAux { module }) => *modules.entry(module).or_default() += 1,
-            Some(Event::ResizeDb { .. } | Event::Function(_)) => {}
+            Some(Event::ResizeDb { .. } | Event::EmptyKey(_) | Event::Function(_)) => {}
             Some(Event::End(verdict)) => match verdict {
                 Verdict::Verified => println!("[offset {offset}] Checksum OK"),
                 Verdict::Absent | Verdict::Ignored => println!(

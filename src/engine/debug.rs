@@ -15,6 +15,7 @@ use crate::keyspace::databases::Expiry;
 use crate::keyspace::digest;
 use crate::keyspace::unit::Event;
 use crate::mailbox::SessionId;
+use crate::rdb::decode::Checksum;
 
 /// The row of this family.
 pub const COMMANDS: &[Command<ControlHandler>] =
@@ -66,7 +67,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("SEGFAULT", 0, 0, crash),
     ("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
     ("SET-DISABLE-DENY-SCRIPTS", 1, 1, accept),
-    ("SET-SKIP-CHECKSUM-VALIDATION", 1, 1, accept),
+    ("SET-SKIP-CHECKSUM-VALIDATION", 1, 1, skip_checksums),
     ("SLEEP", 1, 1, sleep),
     ("STRINGMATCH-LEN", 2, 2, match_string),
 ];
@@ -221,6 +222,18 @@ fn set_active_expire(
     args: Args<'_>,
 ) -> Result<(), CommandError> {
     engine.cron.active_expire = switch(args.at(2));
+    engine.sessions[slot].reply().ok();
+    Ok(())
+}
+
+/// For RESTORE, so that a test need not compute the checksums of what it has damaged.
+fn skip_checksums(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    engine.limits.payload_checksum =
+        if switch(args.at(2)) { Checksum::Ignore } else { Checksum::Verify };
     engine.sessions[slot].reply().ok();
     Ok(())
 }

@@ -613,7 +613,7 @@ impl<'a> Recovery<'a> {
         let text = |error: DecodeError| error.to_string();
         let mut decoder =
             Decoder::new(scanner, checksum).map_err(text)?.with_thresholds(self.options.thresholds);
-        let mut db = 0;
+        let (mut db, mut empty_keys) = (0, 0_u64);
         while let Some(event) = decoder.next_event().map_err(text)? {
             match event {
                 Event::Aux { key, value } => self.target.aux(&key, &value),
@@ -623,12 +623,20 @@ impl<'a> Recovery<'a> {
                     self.target.entry(db, key, value, expiry, access)?;
                     self.report(decoder.offset(), false);
                 }
+                Event::EmptyKey(key) => {
+                    let key = String::from_utf8_lossy(&key);
+                    tracing::warn!("Loading the RDB file, skipping empty key: {key}");
+                    empty_keys += 1;
+                }
                 Event::Function(code) => self.target.function(&code)?,
                 Event::ModuleAux { module } => {
                     tracing::warn!("Skipping data of the module {module}, which is not there");
                 }
                 Event::End(_) => {}
             }
+        }
+        if empty_keys > 0 {
+            tracing::warn!("Done loading RDB, empty keys skipped: {empty_keys}");
         }
         Ok(decoder.into_rest().0)
     }

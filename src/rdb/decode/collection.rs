@@ -134,6 +134,9 @@ fn list<R: Read>(
                 let container = reader.length("a list node's kind")?;
                 let blob = Blob::read(reader, "a list node")?;
                 match container as u8 {
+                    format::NODE_PLAIN if blob.bytes.is_empty() => {
+                        return Err(blob.error("one without bytes"));
+                    }
                     format::NODE_PLAIN => list.element(&blob.bytes, context.thresholds),
                     format::NODE_PACKED => list.pack(blob.listpack()?),
                     _ => {
