@@ -316,7 +316,8 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
 
 fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.write_log();
-    if engine.log.is_none() {
+    // Without a log there may be one that was turned off, or a base that BGREWRITEAOF made.
+    if engine.log.is_none() && !engine.env.disk.exists(&engine.layout().manifest()) {
         return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
     }
     if let Err(error) = engine.reload(true, true) {

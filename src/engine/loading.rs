@@ -197,6 +197,7 @@ impl Engine {
     pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
         let mut options = self.recover_options();
         options.appendonly = from_log;
+        options.log_only = from_log;
         options.repair = false;
         if flush {
             for index in 0..self.databases.count() {
@@ -262,10 +263,10 @@ impl Replay for Engine {
         let args = Args::new(&buffer, &ranges);
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
         let Some(command) = self.registry.resolve(args) else {
-            return Err(format!("unknown command '{}'", name()));
+            return Err(format!("Unknown command '{}'", name()));
         };
         if !self.registry[command].spec.arity.admits(args.len()) {
-            return Err(format!("wrong number of arguments for '{}'", name()));
+            return Err(format!("Wrong number of arguments for '{}'", name()));
         }
         let slot = self.loader;
         let ends = matches!(self.registry[command].spec.name, "EXEC" | "DISCARD" | "MULTI");

@@ -51,6 +51,7 @@ pub mod info_stats;
 pub mod introspect;
 pub mod introspect_reply;
 pub mod loading;
+mod log_switch;
 pub mod notify;
 pub mod observe;
 pub mod output;

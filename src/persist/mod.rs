@@ -7,12 +7,14 @@
 //! - [`aof_encode`]: commands and frames as bytes.
 //! - [`manifest`]: which files make up the log.
 //! - [`log`]: appending, group commit and syncing; [`rewrite`](log_rewrite) changes the files.
+//! - [`detached`]: a base that no log follows.
 //! - [`scan`]: a log file's pieces, each checked before it is believed.
 //! - [`recover`]: a data directory's contents back into memory, and what may be cut off.
 //! - [`snapshot`]: a file of RDB bytes, written on a thread.
 //! - [`worker`]: that thread.
 
 pub mod aof_encode;
+pub mod detached;
 pub mod log;
 pub mod log_rewrite;
 pub mod manifest;

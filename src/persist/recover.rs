@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
+use crate::persist::detached::Stamp;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
 use crate::persist::tail::{self, Tear};
@@ -69,6 +70,9 @@ pub struct RecoverOptions {
     pub thresholds: Thresholds,
     /// Whether the log is what counts, or the snapshot.
     pub appendonly: bool,
+    /// Whether nothing but the log counts: neither a snapshot in the place of one that isn't there,
+    /// nor one that is newer than a base that no log follows.
+    pub log_only: bool,
     /// Whether an end that is cut off is forgiven (`aof-load-truncated`).
     pub load_truncated: bool,
     /// Whether the checksum of a snapshot is checked (`rdbchecksum`).
@@ -102,6 +106,7 @@ impl RecoverOptions {
             layout,
             thresholds: Thresholds::default(),
             appendonly: true,
+            log_only: false,
             load_truncated: true,
             rdb_checksum: true,
             repair: true,
@@ -153,6 +158,8 @@ pub struct Cut {
     pub expected: String,
     /// What was found.
     pub found: String,
+    /// Whether the place is among frames.
+    pub framed: bool,
 }
 
 /// What was recovered.
@@ -180,9 +187,9 @@ pub enum RecoverError {
     #[error("*** FATAL AOF MANIFEST FILE ERROR ***\n{0}")]
     Manifest(#[from] crate::persist::manifest::ManifestError),
     /// A file that the manifest names is not there.
-    #[error("The append log file {} doesn't exist, but the manifest names it. Bring it back from a \
-        backup, or run redstart-check --fix on the manifest to see what would be lost without it",
-        .0.display())]
+    #[error("The AOF file {} can't be opened: No such file or directory, but the manifest names it. \
+        Bring it back from a backup, or run redstart-check --fix on the manifest to see what would \
+        be lost without it", .0.display())]
     Missing(PathBuf),
     /// What was durable is not there any more.
     #[error("Bad file format reading the append only file {}: at offset {offset}, expected \
@@ -198,6 +205,8 @@ pub enum RecoverError {
         expected: String,
         /// What is.
         found: String,
+        /// Whether the place is among frames.
+        framed: bool,
     },
     /// A file ends too early, and that is not forgiven.
     #[error("Unexpected end of file reading the append only file {} at offset {offset}. You can: \
@@ -214,12 +223,11 @@ pub enum RecoverError {
         last: bool,
     },
     /// A command in the log was refused.
-    #[error("Error replaying the append only file {} before offset {offset}: {error}",
-        .file.display())]
+    #[error("{error} reading the append only file {} at offset {offset}", .file.display())]
     Command {
         /// The file.
         file: PathBuf,
-        /// Behind the command, or the frame it is in.
+        /// Where the command begins, or the frame it is in.
         offset: u64,
         /// What it said.
         error: String,
@@ -306,7 +314,10 @@ impl<'a> Recovery<'a> {
         if upgraded {
             self.upgrade(&mut manifest)?;
         }
-        if manifest.is_empty() {
+        if self.options.log_only {
+            return self.load_log(manifest);
+        }
+        if manifest.is_empty() || self.is_superseded(&manifest)? {
             return self.load_snapshot(manifest);
         }
         let mut recovered = self.load_log(manifest)?;
@@ -372,6 +383,15 @@ impl<'a> Recovery<'a> {
         moved().map_err(io_error(&old))
     }
 
+    /// Whether the snapshot is newer than the manifest's base, which no log follows.
+    fn is_superseded(&self, manifest: &Manifest) -> Result<bool, RecoverError> {
+        let Some(stamp) = manifest.detached else { return Ok(false) };
+        let layout = &self.options.layout;
+        let now = Stamp::of_snapshot(&*self.disk, layout)
+            .map_err(io_error(&layout.data_file(&layout.snapshot_name)))?;
+        Ok(stamp.is_superseded_by(now))
+    }
+
     fn open(&self, path: &Path) -> Result<Scanner, RecoverError> {
         open_scanner(&*self.disk, path)
     }
@@ -381,7 +401,8 @@ impl<'a> Recovery<'a> {
         let parts: Vec<Part> = manifest.base.iter().chain(&manifest.increments).cloned().collect();
         let mut paths: Vec<PathBuf> =
             parts.iter().map(|part| layout.log_file(&part.name)).collect();
-        if !self.options.repair && parts[0].name == layout.log_name {
+        let is_old = parts.first().is_some_and(|part| part.name == layout.log_name);
+        if !self.options.repair && is_old {
             // An old log that was not moved because nothing may be changed.
             let old = layout.data_file(&layout.log_name);
             if !self.disk.exists(&paths[0]) && self.disk.exists(&old) {
@@ -469,7 +490,7 @@ impl<'a> Recovery<'a> {
                     if let Some(tear) = self.check_frame(&mut file, offset, sequence) {
                         return Ok(FileEnd::Torn(tear));
                     }
-                    self.replay_frame(path, &scanner)?;
+                    self.replay_frame(path, &scanner, offset)?;
                     self.next_frame = Some(sequence + 1);
                 }
                 Piece::Command => {
@@ -539,12 +560,16 @@ impl<'a> Recovery<'a> {
         Some(Tear::out_of_order(offset, expected.unwrap_or_default(), sequence))
     }
 
-    fn replay_frame(&mut self, path: &Path, scanner: &Scanner) -> Result<(), RecoverError> {
+    fn replay_frame(
+        &mut self,
+        path: &Path,
+        scanner: &Scanner,
+        offset: u64,
+    ) -> Result<(), RecoverError> {
         let payload = scanner.payload();
         let preface = Preface::of(payload);
         self.seconds = preface.seconds.or(self.seconds);
         let mut at = preface.end;
-        let offset = scanner.offset();
         while at < payload.len() {
             if parse_command(payload, at, &mut self.words).is_err() {
                 return Err(RecoverError::Damaged {
@@ -552,6 +577,7 @@ impl<'a> Recovery<'a> {
                     offset,
                     expected: "commands in a frame".into(),
                     found: format!("something else at byte {at} of its payload"),
+                    framed: true,
                 });
             }
             at = self.words.end;
@@ -585,7 +611,7 @@ impl<'a> Recovery<'a> {
         self.commands += 1;
         self.target.command(&words).map_err(|error| RecoverError::Command {
             file: path.to_owned(),
-            offset: scanner.offset(),
+            offset,
             error,
         })
     }
