@@ -19,14 +19,15 @@ use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::data::value::ValueRef;
 use redstart::persist::aof_encode::{EXEC, MULTI};
+use redstart::persist::detached::DetachedBase;
 use redstart::persist::log::{Log, LogOptions};
-use redstart::persist::log_rewrite::RewriteEvent;
-use redstart::persist::manifest::Layout;
+use redstart::persist::log_rewrite::{RewriteEvent, SYNC_BASE_NAME, SYNC_LOG_DIR};
+use redstart::persist::manifest::{Layout, SYNC_MANIFEST, SYNC_MANIFEST_NAME};
 use redstart::persist::recover::{
     Check, RecoverError, RecoverOptions, Recovered, Replay, Source, recover,
 };
 use redstart::persist::snapshot::{
-    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter,
+    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter, Target,
 };
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
@@ -261,7 +262,7 @@ impl<'a> Life<'a> {
     fn start_base(&mut self) {
         let options = SnapshotOptions {
             temporary: self.log.base_temporary(),
-            target: None,
+            target: Target::Base,
             checksum: true,
             incremental_sync: true,
         };
@@ -667,47 +668,116 @@ fn no_check_can_be_left_out() {
     }
 }
 
-/// A snapshot of 7 units takes the place of one of 5; the disk fails or loses power on the way.
-/// Returns the units left and whether the writer said it was done.
-fn replace_snapshot(at: Option<u64>, seed: u64, ignored: Option<SyncPoint>) -> (u64, bool, u64) {
-    let disk = disk_with_snapshot();
-    if let Some(point) = ignored {
-        disk.ignore(point);
-    }
-    if let Some(at) = at {
-        disk.crash_at(at);
-    }
-    let options = SnapshotOptions {
-        temporary: "temp.rdb".into(),
-        target: Some("dump.rdb".into()),
-        checksum: true,
-        incremental_sync: true,
-    };
-    let world = env(&disk, &Arc::default());
-    let done = SnapshotWriter::create(&world, options, Arc::new(|| ())).is_ok_and(|mut writer| {
-        writer.write(snapshot(7));
+/// Writes a snapshot of so many units and puts it where `target` says. Whether that succeeded.
+fn write_snapshot(disk: &SimDisk, units: u64, temporary: &Path, target: Target) -> bool {
+    let temporary = temporary.to_owned();
+    let options = SnapshotOptions { temporary, target, checksum: true, incremental_sync: true };
+    let world = env(disk, &Arc::default());
+    SnapshotWriter::create(&world, options, Arc::new(|| ())).is_ok_and(|mut writer| {
+        writer.write(snapshot(units));
         writer.finish();
         writer.wait().is_ok()
-    });
-    let operations = disk.operations();
-    let left = disk.crash(&mut Rng::from_seed(seed));
-    let units = recovered(&left, &Arc::default(), Sabotage::default()).map_or(0, |found| found.1);
-    (units, done, operations)
+    })
+}
+
+fn save(disk: &SimDisk, units: u64) -> bool {
+    write_snapshot(disk, units, Path::new("temp.rdb"), Target::Name("dump.rdb".into()))
+}
+
+/// BGREWRITEAOF without a log.
+fn save_detached(disk: &SimDisk, units: u64) -> bool {
+    let base = DetachedBase::begin(disk, layout(), false);
+    base.is_ok_and(|base| {
+        let temporary = base.temporary();
+        write_snapshot(disk, units, &temporary, Target::DetachedBase(base))
+    })
+}
+
+/// How the data on a disk is replaced, and the syncs that this takes.
+struct Replacement {
+    /// What there is before it.
+    prepare: fn() -> SimDisk,
+    before: u64,
+    replace: fn(&SimDisk, u64) -> bool,
+    points: &'static [SyncPoint],
+}
+
+const REPLACEMENTS: &[Replacement] = &[
+    Replacement {
+        prepare: disk_with_snapshot,
+        before: 5,
+        replace: save,
+        points: &[SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME],
+    },
+    // A base that no log follows, beside an older snapshot.
+    Replacement {
+        prepare: disk_with_snapshot,
+        before: 5,
+        replace: save_detached,
+        points: &[SYNC_SNAPSHOT, SYNC_BASE_NAME, SYNC_LOG_DIR, SYNC_MANIFEST, SYNC_MANIFEST_NAME],
+    },
+    // A snapshot that is newer than such a base; the one before was older.
+    Replacement {
+        prepare: || disk_with_detached_base(&disk_with_snapshot()),
+        before: 6,
+        replace: save,
+        points: &[SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME],
+    },
+    // The same where there was no snapshot before.
+    Replacement {
+        prepare: || disk_with_detached_base(&SimDisk::default()),
+        before: 6,
+        replace: save,
+        points: &[SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME],
+    },
+    // Another such base in the place of the first.
+    Replacement {
+        prepare: || disk_with_detached_base(&SimDisk::default()),
+        before: 6,
+        replace: save_detached,
+        points: &[SYNC_SNAPSHOT, SYNC_BASE_NAME, SYNC_MANIFEST, SYNC_MANIFEST_NAME],
+    },
+];
+
+fn disk_with_detached_base(disk: &SimDisk) -> SimDisk {
+    assert!(save_detached(disk, 6));
+    disk.crash(&mut Rng::from_seed(1))
+}
+
+impl Replacement {
+    /// Data of 7 units takes the place of what there was; the disk loses power on the way.
+    /// Returns the units left, whether the writer said it was done, and the operations it took.
+    fn run(&self, at: u64, seed: u64, ignored: Option<SyncPoint>) -> (u64, bool, u64) {
+        let disk = (self.prepare)();
+        if let Some(point) = ignored {
+            disk.ignore(point);
+        }
+        disk.crash_at(at);
+        let done = (self.replace)(&disk, 7);
+        let operations = disk.operations();
+        let left = disk.crash(&mut Rng::from_seed(seed));
+        let found = recovered(&left, &Arc::default(), Sabotage::default());
+        (found.map_or(0, |found| found.1), done, operations)
+    }
+
+    fn is_atomic(&self, ignored: Option<SyncPoint>) -> bool {
+        let operations = self.run(u64::MAX, 0, None).2;
+        (0..40).all(|seed| {
+            (0..=operations).all(|at| {
+                let (units, done, _) = self.run(at, seed, ignored);
+                units == 7 || units == self.before && !done
+            })
+        })
+    }
 }
 
 #[test]
-fn a_snapshot_is_the_old_one_or_the_new_one() {
-    let operations = replace_snapshot(None, 0, None).2;
-    let all = |ignored| {
-        (0..40).all(|seed| {
-            (0..=operations).all(|at| {
-                let (units, done, _) = replace_snapshot(Some(at), seed, ignored);
-                units == 7 || units == 5 && !done
-            })
-        })
-    };
-    assert!(all(None));
-    for point in [SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME] {
-        assert!(!all(Some(point)), "nothing noticed that {point:?} was left out");
+fn data_is_replaced_wholly_or_not_at_all() {
+    for (index, replacement) in REPLACEMENTS.iter().enumerate() {
+        assert!(replacement.is_atomic(None), "replacement {index}");
+        for point in replacement.points {
+            let noticed = !replacement.is_atomic(Some(*point));
+            assert!(noticed, "replacement {index}: {point:?} was left out, and nothing noticed");
+        }
     }
 }

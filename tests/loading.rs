@@ -145,11 +145,11 @@ fn nothing_is_evicted_before_all_is_there() {
 #[test]
 fn what_cannot_be_loaded_ends_the_server() {
     let cases: [(&str, &[u8], &str); 3] = [
-        ("appendonly.aof", b"*1\r\n$7\r\nUNKNOWN\r\n", "unknown command 'UNKNOWN'"),
+        ("appendonly.aof", b"*1\r\n$7\r\nUNKNOWN\r\n", "Unknown command 'UNKNOWN'"),
         (
             "appendonly.aof",
             b"*2\r\n$3\r\nSET\r\n$1\r\na\r\n",
-            "wrong number of arguments for 'SET'",
+            "Wrong number of arguments for 'SET'",
         ),
         ("dump.rdb", b"REDIS0010\xfe\x32\x00\x01a\x01b\xff", "a key is in database 50"),
     ];

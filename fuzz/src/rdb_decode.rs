@@ -66,8 +66,8 @@ fn write_again(events: &[Event]) {
                 encode::entry(&mut out, &options, key, value.as_ref(), *expiry, *access);
             }
             Event::Function(code) => encode::function(&mut out, &options, code),
-            // Nobody writes the data of modules.
-            Event::ModuleAux { .. } | Event::End(_) => continue,
+            // Nobody writes the data of modules, or keys of nothing.
+            Event::ModuleAux { .. } | Event::EmptyKey(_) | Event::End(_) => continue,
         }
         expected.push(event.clone());
     }

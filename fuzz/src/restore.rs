@@ -49,7 +49,8 @@ fn exercise(mut value: OwnedValue, thresholds: &Thresholds, seed: u64) {
         assert!(!object.is_empty(), "no key holds an empty collection");
         collections::exercise(object, thresholds, &mut Input::new(&decisions));
     } else {
-        let again = restore_payload(&dump_payload(value.as_ref()), Checksum::Verify, thresholds);
+        let payload = dump_payload(value.as_ref(), 10);
+        let again = restore_payload(&payload, Checksum::Verify, thresholds);
         assert_eq!(again.ok(), Some(value), "a string comes back");
     }
 }

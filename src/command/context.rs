@@ -3,6 +3,7 @@
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::thresholds::Thresholds;
 use crate::keyspace::databases::{Databases, Db, DbIndex};
+use crate::rdb::decode::Checksum;
 use crate::resp::reply::Reply;
 
 /// Bounds from the configuration that handlers look at.
@@ -20,6 +21,10 @@ pub struct Limits {
     pub lfu: bool,
     /// Up to where collections keep their compact forms (`*-max-listpack-*`).
     pub thresholds: Thresholds,
+    /// The version in which DUMP writes values (`rdb-version`).
+    pub rdb_version: u16,
+    /// How RESTORE takes the checksum of what it is given (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    pub payload_checksum: Checksum,
 }
 
 impl Default for Limits {
@@ -31,6 +36,8 @@ impl Default for Limits {
             lazy_user_flush: false,
             lfu: false,
             thresholds: Thresholds::default(),
+            rdb_version: crate::rdb::format::VERSION,
+            payload_checksum: Checksum::Verify,
         }
     }
 }

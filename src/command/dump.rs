@@ -13,7 +13,7 @@ use crate::command::spec::{
     Command, DataHandler, Effect, Flags, Flow, Key, read, write,
 };
 use crate::keyspace::unit::Event;
-use crate::rdb::decode::{Checksum, restore_payload};
+use crate::rdb::decode::{RestoreError, restore_payload};
 use crate::rdb::encode::dump_payload;
 
 /// Commands on values as bytes.
@@ -46,7 +46,7 @@ const IDLE_SECONDS_MAX: i64 = 0xff_ffff;
 
 fn dump(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     match cx.databases.db(cx.selected).read(args.at(1)) {
-        Some(entry) => cx.reply.bulk(&dump_payload(entry.value())),
+        Some(entry) => cx.reply.bulk(&dump_payload(entry.value(), cx.limits.rdb_version)),
         None => cx.reply.null(),
     }
     Ok(Flow::Done)
@@ -112,8 +112,15 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let mut value = restore_payload(args.at(3), Checksum::Verify, &cx.limits.thresholds)
-        .map_err(|error| CommandError::owned(format!("ERR {error}")))?;
+    let checksum = cx.limits.payload_checksum;
+    let restored = restore_payload(args.at(3), checksum, &cx.limits.thresholds);
+    let mut value = restored.map_err(|error| {
+        if let RestoreError::Value(reason) = &error {
+            // The client isn't told where it is, and upstream's log has it, too.
+            tracing::warn!("RESTORE of a payload whose integrity check failed: {reason}");
+        }
+        CommandError::owned(format!("ERR {error}"))
+    })?;
     // A sum that overflows has passed long ago, as it does upstream.
     let start = if options.absolute { 0 } else { cx.now.0 };
     let expiry = (ttl != 0).then(|| UnixMillis(ttl.wrapping_add(start)));

@@ -207,7 +207,7 @@ fn what_is_logged_and_noticed() {
 
 #[test]
 fn what_restoring_logs_and_notices() {
-    let payload = dump_payload(ValueRef::Str(b"v"));
+    let payload = dump_payload(ValueRef::Str(b"v"), 10);
     // Options behind RESTORE, the key, and the time to live; P stands for the payload.
     let cases: &[(&[&str], &str, &str, &str)] = &[
         (&["c", "0"], "+OK", "=", "new:0:c restore:0:c"),
@@ -244,7 +244,7 @@ fn what_restoring_logs_and_notices() {
 
 #[test]
 fn restoring_sets_the_access_bytes_of_the_policy_in_force() {
-    let payload = dump_payload(ValueRef::Int(7));
+    let payload = dump_payload(ValueRef::Int(7), 10);
     let mut world = World::new();
     let idle: &[&[u8]] = &[b"RESTORE", b"a", b"0", &payload, b"IDLETIME", b"1000"];
     assert_eq!(world.run_words(idle), "+OK");

@@ -221,6 +221,7 @@ impl Engine {
     pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
         let mut options = self.recover_options();
         options.appendonly = from_log;
+        options.log_only = from_log;
         options.repair = false;
         if flush {
             for index in 0..self.databases.count() {
@@ -337,11 +338,11 @@ impl Engine {
     pub(super) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
         let Some(command) = self.registry.resolve(args) else {
-            return Err(format!("unknown command '{}'", name()));
+            return Err(format!("Unknown command '{}'", name()));
         };
         let entry = &self.registry[command];
         if !entry.spec.arity.admits(args.len()) {
-            return Err(format!("wrong number of arguments for '{}'", name()));
+            return Err(format!("Wrong number of arguments for '{}'", name()));
         }
         let slot = self.loader;
         if let Some(transaction) = &mut self.sessions[slot].transaction

@@ -52,6 +52,7 @@ pub mod introspect;
 pub mod introspect_reply;
 pub mod load_slices;
 pub mod loading;
+mod log_switch;
 pub mod notify;
 pub mod observe;
 pub mod output;

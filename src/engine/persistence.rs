@@ -6,7 +6,7 @@
 //! bounded: past [`snapshot::BACKLOG_BYTES_MAX`] the walk waits. One walk at a time; the other waits its turn.
 //!
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
-//! the log's next increment.
+//! the log's next increment. Without a log it becomes a base that none follows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +17,10 @@ use crate::engine::Engine;
 use crate::engine::load_slices::{Load, Progress};
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
+use crate::persist::detached::DetachedBase;
 use crate::persist::log::{Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
-use crate::persist::snapshot::{self, PieceSink, SnapshotOptions, SnapshotWriter};
+use crate::persist::snapshot::{self, PieceSink, SnapshotOptions, SnapshotWriter, Target};
 use crate::rdb::Access;
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
@@ -225,11 +226,14 @@ impl Engine {
         self.now_micros / 1_000_000
     }
 
-    /// Begins a rewrite: the log prepares its next increment, then the walk begins.
+    /// Begins a rewrite: the log prepares its next increment, then the walk begins; without a log it
+    /// begins at once.
     pub fn begin_rewrite(&mut self) {
-        if let Some(log) = &mut self.log {
-            self.persistence.rewriting = true;
-            log.begin_rewrite();
+        self.persistence.rewriting = true;
+        match &mut self.log {
+            Some(log) => log.begin_rewrite(),
+            // Where it can't begin, that has been logged and noted.
+            None => drop(self.begin_walk(Purpose::Rewrite)),
         }
     }
 
@@ -256,16 +260,18 @@ impl Engine {
                     self.walk_failed(Purpose::Rewrite);
                 }
             }
-            Some(RewriteEvent::Finished) => {
-                tracing::info!("Background AOF rewrite finished successfully");
-                let took = self.now_seconds() - self.persistence.rewrite_started_seconds;
-                self.note_rewrite(true, took);
-            }
+            Some(RewriteEvent::Finished) => self.rewrite_done(),
             Some(RewriteEvent::Failed(error)) => {
                 tracing::error!("Background AOF rewrite failed: {error}");
                 self.note_rewrite(false, -1);
             }
         }
+    }
+
+    fn rewrite_done(&mut self) {
+        tracing::info!("Background AOF rewrite finished successfully");
+        let took = self.now_seconds() - self.persistence.rewrite_started_seconds;
+        self.note_rewrite(true, took);
     }
 
     /// Begins a walk. False where that is not possible, which is logged.
@@ -315,13 +321,21 @@ impl Engine {
 
     fn snapshot_writer(&self, purpose: Purpose) -> std::io::Result<SnapshotWriter> {
         let layout = self.layout();
-        let temporary = match (purpose, &self.log) {
-            (Purpose::Rewrite, Some(log)) => log.base_temporary(),
-            _ => snapshot::temporary_name(&layout.dir),
+        let (temporary, target) = match (purpose, &self.log) {
+            (Purpose::Rewrite, Some(log)) => (log.base_temporary(), Target::Base),
+            (Purpose::Rewrite, None) => {
+                let keep_history = self.settings.aof_disable_auto_gc;
+                let base = DetachedBase::begin(&*self.env.disk, layout, keep_history)?;
+                (base.temporary(), Target::DetachedBase(base))
+            }
+            (Purpose::Snapshot, _) => {
+                let name = layout.data_file(&layout.snapshot_name);
+                (snapshot::temporary_name(&layout.dir), Target::Name(name))
+            }
         };
         let options = SnapshotOptions {
             temporary,
-            target: (purpose == Purpose::Snapshot).then(|| layout.data_file(&layout.snapshot_name)),
+            target,
             checksum: self.settings.rdbchecksum,
             incremental_sync: match purpose {
                 Purpose::Snapshot => self.settings.rdb_save_incremental_fsync,
@@ -331,8 +345,10 @@ impl Engine {
         SnapshotWriter::create(&self.env, options, self.remote_waker())
     }
 
-    fn push_header(&self, bytes: &mut Vec<u8>, options: &EncodeOptions, purpose: Purpose) {
+    fn push_header(&mut self, bytes: &mut Vec<u8>, options: &EncodeOptions, purpose: Purpose) {
         let base: &[u8] = if purpose == Purpose::Rewrite { b"1" } else { b"0" };
+        // Tells any two files apart; `persist::detached` needs that.
+        let id = format!("{:016x}", self.rng.next_u64());
         let now = self.now_seconds().to_string();
         let used = self.used_memory().to_string();
         encode::header(bytes, options);
@@ -342,6 +358,7 @@ impl Engine {
             (b"ctime", now.as_bytes()),
             (b"used-mem", used.as_bytes()),
             (b"aof-base", base),
+            (b"redstart-id", id.as_bytes()),
         ] {
             encode::aux(bytes, options, key, value);
         }
@@ -439,11 +456,10 @@ impl Engine {
                 self.persistence.last_save_ok = false;
                 self.persistence.last_save_took = took;
             }
-            (Purpose::Rewrite, Ok(())) => {
-                if let Some(log) = &mut self.log {
-                    log.finish_rewrite(&log.base_temporary());
-                }
-            }
+            (Purpose::Rewrite, Ok(())) => match &mut self.log {
+                Some(log) => log.finish_rewrite(&log.base_temporary()),
+                None => self.rewrite_done(),
+            },
             (Purpose::Rewrite, Err(error)) => {
                 tracing::error!("Background AOF rewrite terminated by an error: {error}");
                 self.walk_failed(Purpose::Rewrite);
@@ -626,40 +642,5 @@ impl Engine {
             tracing::info!("Starting automatic rewriting of AOF on {}% growth", growth - 100);
             self.begin_rewrite();
         }
-    }
-
-    /// Turns the log on at run time: a walk makes its first base.
-    ///
-    /// # Errors
-    /// Why that is not possible.
-    pub fn start_log(&mut self) -> Result<(), String> {
-        self.abort_walk();
-        let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
-            .map_err(|error| error.to_string())?;
-        self.log = Some(log);
-        self.databases.unit.recording = true;
-        self.persistence.rewriting = true;
-        self.persistence.rewriting_first = true;
-        if !self.begin_walk(Purpose::Rewrite) {
-            self.stop_log();
-            return Err("Can't begin rewriting the append only file".into());
-        }
-        Ok(())
-    }
-
-    /// Turns the log off at run time.
-    pub fn stop_log(&mut self) {
-        if self.persistence.rewriting {
-            self.abort_walk();
-        }
-        self.write_log();
-        if let Some(mut log) = self.log.take()
-            && let Err(error) = log.close()
-        {
-            tracing::warn!("Fail to fsync the AOF file: {error}");
-        }
-        self.databases.unit.recording = false;
-        self.persistence.rewriting_first = false;
-        self.drop_gates();
     }
 }

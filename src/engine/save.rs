@@ -76,9 +76,6 @@ fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
             "ERR Background append only file rewriting already in progress",
         ));
     }
-    if engine.log.is_none() {
-        return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
-    }
     if engine.persistence.busy() {
         engine.persistence.rewrite_scheduled = true;
         engine.persistence.failed_rewrites = 0;
@@ -86,6 +83,12 @@ fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
         return Ok(Flow::Done);
     }
     engine.begin_rewrite();
+    if !engine.persistence.rewriting {
+        return Err(CommandError::text(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
+             information.",
+        ));
+    }
     engine.sessions[slot].reply().simple("Background append only file rewriting started");
     Ok(Flow::Done)
 }

@@ -98,6 +98,8 @@ impl Engine {
             lazy_user_del: settings.lazyfree_lazy_user_del,
             lazy_user_flush: settings.lazyfree_lazy_user_flush,
             lfu,
+            rdb_version: settings.rdb_version as u16,
+            payload_checksum: self.limits.payload_checksum,
             thresholds: Thresholds {
                 hash_entries: settings.hash_max_listpack_entries as usize,
                 hash_value: settings.hash_max_listpack_value as usize,

@@ -71,7 +71,7 @@ pub enum Item {
     Command {
         /// Which of the batch's words are its own.
         words: (u32, u32),
-        /// Where in the file it ends, or the frame that it is in.
+        /// Where in the file it begins, or the frame that it is in.
         offset: u64,
     },
 }

@@ -122,6 +122,8 @@ impl Log {
         disk.create_dir(&layout.log_dir)?;
         disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
         let mut manifest = resume.manifest;
+        // From now on this log follows it. Such a base is alone, so that the manifest is stored.
+        manifest.detached = None;
         let (base_number, increment_number) = manifest.numbers();
         if manifest.is_empty() {
             let name = layout.base_name(base_number + 1);
@@ -173,10 +175,11 @@ impl Log {
         let layout = &options.layout;
         disk.create_dir(&layout.log_dir)?;
         disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
-        let manifest = match Manifest::load(&*disk, layout)? {
+        let mut manifest = match Manifest::load(&*disk, layout)? {
             None => Manifest::default(),
             Some(manifest) => manifest.map_err(io::Error::other)?,
         };
+        manifest.detached = None;
         remove_temporaries(&*disk, layout);
         let segment = temporary_increment(&*disk, layout, 1)?;
         let mut log = Self::assemble(env, options, manifest, segment, wake);
@@ -461,7 +464,12 @@ fn make_durable(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> io::Re
 
 /// Deletes superseded files, now that the manifest without them is durable. A file that can't be
 /// deleted is only a waste of space.
-fn remove_leftovers(disk: &dyn Disk, layout: &Layout, manifest: &mut Manifest, keep: bool) {
+pub(super) fn remove_leftovers(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifest: &mut Manifest,
+    keep: bool,
+) {
     if keep || manifest.history.is_empty() {
         return;
     }

@@ -6,8 +6,9 @@
 //! add `firstframe NUMBER`, the number of the first frame in the file (in the first increment, for a
 //! base), where it is known, so that a missing beginning is noticed. Lines that begin with `#` are
 //! skipped; our last one is `#CRC32:` and the checksum of all before it, so that a flipped bit can't
-//! drop a file. Redis leaves both away when it writes the manifest: a manifest without
-//! `firstframe` needs no checksum.
+//! drop a file. Before it stands `#DETACHED:` where no log follows the base (see
+//! [`crate::persist::detached`]). Redis leaves all of these away when it writes the manifest: one
+//! with neither `firstframe` nor the mark needs no checksum.
 //!
 //! The manifest is replaced as a whole: temporary file, sync, rename, sync of the directory. What
 //! it names must be durable before it is.
@@ -21,11 +22,14 @@ use std::path::{Path, PathBuf};
 use crate::base::checksum::crc32;
 use crate::base::env::{Disk, SyncPoint};
 use crate::base::text;
+use crate::persist::detached::Stamp;
 
 /// Upstream's longest line.
 const LINE_BYTES_MAX: usize = 1024;
 /// How the line with the checksum begins.
 const CHECKSUM_MARK: &[u8] = b"#CRC32:";
+/// How the line begins that says that no log follows the base.
+const DETACHED_MARK: &[u8] = b"#DETACHED:";
 /// The manifest's contents, before it gets its name.
 pub const SYNC_MANIFEST: SyncPoint = SyncPoint("manifest contents");
 /// The manifest's name.
@@ -147,6 +151,8 @@ pub struct Manifest {
     pub history: Vec<Part>,
     /// Changes since the base, in order.
     pub increments: Vec<Part>,
+    /// That no log follows the base, and which snapshot there was when it was begun.
+    pub detached: Option<Stamp>,
 }
 
 /// Why a manifest can't be used.
@@ -209,6 +215,10 @@ impl Manifest {
     /// The file's text.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.lines();
+        if let Some(stamp) = self.detached {
+            out.extend_from_slice(DETACHED_MARK);
+            out.extend_from_slice(format!("{stamp}\n").as_bytes());
+        }
         let checksum = crc32(&out);
         out.extend_from_slice(CHECKSUM_MARK);
         out.extend_from_slice(format!("{checksum:08x}\n").as_bytes());
@@ -252,6 +262,10 @@ impl Manifest {
                 let right = told == format!("{:08x}\n", crc32(before)).as_bytes();
                 checked = true;
                 if right { Ok(()) } else { Err("The AOF manifest's checksum is wrong") }
+            } else if let Some(told) = line.strip_prefix(DETACHED_MARK) {
+                manifest.detached = Stamp::parse(told.trim_ascii_end());
+                let known = manifest.detached.is_some();
+                if known { Ok(()) } else { Err("The AOF manifest's mark of a base alone is wrong") }
             } else if line.starts_with(b"#") {
                 Ok(())
             } else {
@@ -263,8 +277,9 @@ impl Manifest {
                 what,
             })?;
         }
-        let ours = manifest.base.iter().chain(&manifest.increments);
-        if !checked && ours.into_iter().any(|part| part.first_frame.is_some()) {
+        let mut ours = manifest.base.iter().chain(&manifest.increments);
+        if !checked && (manifest.detached.is_some() || ours.any(|part| part.first_frame.is_some()))
+        {
             let what = "The AOF manifest's last line, its checksum, is missing";
             return Err(ManifestError { line: 0, text: String::new(), what });
         }
@@ -394,6 +409,20 @@ mod tests {
         assert_eq!(manifest.increments[0].first_frame, Some(17));
         let upstream = Manifest::parse(b"# note\nFILE x seq 3 type incr other pair\r\n").unwrap();
         assert_eq!(upstream.increments[0].number, 3);
+    }
+
+    #[test]
+    fn the_mark_of_a_base_alone_is_kept_and_checked() {
+        let mut manifest = Manifest::parse(b"file a.2.base.rdb seq 2 type b\n").unwrap();
+        manifest.detached = Stamp::parse(b"0a0b0c0d:123");
+        let written = manifest.to_bytes();
+        assert_eq!(Manifest::parse(&written).unwrap(), manifest);
+        for bit in 0..written.len() * 8 {
+            let mut flipped = written.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let read = Manifest::parse(&flipped);
+            assert!(read.is_err() || read.is_ok_and(|read| read == manifest), "bit {bit}");
+        }
     }
 
     #[test]

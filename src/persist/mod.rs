@@ -7,6 +7,7 @@
 //! - [`aof_encode`]: commands and frames as bytes.
 //! - [`manifest`]: which files make up the log.
 //! - [`log`]: appending, group commit and syncing; [`rewrite`](log_rewrite) changes the files.
+//! - [`detached`]: a base that no log follows.
 //! - [`scan`]: a log file's pieces, each checked before it is believed.
 //! - [`recover`]: a data directory's contents back into memory, and what may be cut off.
 //! - [`ahead`]: the same on a thread of its own, in batches.
@@ -15,6 +16,7 @@
 
 pub mod ahead;
 pub mod aof_encode;
+pub mod detached;
 pub mod log;
 pub mod log_rewrite;
 pub mod manifest;

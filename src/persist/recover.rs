@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
+use crate::persist::detached::Stamp;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
 use crate::persist::tail::{self, Tear};
@@ -54,7 +55,7 @@ pub trait Replay {
     }
     /// A command, SELECT, MULTI and EXEC included. DISCARD where a transaction has no end.
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String>;
-    /// The commands that follow end, or the frame that they are in, at this offset of the file.
+    /// The command that follows begins, or the frame that it is in, at this offset of the file.
     fn position(&mut self, _offset: u64) {}
     /// So many bytes more have been read.
     fn progress(&mut self, _bytes: u64) {}
@@ -71,6 +72,9 @@ pub struct RecoverOptions {
     pub thresholds: Thresholds,
     /// Whether the log is what counts, or the snapshot.
     pub appendonly: bool,
+    /// Whether nothing but the log counts: neither a snapshot in the place of one that isn't there,
+    /// nor one that is newer than a base that no log follows.
+    pub log_only: bool,
     /// Whether an end that is cut off is forgiven (`aof-load-truncated`).
     pub load_truncated: bool,
     /// Whether the checksum of a snapshot is checked (`rdbchecksum`).
@@ -104,6 +108,7 @@ impl RecoverOptions {
             layout,
             thresholds: Thresholds::default(),
             appendonly: true,
+            log_only: false,
             load_truncated: true,
             rdb_checksum: true,
             repair: true,
@@ -155,6 +160,8 @@ pub struct Cut {
     pub expected: String,
     /// What was found.
     pub found: String,
+    /// Whether the place is among frames.
+    pub framed: bool,
 }
 
 /// What was recovered.
@@ -182,9 +189,9 @@ pub enum RecoverError {
     #[error("*** FATAL AOF MANIFEST FILE ERROR ***\n{0}")]
     Manifest(#[from] crate::persist::manifest::ManifestError),
     /// A file that the manifest names is not there.
-    #[error("The append log file {} doesn't exist, but the manifest names it. Bring it back from a \
-        backup, or run redstart-check --fix on the manifest to see what would be lost without it",
-        .0.display())]
+    #[error("The AOF file {} can't be opened: No such file or directory, but the manifest names it. \
+        Bring it back from a backup, or run redstart-check --fix on the manifest to see what would \
+        be lost without it", .0.display())]
     Missing(PathBuf),
     /// What was durable is not there any more.
     #[error("Bad file format reading the append only file {}: at offset {offset}, expected \
@@ -200,6 +207,8 @@ pub enum RecoverError {
         expected: String,
         /// What is.
         found: String,
+        /// Whether the place is among frames.
+        framed: bool,
     },
     /// A file ends too early, and that is not forgiven.
     #[error("Unexpected end of file reading the append only file {} at offset {offset}. You can: \
@@ -216,12 +225,11 @@ pub enum RecoverError {
         last: bool,
     },
     /// A command in the log was refused.
-    #[error("Error replaying the append only file {} before offset {offset}: {error}",
-        .file.display())]
+    #[error("{error} reading the append only file {} at offset {offset}", .file.display())]
     Command {
         /// The file.
         file: PathBuf,
-        /// Behind the command, or the frame it is in.
+        /// Where the command begins, or the frame it is in.
         offset: u64,
         /// What it said.
         error: String,
@@ -308,7 +316,10 @@ impl<'a> Recovery<'a> {
         if upgraded {
             self.upgrade(&mut manifest)?;
         }
-        if manifest.is_empty() {
+        if self.options.log_only {
+            return self.load_log(manifest);
+        }
+        if manifest.is_empty() || self.is_superseded(&manifest)? {
             return self.load_snapshot(manifest);
         }
         let mut recovered = self.load_log(manifest)?;
@@ -374,6 +385,15 @@ impl<'a> Recovery<'a> {
         moved().map_err(io_error(&old))
     }
 
+    /// Whether the snapshot is newer than the manifest's base, which no log follows.
+    fn is_superseded(&self, manifest: &Manifest) -> Result<bool, RecoverError> {
+        let Some(stamp) = manifest.detached else { return Ok(false) };
+        let layout = &self.options.layout;
+        let now = Stamp::of_snapshot(&*self.disk, layout)
+            .map_err(io_error(&layout.data_file(&layout.snapshot_name)))?;
+        Ok(stamp.is_superseded_by(now))
+    }
+
     fn open(&self, path: &Path) -> Result<Scanner, RecoverError> {
         open_scanner(&*self.disk, path)
     }
@@ -383,7 +403,8 @@ impl<'a> Recovery<'a> {
         let parts: Vec<Part> = manifest.base.iter().chain(&manifest.increments).cloned().collect();
         let mut paths: Vec<PathBuf> =
             parts.iter().map(|part| layout.log_file(&part.name)).collect();
-        if !self.options.repair && parts[0].name == layout.log_name {
+        let is_old = parts.first().is_some_and(|part| part.name == layout.log_name);
+        if !self.options.repair && is_old {
             // An old log that was not moved because nothing may be changed.
             let old = layout.data_file(&layout.log_name);
             if !self.disk.exists(&paths[0]) && self.disk.exists(&old) {
@@ -471,7 +492,7 @@ impl<'a> Recovery<'a> {
                     if let Some(tear) = self.check_frame(&mut file, offset, sequence) {
                         return Ok(FileEnd::Torn(tear));
                     }
-                    self.replay_frame(path, &scanner)?;
+                    self.replay_frame(path, &scanner, offset)?;
                     self.next_frame = Some(sequence + 1);
                 }
                 Piece::Command => {
@@ -541,12 +562,16 @@ impl<'a> Recovery<'a> {
         Some(Tear::out_of_order(offset, expected.unwrap_or_default(), sequence))
     }
 
-    fn replay_frame(&mut self, path: &Path, scanner: &Scanner) -> Result<(), RecoverError> {
+    fn replay_frame(
+        &mut self,
+        path: &Path,
+        scanner: &Scanner,
+        offset: u64,
+    ) -> Result<(), RecoverError> {
         let payload = scanner.payload();
         let preface = Preface::of(payload);
         self.seconds = preface.seconds.or(self.seconds);
         let mut at = preface.end;
-        let offset = scanner.offset();
         self.target.position(offset);
         while at < payload.len() {
             if parse_command(payload, at, &mut self.words).is_err() {
@@ -555,6 +580,7 @@ impl<'a> Recovery<'a> {
                     offset,
                     expected: "commands in a frame".into(),
                     found: format!("something else at byte {at} of its payload"),
+                    framed: true,
                 });
             }
             at = self.words.end;
@@ -586,10 +612,10 @@ impl<'a> Recovery<'a> {
             file.multi = None;
         }
         self.commands += 1;
-        self.target.position(scanner.offset());
+        self.target.position(offset);
         self.target.command(&words).map_err(|error| RecoverError::Command {
             file: path.to_owned(),
-            offset: scanner.offset(),
+            offset,
             error,
         })
     }
@@ -617,7 +643,7 @@ impl<'a> Recovery<'a> {
         let text = |error: DecodeError| error.to_string();
         let mut decoder =
             Decoder::new(scanner, checksum).map_err(text)?.with_thresholds(self.options.thresholds);
-        let mut db = 0;
+        let (mut db, mut empty_keys) = (0, 0_u64);
         while let Some(event) = decoder.next_event().map_err(text)? {
             match event {
                 Event::Aux { key, value } => self.target.aux(&key, &value),
@@ -627,12 +653,20 @@ impl<'a> Recovery<'a> {
                     self.target.entry(db, key, value, expiry, access)?;
                     self.report(decoder.offset(), false);
                 }
+                Event::EmptyKey(key) => {
+                    let key = String::from_utf8_lossy(&key);
+                    tracing::warn!("Loading the RDB file, skipping empty key: {key}");
+                    empty_keys += 1;
+                }
                 Event::Function(code) => self.target.function(&code)?,
                 Event::ModuleAux { module } => {
                     tracing::warn!("Skipping data of the module {module}, which is not there");
                 }
                 Event::End(_) => {}
             }
+        }
+        if empty_keys > 0 {
+            tracing::warn!("Done loading RDB, empty keys skipped: {empty_keys}");
         }
         Ok(decoder.into_rest().0)
     }

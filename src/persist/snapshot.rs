@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::checksum::Crc64;
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
+use crate::persist::detached::DetachedBase;
 use crate::persist::worker::{Urgency, Waker, Worker};
 
 /// Backlog above which the actor should wait before it serialises more.
@@ -41,13 +42,24 @@ pub const SYNC_SNAPSHOT_NAME: SyncPoint = SyncPoint("snapshot name");
 pub struct SnapshotOptions {
     /// Where it is written.
     pub temporary: PathBuf,
-    /// What it is renamed to in the end; without, it stays where it is (a log's base, which
-    /// [`crate::persist::log::Log::finish_rewrite`] renames).
-    pub target: Option<PathBuf>,
+    /// Where it goes in the end.
+    pub target: Target,
     /// Whether it is closed with its checksum; 0 stands for none (`rdbchecksum`).
     pub checksum: bool,
     /// Whether it is written out as it grows (`rdb-save-incremental-fsync`).
     pub incremental_sync: bool,
+}
+
+/// Where a snapshot goes when it is complete.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// To this name.
+    Name(PathBuf),
+    /// It stays where it is: a log's base, which
+    /// [`crate::persist::log::Log::finish_rewrite`] renames.
+    Base,
+    /// To the log's directory, with a manifest.
+    DetachedBase(DetachedBase),
 }
 
 /// A snapshot that is complete and durable.
@@ -100,9 +112,14 @@ impl Sink {
         self.file.append(&checksum.to_le_bytes())?;
         self.bytes += 8;
         self.file.sync_at(SYNC_SNAPSHOT)?;
-        if let Some(target) = &self.options.target {
-            self.disk.rename(&self.options.temporary, target)?;
-            self.disk.sync_dir_at(target.parent().unwrap_or(Path::new("")), SYNC_SNAPSHOT_NAME)?;
+        match &self.options.target {
+            Target::Base => {}
+            Target::DetachedBase(base) => base.install(&*self.disk)?,
+            Target::Name(name) => {
+                self.disk.rename(&self.options.temporary, name)?;
+                let dir = name.parent().unwrap_or(Path::new(""));
+                self.disk.sync_dir_at(dir, SYNC_SNAPSHOT_NAME)?;
+            }
         }
         Ok(Outcome { bytes: self.bytes })
     }
@@ -318,7 +335,7 @@ mod tests {
     fn writer(disk: &SimDisk, threads: bool) -> SnapshotWriter {
         let options = SnapshotOptions {
             temporary: "temp.rdb".into(),
-            target: Some("dump.rdb".into()),
+            target: Target::Name("dump.rdb".into()),
             checksum: true,
             incremental_sync: true,
         };

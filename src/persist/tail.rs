@@ -93,8 +93,10 @@ pub struct Survey {
     pub bytes: u64,
     /// Commands in whole frames among them.
     pub commands: u64,
+    /// Whole frames among them: how many, the first, the last.
+    pub frames: Option<(u64, u64, u64)>,
     /// The highest frame that any frame says was durable, and the frame that says so.
-    synced: Option<(u64, u64)>,
+    pub synced: Option<(u64, u64)>,
 }
 
 /// What a tear in the first of `paths` means, the others being the files that follow it: what is to
@@ -107,7 +109,8 @@ pub fn judge(
 ) -> Result<Cut, RecoverError> {
     let file = &paths[0];
     let damaged = |expected: String, found: String| {
-        Err(RecoverError::Damaged { file: file.clone(), offset: tear.offset, expected, found })
+        let (file, offset, framed) = (file.clone(), tear.offset, tear.framed);
+        Err(RecoverError::Damaged { file, offset, expected, found, framed })
     };
     if tear.fatal || !tear.framed && !tear.flaw.incomplete {
         return damaged(tear.flaw.expected, tear.flaw.found);
@@ -141,6 +144,7 @@ pub fn judge(
         since: None,
         expected: tear.flaw.expected,
         found: tear.flaw.found,
+        framed: tear.framed,
     })
 }
 
@@ -171,6 +175,8 @@ pub fn survey(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<Survey,
         let mut scanner = open_scanner(disk, path)?;
         scanner.skip(start).map_err(io_error(path))?;
         while let Some(sequence) = scanner.find_frame().map_err(io_error(path))? {
+            let (count, first, _) = survey.frames.unwrap_or((0, sequence, sequence));
+            survey.frames = Some((count + 1, first, sequence));
             survey.commands += count_commands(scanner.payload());
             let synced = Preface::of(scanner.payload()).synced.map(|synced| (synced, sequence));
             survey.synced = survey.synced.max(synced);

@@ -80,6 +80,8 @@ pub enum Event {
         /// When or how often it was used.
         access: Access,
     },
+    /// A key whose collection has no elements, which is as if it weren't there.
+    EmptyKey(Vec<u8>),
     /// A function library's code.
     Function(Vec<u8>),
     /// Data that a module kept, which was skipped.
@@ -203,10 +205,7 @@ impl<R: Read> Decoder<R> {
                     match object(reader, offset, type_byte, context) {
                         Ok(value) => Event::Entry { key, value, expiry, access },
                         // Upstream wrote such once; nobody misses them.
-                        Err(DecodeError::Empty { .. }) => {
-                            (expiry, access) = (None, Access::Unknown);
-                            continue;
-                        }
+                        Err(DecodeError::Empty { .. }) => Event::EmptyKey(key),
                         Err(error) => return Err(error),
                     }
                 }
@@ -286,3 +285,5 @@ fn object<R: Read>(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod type_tests;

@@ -3,6 +3,7 @@
 //! closes with [`checksum`].
 
 mod object;
+mod ziplist;
 
 use crate::base::checksum::{Crc64, crc64};
 use crate::base::env::UnixMillis;
@@ -24,10 +25,18 @@ const LENGTH_LEN_MAX: usize = 9;
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// The format's version, 9 to 12. Higher ones only add types.
+    /// The format's version, 9 to 12: what Redis 5, 7.0, 7.2 and 7.4 brought. Each reads the lower
+    /// ones, too.
     pub version: u16,
     /// Whether strings are compressed where that makes them shorter.
     pub compress: bool,
+}
+
+impl EncodeOptions {
+    /// Whether compact collections are listpacks; ziplists otherwise.
+    fn has_listpacks(self) -> bool {
+        self.version >= format::VERSION_LISTPACK
+    }
 }
 
 impl Default for EncodeOptions {
@@ -93,7 +102,7 @@ pub fn frozen_head(
     expiry: Option<UnixMillis>,
 ) {
     entry_head(out, expiry, Access::Unknown);
-    out.push(frozen.type_byte());
+    out.push(frozen.type_byte(*options));
     string(out, *options, key);
 }
 
@@ -129,9 +138,10 @@ pub fn checksum(out: &mut Vec<u8>, crc: Option<&Crc64>) {
     out.extend_from_slice(&crc.map_or(0, Crc64::value).to_le_bytes());
 }
 
-/// What DUMP replies: the value, the format's version and a checksum of both.
-pub fn dump_payload(dumped: ValueRef<'_>) -> Vec<u8> {
-    let mut options = EncodeOptions::default();
+/// What DUMP replies: the value, the format's version and a checksum of both. The version is a
+/// higher one where the value needs it.
+pub fn dump_payload(dumped: ValueRef<'_>, version: u16) -> Vec<u8> {
+    let mut options = EncodeOptions { version, ..EncodeOptions::default() };
     if let ValueRef::Object(object) = &dumped {
         options.version = options.version.max(least_version(object));
     }
@@ -274,8 +284,8 @@ mod tests {
     /// What redis-server 7.0.15 replies to DUMP.
     #[test]
     fn dump_is_what_redis_dumps() {
-        assert_eq!(dump_payload(ValueRef::Int(10)), b"\0\xc0\x0a\x0a\0n\x9fWE\x0e\xaec\xbb");
+        assert_eq!(dump_payload(ValueRef::Int(10), 10), b"\0\xc0\x0a\x0a\0n\x9fWE\x0e\xaec\xbb");
         let hello = b"\0\x05hello\x0a\0cr\xdfve4 \x0a";
-        assert_eq!(dump_payload(ValueRef::Str(b"hello")), hello);
+        assert_eq!(dump_payload(ValueRef::Str(b"hello"), 10), hello);
     }
 }

@@ -34,6 +34,8 @@ pub const OPCODE_SELECT_DB: u8 = 0xfe;
 /// The end.
 pub const OPCODE_END: u8 = 0xff;
 
+/// The first version that has listpacks (7.0).
+pub const VERSION_LISTPACK: u16 = 10;
 /// The first version that has sets as listpacks (7.2).
 pub const VERSION_SET_LISTPACK: u16 = 11;
 /// The first version that has expiry times of fields (7.4).

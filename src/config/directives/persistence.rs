@@ -29,8 +29,8 @@ pub const ROWS: &[Directive] = &[
         .doc("Remove snapshot files of replication where nothing else needs them."),
     flag("rdb-save-incremental-fsync", field!(rdb_save_incremental_fsync), "yes")
         .doc("Sync a snapshot in parts as it is written."),
-    number("rdb-version", field!(rdb_version), (10, 11), "10")
-        .doc("Version of the snapshot format to write."),
+    number("rdb-version", field!(rdb_version), (9, 12), "10")
+        .doc("Version of the snapshot format to write: 9 for Redis 5 and 6, 10 for 7.0, 11 for 7.2, 12 for 7.4."),
     flag("stop-writes-on-bgsave-error", field!(stop_writes_on_bgsave_error), "yes")
         .doc("Refuse writes while snapshots fail."),
     flag("appendonly", field!(appendonly), "yes")

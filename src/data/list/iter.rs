@@ -41,6 +41,11 @@ impl FrozenList {
     pub fn parts(&self) -> Parts<'_> {
         self.0.parts()
     }
+
+    /// The list, which nobody changes.
+    pub fn as_list(&self) -> &List {
+        &self.0
+    }
 }
 
 impl<'a> IntoIterator for &'a FrozenList {

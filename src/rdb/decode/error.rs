@@ -110,7 +110,7 @@ pub enum DecodeError {
         found: u64,
     },
     /// The checksum is wrong: some byte isn't what was written.
-    #[error("checksum {expected:016x} expected at offset {offset}, found {found:016x}")]
+    #[error("RDB CRC error: {expected:016x} expected at offset {offset}, found {found:016x}")]
     Checksum {
         /// Where the checksum stands.
         offset: u64,

@@ -189,7 +189,7 @@ fn errors_tell_where_and_what() {
     bytes[at..].copy_from_slice(&1u64.to_le_bytes());
     assert_eq!(
         decode(&bytes).unwrap_err().to_string(),
-        format!("checksum {expected:016x} expected at offset {at}, found 0000000000000001")
+        format!("RDB CRC error: {expected:016x} expected at offset {at}, found 0000000000000001")
     );
 }
 
@@ -238,7 +238,7 @@ fn a_claimed_length_allocates_nothing() {
 #[test]
 fn payloads() {
     use encode::dump_payload;
-    let payload = dump_payload(ValueRef::Str(b"hello"));
+    let payload = dump_payload(ValueRef::Str(b"hello"), 10);
     let restored = restore_payload(&payload, Checksum::Verify, &Thresholds::default()).unwrap();
     assert_eq!(restored, string(b"hello"));
     for bit in 0..payload.len() * 8 {
@@ -360,7 +360,7 @@ proptest! {
     #[test]
     fn integers_roundtrip(number: i64, shift in 0u32..64) {
         let number = number >> shift;
-        let payload = encode::dump_payload(ValueRef::Int(number));
+        let payload = encode::dump_payload(ValueRef::Int(number), 10);
         let restored = restore_payload(&payload, Checksum::Verify, &Thresholds::default()).unwrap();
         prop_assert_eq!(restored, OwnedValue::Int(number));
     }
@@ -368,7 +368,7 @@ proptest! {
     #[test]
     fn long_strings_roundtrip(len in 0usize..400_000, period in 1usize..9000) {
         let bytes: Vec<u8> = (0..len).map(|at| (at % period * 7 % 251) as u8).collect();
-        let payload = encode::dump_payload(ValueRef::Str(&bytes));
+        let payload = encode::dump_payload(ValueRef::Str(&bytes), 10);
         let restored = restore_payload(&payload, Checksum::Verify, &Thresholds::default()).unwrap();
         prop_assert!(restored.as_ref() == ValueRef::Str(&bytes) || len < 20);
     }

@@ -1,15 +1,18 @@
 //! Collections in RDB: whole ones, and frozen ones piece by piece.
 //!
-//! Compact forms are written as they lie in memory; what version 10 can't say (a set as a listpack,
-//! which came with 11) is written element by element. Expiry times of fields need version 12:
-//! whoever writes a file asks [`least_version`] of what is going to be in it.
+//! Compact forms are written as they lie in memory where the version has them: listpacks came with
+//! 10, of sets with 11. Version 9 has ziplists in their place. What has no compact form in a version
+//! is written element by element. Expiry times of fields need version 12: whoever writes a file asks
+//! [`least_version`] of what is going to be in it.
 
+use super::ziplist::ziplist;
 use super::{EncodeOptions, length, string, verbatim};
 use crate::base::env::UnixMillis;
 use crate::data::element::Element;
 use crate::data::frozen::Frozen;
 use crate::data::hash::{Field, Hash};
-use crate::data::list::{Part, Parts};
+use crate::data::list::{List, Part, Parts};
+use crate::data::listpack::{self, Listpack};
 use crate::data::set::Set;
 use crate::data::value::Object;
 use crate::data::zset::Zset;
@@ -31,10 +34,12 @@ pub fn least_version(object: &Object) -> u16 {
 
 /// The byte that says how [`payload`] writes this object.
 pub(super) fn type_byte(object: &Object, options: EncodeOptions) -> u8 {
+    let listpacks = options.has_listpacks();
     match object {
-        Object::List(_) => format::TYPE_LIST_QUICKLIST_2,
+        Object::List(list) => list_type(list, options),
         Object::Hash(hash) => match hash {
-            Hash::Packed(_) => format::TYPE_HASH_LISTPACK,
+            Hash::Packed(_) if listpacks => format::TYPE_HASH_LISTPACK,
+            Hash::Packed(_) => format::TYPE_HASH_ZIPLIST,
             Hash::Timed(_) if hash.next_expiry().is_some() => format::TYPE_HASH_LISTPACK_EX,
             _ => fields_type(hash.next_expiry()),
         },
@@ -45,7 +50,8 @@ pub(super) fn type_byte(object: &Object, options: EncodeOptions) -> u8 {
             }
             _ => format::TYPE_SET,
         },
-        Object::Zset(Zset::Packed(_)) => format::TYPE_ZSET_LISTPACK,
+        Object::Zset(Zset::Packed(_)) if listpacks => format::TYPE_ZSET_LISTPACK,
+        Object::Zset(Zset::Packed(_)) => format::TYPE_ZSET_ZIPLIST,
         Object::Zset(Zset::Big(_)) => format::TYPE_ZSET_2,
     }
 }
@@ -54,15 +60,26 @@ fn fields_type(next_expiry: Option<UnixMillis>) -> u8 {
     if next_expiry.is_some() { format::TYPE_HASH_METADATA } else { format::TYPE_HASH }
 }
 
+fn list_type(list: &List, options: EncodeOptions) -> u8 {
+    if options.has_listpacks() {
+        return format::TYPE_LIST_QUICKLIST_2;
+    }
+    // An element that is too large for a ziplist, which only a list of that size can have.
+    let is_giant = |part| matches!(part, Part::Plain(bytes) if bytes.len() > listpack::BYTES_MAX);
+    if list.heap_bytes() > listpack::BYTES_MAX && list.parts().any(is_giant) {
+        format::TYPE_LIST
+    } else {
+        format::TYPE_LIST_QUICKLIST
+    }
+}
+
 /// Writes an object after its type byte and key.
 pub(super) fn payload(out: &mut Vec<u8>, options: EncodeOptions, object: &Object) {
     let full: Full<'_> = &mut |_| true;
     match object {
-        Object::List(list) => {
-            parts(out, options, list.parts().count(), list.parts(), full);
-        }
+        Object::List(object) => list(out, options, object, full),
         Object::Hash(hash) => match (hash.as_packed(), hash.as_timed(), hash.next_expiry()) {
-            (Some(pack), ..) => string(out, options, pack.as_bytes()),
+            (Some(pack), ..) => block(out, options, pack),
             (_, Some(pack), Some(UnixMillis(earliest))) => {
                 out.extend_from_slice(&earliest.to_le_bytes());
                 string(out, options, pack.as_bytes());
@@ -77,7 +94,7 @@ pub(super) fn payload(out: &mut Vec<u8>, options: EncodeOptions, object: &Object
             _ => members(out, options, set.len(), set.iter(), full),
         },
         Object::Zset(zset) => match zset.as_packed() {
-            Some(pack) => string(out, options, pack.as_bytes()),
+            Some(pack) => block(out, options, pack),
             None => scores(out, options, zset.len(), zset.iter(), full),
         },
     }
@@ -85,9 +102,9 @@ pub(super) fn payload(out: &mut Vec<u8>, options: EncodeOptions, object: &Object
 
 impl Frozen {
     /// The byte that says how [`Frozen::encode`] writes it.
-    pub fn type_byte(&self) -> u8 {
+    pub fn type_byte(&self, options: EncodeOptions) -> u8 {
         match self {
-            Self::List(_) => format::TYPE_LIST_QUICKLIST_2,
+            Self::List(list) => list_type(list.as_list(), options),
             Self::Hash(hash) => fields_type(hash.next_expiry()),
             Self::Set(_) => format::TYPE_SET,
             Self::Zset(_) => format::TYPE_ZSET_2,
@@ -106,9 +123,7 @@ impl Frozen {
             goes_on
         };
         match self {
-            Self::List(list) => {
-                parts(&mut out, options, list.parts().count(), list.parts(), full);
-            }
+            Self::List(frozen) => list(&mut out, options, frozen.as_list(), full),
             Self::Hash(hash) => {
                 let head = (hash.len(), hash.next_expiry());
                 fields(&mut out, options, head, hash.iter(), full);
@@ -132,23 +147,37 @@ fn element(out: &mut Vec<u8>, options: EncodeOptions, element: Element<'_>) {
     element.with_bytes(|bytes| string(out, options, bytes));
 }
 
-fn parts(
-    out: &mut Vec<u8>,
-    options: EncodeOptions,
-    count: usize,
-    parts: Parts<'_>,
-    full: Full<'_>,
-) {
-    length(out, count as u64);
+/// A collection in one block.
+fn block(out: &mut Vec<u8>, options: EncodeOptions, pack: &Listpack) {
+    if options.has_listpacks() {
+        string(out, options, pack.as_bytes());
+    } else {
+        string(out, options, &ziplist(pack.iter()));
+    }
+}
+
+fn list(out: &mut Vec<u8>, options: EncodeOptions, list: &List, full: Full<'_>) {
+    if list_type(list, options) == format::TYPE_LIST {
+        members(out, options, list.len(), list.iter(), full);
+    } else {
+        parts(out, options, list.parts(), full);
+    }
+}
+
+fn parts(out: &mut Vec<u8>, options: EncodeOptions, parts: Parts<'_>, full: Full<'_>) {
+    length(out, parts.clone().count() as u64);
     for part in parts {
         match part {
-            Part::Plain(bytes) => {
+            Part::Plain(bytes) if options.has_listpacks() => {
                 out.push(format::NODE_PLAIN);
                 verbatim(out, bytes);
             }
+            Part::Plain(bytes) => verbatim(out, &ziplist([Element::Bytes(bytes)].into_iter())),
             Part::Packed(pack) => {
-                out.push(format::NODE_PACKED);
-                string(out, options, pack.as_bytes());
+                if options.has_listpacks() {
+                    out.push(format::NODE_PACKED);
+                }
+                block(out, options, pack);
             }
         }
         if !full(out) {

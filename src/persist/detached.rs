@@ -1,0 +1,143 @@
+//! A base that no log follows: what BGREWRITEAOF leaves where `appendonly` is no.
+//!
+//! Upstream takes such a base for the newest data at the next start with `appendonly yes`, even if
+//! a snapshot was written after it; here that is the default. So the manifest that names it is
+//! marked with what `dump.rdb` was when the base was begun: `#DETACHED:<crc32>:<bytes>`, the
+//! checksum of its beginning and its length, or `#DETACHED:none`. If `dump.rdb` is another one when
+//! the mark is read, it came later and holds more. No clock is asked, and no order of syncs: a
+//! snapshot gets its name in one step, and with it stops being the one in the mark. Its beginning
+//! tells any two that we wrote apart, since it has a random number in it.
+//!
+//! The mark goes with its manifest: opening the log replaces it, and Redis leaves the mark away.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use crate::base::checksum::crc32;
+use crate::base::env::Disk;
+use crate::base::text;
+use crate::persist::log_rewrite::{SYNC_BASE_NAME, SYNC_LOG_DIR, remove_leftovers};
+use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+
+/// Of a snapshot's beginning: its auxiliary fields are in it.
+const HEAD_BYTES: u64 = 512;
+
+/// Which snapshot it is, or that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp(Option<(u32, u64)>);
+
+impl Stamp {
+    /// The stamp of the snapshot in a data directory.
+    pub fn of_snapshot(disk: &dyn Disk, layout: &Layout) -> io::Result<Self> {
+        let path = layout.data_file(&layout.snapshot_name);
+        if !disk.exists(&path) {
+            return Ok(Self(None));
+        }
+        let mut head = Vec::new();
+        disk.open_read(&path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+        Ok(Self(Some((crc32(&head), disk.len(&path)?))))
+    }
+
+    /// Reads what stands behind the mark.
+    pub fn parse(told: &[u8]) -> Option<Self> {
+        if told == b"none" {
+            return Some(Self(None));
+        }
+        let (checksum, bytes) = told.split_at_checked(8)?;
+        let checksum = std::str::from_utf8(checksum).ok()?;
+        let stamp = Self(Some((
+            u32::from_str_radix(checksum, 16).ok()?,
+            text::parse_u64(bytes.strip_prefix(b":")?)?,
+        )));
+        // Only the form that is written, so that no other bytes mean the same.
+        (stamp.to_string().as_bytes() == told).then_some(stamp)
+    }
+
+    /// Whether `now` is a snapshot that was written after this stamp was taken.
+    pub fn is_superseded_by(self, now: Self) -> bool {
+        now.0.is_some() && now != self
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("none"),
+            Some((checksum, bytes)) => write!(f, "{checksum:08x}:{bytes}"),
+        }
+    }
+}
+
+/// A base on its way into the log's directory.
+#[derive(Clone, Debug)]
+pub struct DetachedBase {
+    layout: Layout,
+    stamp: Stamp,
+    keep_history: bool,
+}
+
+impl DetachedBase {
+    /// Begins one: to be called before its walk begins.
+    pub fn begin(disk: &dyn Disk, layout: Layout, keep_history: bool) -> io::Result<Self> {
+        let stamp = Stamp::of_snapshot(disk, &layout)?;
+        disk.create_dir(&layout.log_dir)?;
+        Ok(Self { layout, stamp, keep_history })
+    }
+
+    /// Where its bytes are written to first.
+    pub fn temporary(&self) -> PathBuf {
+        self.layout.base_temporary()
+    }
+
+    /// Puts it in the place of what the manifest named so far. It must be durable.
+    pub fn install(&self, disk: &dyn Disk) -> io::Result<()> {
+        let layout = &self.layout;
+        let mut manifest = match Manifest::load(disk, layout)? {
+            None => Manifest::default(),
+            Some(manifest) => manifest.map_err(io::Error::other)?,
+        };
+        let number = manifest.numbers().0 + 1;
+        let name = layout.base_name(number);
+        disk.rename(&self.temporary(), &layout.log_file(&name))?;
+        disk.sync_dir_at(&layout.log_dir, SYNC_BASE_NAME)?;
+        disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
+        manifest.supersede();
+        manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame: None });
+        manifest.detached = Some(self.stamp);
+        manifest.store(disk, layout)?;
+        remove_leftovers(disk, layout, &mut manifest, self.keep_history);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        for stamp in [Stamp(None), Stamp(Some((0, 0))), Stamp(Some((u32::MAX, u64::MAX)))] {
+            assert_eq!(Stamp::parse(stamp.to_string().as_bytes()), Some(stamp));
+        }
+        let wrong =
+            ["", "None", "none ", "0000000", "00000000", "00000000:", "0000000A:1", "00000000:01"];
+        for told in wrong {
+            assert_eq!(Stamp::parse(told.as_bytes()), None, "{told}");
+        }
+    }
+
+    #[test]
+    fn another_snapshot_is_a_later_one() {
+        let (none, one, two) = (Stamp(None), Stamp(Some((1, 9))), Stamp(Some((2, 9))));
+        for (then, now, superseded) in [
+            (none, none, false),
+            (none, one, true),
+            (one, one, false),
+            (one, two, true),
+            (one, none, false),
+        ] {
+            assert_eq!(then.is_superseded_by(now), superseded, "{then} {now}");
+        }
+    }
+}
