@@ -155,7 +155,7 @@ fn a_collection_without_elements_is_passed_over() {
     assert!(matches!(next, Some(Event::Entry { expiry: None, .. })), "{next:?}");
     let empty_node = file(b"REDIS0012", 18, b"\x01\x01\0");
     let error = value_of(&empty_node).unwrap_err().to_string();
-    assert_eq!(error, "a list node expected at offset 14, found one without bytes");
+    assert_eq!(error, "a list node expected at offset 14, found an empty one");
 }
 
 #[test]
