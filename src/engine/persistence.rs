@@ -155,6 +155,8 @@ pub struct State {
     pub save_scheduled: bool,
     /// A rewrite waits for its turn.
     pub rewrite_scheduled: bool,
+    /// The log was turned on within a transaction, and begins behind it.
+    pub log_scheduled: bool,
     /// The walk under way.
     pub job: Option<Job>,
     /// Whether a rewrite is under way: its increment is being prepared, its base walked, or put in
@@ -190,6 +192,7 @@ impl Default for State {
             loading_snapshot: false,
             save_scheduled: false,
             rewrite_scheduled: false,
+            log_scheduled: false,
             job: None,
             rewriting: false,
             rewriting_first: false,
@@ -563,6 +566,12 @@ impl Engine {
 
     /// Ten times a second: what waits for its turn, `save` points, the log's growth.
     pub(super) fn persistence_cron(&mut self) {
+        if std::mem::take(&mut self.persistence.log_scheduled)
+            && let Err(error) = self.start_log()
+        {
+            tracing::error!("Can't turn the append only file on: {error}");
+            self.settings.appendonly = false;
+        }
         if self.persistence.busy() || self.persistence.loading {
             return;
         }
@@ -640,6 +649,7 @@ impl Engine {
 
     /// Turns the log off at run time.
     pub fn stop_log(&mut self) {
+        self.persistence.log_scheduled = false;
         if self.persistence.rewriting {
             self.abort_walk();
         }
@@ -657,7 +667,7 @@ impl Engine {
     /// Makes everything durable that the flags and the configuration ask for.
     pub(super) fn save_for_shutdown(&mut self, flags: ShutdownFlags) -> bool {
         let mut ok = true;
-        if self.persistence.rewriting_first {
+        if self.persistence.rewriting_first || self.persistence.log_scheduled {
             if !flags.force {
                 tracing::warn!("Writing initial AOF, can't exit.");
                 return false;
