@@ -21,7 +21,7 @@ use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
-use crate::persist::tail::{self, Tear};
+use crate::persist::tail::{self, Place, Settled, Tear};
 use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
 use crate::rdb::{Access, OwnedValue};
 
@@ -93,6 +93,22 @@ pub enum Check {
     FirstFrame,
     /// That a tear is in what was not durable.
     Synced,
+    /// That a snapshot, or a base, is what it was.
+    Snapshot,
+    /// That the manifest is what it was.
+    Manifest,
+}
+
+impl Check {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Checksum,
+        Self::Sequence,
+        Self::FirstFrame,
+        Self::Synced,
+        Self::Snapshot,
+        Self::Manifest,
+    ];
 }
 
 impl RecoverOptions {
@@ -134,6 +150,8 @@ pub struct Resume {
     pub next_frame: u64,
     /// Whether the last increment is ours to go on with.
     pub append_to_last: bool,
+    /// Everything before it is known to have been durable when the log was written.
+    pub settled: Place,
 }
 
 /// What was cut off the end.
@@ -263,6 +281,7 @@ struct Recovery<'a> {
     next_frame: Option<u64>,
     /// The last time that an annotation told.
     seconds: Option<u64>,
+    settled: Settled,
     commands: u64,
     frames: u64,
     reported: u64,
@@ -285,6 +304,7 @@ impl<'a> Recovery<'a> {
             target,
             next_frame: None,
             seconds: None,
+            settled: Settled::default(),
             commands: 0,
             frames: 0,
             reported: 0,
@@ -298,9 +318,10 @@ impl<'a> Recovery<'a> {
             return self.load_snapshot(Manifest::default());
         }
         let mut manifest =
-            match Manifest::load(&*self.disk, layout).map_err(io_error(&layout.manifest()))? {
+            match Manifest::read(&*self.disk, layout).map_err(io_error(&layout.manifest()))? {
                 None => Manifest::default(),
-                Some(manifest) => manifest?,
+                Some(bytes) if self.options.checks(Check::Manifest) => Manifest::parse(&bytes)?,
+                Some(bytes) => Manifest::parse_unchecked(&bytes)?,
             };
         let upgraded = self.is_old_log(&manifest);
         if upgraded {
@@ -316,9 +337,10 @@ impl<'a> Recovery<'a> {
 
     fn recovered(self, source: Source, manifest: Manifest, append_to_last: bool) -> Recovered {
         let next_frame = self.next_frame.unwrap_or(1);
+        let settled = self.settled.place();
         Recovered {
             source,
-            resume: Resume { manifest, next_frame, append_to_last },
+            resume: Resume { manifest, next_frame, append_to_last, settled },
             commands: self.commands,
             frames: self.frames,
             cut: None,
@@ -396,10 +418,13 @@ impl<'a> Recovery<'a> {
             total += self.disk.len(path).map_err(io_error(path))?;
         }
         self.target.expect(total);
+        // A base has its name only since it is durable.
+        let file = usize::from(manifest.base.is_some());
+        self.settled = Settled::from(Place { file, offset: 0 });
         let mut append_to_last = false;
         for (index, path) in paths.iter().enumerate() {
             self.target.begin_file(path);
-            match self.load_file(path, &parts[index])? {
+            match self.load_file(path, &parts[index], index)? {
                 FileEnd::Whole { bare } => {
                     append_to_last = !bare && parts[index].kind == Kind::Increment;
                 }
@@ -430,7 +455,12 @@ impl<'a> Recovery<'a> {
         Ok(cut)
     }
 
-    fn load_file(&mut self, path: &Path, part: &Part) -> Result<FileEnd, RecoverError> {
+    fn load_file(
+        &mut self,
+        path: &Path,
+        part: &Part,
+        index: usize,
+    ) -> Result<FileEnd, RecoverError> {
         let mut scanner = self.open(path)?;
         if !self.options.checks(Check::Checksum) {
             scanner.ignore_checksums();
@@ -469,7 +499,10 @@ impl<'a> Recovery<'a> {
                     if let Some(tear) = self.check_frame(&mut file, offset, sequence) {
                         return Ok(FileEnd::Torn(tear));
                     }
-                    self.replay_frame(path, &scanner)?;
+                    let preface = self.replay_frame(path, &scanner)?;
+                    if let Some(synced) = preface.synced {
+                        self.settled.note(sequence, synced, Place { file: index, offset });
+                    }
                     self.next_frame = Some(sequence + 1);
                 }
                 Piece::Command => {
@@ -539,7 +572,7 @@ impl<'a> Recovery<'a> {
         Some(Tear::out_of_order(offset, expected.unwrap_or_default(), sequence))
     }
 
-    fn replay_frame(&mut self, path: &Path, scanner: &Scanner) -> Result<(), RecoverError> {
+    fn replay_frame(&mut self, path: &Path, scanner: &Scanner) -> Result<Preface, RecoverError> {
         let payload = scanner.payload();
         let preface = Preface::of(payload);
         self.seconds = preface.seconds.or(self.seconds);
@@ -565,7 +598,7 @@ impl<'a> Recovery<'a> {
             self.commands += 1;
         }
         self.frames += 1;
-        Ok(())
+        Ok(preface)
     }
 
     fn replay_bare(
@@ -601,7 +634,8 @@ impl<'a> Recovery<'a> {
 
     /// The snapshot at the beginning of a file; the scanner is then behind it.
     fn snapshot(&mut self, path: &Path, scanner: &mut Scanner) -> Result<(), RecoverError> {
-        let checksum = if self.options.rdb_checksum { Checksum::Verify } else { Checksum::Ignore };
+        let verified = self.options.rdb_checksum && self.options.checks(Check::Snapshot);
+        let checksum = if verified { Checksum::Verify } else { Checksum::Ignore };
         let rest = self
             .decode(scanner, checksum)
             .map_err(|error| RecoverError::Snapshot { file: path.to_owned(), error })?;
