@@ -498,6 +498,11 @@ impl Log {
     /// # Errors
     /// Not all of it is durable.
     pub fn close(&mut self) -> Result<(), LogError> {
+        if self.write_failure.as_ref().is_some_and(|failure| failure.stuck) {
+            // Behind a part of a frame a whole one would make damage of it.
+            let cut = self.current.file.truncate(self.current.bytes);
+            cut.map_err(LogError::new(Doing::Write))?;
+        }
         if self.buffer.len() > HEADER_BYTES_MAX {
             self.write_frame()?;
         }

@@ -139,6 +139,26 @@ fn after_a_failed_sync_only_a_new_base_makes_anything_durable() {
 }
 
 #[test]
+fn nothing_follows_a_part_of_a_frame_that_could_not_be_cut_off() {
+    let (disk, _, mut log) = sim(AppendFsync::Everysec);
+    log.append(0, &record("A"));
+    log.commit().unwrap();
+    let whole = text(&disk);
+    log.append(0, &record("B"));
+    let next = disk.operations();
+    disk.inject(next, Fault::Short(5));
+    disk.inject(next + 1, Fault::Io);
+    disk.inject(next + 2, Fault::Io);
+    assert!(log.commit().is_err());
+    let torn = text(&disk);
+    assert_eq!(torn, format!("{whole}#RS1:"));
+    assert_eq!(log.close().unwrap_err().doing, Doing::Write);
+    assert_eq!(text(&disk), torn);
+    log.close().unwrap();
+    assert!(text(&disk).starts_with(&format!("{whole}#RS1:2:")), "{}", text(&disk));
+}
+
+#[test]
 fn with_threads_completion_wakes_and_everything_becomes_durable() {
     let disk = SimDisk::default();
     let woken = Arc::new(AtomicBool::new(false));
