@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use redstart::base::disk::SystemDisk;
-use redstart::base::env::{Disk, DiskFile, Env};
+use redstart::base::env::{Disk, DiskFile, Env, SyncPoint};
 use redstart::config::kinds::AppendFsync;
 use redstart::persist::log::{Log, LogOptions};
 use redstart::persist::manifest::{Layout, Manifest};
 use redstart::persist::recover::Resume;
+use redstart::persist::tail::Place;
 use redstart::resp::record::push_command;
 
 #[global_allocator]
@@ -69,6 +70,9 @@ impl Disk for Discarding {
     fn exists(&self, path: &Path) -> bool {
         self.0.exists(path)
     }
+    fn write_again(&self, _: &Path, _: u64, _: SyncPoint) -> io::Result<()> {
+        Ok(())
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.rename(from, to)
     }
@@ -89,7 +93,12 @@ impl Disk for Discarding {
 fn open(dir: &Path, disk: Arc<dyn Disk>) -> Log {
     let env = Env { disk, ..Env::system() };
     let options = LogOptions::new(Layout::default_in(dir), AppendFsync::No);
-    let resume = Resume { manifest: Manifest::default(), next_frame: 1, append_to_last: false };
+    let resume = Resume {
+        manifest: Manifest::default(),
+        next_frame: 1,
+        append_to_last: false,
+        settled: Place::default(),
+    };
     Log::open(env, options, resume, b"", Arc::new(|| ())).expect("a log")
 }
 

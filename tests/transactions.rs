@@ -42,6 +42,25 @@ fn exec_is_refused_for_what_its_commands_may_not_do() {
     });
 }
 
+/// A snapshot that begins between two commands of a transaction would have half of it.
+#[test]
+fn a_snapshot_asked_for_in_a_transaction_has_it_whole() {
+    each(|_, mut client, _| {
+        for command in ["MULTI", "SET a 1", "BGSAVE", "SET b 1"] {
+            client.words(command);
+        }
+        let replies = client.words("EXEC");
+        assert_eq!(replies.elements()[1].text(), "Background saving scheduled");
+        let saved = "rdb_changes_since_last_save:0\r\n";
+        while !client.words("INFO persistence").text().contains(saved) {
+            std::thread::yield_now();
+        }
+        assert_eq!(client.words("DEBUG RELOAD NOSAVE").text(), "OK");
+        let left = client.words("MGET a b");
+        assert!(left.elements().iter().all(|value| value.text() == "1"), "{left:?}");
+    });
+}
+
 /// The key that a swap puts in place of a watched one may have expired already: then nothing has
 /// changed for the watcher.
 #[test]

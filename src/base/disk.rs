@@ -8,10 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::base::env::{Disk, DiskFile};
+use crate::base::env::{Disk, DiskFile, SyncPoint};
+
+/// What is read and written at once where bytes are copied.
+const COPY_BYTES: usize = 64 << 10;
 
 /// Files and directories of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,6 +83,24 @@ impl Disk for SystemDisk {
         path.exists()
     }
 
+    fn write_again(&self, path: &Path, from: u64, _: SyncPoint) -> io::Result<()> {
+        // Without O_APPEND: with it, Linux appends whatever the offset says.
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut chunk = vec![0; COPY_BYTES];
+        let mut at = from;
+        loop {
+            let read = match file.read_at(&mut chunk, at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            file.write_all_at(&chunk[..read], at)?;
+            at += read as u64;
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -133,6 +154,8 @@ mod tests {
         other.write_out(0..6, true).unwrap();
         other.sync().unwrap();
         assert_eq!(disk.len(&old).unwrap(), 6);
+        disk.write_again(&old, 2, SyncPoint("test")).unwrap();
+        disk.write_again(&old, 6, SyncPoint("test")).unwrap();
         disk.rename(&old, &new).unwrap();
         disk.sync_dir(dir.path()).unwrap();
         assert!(!disk.exists(&old));

@@ -53,6 +53,11 @@ impl Clock for SystemClock {
 pub struct Stopwatch(quanta::Clock);
 
 impl Stopwatch {
+    /// One that stands still, for runs that must not depend on how fast the machine is.
+    pub fn still() -> Self {
+        Self(quanta::Clock::mock().0)
+    }
+
     /// The counter now.
     #[inline]
     pub fn ticks(&self) -> u64 {
@@ -130,7 +135,7 @@ impl Rng {
     }
 }
 
-/// The purpose of one sync, so that a simulated disk can leave that one out and a test can show
+/// The purpose of one sync, or of writing something again for a sync, so that a simulated disk can leave that one out and a test can show
 /// that it is missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SyncPoint(pub &'static str);
@@ -170,6 +175,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// Whether a file or directory of this name exists.
     fn exists(&self, path: &Path) -> bool;
+    /// Writes a file's bytes from `from` to its end over themselves, so that the next sync of it
+    /// writes them to the disk: also those that an earlier sync failed to write, and which the system
+    /// holds for written since. Nothing is lost if this ends half-way.
+    fn write_again(&self, path: &Path, from: u64, point: SyncPoint) -> io::Result<()>;
     /// Renames, replacing what was there. Durable after [`Disk::sync_dir`] of the directory that
     /// the new name is in.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

@@ -8,13 +8,18 @@
 //!   zeros or garbage. A truncation that was not synced may be undone, wholly or in mixture.
 //! - A name (creation, rename, removal) is durable once its directory was synced after it. Each
 //!   change of a name since is kept or lost by itself; a rename is atomic.
-//! - A sync that fails leaves its bytes in doubt for good: they can be read until the crash, later
-//!   syncs succeed, and still each of their sectors may be zeros afterwards, as on Linux.
+//! - A sync that fails leaves its bytes in doubt: they can be read until the crash, later syncs
+//!   succeed, and still each of their sectors may be zeros afterwards, as on Linux. Only a sync of
+//!   bytes that were written once more ([`Disk::write_again`]) ends the doubt.
 //!
 //! Every operation that changes something has a number. [`SimDisk::crash_at`] ends the world at one,
 //! [`SimDisk::inject`] makes one fail, [`SimDisk::ignore`] makes syncs of one purpose do nothing.
+//! [`SimDisk::keep_moments`] has the disk remember what it was before each operation, so that one run
+//! shows every crash it could have met ([`SimDisk::before`]).
 //!
 //! Deliberately absent: permissions, links, time stamps, reading errors.
+
+mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::env::{Clock, Disk, DiskFile, Rng, SyncPoint};
+use content::Content;
 
 /// What a disk writes at once or not at all.
 pub const SECTOR_BYTES: usize = 512;
@@ -84,19 +90,77 @@ impl Default for SimDisk {
     }
 }
 
+/// What is on the disk and in the memory before it.
 #[derive(Clone, Debug, Default)]
-struct State {
-    files: Vec<Content>,
+struct World {
+    /// Shared with moments that were kept, until one of them changes.
+    files: Vec<Arc<Content>>,
     /// What programs see, and what is left after a crash at this moment.
     names: BTreeMap<PathBuf, Node>,
     durable_names: BTreeMap<PathBuf, Node>,
     /// Changes of names that are not durable, in order, each with the directory to sync.
     pending: Vec<(PathBuf, NameChange)>,
+}
+
+impl World {
+    fn file(&self, path: &Path) -> io::Result<usize> {
+        match self.names.get(&plain(path)) {
+            Some(Node::File(file)) => Ok(*file),
+            Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    }
+
+    fn directory(&self, path: &Path) -> io::Result<()> {
+        match self.names.get(path) {
+            _ if path.as_os_str().is_empty() => Ok(()),
+            Some(Node::Directory) => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    }
+
+    fn content(&mut self, file: usize) -> &mut Content {
+        Arc::make_mut(&mut self.files[file])
+    }
+
+    /// What a power loss leaves.
+    fn after_power_loss(&self, rng: &mut Rng) -> Self {
+        let mut names = self.durable_names.clone();
+        let mood = rng.below(4);
+        for (_, change) in &self.pending {
+            let kept = match mood {
+                0 => false,
+                1 => true,
+                _ => rng.below(2) == 0,
+            };
+            if kept {
+                change.apply(&mut names);
+            }
+        }
+        let orphan = |name: &Path, names: &BTreeMap<PathBuf, Node>| {
+            let above = parent(name);
+            !above.as_os_str().is_empty() && names.get(&above) != Some(&Node::Directory)
+        };
+        let everything = names.clone();
+        names.retain(|name, _| !orphan(name, &everything));
+        let survive = |file: &Arc<Content>| Arc::new(Content::durable(file.survivors(rng)));
+        let files = self.files.iter().map(survive).collect();
+        Self { files, durable_names: names.clone(), names, pending: Vec::new() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    world: World,
+    /// What the world was before each operation, if that is kept.
+    moments: Option<Vec<World>>,
     operations: u64,
     crash_at: Option<u64>,
     crashed: bool,
     full: bool,
     faults: BTreeMap<u64, Fault>,
+    /// Faults that came to pass: at which operation, of what kind.
+    met: Vec<(u64, &'static str, Fault)>,
     ignored: BTreeSet<SyncPoint>,
     seen: BTreeSet<SyncPoint>,
     trace: Vec<String>,
@@ -134,99 +198,6 @@ impl NameChange {
     }
 }
 
-/// A file's bytes.
-#[derive(Clone, Debug, Default)]
-struct Content {
-    /// What programs read.
-    bytes: Vec<u8>,
-    /// What the last successful sync made durable.
-    durable: Vec<u8>,
-    /// The shortest the file has been since then: `bytes` and `durable` agree up to there.
-    low: usize,
-    /// Ranges whose sync failed: they may be zeros after a crash.
-    doubtful: Vec<Range<usize>>,
-}
-
-impl Content {
-    fn truncate(&mut self, len: usize) {
-        self.bytes.resize(len, 0);
-        self.low = self.low.min(len);
-        for range in &mut self.doubtful {
-            range.end = range.end.min(len);
-        }
-        self.doubtful.retain(|range| range.start < range.end);
-    }
-
-    fn sync(&mut self) {
-        self.durable.truncate(self.low);
-        self.durable.extend_from_slice(&self.bytes[self.low..]);
-        self.low = self.bytes.len();
-    }
-
-    fn sync_failed(&mut self) {
-        if self.low < self.bytes.len() {
-            self.doubtful.push(self.low..self.bytes.len());
-        }
-    }
-
-    /// The bytes after a power loss.
-    fn survivors(&self, rng: &mut Rng) -> Vec<u8> {
-        let mut left = match rng.below(5) {
-            0 => self.durable.clone(),
-            1 => self.bytes.clone(),
-            2 => {
-                let unsynced = self.bytes.len() - self.low;
-                let kept = self.low + rng.below(unsynced as u64 + 1) as usize;
-                self.bytes[..kept].to_vec()
-            }
-            _ => self.scattered(rng),
-        };
-        let len = left.len();
-        for range in &self.doubtful {
-            for sector in sectors(range.start.min(len)..range.end.min(len)) {
-                if rng.below(2) == 0 {
-                    left[sector].fill(0);
-                }
-            }
-        }
-        left
-    }
-
-    /// Some sectors as they were, some as they were to be, some neither.
-    fn scattered(&self, rng: &mut Rng) -> Vec<u8> {
-        let (old, new) = (self.durable.len(), self.bytes.len());
-        let len = if old > new && rng.below(2) == 0 { old } else { new };
-        let mut left = self.durable[..self.low].to_vec();
-        left.resize(len, 0);
-        left[self.low..old.min(len).max(self.low)]
-            .copy_from_slice(&self.durable[self.low..old.min(len).max(self.low)]);
-        for sector in sectors(self.low..new.min(len)) {
-            match rng.below(8) {
-                0 => {}
-                1 if sector.start >= old => {
-                    left[sector].iter_mut().for_each(|byte| *byte = rng.next_u64() as u8);
-                }
-                _ => left[sector.clone()].copy_from_slice(&self.bytes[sector]),
-            }
-        }
-        // The length may not have got as far either.
-        if rng.below(4) == 0 && len > old {
-            left.truncate(old + rng.below((len - old) as u64 + 1) as usize);
-        }
-        left
-    }
-}
-
-/// The sectors that a range touches, each cut to the range.
-fn sectors(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let mut at = range.start;
-    std::iter::from_fn(move || {
-        let start = at;
-        at = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(range.end);
-        (start < range.end).then_some(start..at)
-    })
-}
-
 enum Verdict {
     Go,
     /// The operation takes effect, without being durable, and is the last one.
@@ -235,50 +206,40 @@ enum Verdict {
 }
 
 impl State {
-    fn begin(&mut self, what: impl FnOnce() -> String) -> io::Result<Verdict> {
+    fn begin(&mut self, kind: &'static str, what: impl FnOnce() -> String) -> io::Result<Verdict> {
         if self.crashed {
             return Err(crashed());
         }
         let number = self.operations;
         self.operations += 1;
-        self.trace.push(format!("{number}: {}", what()));
+        self.trace.push(format!("{number}: {kind} {}", what()));
+        if let Some(moments) = &mut self.moments {
+            moments.push(self.world.clone());
+        }
         if self.crash_at == Some(number) {
             self.crashed = true;
             return Ok(Verdict::Last);
         }
-        Ok(self.faults.get(&number).map_or(Verdict::Go, |fault| Verdict::Fail(*fault)))
+        let Some(fault) = self.faults.get(&number) else { return Ok(Verdict::Go) };
+        self.met.push((number, kind, *fault));
+        Ok(Verdict::Fail(*fault))
     }
 
     /// An operation on names: it happens or it fails.
     fn change(
         &mut self,
+        kind: &'static str,
         what: impl FnOnce() -> String,
         directory: &Path,
         change: NameChange,
     ) -> io::Result<()> {
-        let verdict = self.begin(what)?;
+        let verdict = self.begin(kind, what)?;
         if let Verdict::Fail(fault) = verdict {
             return Err(fault.error());
         }
-        change.apply(&mut self.names);
-        self.pending.push((directory.to_owned(), change));
+        change.apply(&mut self.world.names);
+        self.world.pending.push((directory.to_owned(), change));
         if matches!(verdict, Verdict::Last) { Err(crashed()) } else { Ok(()) }
-    }
-
-    fn file(&self, path: &Path) -> io::Result<usize> {
-        match self.names.get(&plain(path)) {
-            Some(Node::File(file)) => Ok(*file),
-            Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
-            None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
-        }
-    }
-
-    fn directory(&self, path: &Path) -> io::Result<()> {
-        match self.names.get(path) {
-            _ if path.as_os_str().is_empty() => Ok(()),
-            Some(Node::Directory) => Ok(()),
-            _ => Err(io::Error::from_raw_os_error(libc::ENOENT)),
-        }
     }
 }
 
@@ -345,35 +306,39 @@ impl SimDisk {
         self.state().seen.clone()
     }
 
+    /// From now on remembers what was there before each operation, for [`SimDisk::before`].
+    pub fn keep_moments(&self) {
+        let mut state = self.state();
+        let skipped = (0..state.operations).map(|_| World::default()).collect();
+        state.moments.get_or_insert(skipped);
+    }
+
+    /// The disk as it was before operation `number`, where moments were kept since then; as it is
+    /// now for a number that has not come yet. To be looked at, killed or crashed; this one goes on.
+    #[must_use]
+    pub fn before(&self, number: u64) -> Self {
+        let state = self.state();
+        let moments = state.moments.as_ref();
+        let moment = moments.and_then(|moments| moments.get(number as usize));
+        Self::of(State { world: moment.unwrap_or(&state.world).clone(), ..State::default() })
+    }
+
+    /// Faults that came to pass: at which operation, what kind of operation, which fault.
+    pub fn faults_met(&self) -> Vec<(u64, &'static str, Fault)> {
+        self.state().met.clone()
+    }
+
+    /// Whether a sync has failed and nothing has ended the doubt about what it should have written.
+    pub fn in_doubt(&self) -> bool {
+        self.state().world.files.iter().any(|file| file.in_doubt())
+    }
+
     /// The disk after a power loss at this moment. This one is dead from now on.
     #[must_use]
     pub fn crash(&self, rng: &mut Rng) -> Self {
         let mut state = self.state();
         state.crashed = true;
-        let mut names = state.durable_names.clone();
-        let mood = rng.below(4);
-        for (_, change) in &state.pending {
-            let kept = match mood {
-                0 => false,
-                1 => true,
-                _ => rng.below(2) == 0,
-            };
-            if kept {
-                change.apply(&mut names);
-            }
-        }
-        let orphan = |name: &Path, names: &BTreeMap<PathBuf, Node>| {
-            let above = parent(name);
-            !above.as_os_str().is_empty() && names.get(&above) != Some(&Node::Directory)
-        };
-        let everything = names.clone();
-        names.retain(|name, _| !orphan(name, &everything));
-        let mut files = state.files.clone();
-        for file in &mut files {
-            let bytes = file.survivors(rng);
-            *file = Content { low: bytes.len(), durable: bytes.clone(), bytes, doubtful: vec![] };
-        }
-        Self::of(State { files, durable_names: names.clone(), names, ..State::default() })
+        Self::of(State { world: state.world.after_power_loss(rng), ..State::default() })
     }
 
     /// The disk after the process was killed but the machine went on: all that was written is there,
@@ -382,59 +347,51 @@ impl SimDisk {
     pub fn kill(&self) -> Self {
         let mut state = self.state();
         state.crashed = true;
-        let State { files, names, durable_names, pending, .. } = state.clone();
-        Self::of(State { files, names, durable_names, pending, ..State::default() })
+        Self::of(State { world: state.world.clone(), ..State::default() })
     }
 
     /// Flips one bit of a file at rest.
     pub fn flip(&self, path: &Path, bit: u64) -> io::Result<()> {
-        let mut state = self.state();
-        let file = state.file(path)?;
-        let content = &mut state.files[file];
-        for bytes in [&mut content.bytes, &mut content.durable] {
-            if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }
+        let world = &mut self.state().world;
+        let file = world.file(path)?;
+        world.content(file).flip(bit);
         Ok(())
     }
 
     /// A file's bytes as programs read them.
     pub fn contents(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let state = self.state();
-        Ok(state.files[state.file(path)?].bytes.clone())
+        let world = &self.state().world;
+        Ok(world.files[world.file(path)?].bytes.clone())
     }
 
     /// Puts a file there, durably, without that counting as an operation.
     pub fn place(&self, path: &Path, bytes: &[u8]) {
-        let mut state = self.state();
+        let world = &mut self.state().world;
         let path = plain(path);
         for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
-            state.names.insert(above.to_owned(), Node::Directory);
-            state.durable_names.insert(above.to_owned(), Node::Directory);
+            world.names.insert(above.to_owned(), Node::Directory);
+            world.durable_names.insert(above.to_owned(), Node::Directory);
         }
-        let node = Node::File(state.files.len());
-        let bytes = bytes.to_vec();
-        let low = bytes.len();
-        state.files.push(Content { durable: bytes.clone(), bytes, low, doubtful: vec![] });
-        state.names.insert(path.clone(), node);
-        state.durable_names.insert(path, node);
+        let node = Node::File(world.files.len());
+        world.files.push(Arc::new(Content::durable(bytes.to_vec())));
+        world.names.insert(path.clone(), node);
+        world.durable_names.insert(path, node);
     }
 
     fn open(&self, path: &Path, empty: bool) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
         let path = plain(path);
-        let verb = if empty { "create" } else { "open" };
-        if state.names.contains_key(&path) {
-            let file = state.file(&path)?;
+        let kind = if empty { "create" } else { "open" };
+        if state.world.names.contains_key(&path) {
+            let file = state.world.file(&path)?;
             if empty {
-                match state.begin(|| format!("{verb} {}", path.display()))? {
+                match state.begin(kind, || path.display().to_string())? {
                     Verdict::Fail(fault) => return Err(fault.error()),
                     Verdict::Last => {
-                        state.files[file].truncate(0);
+                        state.world.content(file).truncate(0);
                         return Err(crashed());
                     }
-                    Verdict::Go => state.files[file].truncate(0),
+                    Verdict::Go => state.world.content(file).truncate(0),
                 }
             } else if state.crashed {
                 return Err(crashed());
@@ -442,11 +399,11 @@ impl SimDisk {
             return Ok(Box::new(SimFile { disk: self.clone(), path, file }));
         }
         let directory = parent(&path);
-        state.directory(&directory)?;
-        let file = state.files.len();
+        state.world.directory(&directory)?;
+        let file = state.world.files.len();
         let change = NameChange::Link(path.clone(), Node::File(file));
-        state.files.push(Content::default());
-        state.change(|| format!("{verb} {}", path.display()), &directory, change)?;
+        state.world.files.push(Arc::default());
+        state.change(kind, || path.display().to_string(), &directory, change)?;
         Ok(Box::new(SimFile { disk: self.clone(), path, file }))
     }
 }
@@ -468,43 +425,61 @@ impl Disk for SimDisk {
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        let state = self.state();
-        Ok(state.files[state.file(path)?].bytes.len() as u64)
+        let world = &self.state().world;
+        Ok(world.files[world.file(path)?].bytes.len() as u64)
     }
 
     fn exists(&self, path: &Path) -> bool {
         let path = plain(path);
-        path.as_os_str().is_empty() || self.state().names.contains_key(&path)
+        path.as_os_str().is_empty() || self.state().world.names.contains_key(&path)
+    }
+
+    fn write_again(&self, path: &Path, from: u64, point: SyncPoint) -> io::Result<()> {
+        let mut state = self.state();
+        let file = state.world.file(path)?;
+        state.seen.insert(point);
+        match state.begin("write again", || format!("{} from {from} on", path.display()))? {
+            // Whatever was written of it, it was what is there.
+            Verdict::Last => Err(crashed()),
+            Verdict::Fail(fault) => Err(fault.error()),
+            Verdict::Go => {
+                if !state.ignored.contains(&point) {
+                    state.world.content(file).write_again(from as usize);
+                }
+                Ok(())
+            }
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (plain(from), plain(to));
         let mut state = self.state();
-        let node = Node::File(state.file(&from)?);
+        let node = Node::File(state.world.file(&from)?);
         let directory = parent(&to);
-        state.directory(&directory)?;
-        let text = format!("rename {} to {}", from.display(), to.display());
-        state.change(|| text, &directory, NameChange::Move(from, to, node))
+        state.world.directory(&directory)?;
+        let text = format!("{} to {}", from.display(), to.display());
+        state.change("rename", || text, &directory, NameChange::Move(from, to, node))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let path = plain(path);
         let mut state = self.state();
-        state.file(&path)?;
-        let text = format!("remove {}", path.display());
-        state.change(|| text, &parent(&path), NameChange::Unlink(path.clone()))
+        state.world.file(&path)?;
+        let text = path.display().to_string();
+        state.change("remove", || text, &parent(&path), NameChange::Unlink(path.clone()))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let path = plain(path);
         let mut state = self.state();
-        if state.directory(&path).is_ok() {
+        if state.world.directory(&path).is_ok() {
             return Ok(());
         }
         let above = parent(&path);
-        state.directory(&above)?;
-        let text = format!("create directory {}", path.display());
-        state.change(|| text, &above, NameChange::Link(path, Node::Directory))
+        state.world.directory(&above)?;
+        let text = path.display().to_string();
+        let change = NameChange::Link(path, Node::Directory);
+        state.change("create directory", || text, &above, change)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -514,9 +489,10 @@ impl Disk for SimDisk {
     fn sync_dir_at(&self, path: &Path, point: SyncPoint) -> io::Result<()> {
         let path = plain(path);
         let mut state = self.state();
-        state.directory(&path)?;
+        state.world.directory(&path)?;
         state.seen.insert(point);
-        match state.begin(|| format!("sync directory {}: {}", path.display(), point.0))? {
+        let text = || format!("{}: {}", path.display(), point.0);
+        match state.begin("sync directory", text)? {
             Verdict::Fail(fault) => return Err(fault.error()),
             Verdict::Last => return Err(crashed()),
             Verdict::Go => {}
@@ -524,12 +500,12 @@ impl Disk for SimDisk {
         if state.ignored.contains(&point) {
             return Ok(());
         }
-        let pending = std::mem::take(&mut state.pending);
-        for (directory, change) in pending {
+        let world = &mut state.world;
+        for (directory, change) in std::mem::take(&mut world.pending) {
             if directory == path {
-                change.apply(&mut state.durable_names);
+                change.apply(&mut world.durable_names);
             } else {
-                state.pending.push((directory, change));
+                world.pending.push((directory, change));
             }
         }
         Ok(())
@@ -537,9 +513,9 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let path = plain(path);
-        let state = self.state();
-        state.directory(&path)?;
-        let inside = state.names.keys().filter(|name| parent(name) == path);
+        let world = &self.state().world;
+        world.directory(&path)?;
+        let inside = world.names.keys().filter(|name| parent(name) == path);
         Ok(inside.filter_map(|name| name.file_name()).map(PathBuf::from).collect())
     }
 }
@@ -553,8 +529,8 @@ struct SimFile {
 impl DiskFile for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        let verdict =
-            state.begin(|| format!("append {} bytes to {}", bytes.len(), self.path.display()))?;
+        let verdict = state
+            .begin("append", || format!("{} bytes to {}", bytes.len(), self.path.display()))?;
         let (taken, outcome) = match verdict {
             Verdict::Go if state.full => (bytes.len() / 2, Err(Fault::Full.error())),
             Verdict::Go => (bytes.len(), Ok(())),
@@ -564,7 +540,7 @@ impl DiskFile for SimFile {
             }
             Verdict::Fail(fault) => (0, Err(fault.error())),
         };
-        state.files[self.file].bytes.extend_from_slice(&bytes[..taken]);
+        state.world.content(self.file).bytes.extend_from_slice(&bytes[..taken]);
         outcome
     }
 
@@ -575,28 +551,42 @@ impl DiskFile for SimFile {
     fn sync_at(&self, point: SyncPoint) -> io::Result<()> {
         let mut state = self.disk.state();
         state.seen.insert(point);
-        match state.begin(|| format!("sync {}: {}", self.path.display(), point.0))? {
+        match state.begin("sync", || format!("{}: {}", self.path.display(), point.0))? {
             Verdict::Last => Err(crashed()),
             Verdict::Fail(fault) => {
-                state.files[self.file].sync_failed();
+                state.world.content(self.file).sync_failed();
                 Err(fault.error())
             }
             Verdict::Go => {
                 if !state.ignored.contains(&point) {
-                    state.files[self.file].sync();
+                    state.world.content(self.file).sync();
                 }
                 Ok(())
             }
         }
     }
 
+    fn write_out(&self, bytes: Range<u64>, _: bool) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let text = || format!("bytes {bytes:?} of {}", self.path.display());
+        match state.begin("write out", text)? {
+            Verdict::Go => Ok(()),
+            Verdict::Last => Err(crashed()),
+            Verdict::Fail(fault) => {
+                // The pages count as written, as after a sync that failed.
+                state.world.content(self.file).sync_failed();
+                Err(fault.error())
+            }
+        }
+    }
+
     fn truncate(&mut self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        let verdict = state.begin(|| format!("truncate {} to {len}", self.path.display()))?;
+        let verdict = state.begin("truncate", || format!("{} to {len}", self.path.display()))?;
         if let Verdict::Fail(fault) = verdict {
             return Err(fault.error());
         }
-        state.files[self.file].truncate(len as usize);
+        state.world.content(self.file).truncate(len as usize);
         if matches!(verdict, Verdict::Last) { Err(crashed()) } else { Ok(()) }
     }
 
@@ -606,88 +596,4 @@ impl DiskFile for SimFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "data/log";
-
-    fn written(bytes: &[u8], synced: usize) -> SimDisk {
-        let disk = SimDisk::default();
-        disk.create_dir(Path::new("data")).unwrap();
-        disk.sync_dir(Path::new("")).unwrap();
-        let mut file = disk.create(Path::new(FILE)).unwrap();
-        disk.sync_dir(Path::new("data")).unwrap();
-        file.append(&bytes[..synced]).unwrap();
-        file.sync().unwrap();
-        file.append(&bytes[synced..]).unwrap();
-        disk
-    }
-
-    #[test]
-    fn a_crash_keeps_what_was_synced_and_any_of_the_rest() {
-        let bytes: Vec<u8> = (0..4000_u32).map(|n| (n % 251) as u8 + 1).collect();
-        let mut lengths = BTreeSet::new();
-        let mut holes = 0;
-        for seed in 0..300 {
-            let after = written(&bytes, 1000).crash(&mut Rng::from_seed(seed));
-            let left = after.contents(Path::new(FILE)).unwrap();
-            assert_eq!(left[..1000], bytes[..1000], "seed {seed}");
-            lengths.insert(left.len());
-            holes += usize::from(left != bytes[..left.len()]);
-        }
-        assert!(lengths.contains(&1000) && lengths.contains(&4000) && lengths.len() > 50);
-        assert!(holes > 50, "{holes}");
-    }
-
-    #[test]
-    fn names_are_durable_after_a_sync_of_their_directory() {
-        let mut seen = BTreeSet::new();
-        for seed in 0..100 {
-            let disk = written(b"x", 1);
-            disk.rename(Path::new(FILE), Path::new("data/new")).unwrap();
-            disk.create(Path::new("data/other")).unwrap();
-            let after = disk.crash(&mut Rng::from_seed(seed));
-            let names = after.list(Path::new("data")).unwrap();
-            let renamed = names.contains(&PathBuf::from("new"));
-            assert_ne!(renamed, names.contains(&PathBuf::from("log")), "a rename is atomic");
-            seen.insert(names);
-        }
-        assert_eq!(seen.len(), 4);
-        let disk = written(b"x", 1);
-        disk.rename(Path::new(FILE), Path::new("data/new")).unwrap();
-        disk.sync_dir(Path::new("data")).unwrap();
-        let after = disk.crash(&mut Rng::from_seed(1));
-        assert_eq!(after.list(Path::new("data")).unwrap(), [PathBuf::from("new")]);
-    }
-
-    #[test]
-    fn a_failed_sync_loses_bytes_that_later_syncs_cover() {
-        let mut lost = 0;
-        for seed in 0..50 {
-            let disk = written(&[7; 2000], 0);
-            disk.inject(disk.operations(), Fault::Io);
-            let mut file = disk.open_append(Path::new(FILE)).unwrap();
-            assert!(file.sync().is_err());
-            file.append(b"more").unwrap();
-            file.sync().unwrap();
-            let after = disk.crash(&mut Rng::from_seed(seed));
-            let left = after.contents(Path::new(FILE)).unwrap();
-            assert_eq!((left.len(), &left[2000..]), (2004, b"more".as_slice()));
-            lost += usize::from(left[..2000].contains(&0));
-        }
-        assert!(lost > 40);
-    }
-
-    #[test]
-    fn faults_and_the_end_come_at_their_operation() {
-        let disk = written(b"", 0);
-        let mut file = disk.open_append(Path::new(FILE)).unwrap();
-        disk.inject(disk.operations(), Fault::Short(2));
-        assert_eq!(file.append(b"abcd").unwrap_err().raw_os_error(), Some(libc::ENOSPC));
-        assert_eq!(disk.contents(Path::new(FILE)).unwrap(), b"ab");
-        disk.crash_at(disk.operations() + 1);
-        file.append(b"c").unwrap();
-        assert!(file.sync().is_err() && file.append(b"d").is_err() && disk.has_crashed());
-        assert_eq!(disk.kill().contents(Path::new(FILE)).unwrap(), b"abc");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::base::env::{Disk, DiskFile};
+use crate::base::env::{Disk, DiskFile, SyncPoint};
 use crate::config::arguments::{Configured, Invocation, configure};
 use crate::config::change::{ConfigError, Origin, get, set};
 use crate::config::directives::{self, Kind, Mutability};
@@ -98,6 +98,10 @@ impl Disk for Shelf {
 
     fn exists(&self, path: &Path) -> bool {
         self.files.lock().unwrap().keys().any(|file| file.starts_with(path))
+    }
+
+    fn write_again(&self, _: &Path, _: u64, _: SyncPoint) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -52,7 +52,8 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     (
         "unit/multi",
         "MULTI with config set appendonly",
-        "it counts forks and waits for the message of a delayed one; here the log begins at once",
+        "it counts forks and waits for the message of a delayed one; here the log begins soon after \
+         the transaction",
     ),
     (
         "unit/introspection",

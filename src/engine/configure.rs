@@ -100,7 +100,7 @@ fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
     let mut wanted = engine.settings.clone();
     let changed = config::set(&mut wanted, &pairs, origin).map_err(refusal)?;
     let old = std::mem::replace(&mut engine.settings, wanted);
-    if let Err(error) = engine.apply_changes(&old, &changed) {
+    if let Err(error) = engine.apply_changes(slot, &old, &changed) {
         engine.settings = old;
         engine.apply_settings();
         return Err(refusal(error));
@@ -157,6 +157,7 @@ impl Engine {
     /// Does what the new settings ask for. After an error the caller puts the old ones back.
     fn apply_changes(
         &mut self,
+        slot: SessionId,
         old: &Settings,
         changed: &[&'static Directive],
     ) -> Result<(), ConfigError> {
@@ -169,7 +170,7 @@ impl Engine {
             if !is_changed(name) || (moved && name == "bind") {
                 continue;
             }
-            if let Err(reason) = self.apply_fallible(name, old) {
+            if let Err(reason) = self.apply_fallible(slot, name, old) {
                 if moved && let Some(relisten) = &mut self.relisten {
                     // Back to where the clients know us; should that fail, it is in the log.
                     if let Err(error) = (relisten.0)(&self.settings, old) {
@@ -214,7 +215,12 @@ impl Engine {
     }
 
     /// Does what a changed directive asks for, where that can fail.
-    fn apply_fallible(&mut self, name: &str, old: &Settings) -> Result<(), String> {
+    fn apply_fallible(
+        &mut self,
+        slot: SessionId,
+        name: &str,
+        old: &Settings,
+    ) -> Result<(), String> {
         match name {
             "port" => {
                 self.listen_elsewhere(old, "Unable to listen on this port. Check server logs.")
@@ -232,6 +238,11 @@ impl Engine {
                 }
             }
             "dir" => self.settings.enter_directory().map_err(|error| error_text(&error)),
+            "appendonly" if self.settings.appendonly && self.sessions[slot].executing => {
+                // The log's first base has a transaction wholly or not at all.
+                self.persistence.log_scheduled = true;
+                Ok(())
+            }
             "appendonly" if self.settings.appendonly => self.start_log(),
             "appendonly" => {
                 self.stop_log();

@@ -213,6 +213,15 @@ impl Engine {
         loader.out.clear();
     }
 
+    /// Loads what a start would load, and leaves the disk as it is.
+    ///
+    /// # Errors
+    /// What is damaged or can't be read.
+    pub fn look(&mut self) -> Result<(), RecoverError> {
+        let options = RecoverOptions { repair: false, ..self.recover_options() };
+        self.replay(&options).map(|_| ())
+    }
+
     /// Empties all databases and loads them again: from the snapshot (DEBUG RELOAD), or from the
     /// log's files (DEBUG LOADAOF).
     ///

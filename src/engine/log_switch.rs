@@ -26,6 +26,7 @@ impl Engine {
 
     /// Turns the log off at run time.
     pub fn stop_log(&mut self) {
+        self.persistence.log_scheduled = false;
         if self.persistence.rewriting {
             self.abort_walk();
         }

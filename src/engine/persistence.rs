@@ -156,6 +156,8 @@ pub struct State {
     pub save_scheduled: bool,
     /// A rewrite waits for its turn.
     pub rewrite_scheduled: bool,
+    /// The log was turned on within a transaction, and begins behind it.
+    pub log_scheduled: bool,
     /// The walk under way.
     pub job: Option<Job>,
     /// Whether a rewrite is under way: its increment is being prepared, its base walked, or put in
@@ -195,6 +197,7 @@ impl Default for State {
             loading_snapshot: false,
             save_scheduled: false,
             rewrite_scheduled: false,
+            log_scheduled: false,
             job: None,
             rewriting: false,
             rewriting_first: false,
@@ -588,6 +591,12 @@ impl Engine {
 
     /// Ten times a second: what waits for its turn, `save` points, the log's growth.
     pub(super) fn persistence_cron(&mut self) {
+        if std::mem::take(&mut self.persistence.log_scheduled)
+            && let Err(error) = self.start_log()
+        {
+            tracing::error!("Can't turn the append only file on: {error}");
+            self.settings.appendonly = false;
+        }
         if self.persistence.busy() || self.persistence.loading {
             return;
         }

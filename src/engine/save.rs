@@ -52,8 +52,10 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
     if engine.persistence.saving() {
         return Err(CommandError::text("ERR Background save already in progress"));
     }
-    if engine.persistence.busy() {
-        if !schedule {
+    // A transaction is in a snapshot wholly or not at all: one that it asks for begins behind it.
+    let executing = engine.sessions[slot].executing;
+    if engine.persistence.busy() || executing {
+        if !schedule && !executing {
             return Err(CommandError::text(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
                  SCHEDULE in order to schedule a BGSAVE whenever possible.",
@@ -76,7 +78,7 @@ fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
             "ERR Background append only file rewriting already in progress",
         ));
     }
-    if engine.persistence.busy() {
+    if engine.persistence.busy() || engine.sessions[slot].executing {
         engine.persistence.rewrite_scheduled = true;
         engine.persistence.failed_rewrites = 0;
         engine.sessions[slot].reply().simple("Background append only file rewriting scheduled");

@@ -169,7 +169,7 @@ impl Engine {
             return true;
         }
         let mut ok = true;
-        if self.persistence.rewriting_first {
+        if self.persistence.rewriting_first || self.persistence.log_scheduled {
             if !flags.force {
                 tracing::warn!("Writing initial AOF, can't exit.");
                 return false;

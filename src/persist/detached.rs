@@ -15,10 +15,15 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::base::checksum::crc32;
-use crate::base::env::Disk;
+use crate::base::env::{Disk, SyncPoint};
 use crate::base::text;
-use crate::persist::log_rewrite::{SYNC_BASE_NAME, SYNC_LOG_DIR, remove_leftovers};
+use crate::persist::log_rewrite::remove_leftovers;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+
+/// The base's name.
+pub const SYNC_DETACHED_NAME: SyncPoint = SyncPoint("name of a base alone");
+/// The name of the directory that it is in.
+pub const SYNC_DETACHED_DIR: SyncPoint = SyncPoint("name of the directory of a base alone");
 
 /// Of a snapshot's beginning: its auxiliary fields are in it.
 const HEAD_BYTES: u64 = 512;
@@ -100,8 +105,8 @@ impl DetachedBase {
         let number = manifest.numbers().0 + 1;
         let name = layout.base_name(number);
         disk.rename(&self.temporary(), &layout.log_file(&name))?;
-        disk.sync_dir_at(&layout.log_dir, SYNC_BASE_NAME)?;
-        disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
+        disk.sync_dir_at(&layout.log_dir, SYNC_DETACHED_NAME)?;
+        disk.sync_dir_at(&layout.dir, SYNC_DETACHED_DIR)?;
         manifest.supersede();
         manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame: None });
         manifest.detached = Some(self.stamp);

@@ -494,7 +494,15 @@ impl Log {
     }
 
     /// Writes and syncs everything, waiting for it: the end of the server, or of logging.
+    ///
+    /// # Errors
+    /// Not all of it is durable.
     pub fn close(&mut self) -> Result<(), LogError> {
+        if self.write_failure.as_ref().is_some_and(|failure| failure.stuck) {
+            // Behind a part of a frame a whole one would make damage of it.
+            let cut = self.current.file.truncate(self.current.bytes);
+            cut.map_err(LogError::new(Doing::Write))?;
+        }
         if self.buffer.len() > HEADER_BYTES_MAX {
             self.write_frame()?;
         }
@@ -508,6 +516,10 @@ impl Log {
         }
         if let Some(error) = self.error.take() {
             return Err(error);
+        }
+        if let Some((_, text)) = &self.durability.failed {
+            // Told before, and still so: no sync of now makes up for one that failed.
+            return Err(LogError { doing: Doing::Sync, source: io::Error::other(text.clone()) });
         }
         if self.durability.frame > self.told_frame {
             // The last word: all of it was durable, so any damage found later is damage.

@@ -21,16 +21,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::env::{Disk, Env, SyncPoint};
+use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
 use crate::persist::log::{Doing, Log, LogError, LogOptions, Segment};
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::recover::Resume;
+use crate::persist::tail::Place;
 use crate::persist::worker::Waker;
 
 /// The log's directory in the data directory.
 pub const SYNC_LOG_DIR: SyncPoint = SyncPoint("name of the log's directory");
+/// The same, for a log that is turned on.
+pub const SYNC_ENABLED_DIR: SyncPoint = SyncPoint("name of the directory of an enabled log");
 /// The name of an increment.
 pub const SYNC_INCREMENT_NAME: SyncPoint = SyncPoint("increment name");
+/// The emptiness of an increment whose name a crash had left.
+pub const SYNC_EMPTIED: SyncPoint = SyncPoint("emptied increment");
 /// The contents of the first base.
 pub const SYNC_FIRST_BASE: SyncPoint = SyncPoint("contents of the first base");
 /// The names of the first base and increment.
@@ -39,6 +44,10 @@ pub const SYNC_FIRST_NAMES: SyncPoint = SyncPoint("names of the first base and i
 pub const SYNC_BASE_NAME: SyncPoint = SyncPoint("base name");
 /// What was recovered, before anything is added to it.
 pub const SYNC_RECOVERED: SyncPoint = SyncPoint("recovered files");
+/// Of what was recovered, what no frame says was durable: written again before it is synced.
+pub const SYNC_UNSETTLED: SyncPoint = SyncPoint("recovered frames that were never called durable");
+/// The manifest that was recovered.
+pub const SYNC_RECOVERED_MANIFEST: SyncPoint = SyncPoint("recovered manifest");
 /// The names of what was recovered.
 pub const SYNC_RECOVERED_NAMES: SyncPoint = SyncPoint("names of recovered files");
 
@@ -134,7 +143,7 @@ impl Log {
             let part = Part { name, number: base_number + 1, kind: Kind::Base, first_frame };
             manifest.base = Some(part);
         } else {
-            make_durable(&*disk, layout, &manifest)?;
+            make_durable(&*disk, layout, &manifest, resume.settled)?;
         }
         let segment = match manifest.increments.last() {
             Some(last) if resume.append_to_last => {
@@ -144,7 +153,7 @@ impl Log {
             }
             _ => {
                 let name = layout.increment_name(increment_number + 1);
-                let file = disk.create(&layout.log_file(&name))?;
+                let file = create_increment(&*disk, &layout.log_file(&name))?;
                 disk.sync_dir_at(&layout.log_dir, SYNC_FIRST_NAMES)?;
                 manifest.push_increment(name, increment_number + 1, Some(resume.next_frame));
                 manifest.store(&*disk, layout)?;
@@ -174,7 +183,7 @@ impl Log {
         let disk = Arc::clone(&env.disk);
         let layout = &options.layout;
         disk.create_dir(&layout.log_dir)?;
-        disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
+        disk.sync_dir_at(&layout.dir, SYNC_ENABLED_DIR)?;
         let mut manifest = match Manifest::load(&*disk, layout)? {
             None => Manifest::default(),
             Some(manifest) => manifest.map_err(io::Error::other)?,
@@ -398,7 +407,7 @@ fn prepare(
         return Ok(Prepared { segment, manifest: None });
     };
     let name = layout.increment_name(number);
-    let file = disk.create(&layout.log_file(&name))?;
+    let file = create_increment(disk, &layout.log_file(&name))?;
     disk.sync_dir_at(&layout.log_dir, SYNC_INCREMENT_NAME)?;
     manifest.push_increment(name, number, None);
     manifest.store(disk, layout)?;
@@ -435,9 +444,20 @@ impl Finish {
     }
 }
 
+/// Creates an increment. A crash may have left a file of its name, with frames that count for
+/// nothing: they must not come back once a manifest names it.
+fn create_increment(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    let is_leftover = disk.exists(path);
+    let file = disk.create(path)?;
+    if is_leftover {
+        file.sync_at(SYNC_EMPTIED)?;
+    }
+    Ok(file)
+}
+
 fn temporary_increment(disk: &dyn Disk, layout: &Layout, generation: u64) -> io::Result<Segment> {
     let path = layout.increment_temporary(generation);
-    let mut segment = Segment::new(disk.create(&path)?, 0, generation)?;
+    let mut segment = Segment::new(create_increment(disk, &path)?, 0, generation)?;
     segment.temporary = Some(path);
     Ok(segment)
 }
@@ -453,12 +473,24 @@ fn remove_temporaries(disk: &dyn Disk, layout: &Layout) {
 }
 
 /// What a killed process wrote may be in memory only: before anything is promised on top of it, it
-/// must be on the disk.
-fn make_durable(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> io::Result<()> {
-    for part in manifest.base.iter().chain(&manifest.increments) {
-        disk.open_append(&layout.log_file(&part.name))?.sync_at(SYNC_RECOVERED)?;
+/// must be on the disk. If a sync of that process failed, the system may hold what it should have
+/// written for written, and a sync of ours would do nothing: what no frame says was durable is
+/// written again first.
+fn make_durable(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifest: &Manifest,
+    settled: Place,
+) -> io::Result<()> {
+    for (index, part) in manifest.base.iter().chain(&manifest.increments).enumerate() {
+        let path = layout.log_file(&part.name);
+        if index >= settled.file {
+            let from = if index == settled.file { settled.offset } else { 0 };
+            disk.write_again(&path, from, SYNC_UNSETTLED)?;
+        }
+        disk.open_append(&path)?.sync_at(SYNC_RECOVERED)?;
     }
-    disk.open_append(&layout.manifest())?.sync_at(SYNC_RECOVERED)?;
+    disk.open_append(&layout.manifest())?.sync_at(SYNC_RECOVERED_MANIFEST)?;
     disk.sync_dir_at(&layout.log_dir, SYNC_RECOVERED_NAMES)
 }
 

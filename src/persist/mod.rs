@@ -21,6 +21,7 @@ pub mod log;
 pub mod log_rewrite;
 pub mod manifest;
 pub mod recover;
+mod recover_error;
 pub mod scan;
 pub mod snapshot;
 pub mod tail;

@@ -22,9 +22,11 @@ use crate::data::thresholds::Thresholds;
 use crate::persist::detached::Stamp;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
-use crate::persist::tail::{self, Tear};
+use crate::persist::tail::{self, Place, Settled, Tear};
 use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
 use crate::rdb::{Access, OwnedValue};
+
+pub use crate::persist::recover_error::RecoverError;
 
 /// The log's directory, made for an old single-file log.
 pub const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
@@ -99,6 +101,22 @@ pub enum Check {
     FirstFrame,
     /// That a tear is in what was not durable.
     Synced,
+    /// That a snapshot, or a base, is what it was.
+    Snapshot,
+    /// That the manifest is what it was.
+    Manifest,
+}
+
+impl Check {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Checksum,
+        Self::Sequence,
+        Self::FirstFrame,
+        Self::Synced,
+        Self::Snapshot,
+        Self::Manifest,
+    ];
 }
 
 impl RecoverOptions {
@@ -141,6 +159,8 @@ pub struct Resume {
     pub next_frame: u64,
     /// Whether the last increment is ours to go on with.
     pub append_to_last: bool,
+    /// Everything before it is known to have been durable when the log was written.
+    pub settled: Place,
 }
 
 /// What was cut off the end.
@@ -181,77 +201,6 @@ pub struct Recovered {
     pub upgraded: bool,
 }
 
-/// Why the data can't be recovered.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecoverError {
-    /// The manifest can't be used.
-    #[error("*** FATAL AOF MANIFEST FILE ERROR ***\n{0}")]
-    Manifest(#[from] crate::persist::manifest::ManifestError),
-    /// A file that the manifest names is not there.
-    #[error("The AOF file {} can't be opened: No such file or directory, but the manifest names it. \
-        Bring it back from a backup, or run redstart-check --fix on the manifest to see what would \
-        be lost without it", .0.display())]
-    Missing(PathBuf),
-    /// What was durable is not there any more.
-    #[error("Bad file format reading the append only file {}: at offset {offset}, expected \
-        {expected}, found {found}. Make a backup of the log's directory, then run redstart-check \
-        --fix on the manifest: it says what would be lost before it cuts anything",
-        .file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// Where in it.
-        offset: u64,
-        /// What should be there.
-        expected: String,
-        /// What is.
-        found: String,
-        /// Whether the place is among frames.
-        framed: bool,
-    },
-    /// A file ends too early, and that is not forgiven.
-    #[error("Unexpected end of file reading the append only file {} at offset {offset}. You can: \
-        1) Make a backup of your AOF file, then use redstart-check --fix on the manifest. 2) \
-        Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart \
-        the server.{}", .file.display(),
-        if *.last { "" } else { " Fatal error: the truncated file is not the last file" })]
-    Truncated {
-        /// The file.
-        file: PathBuf,
-        /// Where its last whole piece ends.
-        offset: u64,
-        /// Whether it is the last one, so that it could be cut.
-        last: bool,
-    },
-    /// A command in the log was refused.
-    #[error("{error} reading the append only file {} at offset {offset}", .file.display())]
-    Command {
-        /// The file.
-        file: PathBuf,
-        /// Where the command begins, or the frame it is in.
-        offset: u64,
-        /// What it said.
-        error: String,
-    },
-    /// A snapshot can't be read.
-    #[error("Error reading the RDB file {}: {error}", .file.display())]
-    Snapshot {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        error: String,
-    },
-    /// The disk refused.
-    #[error("Fatal error: can't read {}: {source}", .file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-}
-
 /// Loads what a data directory holds into `target`.
 pub fn recover(
     env: &Env,
@@ -273,6 +222,7 @@ struct Recovery<'a> {
     next_frame: Option<u64>,
     /// The last time that an annotation told.
     seconds: Option<u64>,
+    settled: Settled,
     commands: u64,
     frames: u64,
     reported: u64,
@@ -295,6 +245,7 @@ impl<'a> Recovery<'a> {
             target,
             next_frame: None,
             seconds: None,
+            settled: Settled::default(),
             commands: 0,
             frames: 0,
             reported: 0,
@@ -308,9 +259,10 @@ impl<'a> Recovery<'a> {
             return self.load_snapshot(Manifest::default());
         }
         let mut manifest =
-            match Manifest::load(&*self.disk, layout).map_err(io_error(&layout.manifest()))? {
+            match Manifest::read(&*self.disk, layout).map_err(io_error(&layout.manifest()))? {
                 None => Manifest::default(),
-                Some(manifest) => manifest?,
+                Some(bytes) if self.options.checks(Check::Manifest) => Manifest::parse(&bytes)?,
+                Some(bytes) => Manifest::parse_unchecked(&bytes)?,
             };
         let upgraded = self.is_old_log(&manifest);
         if upgraded {
@@ -329,9 +281,10 @@ impl<'a> Recovery<'a> {
 
     fn recovered(self, source: Source, manifest: Manifest, append_to_last: bool) -> Recovered {
         let next_frame = self.next_frame.unwrap_or(1);
+        let settled = self.settled.place();
         Recovered {
             source,
-            resume: Resume { manifest, next_frame, append_to_last },
+            resume: Resume { manifest, next_frame, append_to_last, settled },
             commands: self.commands,
             frames: self.frames,
             cut: None,
@@ -419,10 +372,13 @@ impl<'a> Recovery<'a> {
             total += self.disk.len(path).map_err(io_error(path))?;
         }
         self.target.expect(total);
+        // A base has its name only since it is durable.
+        let file = usize::from(manifest.base.is_some());
+        self.settled = Settled::from(Place { file, offset: 0 });
         let mut append_to_last = false;
         for (index, path) in paths.iter().enumerate() {
             self.target.begin_file(path);
-            match self.load_file(path, &parts[index])? {
+            match self.load_file(path, &parts[index], index)? {
                 FileEnd::Whole { bare } => {
                     append_to_last = !bare && parts[index].kind == Kind::Increment;
                 }
@@ -453,7 +409,12 @@ impl<'a> Recovery<'a> {
         Ok(cut)
     }
 
-    fn load_file(&mut self, path: &Path, part: &Part) -> Result<FileEnd, RecoverError> {
+    fn load_file(
+        &mut self,
+        path: &Path,
+        part: &Part,
+        index: usize,
+    ) -> Result<FileEnd, RecoverError> {
         let mut scanner = self.open(path)?;
         if !self.options.checks(Check::Checksum) {
             scanner.ignore_checksums();
@@ -492,7 +453,10 @@ impl<'a> Recovery<'a> {
                     if let Some(tear) = self.check_frame(&mut file, offset, sequence) {
                         return Ok(FileEnd::Torn(tear));
                     }
-                    self.replay_frame(path, &scanner, offset)?;
+                    let preface = self.replay_frame(path, &scanner, offset)?;
+                    if let Some(synced) = preface.synced {
+                        self.settled.note(sequence, synced, Place { file: index, offset });
+                    }
                     self.next_frame = Some(sequence + 1);
                 }
                 Piece::Command => {
@@ -567,7 +531,7 @@ impl<'a> Recovery<'a> {
         path: &Path,
         scanner: &Scanner,
         offset: u64,
-    ) -> Result<(), RecoverError> {
+    ) -> Result<Preface, RecoverError> {
         let payload = scanner.payload();
         let preface = Preface::of(payload);
         self.seconds = preface.seconds.or(self.seconds);
@@ -594,7 +558,7 @@ impl<'a> Recovery<'a> {
             self.commands += 1;
         }
         self.frames += 1;
-        Ok(())
+        Ok(preface)
     }
 
     fn replay_bare(
@@ -631,7 +595,8 @@ impl<'a> Recovery<'a> {
 
     /// The snapshot at the beginning of a file; the scanner is then behind it.
     fn snapshot(&mut self, path: &Path, scanner: &mut Scanner) -> Result<(), RecoverError> {
-        let checksum = if self.options.rdb_checksum { Checksum::Verify } else { Checksum::Ignore };
+        let verified = self.options.rdb_checksum && self.options.checks(Check::Snapshot);
+        let checksum = if verified { Checksum::Verify } else { Checksum::Ignore };
         let rest = self
             .decode(scanner, checksum)
             .map_err(|error| RecoverError::Snapshot { file: path.to_owned(), error })?;

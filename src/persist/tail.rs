@@ -10,11 +10,52 @@
 //! leaves of the cuts is the same tear, or a gap, with less behind it, and opening the log syncs all
 //! its files before anything is added.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use crate::base::env::Disk;
 use crate::persist::recover::{Cut, RecoverError, io_error, open_scanner};
 use crate::persist::scan::{Command, Flaw, Preface, parse_command};
+
+/// A place in the log's files: which of the manifest's base and increments, and the offset in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 0, the base included.
+    pub file: usize,
+    /// The offset.
+    pub offset: u64,
+}
+
+/// Up to where frames say that the log was durable.
+#[derive(Debug, Default)]
+pub struct Settled {
+    place: Place,
+    /// Frames that told of others and of which none has told yet.
+    telling: VecDeque<(u64, Place)>,
+}
+
+impl Settled {
+    /// So far nothing is known of what begins at this place.
+    pub fn from(place: Place) -> Self {
+        Self { place, telling: VecDeque::new() }
+    }
+
+    /// A frame that says of those up to `synced` that they were durable.
+    pub fn note(&mut self, sequence: u64, synced: u64, place: Place) {
+        self.telling.push_back((sequence, place));
+        while let Some((_, place)) =
+            self.telling.front().filter(|(at, _)| *at <= synced.saturating_add(1))
+        {
+            self.place = *place;
+            self.telling.pop_front();
+        }
+    }
+
+    /// Everything before it was durable.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+}
 
 /// A place where the log can't be followed any further.
 #[derive(Debug)]
@@ -192,4 +233,26 @@ fn count_commands(payload: &[u8]) -> u64 {
         count += 1;
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_frame_is_settled_when_the_frame_before_it_was_durable() {
+        let place = |file, offset| Place { file, offset };
+        let mut settled = Settled::from(place(1, 0));
+        // Frame 3 tells of 1, frame 4 of 2, in the next file frame 5 of 4, the last frame of all.
+        for (sequence, synced, at, known) in [
+            (3, 1, place(1, 300), place(1, 0)),
+            (4, 2, place(1, 400), place(1, 300)),
+            (5, 4, place(2, 0), place(2, 0)),
+            (6, 5, place(2, 90), place(2, 90)),
+            (7, u64::MAX, place(2, 95), place(2, 95)),
+        ] {
+            settled.note(sequence, synced, at);
+            assert_eq!(settled.place(), known, "frame {sequence}");
+        }
+    }
 }

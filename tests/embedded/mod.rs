@@ -88,6 +88,15 @@ impl Embedded {
         Ok(Self { engine, mailbox, client, replies, messages: Vec::new() })
     }
 
+    /// An engine that has loaded what the disk holds and leaves the disk alone.
+    pub fn look(env: Env, settings: Settings) -> Result<Self, String> {
+        let mailbox = Rc::new(Mailbox::new());
+        let mut engine = Engine::new(env, settings, None, Rc::clone(&mailbox));
+        engine.look().map_err(|error| error.to_string())?;
+        let Peer { session: client, replies } = join(&mailbox);
+        Ok(Self { engine, mailbox, client, replies, messages: Vec::new() })
+    }
+
     /// One more client.
     pub fn join(&self) -> Peer {
         join(&self.mailbox)

@@ -8,6 +8,7 @@ use super::*;
 use crate::base::env::Disk;
 use crate::base::sim_disk::{Fault, SimClock, SimDisk};
 use crate::persist::recover::Resume;
+use crate::persist::tail::Place;
 use crate::resp::record::push_command;
 
 const INCREMENT: &str = "appendonlydir/appendonly.aof.1.incr.aof";
@@ -23,7 +24,12 @@ fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads
     let env =
         Env { clock, stopwatch: crate::base::env::Stopwatch::default(), disk, threads, seed: 1 };
     let options = LogOptions::new(Layout::default_in(Path::new("")), policy);
-    let resume = Resume { manifest: Manifest::default(), next_frame: 1, append_to_last: false };
+    let resume = Resume {
+        manifest: Manifest::default(),
+        next_frame: 1,
+        append_to_last: false,
+        settled: Place::default(),
+    };
     Log::open(env, options, resume, b"REDIS", Arc::new(|| ())).unwrap()
 }
 
@@ -116,6 +122,9 @@ fn after_a_failed_sync_only_a_new_base_makes_anything_durable() {
     log.append(0, &record("C"));
     log.commit().unwrap();
     assert_eq!(log.durable(), durable, "a sync that succeeds later says nothing");
+    for _ in 0..2 {
+        assert_eq!(log.close().unwrap_err().doing, Doing::Sync, "nor is it a clean end");
+    }
     log.begin_rewrite();
     assert!(matches!(log.poll(0).rewrite, Some(RewriteEvent::Prepared)) && log.switch());
     let temporary = log.base_temporary();
@@ -130,6 +139,26 @@ fn after_a_failed_sync_only_a_new_base_makes_anything_durable() {
 }
 
 #[test]
+fn nothing_follows_a_part_of_a_frame_that_could_not_be_cut_off() {
+    let (disk, _, mut log) = sim(AppendFsync::Everysec);
+    log.append(0, &record("A"));
+    log.commit().unwrap();
+    let whole = text(&disk);
+    log.append(0, &record("B"));
+    let next = disk.operations();
+    disk.inject(next, Fault::Short(5));
+    disk.inject(next + 1, Fault::Io);
+    disk.inject(next + 2, Fault::Io);
+    assert!(log.commit().is_err());
+    let torn = text(&disk);
+    assert_eq!(torn, format!("{whole}#RS1:"));
+    assert_eq!(log.close().unwrap_err().doing, Doing::Write);
+    assert_eq!(text(&disk), torn);
+    log.close().unwrap();
+    assert!(text(&disk).starts_with(&format!("{whole}#RS1:2:")), "{}", text(&disk));
+}
+
+#[test]
 fn with_threads_completion_wakes_and_everything_becomes_durable() {
     let disk = SimDisk::default();
     let woken = Arc::new(AtomicBool::new(false));
@@ -139,7 +168,12 @@ fn with_threads_completion_wakes_and_everything_becomes_durable() {
     };
     let env = Env { disk: Arc::new(disk.clone()), ..Env::system() };
     let options = LogOptions::new(Layout::default_in(Path::new("")), AppendFsync::Always);
-    let resume = Resume { manifest: Manifest::default(), next_frame: 1, append_to_last: false };
+    let resume = Resume {
+        manifest: Manifest::default(),
+        next_frame: 1,
+        append_to_last: false,
+        settled: Place::default(),
+    };
     let mut log = Log::open(env, options, resume, b"REDIS", wake).unwrap();
     for _ in 0..100 {
         log.append(0, &record("A"));

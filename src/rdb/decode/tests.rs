@@ -241,13 +241,17 @@ fn payloads() {
     let payload = dump_payload(ValueRef::Str(b"hello"), 10);
     let restored = restore_payload(&payload, Checksum::Verify, &Thresholds::default()).unwrap();
     assert_eq!(restored, string(b"hello"));
+    let mut missed = 0;
     for bit in 0..payload.len() * 8 {
         let mut flipped = payload.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let found =
             restore_payload(&flipped, Checksum::Verify, &Thresholds::default()).unwrap_err();
         assert_eq!(found.to_string(), "DUMP payload version or checksum are wrong");
+        let unchecked = restore_payload(&flipped, Checksum::Ignore, &Thresholds::default());
+        missed += usize::from(unchecked.is_ok_and(|value| value != restored));
     }
+    assert!(missed > 0, "without the checksum, each flip was noticed all the same");
     for len in 0..payload.len() {
         assert!(
             restore_payload(&payload[..len], Checksum::Verify, &Thresholds::default()).is_err()
