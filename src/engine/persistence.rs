@@ -8,19 +8,15 @@
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
 //! the log's next increment.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::env::UnixMillis;
 use crate::config::kinds::ShutdownFlags;
-use crate::data::frozen::Frozen;
-use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::engine::Engine;
+use crate::engine::walk_buffer::{DbSink, WalkBuffer};
 use crate::keyspace::databases::DbIndex;
-use crate::keyspace::table::{Entry, EntrySink};
-use crate::persist::log::{Log, LogError};
+use crate::persist::log::{Doing, Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
 use crate::persist::snapshot::{self, PieceSink, SnapshotOptions, SnapshotWriter};
-use crate::rdb::Access;
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
@@ -28,8 +24,6 @@ use crate::rdb::format::VERSION_FIELD_EXPIRY;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Entries between two looks at the clock.
 const SLICE_ENTRIES: usize = 64;
-/// Collections of so many bytes are frozen, and encoded by the writer's thread.
-const FREEZE_BYTES: usize = 64 << 10;
 /// Time that one tick gives the walk, in microseconds.
 const SLICE_MICROS: u64 = 100;
 
@@ -62,63 +56,14 @@ pub struct Job {
     walked: bool,
     /// Changes since the last snapshot, at the beginning.
     dirty_at_start: u64,
+    /// Keys that there were at the beginning.
+    pub keys: u64,
 }
 
-/// Where walked entries are encoded.
-#[derive(Debug, Default)]
-struct WalkBuffer {
-    bytes: Vec<u8>,
-    /// Entries so far.
-    entries: u64,
-    db: Option<DbIndex>,
-    options: EncodeOptions,
-    /// Bytes, each with what comes behind them: a big collection and its size.
-    parts: Vec<(Vec<u8>, Frozen, usize)>,
-}
-
-/// One database's way into the buffer.
-struct DbSink {
-    db: DbIndex,
-    buffer: Arc<Mutex<WalkBuffer>>,
-}
-
-impl EntrySink for DbSink {
-    fn entry(&mut self, entry: &Entry<'_>) {
-        self.push(entry.key(), entry.expiry(), entry.value());
-    }
-
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
-        let size = object.heap_bytes();
-        match if size >= FREEZE_BYTES { object.freeze() } else { None } {
-            Some(frozen) => self.push_frozen(key, expiry, frozen, size),
-            None => self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object))),
-        }
-    }
-}
-
-impl DbSink {
-    fn buffer(&self) -> MutexGuard<'_, WalkBuffer> {
-        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.entries += 1;
-        if buffer.db != Some(self.db) {
-            encode::select_db(&mut buffer.bytes, self.db.0);
-            buffer.db = Some(self.db);
-        }
-        buffer
-    }
-
-    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
-        let mut buffer = self.buffer();
-        let WalkBuffer { bytes, options, .. } = &mut *buffer;
-        encode::entry(bytes, options, key, value, expiry, Access::Unknown);
-    }
-
-    /// A big collection, which the writer's thread will go through.
-    fn push_frozen(&self, key: &[u8], expiry: Option<UnixMillis>, frozen: Frozen, size: usize) {
-        let mut buffer = self.buffer();
-        let WalkBuffer { bytes, options, parts, .. } = &mut *buffer;
-        encode::frozen_head(bytes, options, key, &frozen, expiry);
-        parts.push((std::mem::take(bytes), frozen, size));
+impl Job {
+    /// Keys that have been taken.
+    pub fn keys_taken(&self) -> u64 {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner).entries
     }
 }
 
@@ -269,7 +214,11 @@ impl Engine {
         let writer = match self.snapshot_writer(purpose) {
             Ok(writer) => writer,
             Err(error) => {
-                tracing::error!("Can't open the snapshot's file: {error}");
+                let what = match purpose {
+                    Purpose::Snapshot => "Background saving error",
+                    Purpose::Rewrite => "Background AOF rewrite terminated by an error",
+                };
+                tracing::error!("{what}: can't open the temporary file: {error}");
                 self.walk_failed(purpose);
                 return false;
             }
@@ -303,6 +252,7 @@ impl Engine {
             taken: false,
             walked: false,
             dirty_at_start: self.persistence.dirty,
+            keys: self.databases.total_keys(),
         });
         true
     }
@@ -401,8 +351,7 @@ impl Engine {
         if delay_micros <= 0 {
             return false;
         }
-        let entries = job.buffer.lock().unwrap_or_else(PoisonError::into_inner).entries;
-        let due = entries.saturating_mul(delay_micros as u64).saturating_mul(1000);
+        let due = job.keys_taken().saturating_mul(delay_micros as u64).saturating_mul(1000);
         self.env.clock.monotonic_nanos().saturating_sub(job.started_nanos) < due
     }
 
@@ -470,10 +419,13 @@ impl Engine {
             state.next_rewrite_seconds = 0;
         } else {
             state.rewrites_failed_in_a_row += 1;
-            // Upstream's pace of repeats: a minute at first, doubled up to an hour.
+            // Upstream's pace of repeats: a minute at first, doubled up to an hour. While writes are
+            // refused until one succeeds, it is that of snapshots at first, up to a minute.
             state.failed_rewrites = (state.failed_rewrites + 1).min(7);
-            let minutes = (1i64 << (state.failed_rewrites - 1)).min(60);
-            state.next_rewrite_seconds = self.now_micros / 1_000_000 + minutes * 60;
+            let doubled = 1i64 << (state.failed_rewrites - 1);
+            let awaited = self.log.as_ref().is_some_and(Log::needs_rewrite);
+            let pause = if awaited { (5 * doubled).min(60) } else { doubled.min(60) * 60 };
+            state.next_rewrite_seconds = self.now_micros / 1_000_000 + pause;
         }
     }
 
@@ -554,9 +506,17 @@ impl Engine {
         tracing::error!("{error}");
         if self.log.as_ref().is_some_and(|log| log.gates_replies()) {
             // Replies of this tick would be a lie, and there is no way to take the changes back.
-            tracing::error!(
-                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."
-            );
+            match error.doing {
+                Doing::Sync => tracing::error!(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. \
+                     Exiting...",
+                    error.source
+                ),
+                _ => tracing::error!(
+                    "Can't recover from AOF write error when the AOF fsync policy is 'always'. \
+                     Exiting..."
+                ),
+            }
             self.shutdown.exit_now(1);
         }
     }
@@ -628,6 +588,7 @@ impl Engine {
         let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
             .map_err(|error| error.to_string())?;
         self.log = Some(log);
+        self.forget_written();
         self.databases.unit.recording = true;
         self.persistence.rewriting = true;
         self.persistence.rewriting_first = true;
@@ -652,6 +613,7 @@ impl Engine {
         self.databases.unit.recording = false;
         self.persistence.rewriting_first = false;
         self.drop_gates();
+        self.refuse_copies_here();
     }
 
     /// Makes everything durable that the flags and the configuration ask for.
