@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test on a machine that has only a Rust toolchain and Python, and installs the rest by
-# itself: redis-server as the oracle, and a Python environment in target/venv.
+# itself: redis-server as the oracle, strace, and a Python environment in target/venv. tests/faults
+# needs root, to mount a small file system, and the permission to trace processes.
 #
 #   tests/run.sh [ARGUMENT_OF_CARGO_TEST ...]
 #
@@ -39,6 +40,9 @@ if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null \
     install_redis
 fi
 redis-server --version
+
+# tests/faults has system calls of a running server fail.
+command -v strace >/dev/null || install strace
 
 venv=target/venv
 if ! "$venv/bin/python" -c 'import redis, pytest' 2>/dev/null; then

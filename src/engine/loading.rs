@@ -18,7 +18,7 @@ use crate::keyspace::unit::Event;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::worker;
+use crate::persist::{snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::request::Range;
@@ -124,6 +124,7 @@ impl Engine {
                 cut.found
             );
         }
+        snapshot::remove_leftovers(&*self.env.disk, &self.settings.dir);
         self.persistence.last_save_seconds = self.now_micros / 1_000_000;
         if self.settings.appendonly {
             self.open_log(recovered)?;

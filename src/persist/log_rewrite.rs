@@ -350,12 +350,37 @@ impl Log {
                 self.finished(finished);
                 Some(RewriteEvent::Finished)
             }
-            RewriteStep::Prepared(Err(source)) | RewriteStep::Finished(Err(source)) => {
-                self.rewrite = Rewrite::Idle;
-                Some(RewriteEvent::Failed(LogError { doing: Doing::Rewrite, source }))
+            RewriteStep::Prepared(Err(source)) => {
+                self.abandon(Kind::Increment);
+                Some(self.failed(source))
+            }
+            RewriteStep::Finished(Err(source)) => {
+                self.abandon(Kind::Base);
+                if self.waiting_for_base() {
+                    // It had a temporary name before.
+                    self.abandon(Kind::Increment);
+                }
+                Some(self.failed(source))
             }
             RewriteStep::Removed => None,
         }
+    }
+
+    fn failed(&mut self, source: io::Error) -> RewriteEvent {
+        self.rewrite = Rewrite::Idle;
+        RewriteEvent::Failed(LogError { doing: Doing::Rewrite, source })
+    }
+
+    /// The last file of a kind came to nothing. It may be there, and the manifest on the disk may
+    /// name it; the next manifest that replaces that one says that it is to be deleted.
+    fn abandon(&mut self, kind: Kind) {
+        let layout = &self.options.layout;
+        let (name, number) = match kind {
+            Kind::Base => (layout.base_name(self.numbers.0), self.numbers.0),
+            _ => (layout.increment_name(self.numbers.1), self.numbers.1),
+        };
+        let kind = Kind::History;
+        self.manifest.history.push(Part { name, number, kind, first_frame: None });
     }
 
     fn finished(&mut self, finished: Finished) {
@@ -396,10 +421,30 @@ fn prepare(
     };
     let name = layout.increment_name(number);
     let file = disk.create(&layout.log_file(&name))?;
-    disk.sync_dir_at(&layout.log_dir, SYNC_INCREMENT_NAME)?;
-    manifest.push_increment(name, number, None);
-    manifest.store(disk, layout)?;
-    Ok(Prepared { segment: Segment::new(file, 0, generation)?, manifest: Some(manifest) })
+    let segment = Segment::new(file, 0, generation)?;
+    manifest.push_increment(name.clone(), number, None);
+    let named = disk
+        .sync_dir_at(&layout.log_dir, SYNC_INCREMENT_NAME)
+        .and_then(|()| manifest.store(disk, layout));
+    if named.is_err() {
+        remove_unnamed(disk, layout, &name);
+    }
+    named.map(|()| Prepared { segment, manifest: Some(manifest) })
+}
+
+/// Deletes a new file of a rewrite that failed, unless the manifest on the disk has come to name it.
+fn remove_unnamed(disk: &dyn Disk, layout: &Layout, name: &[u8]) {
+    let named = match Manifest::load(disk, layout) {
+        Ok(None) => false,
+        Ok(Some(Ok(manifest))) => {
+            manifest.base.iter().chain(&manifest.increments).any(|part| part.name == name)
+        }
+        Ok(Some(Err(_))) | Err(_) => true,
+    };
+    if !named {
+        // Where it can't be removed it is only a waste of space.
+        let _ = disk.remove(&layout.log_file(name));
+    }
 }
 
 struct Finish {
@@ -412,6 +457,23 @@ struct Finish {
 
 impl Finish {
     fn run(mut self, disk: &dyn Disk) -> io::Result<Finished> {
+        if let Err(error) = self.put_in_place(disk) {
+            let _ = disk.remove(&self.temporary);
+            if let Some(base) = &self.manifest.base {
+                remove_unnamed(disk, &self.layout, &base.name);
+            }
+            return Err(error);
+        }
+        let layout = &self.layout;
+        if self.increment_temporary.is_some() {
+            remove_temporaries(disk, layout);
+        }
+        remove_leftovers(disk, layout, &mut self.manifest, self.keep_history);
+        let (base_bytes, _) = sizes(disk, layout, &self.manifest);
+        Ok(Finished { manifest: self.manifest, base_bytes })
+    }
+
+    fn put_in_place(&self, disk: &dyn Disk) -> io::Result<()> {
         let layout = &self.layout;
         if let Some(base) = &self.manifest.base {
             disk.rename(&self.temporary, &layout.log_file(&base.name))?;
@@ -422,13 +484,7 @@ impl Finish {
             disk.rename(temporary, &layout.log_file(&increment.name))?;
         }
         disk.sync_dir_at(&layout.log_dir, SYNC_BASE_NAME)?;
-        self.manifest.store(disk, layout)?;
-        if self.increment_temporary.is_some() {
-            remove_temporaries(disk, layout);
-        }
-        remove_leftovers(disk, layout, &mut self.manifest, self.keep_history);
-        let (base_bytes, _) = sizes(disk, layout, &self.manifest);
-        Ok(Finished { manifest: self.manifest, base_bytes })
+        self.manifest.store(disk, layout)
     }
 }
 

@@ -304,6 +304,21 @@ pub fn temporary_name(dir: &Path) -> PathBuf {
     dir.join(format!("temp-{}.rdb", std::process::id()))
 }
 
+/// Deletes the temporary files of snapshots that processes left behind which are no more.
+pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
+    for name in disk.list(dir).unwrap_or_default() {
+        let text = name.to_string_lossy();
+        let number = text.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
+        let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else { continue };
+        // Another server may share the directory, and be at it now.
+        let lives = disk.exists(&Path::new("/proc").join(number.to_string()));
+        if !lives || number == std::process::id() {
+            // Where it can't be removed it is only a waste of space.
+            let _ = disk.remove(&dir.join(&name));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
