@@ -5,7 +5,8 @@
 #
 #   tests/run.sh [ARGUMENT_OF_CARGO_TEST ...]
 #
-# Environment: DIFF_COMMANDS, DIFF_SEED (tests/differential), KILL_ROUNDS, KILL_SEED (tests/kill.rs),
+# Environment: DIFF_COMMANDS, DIFF_SEED (tests/differential), KILL_ROUNDS, KILL_SEED (tests/kill.rs,
+# tests/kill_busy.rs),
 # REDSTART_BIN (a server to test instead of this tree's), SKIP_SANITIZER=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
