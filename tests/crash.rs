@@ -26,7 +26,7 @@ use redstart::persist::recover::{
     Check, RecoverError, RecoverOptions, Recovered, Replay, Source, recover,
 };
 use redstart::persist::snapshot::{
-    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter,
+    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter, Trailer,
 };
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
@@ -262,7 +262,7 @@ impl<'a> Life<'a> {
         let options = SnapshotOptions {
             temporary: self.log.base_temporary(),
             target: None,
-            checksum: true,
+            trailer: Trailer::Checksum,
             incremental_sync: true,
         };
         let world = env(self.disk, &self.clock);
@@ -680,7 +680,7 @@ fn replace_snapshot(at: Option<u64>, seed: u64, ignored: Option<SyncPoint>) -> (
     let options = SnapshotOptions {
         temporary: "temp.rdb".into(),
         target: Some("dump.rdb".into()),
-        checksum: true,
+        trailer: Trailer::Checksum,
         incremental_sync: true,
     };
     let world = env(&disk, &Arc::default());

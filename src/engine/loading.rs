@@ -143,15 +143,7 @@ impl Engine {
             self.wait_for_rewrite();
             return Ok(());
         }
-        let mut base = Vec::new();
-        let options = EncodeOptions::default();
-        encode::header(&mut base, &options);
-        encode::aux(&mut base, &options, b"redis-ver", crate::config::REDIS_VERSION.as_bytes());
-        encode::aux(&mut base, &options, b"aof-base", b"1");
-        encode::end(&mut base);
-        let mut crc = crate::base::checksum::Crc64::new();
-        crc.update(&base);
-        encode::checksum(&mut base, Some(&crc));
+        let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
         let (options, wake) = (self.log_options(), self.remote_waker());
         let log = Log::open(self.env.clone(), options, recovered.resume, &base, wake)?;
         self.persistence.log_base_bytes = log.base_bytes().max(log.size_bytes());
@@ -206,6 +198,20 @@ impl Engine {
         }
         self.replay(&options).map(|_| ())
     }
+}
+
+/// The base of a log that begins with nothing.
+fn empty_base() -> Vec<u8> {
+    let mut base = Vec::new();
+    let options = EncodeOptions::default();
+    encode::header(&mut base, &options);
+    encode::aux(&mut base, &options, b"redis-ver", crate::config::REDIS_VERSION.as_bytes());
+    encode::aux(&mut base, &options, b"aof-base", b"1");
+    encode::end(&mut base);
+    let mut crc = crate::base::checksum::Crc64::new();
+    crc.update(&base);
+    encode::checksum(&mut base, Some(&crc));
+    base
 }
 
 impl Replay for Engine {

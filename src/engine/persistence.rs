@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::kinds::ShutdownFlags;
 use crate::engine::Engine;
-use crate::engine::walk_buffer::{DbSink, WalkBuffer};
+use crate::engine::walk_buffer::{DbSink, Form, WalkBuffer};
 use crate::keyspace::databases::DbIndex;
 use crate::persist::log::{Doing, Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
-use crate::persist::snapshot::{self, PieceSink, SnapshotOptions, SnapshotWriter};
+use crate::persist::manifest::BaseForm;
+use crate::persist::snapshot::{self, SnapshotOptions, SnapshotWriter, Trailer};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
@@ -230,8 +231,14 @@ impl Engine {
         }
         let options = EncodeOptions { version, compress: self.settings.rdbcompression };
         let mut bytes = Vec::with_capacity(CHUNK_BYTES + 4096);
-        self.push_header(&mut bytes, &options, purpose);
-        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, options, ..WalkBuffer::default() }));
+        let form = match self.base_form(purpose) {
+            BaseForm::Rdb => {
+                self.push_header(&mut bytes, &options, purpose);
+                Form::Rdb(options)
+            }
+            BaseForm::Commands => Form::Commands,
+        };
+        let buffer = Arc::new(Mutex::new(WalkBuffer::new(form, bytes)));
         self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
         match purpose {
             Purpose::Snapshot => tracing::info!("Background saving started by this process"),
@@ -240,8 +247,12 @@ impl Engine {
                 tracing::info!("Background append only file rewriting started by this process");
             }
         }
+        let base_form = self.base_form(purpose);
         if let Some(log) = &mut self.log {
             log.set_saving(true);
+            if purpose == Purpose::Rewrite {
+                log.set_base_form(base_form);
+            }
         }
         self.persistence.job = Some(Job {
             purpose,
@@ -257,6 +268,13 @@ impl Engine {
         true
     }
 
+    fn base_form(&self, purpose: Purpose) -> BaseForm {
+        match purpose {
+            Purpose::Rewrite if !self.settings.aof_use_rdb_preamble => BaseForm::Commands,
+            _ => BaseForm::Rdb,
+        }
+    }
+
     fn snapshot_writer(&self, purpose: Purpose) -> std::io::Result<SnapshotWriter> {
         let layout = self.layout();
         let temporary = match (purpose, &self.log) {
@@ -266,7 +284,11 @@ impl Engine {
         let options = SnapshotOptions {
             temporary,
             target: (purpose == Purpose::Snapshot).then(|| layout.data_file(&layout.snapshot_name)),
-            checksum: self.settings.rdbchecksum,
+            trailer: match self.base_form(purpose) {
+                BaseForm::Commands => Trailer::Bare,
+                BaseForm::Rdb if self.settings.rdbchecksum => Trailer::Checksum,
+                BaseForm::Rdb => Trailer::NoChecksum,
+            },
             incremental_sync: match purpose {
                 Purpose::Snapshot => self.settings.rdb_save_incremental_fsync,
                 Purpose::Rewrite => self.settings.aof_rewrite_incremental_fsync,
@@ -318,14 +340,12 @@ impl Engine {
             let complete = job.taken;
             job.taken = complete || self.databases.snapshot_slice(SLICE_ENTRIES);
             let mut buffer = job.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-            let options = buffer.options;
-            for (bytes, frozen, size) in std::mem::take(&mut buffer.parts) {
-                job.writer.write(bytes);
-                let encode = move |sink: PieceSink<'_>| frozen.encode(options, sink);
-                job.writer.write_later(size, Box::new(encode));
+            for part in std::mem::take(&mut buffer.parts) {
+                job.writer.write(part.before);
+                job.writer.write_later(part.bytes, part.encode);
             }
             if complete {
-                encode::end(&mut buffer.bytes);
+                buffer.end();
             }
             if complete || buffer.bytes.len() >= CHUNK_BYTES {
                 let next = job.writer.take_buffer();

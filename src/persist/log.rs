@@ -34,7 +34,7 @@ use crate::persist::aof_encode::{
     push_select,
 };
 use crate::persist::log_rewrite::{Rewrite, RewriteEvent, RewriteStep};
-use crate::persist::manifest::{Layout, Manifest};
+use crate::persist::manifest::{BaseForm, Layout, Manifest};
 use crate::persist::worker::{Urgency, Waker, Worker};
 
 /// Frames in the current file.
@@ -227,6 +227,8 @@ pub struct Log {
     error: Option<LogError>,
     saving: bool,
     pub(super) rewrite: Rewrite,
+    /// How the base is written that a rewrite is making.
+    pub(super) base_form: BaseForm,
     pub(super) steps: Worker<RewriteStep>,
     /// Bytes of the base and of the increments before the current one.
     pub(super) base_bytes: u64,
@@ -274,6 +276,7 @@ impl Log {
             error: None,
             saving: false,
             rewrite: Rewrite::Idle,
+            base_form: BaseForm::Rdb,
             base_bytes: 0,
             earlier_bytes: 0,
             env,

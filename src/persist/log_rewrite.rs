@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::base::env::{Disk, Env, SyncPoint};
 use crate::persist::log::{Doing, Log, LogError, LogOptions, Segment};
-use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 use crate::persist::recover::Resume;
 use crate::persist::worker::Waker;
 
@@ -97,7 +97,7 @@ pub enum RewriteEvent {
 
 impl Log {
     /// Opens the log of a data directory after recovery. Where there was none, it begins with
-    /// `first_base`, the bytes of an RDB file of an empty server.
+    /// `first_base`: the bytes of an RDB file of an empty server, or nothing for a base in commands.
     #[expect(clippy::needless_pass_by_value, reason = "the log keeps it, in its workers")]
     pub fn open(
         env: Env,
@@ -124,7 +124,8 @@ impl Log {
         let mut manifest = resume.manifest;
         let (base_number, increment_number) = manifest.numbers();
         if manifest.is_empty() {
-            let name = layout.base_name(base_number + 1);
+            let form = if first_base.is_empty() { BaseForm::Commands } else { BaseForm::Rdb };
+            let name = layout.base_name(base_number + 1, form);
             let first_frame = Some(resume.next_frame);
             let mut base = disk.create(&layout.log_file(&name))?;
             base.append(first_base)?;
@@ -205,6 +206,11 @@ impl Log {
         self.options.layout.base_temporary()
     }
 
+    /// Says how the base is written that a rewrite is making. Before [`Log::finish_rewrite`].
+    pub fn set_base_form(&mut self, form: BaseForm) {
+        self.base_form = form;
+    }
+
     /// Starts a rewrite: prepares the next increment. [`RewriteEvent::Prepared`] follows.
     /// Does nothing where one is going on.
     pub fn begin_rewrite(&mut self) {
@@ -273,7 +279,7 @@ impl Log {
             Part { name, number: self.numbers.1, kind: Kind::Increment, first_frame: None }
         });
         manifest.supersede();
-        let name = self.options.layout.base_name(self.numbers.0);
+        let name = self.options.layout.base_name(self.numbers.0, self.base_form);
         let number = self.numbers.0;
         let first_frame = Some(first_frame);
         manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame });
@@ -376,7 +382,7 @@ impl Log {
     fn abandon(&mut self, kind: Kind) {
         let layout = &self.options.layout;
         let (name, number) = match kind {
-            Kind::Base => (layout.base_name(self.numbers.0), self.numbers.0),
+            Kind::Base => (layout.base_name(self.numbers.0, self.base_form), self.numbers.0),
             _ => (layout.increment_name(self.numbers.1), self.numbers.1),
         };
         let kind = Kind::History;

@@ -13,6 +13,7 @@
 //! - [`worker`]: that thread.
 
 pub mod aof_encode;
+pub mod aof_value;
 pub mod log;
 pub mod log_rewrite;
 pub mod manifest;

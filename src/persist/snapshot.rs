@@ -44,10 +44,21 @@ pub struct SnapshotOptions {
     /// What it is renamed to in the end; without, it stays where it is (a log's base, which
     /// [`crate::persist::log::Log::finish_rewrite`] renames).
     pub target: Option<PathBuf>,
-    /// Whether it is closed with its checksum; 0 stands for none (`rdbchecksum`).
-    pub checksum: bool,
+    /// How it is closed.
+    pub trailer: Trailer,
     /// Whether it is written out as it grows (`rdb-save-incremental-fsync`).
     pub incremental_sync: bool,
+}
+
+/// How a file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailer {
+    /// With its checksum.
+    Checksum,
+    /// With a checksum of 0, which stands for none (`rdbchecksum no`).
+    NoChecksum,
+    /// With its last chunk: it is no RDB.
+    Bare,
 }
 
 /// A snapshot that is complete and durable.
@@ -78,7 +89,7 @@ impl Sink {
     }
 
     fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
-        if self.options.checksum {
+        if self.options.trailer == Trailer::Checksum {
             self.digest.update(chunk);
         }
         self.file.append(chunk)?;
@@ -96,9 +107,15 @@ impl Sink {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let checksum = if self.options.checksum { self.digest.value() } else { 0 };
-        self.file.append(&checksum.to_le_bytes())?;
-        self.bytes += 8;
+        let checksum = match self.options.trailer {
+            Trailer::Checksum => Some(self.digest.value()),
+            Trailer::NoChecksum => Some(0),
+            Trailer::Bare => None,
+        };
+        if let Some(checksum) = checksum {
+            self.file.append(&checksum.to_le_bytes())?;
+            self.bytes += 8;
+        }
         self.file.sync_at(SYNC_SNAPSHOT)?;
         if let Some(target) = &self.options.target {
             self.disk.rename(&self.options.temporary, target)?;
@@ -334,7 +351,7 @@ mod tests {
         let options = SnapshotOptions {
             temporary: "temp.rdb".into(),
             target: Some("dump.rdb".into()),
-            checksum: true,
+            trailer: Trailer::Checksum,
             incremental_sync: true,
         };
         SnapshotWriter::create(&env(disk, threads), options, Arc::new(|| ())).unwrap()

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,13 +35,22 @@ pub struct Fault {
 impl Fault {
     /// Has these calls fail with this error, on these files; on all where none is given.
     pub fn begin(server: &Server, calls: &str, error: &str, files: &[PathBuf]) -> Self {
+        Self::tamper(server, calls, &format!("error={error}"), files)
+    }
+
+    /// Has these calls take longer by so much.
+    pub fn slow(server: &Server, calls: &str, by: Duration, files: &[PathBuf]) -> Self {
+        Self::tamper(server, calls, &format!("delay_enter={}", by.as_micros()), files)
+    }
+
+    fn tamper(server: &Server, calls: &str, how: &str, files: &[PathBuf]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let messages = File::create(dir.path().join("messages")).expect("a file");
         let strace = Command::new("strace")
             .args(["-f", "-p", &server.pid().to_string(), "-o"])
             .arg(dir.path().join("calls"))
             .arg(format!("--trace={calls}"))
-            .arg(format!("--inject={calls}:error={error}"))
+            .arg(format!("--inject={calls}:{how}"))
             .args(files.iter().map(|file| format!("--trace-path={}", file.display())))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -66,16 +76,17 @@ impl Fault {
         fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
     }
 
-    /// How many calls have failed so far.
+    /// How many calls have met it so far.
     pub fn count(&self) -> usize {
-        self.read("calls").matches("(INJECTED)").count()
+        let calls = self.read("calls");
+        calls.matches("(INJECTED)").count() + calls.matches("(DELAYED)").count()
     }
 
-    /// Ends it. Panics where no call has failed: nothing was tested then.
+    /// Ends it. Panics where no call has met it: nothing was tested then.
     pub fn end(mut self) {
         self.detach();
         let calls = self.read("calls");
-        assert!(self.count() > 0, "no call has failed:\n{calls}");
+        assert!(self.count() > 0, "no call has met the fault:\n{calls}");
     }
 
     fn detach(&mut self) {

@@ -1,6 +1,7 @@
 //! The log can't be written, or not be made durable.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::inject::{Fault, OPEN, RENAME, SYNC, WRITE};
 use crate::support::client::Client;
@@ -123,6 +124,24 @@ fn while_nothing_can_be_synced_nothing_is_promised() {
     until_info(other, "aof_last_write_status", "ok");
     assert_eq!(say(other, "SET b 2"), "+OK");
     assert_recovers(&mut server, &[("a", "1"), ("b", "2")]);
+}
+
+/// Writes don't wait for a disk that is slow to sync; who asks for it does.
+#[test]
+fn a_slow_sync_is_told() {
+    let server = start("everysec");
+    let (client, other) = (&mut server.connect(), &mut server.connect());
+    let fault = Fault::slow(&server, SYNC, Duration::from_millis(2_600), &[log_of(&server)]);
+    assert_eq!(say(client, "SET a 1"), "+OK");
+    until_info(other, "aof_pending_bio_fsync", "1");
+    assert_eq!(info(other, "aof_delayed_fsync"), "0");
+    assert_eq!(say(client, "SET b 2"), "+OK");
+    assert_eq!(say(client, "WAITAOF 1 0 100"), "*[:0, :0]");
+    until_info(other, "aof_delayed_fsync", "1");
+    assert_eq!(say(client, "WAITAOF 1 0 0"), "*[:1, :0]");
+    fault.end();
+    assert_eq!(say(other, "CONFIG RESETSTAT"), "+OK");
+    assert_eq!(info(other, "aof_delayed_fsync"), "0");
 }
 
 /// Under `always` there is no way to take back what was done and can't be kept, as upstream has it.

@@ -56,7 +56,6 @@ pub const ROWS: &[Directive] = &[
     flag("aof-load-truncated", field!(aof_load_truncated), "yes")
         .doc("Start with a log whose end is cut off, without the incomplete rest."),
     flag("aof-use-rdb-preamble", field!(aof_use_rdb_preamble), "yes")
-        .inert("it always does")
         .doc("Begin a rewritten log with a snapshot."),
     flag("aof-timestamp-enabled", field!(aof_timestamp_enabled), "no")
         .doc("Note the time in the log."),
