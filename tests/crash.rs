@@ -26,12 +26,12 @@ use redstart::persist::detached::DetachedBase;
 use redstart::persist::detached::{SYNC_DETACHED_DIR, SYNC_DETACHED_NAME};
 use redstart::persist::log::{Log, LogOptions};
 use redstart::persist::log_rewrite::RewriteEvent;
-use redstart::persist::manifest::{Layout, SYNC_MANIFEST, SYNC_MANIFEST_NAME};
+use redstart::persist::manifest::{BaseForm, Layout, SYNC_MANIFEST, SYNC_MANIFEST_NAME};
 use redstart::persist::recover::{
     Check, RecoverError, RecoverOptions, Recovered, Replay, Source, recover,
 };
 use redstart::persist::snapshot::{
-    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter, Target,
+    SYNC_SNAPSHOT, SYNC_SNAPSHOT_NAME, SnapshotOptions, SnapshotWriter, Target, Trailer,
 };
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
@@ -267,7 +267,7 @@ impl<'a> Life<'a> {
         let options = SnapshotOptions {
             temporary: self.log.base_temporary(),
             target: Target::Base,
-            checksum: true,
+            trailer: Trailer::Checksum,
             incremental_sync: true,
         };
         let world = env(self.disk, &self.clock);
@@ -729,7 +729,8 @@ fn no_check_can_be_left_out() {
 /// Writes a snapshot of so many units and puts it where `target` says. Whether that succeeded.
 fn write_snapshot(disk: &SimDisk, units: u64, temporary: &Path, target: Target) -> bool {
     let temporary = temporary.to_owned();
-    let options = SnapshotOptions { temporary, target, checksum: true, incremental_sync: true };
+    let trailer = Trailer::Checksum;
+    let options = SnapshotOptions { temporary, target, trailer, incremental_sync: true };
     let world = env(disk, &Arc::default());
     SnapshotWriter::create(&world, options, Arc::new(|| ())).is_ok_and(|mut writer| {
         writer.write(snapshot(units));
@@ -744,7 +745,7 @@ fn save(disk: &SimDisk, units: u64) -> bool {
 
 /// BGREWRITEAOF without a log.
 fn save_detached(disk: &SimDisk, units: u64) -> bool {
-    let base = DetachedBase::begin(disk, layout(), false);
+    let base = DetachedBase::begin(disk, layout(), BaseForm::Rdb, false);
     base.is_ok_and(|base| {
         let temporary = base.temporary();
         write_snapshot(disk, units, &temporary, Target::DetachedBase(base))

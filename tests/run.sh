@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs every test on a machine that has only a Rust toolchain and Python, and installs the rest by
-# itself: redis-server as the oracle, and a Python environment in target/venv.
+# itself: redis-server as the oracle, strace, and a Python environment in target/venv. tests/faults
+# needs root, to mount a small file system, and the permission to trace processes.
 #
 #   tests/run.sh [ARGUMENT_OF_CARGO_TEST ...]
 #
-# Environment: DIFF_COMMANDS, DIFF_SEED (tests/differential), KILL_ROUNDS, KILL_SEED (tests/kill.rs),
+# Environment: DIFF_COMMANDS, DIFF_SEED (tests/differential), KILL_ROUNDS, KILL_SEED (tests/kill.rs,
+# tests/kill_busy.rs),
 # REDSTART_BIN (a server to test instead of this tree's), SKIP_SANITIZER=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,6 +41,9 @@ if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null \
     install_redis
 fi
 redis-server --version
+
+# tests/faults has system calls of a running server fail.
+command -v strace >/dev/null || install strace
 
 venv=target/venv
 if ! "$venv/bin/python" -c 'import redis, pytest' 2>/dev/null; then

@@ -21,7 +21,7 @@ use redstart::base::sim_disk::{SimClock, SimDisk};
 use redstart::persist::aof_encode::{
     FrameHeader, HEADER_BYTES_MAX, SYNCED_MARK, TIME_MARK, push_annotation, push_select,
 };
-use redstart::persist::manifest::{Kind, Layout, Manifest, Part};
+use redstart::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 use redstart::persist::recover::{RecoverOptions, Recovered, Replay, recover};
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
@@ -243,8 +243,9 @@ fn damaged_log(input: &mut Input<'_>) {
 
     let disk = SimDisk::default();
     let part = |name: Vec<u8>| Part { name, number: 1, kind: Kind::Base, first_frame: None };
-    let mut manifest = Manifest { base: Some(part(layout().base_name(1))), ..Manifest::default() };
-    let mut paths = vec![layout().log_file(&layout().base_name(1))];
+    let mut manifest =
+        Manifest { base: Some(part(layout().base_name(1, BaseForm::Rdb))), ..Manifest::default() };
+    let mut paths = vec![layout().log_file(&layout().base_name(1, BaseForm::Rdb))];
     disk.place(&paths[0], &base());
     for (index, first_frame) in first_frames.into_iter().enumerate().take(file + 1) {
         let name = layout().increment_name(index as u64 + 1);

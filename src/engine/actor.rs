@@ -33,8 +33,6 @@ pub struct Tick {
     pub(super) dirty: Vec<SessionId>,
     /// Sessions whose connection is gone, to be ended when their last replies had their chance.
     closed: Vec<SessionId>,
-    /// The log's offset at the end of the tick before.
-    pub(super) offset: u64,
     /// Sessions that may go on with requests that had to wait.
     pub(super) resumable: Vec<SessionId>,
     /// How many clients are at it.
@@ -271,6 +269,7 @@ impl Engine {
         let background = self.background_slice();
         self.write_log();
         self.poll_log();
+        self.serve_copies();
         self.flush_dirty();
         for slot in std::mem::take(&mut self.tick.closed) {
             // A client may close its sending side only, and still read what it is owed.

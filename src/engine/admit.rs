@@ -122,7 +122,8 @@ impl Engine {
                 "OOM command not allowed when used memory > 'maxmemory'.",
             ));
         }
-        if flags.has(Flags::WRITE) {
+        // PING, too: it is what watches over a server that should be replaced.
+        if flags.has(Flags::WRITE) || self.registry[command].spec.name == "PING" {
             self.check_disk()?;
         }
         // With RESP2 a listener couldn't tell a reply from a message.

@@ -1,5 +1,6 @@
 //! Clients that wait for a key: parking them, letting them try again, and sending them on their way
-//! when their time is over.
+//! when their time is over. The last is the same for those that wait for what they wrote
+//! ([`crate::engine::acknowledge`]).
 //!
 //! A parked client keeps its command's words. When a key somebody waits for has changed, the clients
 //! in that key's line run their commands again, first come first, each as a unit of its own, until
@@ -13,6 +14,7 @@ use crate::command::error::CommandError;
 use crate::command::wait::{NullReply, Wait};
 use crate::data::value::Type;
 use crate::engine::Engine;
+use crate::engine::acknowledge::{self, Copies};
 use crate::engine::registry::CommandId;
 use crate::engine::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
@@ -22,12 +24,19 @@ use crate::mailbox::SessionId;
 #[derive(Clone, Copy, Debug)]
 struct Deadline(Option<i64>);
 
-/// A command that waits.
+/// What a client waits for.
+#[derive(Debug)]
+enum Awaited {
+    /// A key; then its command runs again.
+    Key { queued: Queued, command: CommandId, wait: Wait },
+    /// Copies of what it wrote.
+    Copies(Copies),
+}
+
+/// A client that waits.
 #[derive(Debug)]
 pub struct Parked {
-    queued: Queued,
-    command: CommandId,
-    wait: Wait,
+    awaited: Awaited,
     deadline: Deadline,
 }
 
@@ -40,6 +49,8 @@ pub struct State {
     deadlines: BTreeSet<(i64, SessionId)>,
     /// The deadline that a command under way had, where it is one that tries again.
     kept_deadline: Option<Deadline>,
+    /// Those among the parked that wait for copies of what they wrote.
+    pub(super) copies: acknowledge::State,
 }
 
 impl State {
@@ -54,13 +65,14 @@ impl State {
     }
 }
 
-/// Why a parked client is sent on without what it waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// With what a parked client is sent on, its command not having run again.
+#[derive(Debug)]
 pub enum Release {
-    /// Its time is over, or CLIENT UNBLOCK says so.
-    Timeout,
-    /// CLIENT UNBLOCK ... ERROR.
-    Error,
+    /// With what there is: nothing of a key, and the copies that it has. Its time is over, CLIENT
+    /// UNBLOCK says so, or the copies are all there.
+    Done,
+    /// With an error.
+    Error(CommandError),
 }
 
 impl Engine {
@@ -81,20 +93,44 @@ impl Engine {
         for index in wait.keys.clone() {
             self.databases.waits.wait(slot.0, session.db, args.at(index), wait.kind);
         }
+        let queued = Queued::new(command, args);
+        self.put_aside(slot, Awaited::Key { queued, command, wait }, deadline);
+    }
+
+    /// A client waits for copies of what it wrote, for so many milliseconds; 0 for ever.
+    pub(super) fn park_for_copies(&mut self, slot: SessionId, copies: Copies, timeout_ms: i64) {
+        let at = (timeout_ms > 0).then(|| self.now().0.saturating_add(timeout_ms));
+        self.blocking.copies.enter(slot);
+        self.put_aside(slot, Awaited::Copies(copies), Deadline(at));
+    }
+
+    fn put_aside(&mut self, slot: SessionId, awaited: Awaited, deadline: Deadline) {
         if let Deadline(Some(at)) = deadline {
             self.blocking.deadlines.insert((at, slot));
         }
         self.blocking.count += 1;
-        let queued = Queued::new(command, args);
-        session.parked = Some(Box::new(Parked { queued, command, wait, deadline }));
+        self.sessions[slot].parked = Some(Box::new(Parked { awaited, deadline }));
+    }
+
+    /// The copies that a client waits for, where it waits for any.
+    pub(super) fn awaited_copies(&self, slot: SessionId) -> Option<Copies> {
+        match &self.sessions.get(slot)?.parked.as_ref()?.awaited {
+            Awaited::Copies(copies) => Some(*copies),
+            Awaited::Key { .. } => None,
+        }
     }
 
     /// Takes a client out of all lines; it isn't parked any more.
     fn unpark(&mut self, slot: SessionId) -> Option<Box<Parked>> {
         let session = self.sessions.get_mut(slot)?;
         let parked = session.parked.take()?;
-        for index in parked.wait.keys.clone() {
-            self.databases.waits.leave(slot.0, session.db, parked.queued.args().at(index));
+        match &parked.awaited {
+            Awaited::Key { queued, wait, .. } => {
+                for index in wait.keys.clone() {
+                    self.databases.waits.leave(slot.0, session.db, queued.args().at(index));
+                }
+            }
+            Awaited::Copies(_) => self.blocking.copies.leave(slot),
         }
         if let Deadline(Some(at)) = parked.deadline {
             self.blocking.deadlines.remove(&(at, slot));
@@ -139,16 +175,18 @@ impl Engine {
 
     fn try_again(&mut self, slot: SessionId) {
         let Some(parked) = self.unpark(slot) else { return };
+        // Only those that wait for a key stand in a key's line.
+        let Awaited::Key { queued, command, .. } = parked.awaited else { return };
         let before = self.sessions[slot].out.len();
         self.sessions[slot].running = true;
         self.blocking.kept_deadline = Some(parked.deadline);
         let db = self.sessions[slot].db;
-        let args = parked.queued.args();
-        self.call(slot, parked.command, args);
+        let args = queued.args();
+        self.call(slot, command, args);
         // It was counted when it came.
         self.metrics.commands -= 1;
-        self.metrics.by_command[parked.command.0 as usize].calls -= 1;
-        self.commit_unit(db, args, None);
+        self.metrics.by_command[command.0 as usize].calls -= 1;
+        self.commit_own(slot, db, args, None);
         self.blocking.kept_deadline = None;
         self.settle_reply(slot, before);
         self.mark_dirty(slot);
@@ -167,12 +205,12 @@ impl Engine {
     pub(super) fn release(&mut self, slot: SessionId, how: Release) -> bool {
         let Some(parked) = self.unpark(slot) else { return false };
         let before = self.sessions[slot].out.len();
-        match how {
-            Release::Timeout => {
-                reply_nothing(&mut self.sessions[slot].reply(), parked.wait.on_timeout);
+        match (how, &parked.awaited) {
+            (Release::Done, Awaited::Key { wait, .. }) => {
+                reply_nothing(&mut self.sessions[slot].reply(), wait.on_timeout);
             }
-            Release::Error => {
-                let error = CommandError::text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            (Release::Done, Awaited::Copies(copies)) => self.tell_copies(slot, *copies),
+            (Release::Error(error), _) => {
                 let text = error.wire();
                 self.metrics.count_error(&text);
                 self.sessions[slot].reply().error_bytes(&text);
@@ -188,7 +226,7 @@ impl Engine {
     pub(super) fn release_overdue(&mut self) {
         let now_ms = self.now().0;
         while let Some(&(deadline, slot)) = self.blocking.deadlines.first() {
-            if deadline > now_ms || !self.release(slot, Release::Timeout) {
+            if deadline > now_ms || !self.release(slot, Release::Done) {
                 break;
             }
         }

@@ -350,7 +350,11 @@ fn unblock(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         _ => return Err(misused(args, "CLIENT")),
     }
     let id = args.int(2)?;
-    let how = if args.is(3, "ERROR") { Release::Error } else { Release::Timeout };
+    let how = if args.is(3, "ERROR") {
+        Release::Error(CommandError::text("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
+    } else {
+        Release::Done
+    };
     let released = match u64::try_from(id).ok().and_then(|id| engine.sessions.find(id)) {
         Some(waiting) => engine.release(waiting, how),
         None => false,

@@ -23,7 +23,7 @@ impl Engine {
     ) {
         let db = self.sessions[slot].db;
         self.call(slot, command, args);
-        self.commit_unit(db, args, encoded);
+        self.commit_own(slot, db, args, encoded);
         self.serve_waiting();
     }
 
@@ -136,16 +136,41 @@ impl Engine {
         }
     }
 
-    /// Ends the unit: what changed goes into the log, and who watched it learns of it.
+    /// Ends the unit that a client's command was, and remembers how far the log has come with it.
     #[inline]
-    pub(super) fn commit_unit(&mut self, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
+    pub(super) fn commit_own(
+        &mut self,
+        slot: SessionId,
+        db: DbIndex,
+        args: Args<'_>,
+        encoded: Option<&[u8]>,
+    ) {
+        let before = self.offset();
+        if self.commit_unit(db, args, encoded)
+            && self.offset() > before
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
+            session.written = self.log.as_ref().map_or(0, |log| log.offset());
+        }
+    }
+
+    /// Ends the unit: what changed goes into the log, and who watched it learns of it. False where
+    /// nothing changed.
+    #[inline]
+    pub(super) fn commit_unit(
+        &mut self,
+        db: DbIndex,
+        args: Args<'_>,
+        encoded: Option<&[u8]>,
+    ) -> bool {
         self.publish_notices();
         let unit = &self.databases.unit;
         if unit.changes == 0 && unit.record_count() == 0 && !self.databases.watches.any_broken() {
             // Nothing happened: a reading command, nearly always.
             debug_assert!(!unit.verbatim, "a command that goes into the log changed something");
-            return;
+            return false;
         }
         self.commit(db, args, encoded);
+        true
     }
 }

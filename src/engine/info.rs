@@ -176,9 +176,11 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "current_cow_peak:0");
     line!(out, "current_cow_size:0");
     line!(out, "current_cow_size_age:0");
-    line!(out, "current_fork_perc:0.00");
-    line!(out, "current_save_keys_processed:0");
-    line!(out, "current_save_keys_total:0");
+    let (taken, keys) = state.job.as_ref().map_or((0, 0), |job| (job.keys_taken(), job.keys));
+    // There is no fork; it is the share of the keys that the walk has taken.
+    line!(out, "current_fork_perc:{:.2}", taken as f64 * 100.0 / keys.max(1) as f64);
+    line!(out, "current_save_keys_processed:{taken}");
+    line!(out, "current_save_keys_total:{keys}");
     line!(out, "rdb_changes_since_last_save:{}", state.dirty);
     line!(out, "rdb_bgsave_in_progress:{}", u8::from(state.saving()));
     line!(out, "rdb_last_save_time:{}", state.last_save_seconds);
@@ -205,7 +207,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     if let Some(log) = &engine.log {
         line!(out, "aof_current_size:{}", log.size_bytes());
         line!(out, "aof_base_size:{}", state.log_base_bytes);
-        line!(out, "aof_pending_rewrite:0");
+        line!(out, "aof_pending_rewrite:{}", u8::from(state.rewrite_scheduled));
         line!(out, "aof_buffer_length:{}", log.pending_bytes());
         line!(out, "aof_pending_bio_fsync:{}", log.syncs_in_flight());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());

@@ -21,7 +21,7 @@ use crate::keyspace::databases::DbIndex;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::worker;
+use crate::persist::{snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
@@ -146,6 +146,7 @@ impl Engine {
                 cut.found
             );
         }
+        snapshot::remove_leftovers(&*self.env.disk, &self.settings.dir);
         self.persistence.last_save_seconds = self.now_micros / 1_000_000;
         if self.settings.appendonly {
             self.open_log(recovered)?;
@@ -164,15 +165,7 @@ impl Engine {
             self.wait_for_rewrite();
             return Ok(());
         }
-        let mut base = Vec::new();
-        let options = EncodeOptions::default();
-        encode::header(&mut base, &options);
-        encode::aux(&mut base, &options, b"redis-ver", crate::config::REDIS_VERSION.as_bytes());
-        encode::aux(&mut base, &options, b"aof-base", b"1");
-        encode::end(&mut base);
-        let mut crc = crate::base::checksum::Crc64::new();
-        crc.update(&base);
-        encode::checksum(&mut base, Some(&crc));
+        let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
         let (options, wake) = (self.log_options(), self.remote_waker());
         let log = Log::open(self.env.clone(), options, recovered.resume, &base, wake)?;
         self.persistence.log_base_bytes = log.base_bytes().max(log.size_bytes());
@@ -239,6 +232,20 @@ impl Engine {
         }
         self.replay(&options).map(|_| ())
     }
+}
+
+/// The base of a log that begins with nothing.
+fn empty_base() -> Vec<u8> {
+    let mut base = Vec::new();
+    let options = EncodeOptions::default();
+    encode::header(&mut base, &options);
+    encode::aux(&mut base, &options, b"redis-ver", crate::config::REDIS_VERSION.as_bytes());
+    encode::aux(&mut base, &options, b"aof-base", b"1");
+    encode::end(&mut base);
+    let mut crc = crate::base::checksum::Crc64::new();
+    crc.update(&base);
+    encode::checksum(&mut base, Some(&crc));
+    base
 }
 
 impl Replay for Engine {

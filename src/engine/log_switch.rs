@@ -14,6 +14,7 @@ impl Engine {
         let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
             .map_err(|error| error.to_string())?;
         self.log = Some(log);
+        self.forget_written();
         self.databases.unit.recording = true;
         self.persistence.rewriting = true;
         self.persistence.rewriting_first = true;
@@ -39,5 +40,6 @@ impl Engine {
         self.databases.unit.recording = false;
         self.persistence.rewriting_first = false;
         self.drop_gates();
+        self.refuse_copies_here();
     }
 }

@@ -29,6 +29,7 @@ use crate::mailbox::{Mailbox, SessionId};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
+pub mod acknowledge;
 pub mod actor;
 pub mod admit;
 pub mod block;
@@ -67,6 +68,7 @@ pub mod session;
 pub mod shutdown;
 pub mod startup;
 pub mod transaction;
+mod walk_buffer;
 
 /// The code of a control command.
 pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
@@ -88,6 +90,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         observe::COMMANDS,
         pubsub::COMMANDS,
         server_commands::COMMANDS,
+        acknowledge::COMMANDS,
         save::COMMANDS,
         shutdown::COMMANDS,
         debug::COMMANDS,
@@ -138,7 +141,7 @@ pub struct Engine {
     pub run_id: String,
     /// What names the history of changes to replicas.
     pub replication_id: String,
-    /// Clients that wait for keys.
+    /// Clients that wait.
     pub blocking: block::State,
     /// Who listens to what.
     pub pubsub: pubsub::State,

@@ -137,23 +137,21 @@ impl Engine {
     /// Writes what may leave to every session that has something.
     ///
     /// Under `always` a reply waits until the log holds durably everything it can show. Under the
-    /// other policies only the replies of a tick whose frame could not be written wait, for that;
-    /// reads of later ticks go on.
+    /// other policies only those wait whose own changes could not be written, and reads go on.
     pub(super) fn flush_dirty(&mut self) {
         if !self.waiting.is_empty() {
             self.open_gates();
         }
-        let (offset, held, always) = match &self.log {
-            Some(log) => (log.offset(), log.answerable() < log.offset(), log.gates_replies()),
-            None => (0, false, false),
+        let (offset, answerable, always) = match &self.log {
+            Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
+            None => (0, u64::MAX, false),
         };
-        let held_tick = held && (always || offset > self.tick.offset);
-        self.tick.offset = offset;
         let mut dirty = std::mem::take(&mut self.tick.dirty);
         for slot in dirty.drain(..) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             session.dirty = false;
-            if held_tick || !session.gates.is_empty() {
+            let shown = if always { offset } else { session.written };
+            if shown > answerable || !session.gates.is_empty() {
                 let gated_to = session.gates.back().map_or(session.released, |gate| gate.1);
                 if session.out.len() > gated_to {
                     session.gates.push_back((offset, session.out.len()));

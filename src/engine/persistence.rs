@@ -8,20 +8,17 @@
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
 //! the log's next increment. Without a log it becomes a base that none follows.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::env::UnixMillis;
-use crate::data::frozen::Frozen;
-use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::engine::Engine;
 use crate::engine::load_slices::{Load, Progress};
+use crate::engine::walk_buffer::{DbSink, Form, WalkBuffer};
 use crate::keyspace::databases::DbIndex;
-use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::detached::DetachedBase;
-use crate::persist::log::{Log, LogError};
+use crate::persist::log::{Doing, Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
-use crate::persist::snapshot::{self, PieceSink, SnapshotOptions, SnapshotWriter, Target};
-use crate::rdb::Access;
+use crate::persist::manifest::BaseForm;
+use crate::persist::snapshot::{self, SnapshotOptions, SnapshotWriter, Target, Trailer};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
@@ -29,8 +26,6 @@ use crate::rdb::format::VERSION_FIELD_EXPIRY;
 const CHUNK_BYTES: usize = 16 << 10;
 /// Entries between two looks at the clock.
 const SLICE_ENTRIES: usize = 32;
-/// Collections of so many bytes are frozen, and encoded by the writer's thread.
-const FREEZE_BYTES: usize = 64 << 10;
 /// Time that one tick gives the walk, in microseconds.
 const SLICE_MICROS: u64 = 25;
 
@@ -63,63 +58,14 @@ pub struct Job {
     walked: bool,
     /// Changes since the last snapshot, at the beginning.
     dirty_at_start: u64,
+    /// Keys that there were at the beginning.
+    pub keys: u64,
 }
 
-/// Where walked entries are encoded.
-#[derive(Debug, Default)]
-struct WalkBuffer {
-    bytes: Vec<u8>,
-    /// Entries so far.
-    entries: u64,
-    db: Option<DbIndex>,
-    options: EncodeOptions,
-    /// Bytes, each with what comes behind them: a big collection and its size.
-    parts: Vec<(Vec<u8>, Frozen, usize)>,
-}
-
-/// One database's way into the buffer.
-struct DbSink {
-    db: DbIndex,
-    buffer: Arc<Mutex<WalkBuffer>>,
-}
-
-impl EntrySink for DbSink {
-    fn entry(&mut self, entry: &Entry<'_>) {
-        self.push(entry.key(), entry.expiry(), entry.value());
-    }
-
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
-        let size = object.heap_bytes();
-        match if size >= FREEZE_BYTES { object.freeze() } else { None } {
-            Some(frozen) => self.push_frozen(key, expiry, frozen, size),
-            None => self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object))),
-        }
-    }
-}
-
-impl DbSink {
-    fn buffer(&self) -> MutexGuard<'_, WalkBuffer> {
-        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.entries += 1;
-        if buffer.db != Some(self.db) {
-            encode::select_db(&mut buffer.bytes, self.db.0);
-            buffer.db = Some(self.db);
-        }
-        buffer
-    }
-
-    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
-        let mut buffer = self.buffer();
-        let WalkBuffer { bytes, options, .. } = &mut *buffer;
-        encode::entry(bytes, options, key, value, expiry, Access::Unknown);
-    }
-
-    /// A big collection, which the writer's thread will go through.
-    fn push_frozen(&self, key: &[u8], expiry: Option<UnixMillis>, frozen: Frozen, size: usize) {
-        let mut buffer = self.buffer();
-        let WalkBuffer { bytes, options, parts, .. } = &mut *buffer;
-        encode::frozen_head(bytes, options, key, &frozen, expiry);
-        parts.push((std::mem::take(bytes), frozen, size));
+impl Job {
+    /// Keys that have been taken.
+    pub fn keys_taken(&self) -> u64 {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner).entries
     }
 }
 
@@ -284,7 +230,11 @@ impl Engine {
         let writer = match self.snapshot_writer(purpose) {
             Ok(writer) => writer,
             Err(error) => {
-                tracing::error!("Can't open the snapshot's file: {error}");
+                let what = match purpose {
+                    Purpose::Snapshot => "Background saving error",
+                    Purpose::Rewrite => "Background AOF rewrite terminated by an error",
+                };
+                tracing::error!("{what}: can't open the temporary file: {error}");
                 self.walk_failed(purpose);
                 return false;
             }
@@ -296,8 +246,14 @@ impl Engine {
         }
         let options = EncodeOptions { version, compress: self.settings.rdbcompression };
         let mut bytes = Vec::with_capacity(CHUNK_BYTES + 4096);
-        self.push_header(&mut bytes, &options, purpose);
-        let buffer = Arc::new(Mutex::new(WalkBuffer { bytes, options, ..WalkBuffer::default() }));
+        let form = match self.base_form(purpose) {
+            BaseForm::Rdb => {
+                self.push_header(&mut bytes, &options, purpose);
+                Form::Rdb(options)
+            }
+            BaseForm::Commands => Form::Commands,
+        };
+        let buffer = Arc::new(Mutex::new(WalkBuffer::new(form, bytes)));
         self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
         match purpose {
             Purpose::Snapshot => tracing::info!("Background saving started by this process"),
@@ -306,8 +262,12 @@ impl Engine {
                 tracing::info!("Background append only file rewriting started by this process");
             }
         }
+        let base_form = self.base_form(purpose);
         if let Some(log) = &mut self.log {
             log.set_saving(true);
+            if purpose == Purpose::Rewrite {
+                log.set_base_form(base_form);
+            }
         }
         self.persistence.job = Some(Job {
             purpose,
@@ -318,8 +278,16 @@ impl Engine {
             taken: false,
             walked: false,
             dirty_at_start: self.persistence.dirty,
+            keys: self.databases.total_keys(),
         });
         true
+    }
+
+    fn base_form(&self, purpose: Purpose) -> BaseForm {
+        match purpose {
+            Purpose::Rewrite if !self.settings.aof_use_rdb_preamble => BaseForm::Commands,
+            _ => BaseForm::Rdb,
+        }
     }
 
     fn snapshot_writer(&self, purpose: Purpose) -> std::io::Result<SnapshotWriter> {
@@ -327,8 +295,9 @@ impl Engine {
         let (temporary, target) = match (purpose, &self.log) {
             (Purpose::Rewrite, Some(log)) => (log.base_temporary(), Target::Base),
             (Purpose::Rewrite, None) => {
+                let form = self.base_form(purpose);
                 let keep_history = self.settings.aof_disable_auto_gc;
-                let base = DetachedBase::begin(&*self.env.disk, layout, keep_history)?;
+                let base = DetachedBase::begin(&*self.env.disk, layout, form, keep_history)?;
                 (base.temporary(), Target::DetachedBase(base))
             }
             (Purpose::Snapshot, _) => {
@@ -339,7 +308,11 @@ impl Engine {
         let options = SnapshotOptions {
             temporary,
             target,
-            checksum: self.settings.rdbchecksum,
+            trailer: match self.base_form(purpose) {
+                BaseForm::Commands => Trailer::Bare,
+                BaseForm::Rdb if self.settings.rdbchecksum => Trailer::Checksum,
+                BaseForm::Rdb => Trailer::NoChecksum,
+            },
             incremental_sync: match purpose {
                 Purpose::Snapshot => self.settings.rdb_save_incremental_fsync,
                 Purpose::Rewrite => self.settings.aof_rewrite_incremental_fsync,
@@ -397,14 +370,12 @@ impl Engine {
             let complete = job.taken;
             job.taken = complete || self.databases.snapshot_slice(SLICE_ENTRIES);
             let mut buffer = job.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-            let options = buffer.options;
-            for (bytes, frozen, size) in std::mem::take(&mut buffer.parts) {
-                job.writer.write(bytes);
-                let encode = move |sink: PieceSink<'_>| frozen.encode(options, sink);
-                job.writer.write_later(size, Box::new(encode));
+            for part in std::mem::take(&mut buffer.parts) {
+                job.writer.write(part.before);
+                job.writer.write_later(part.bytes, part.encode);
             }
             if complete {
-                encode::end(&mut buffer.bytes);
+                buffer.end();
             }
             if complete || buffer.bytes.len() >= CHUNK_BYTES {
                 let next = job.writer.take_buffer();
@@ -430,8 +401,7 @@ impl Engine {
         if delay_micros <= 0 {
             return false;
         }
-        let entries = job.buffer.lock().unwrap_or_else(PoisonError::into_inner).entries;
-        let due = entries.saturating_mul(delay_micros as u64).saturating_mul(1000);
+        let due = job.keys_taken().saturating_mul(delay_micros as u64).saturating_mul(1000);
         self.env.clock.monotonic_nanos().saturating_sub(job.started_nanos) < due
     }
 
@@ -498,10 +468,13 @@ impl Engine {
             state.next_rewrite_seconds = 0;
         } else {
             state.rewrites_failed_in_a_row += 1;
-            // Upstream's pace of repeats: a minute at first, doubled up to an hour.
+            // Upstream's pace of repeats: a minute at first, doubled up to an hour. While writes are
+            // refused until one succeeds, it is that of snapshots at first, up to a minute.
             state.failed_rewrites = (state.failed_rewrites + 1).min(7);
-            let minutes = (1i64 << (state.failed_rewrites - 1)).min(60);
-            state.next_rewrite_seconds = self.now_micros / 1_000_000 + minutes * 60;
+            let doubled = 1i64 << (state.failed_rewrites - 1);
+            let awaited = self.log.as_ref().is_some_and(Log::needs_rewrite);
+            let pause = if awaited { (5 * doubled).min(60) } else { doubled.min(60) * 60 };
+            state.next_rewrite_seconds = self.now_micros / 1_000_000 + pause;
         }
     }
 
@@ -582,9 +555,17 @@ impl Engine {
         tracing::error!("{error}");
         if self.log.as_ref().is_some_and(|log| log.gates_replies()) {
             // Replies of this tick would be a lie, and there is no way to take the changes back.
-            tracing::error!(
-                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."
-            );
+            match error.doing {
+                Doing::Sync => tracing::error!(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. \
+                     Exiting...",
+                    error.source
+                ),
+                _ => tracing::error!(
+                    "Can't recover from AOF write error when the AOF fsync policy is 'always'. \
+                     Exiting..."
+                ),
+            }
             self.shutdown.exit_now(1);
         }
     }

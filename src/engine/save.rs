@@ -37,7 +37,7 @@ fn save(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
         return Err(CommandError::text("ERR Background save already in progress"));
     }
     if !engine.save_now() {
-        return Err(CommandError::text("ERR "));
+        return Err(CommandError::text("ERR"));
     }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)

@@ -1,7 +1,6 @@
-//! TIME, LOLWUT, ROLE, WAIT and ACL, as far as there is something to say without replication and
+//! TIME, LOLWUT, ROLE and ACL, as far as there is something to say without replication and
 //! users.
 
-use crate::base::text;
 use crate::command::args::Args;
 use crate::command::category::{self, Categories};
 use crate::command::error::CommandError;
@@ -41,15 +40,6 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .since("2.8.12")
         .summary("Tells the server's part in replication.")
         .deviates(&["always a primary without replicas, since replication isn't there yet"]),
-    control("WAIT", Exactly(3), wait as ControlHandler)
-        .group(Group::Generic)
-        .flags(Flags::NOSCRIPT)
-        .categories(&["connection"])
-        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
-        .since("3.0.0")
-        .syntax("numreplicas timeout")
-        .summary("Counts the replicas that have this client's writes.")
-        .deviates(&["answers 0 at once, since replication isn't there yet"]),
     control("ACL", AtLeast(2), container as ControlHandler)
         .group(Group::Server)
         .since("6.0.0")
@@ -118,20 +108,6 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     reply.bulk(b"master");
     reply.int(offset as i64);
     reply.array(0);
-    Ok(Flow::Done)
-}
-
-fn wait(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let wanted = text::parse_i64(args.at(1)).ok_or(CommandError::NotInteger)?;
-    if i32::try_from(wanted).is_err() {
-        return Err(CommandError::NotInteger);
-    }
-    let timeout = text::parse_i64(args.at(2))
-        .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::text("ERR timeout is negative"));
-    }
-    engine.sessions[slot].reply().int(0);
     Ok(Flow::Done)
 }
 

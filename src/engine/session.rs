@@ -110,6 +110,8 @@ pub struct Session {
     pub input_bytes: u64,
     /// Bytes sent.
     pub output_bytes: u64,
+    /// Where the log was when the session's last change had got into it.
+    pub written: LogOffset,
 
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
@@ -174,6 +176,7 @@ impl Session {
             commands: 0,
             input_bytes: 0,
             output_bytes: 0,
+            written: 0,
             transaction: None,
             running: false,
             executing: false,

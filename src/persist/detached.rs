@@ -18,7 +18,7 @@ use crate::base::checksum::crc32;
 use crate::base::env::{Disk, SyncPoint};
 use crate::base::text;
 use crate::persist::log_rewrite::remove_leftovers;
-use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 
 /// The base's name.
 pub const SYNC_DETACHED_NAME: SyncPoint = SyncPoint("name of a base alone");
@@ -79,15 +79,21 @@ impl fmt::Display for Stamp {
 pub struct DetachedBase {
     layout: Layout,
     stamp: Stamp,
+    form: BaseForm,
     keep_history: bool,
 }
 
 impl DetachedBase {
     /// Begins one: to be called before its walk begins.
-    pub fn begin(disk: &dyn Disk, layout: Layout, keep_history: bool) -> io::Result<Self> {
+    pub fn begin(
+        disk: &dyn Disk,
+        layout: Layout,
+        form: BaseForm,
+        keep_history: bool,
+    ) -> io::Result<Self> {
         let stamp = Stamp::of_snapshot(disk, &layout)?;
         disk.create_dir(&layout.log_dir)?;
-        Ok(Self { layout, stamp, keep_history })
+        Ok(Self { layout, stamp, form, keep_history })
     }
 
     /// Where its bytes are written to first.
@@ -103,7 +109,7 @@ impl DetachedBase {
             Some(manifest) => manifest.map_err(io::Error::other)?,
         };
         let number = manifest.numbers().0 + 1;
-        let name = layout.base_name(number);
+        let name = layout.base_name(number, self.form);
         disk.rename(&self.temporary(), &layout.log_file(&name))?;
         disk.sync_dir_at(&layout.log_dir, SYNC_DETACHED_NAME)?;
         disk.sync_dir_at(&layout.dir, SYNC_DETACHED_DIR)?;

@@ -34,7 +34,7 @@ use crate::persist::aof_encode::{
     push_select,
 };
 use crate::persist::log_rewrite::{Rewrite, RewriteEvent, RewriteStep};
-use crate::persist::manifest::{Layout, Manifest};
+use crate::persist::manifest::{BaseForm, Layout, Manifest};
 use crate::persist::worker::{Urgency, Waker, Worker};
 
 /// Frames in the current file.
@@ -45,6 +45,10 @@ pub const SYNC_PREVIOUS: SyncPoint = SyncPoint("frames of the previous increment
 /// The buffer keeps up to this much room between ticks.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 const SECOND_NANOS: u64 = 1_000_000_000;
+/// How long a write that failed waits before it is tried again.
+const RETRY_NANOS: u64 = SECOND_NANOS / 10;
+/// How long it takes until one that goes on failing is told again: upstream's rate.
+const TELL_AGAIN_NANOS: u64 = 30 * SECOND_NANOS;
 /// A sync that takes longer than this while writes go on counts as delayed, as upstream has it.
 const DELAYED_NANOS: u64 = 2 * SECOND_NANOS;
 
@@ -139,6 +143,16 @@ struct WriteFailure {
     text: String,
     /// Part of a frame could not be cut off: nothing may follow it in this file.
     stuck: bool,
+    /// When it was last tried.
+    tried_nanos: u64,
+    /// When it was last told.
+    told_nanos: u64,
+}
+
+impl WriteFailure {
+    fn is_due(&self, now_nanos: u64) -> bool {
+        !self.stuck && now_nanos.saturating_sub(self.tried_nanos) >= RETRY_NANOS
+    }
 }
 
 struct SyncDone {
@@ -213,6 +227,8 @@ pub struct Log {
     error: Option<LogError>,
     saving: bool,
     pub(super) rewrite: Rewrite,
+    /// How the base is written that a rewrite is making.
+    pub(super) base_form: BaseForm,
     pub(super) steps: Worker<RewriteStep>,
     /// Bytes of the base and of the increments before the current one.
     pub(super) base_bytes: u64,
@@ -260,6 +276,7 @@ impl Log {
             error: None,
             saving: false,
             rewrite: Rewrite::Idle,
+            base_form: BaseForm::Rdb,
             base_bytes: 0,
             earlier_bytes: 0,
             env,
@@ -362,7 +379,11 @@ impl Log {
             }
             Err(source) => {
                 let stuck = self.current.file.truncate(self.current.bytes).is_err();
-                self.write_failure = Some(WriteFailure { text: reason(&source), stuck });
+                let tried_nanos = self.env.clock.monotonic_nanos();
+                let told_nanos =
+                    self.write_failure.take().map_or(tried_nanos, |old| old.told_nanos);
+                let text = reason(&source);
+                self.write_failure = Some(WriteFailure { text, stuck, tried_nanos, told_nanos });
                 Err(LogError { doing: Doing::Write, source })
             }
         }
@@ -466,10 +487,10 @@ impl Log {
     pub fn poll(&mut self, now_nanos: u64) -> LogStatus {
         self.collect_syncs();
         let mut status = LogStatus { rewrite: self.poll_rewrite(), ..LogStatus::default() };
-        if self.write_failure.as_ref().is_some_and(|failure| !failure.stuck) {
+        if self.write_failure.as_ref().is_some_and(|failure| failure.is_due(now_nanos)) {
             match self.write_frame() {
                 Ok(()) => status.healed = true,
-                Err(error) => self.error = Some(error),
+                Err(error) => self.tell_again(error, now_nanos),
             }
         }
         match self.options.policy {
@@ -491,6 +512,15 @@ impl Log {
         }
         status.error = self.error.take();
         status
+    }
+
+    /// A write has failed once more. A full disk must not be filled with news of it.
+    fn tell_again(&mut self, error: LogError, now_nanos: u64) {
+        let Some(failure) = &mut self.write_failure else { return };
+        if now_nanos.saturating_sub(failure.told_nanos) >= TELL_AGAIN_NANOS {
+            failure.told_nanos = now_nanos;
+            self.error = Some(error);
+        }
     }
 
     /// Writes and syncs everything, waiting for it: the end of the server, or of logging.

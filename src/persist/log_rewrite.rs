@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
 use crate::persist::log::{Doing, Log, LogError, LogOptions, Segment};
-use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 use crate::persist::recover::Resume;
 use crate::persist::tail::Place;
 use crate::persist::worker::Waker;
@@ -106,7 +106,7 @@ pub enum RewriteEvent {
 
 impl Log {
     /// Opens the log of a data directory after recovery. Where there was none, it begins with
-    /// `first_base`, the bytes of an RDB file of an empty server.
+    /// `first_base`: the bytes of an RDB file of an empty server, or nothing for a base in commands.
     #[expect(clippy::needless_pass_by_value, reason = "the log keeps it, in its workers")]
     pub fn open(
         env: Env,
@@ -135,7 +135,8 @@ impl Log {
         manifest.detached = None;
         let (base_number, increment_number) = manifest.numbers();
         if manifest.is_empty() {
-            let name = layout.base_name(base_number + 1);
+            let form = if first_base.is_empty() { BaseForm::Commands } else { BaseForm::Rdb };
+            let name = layout.base_name(base_number + 1, form);
             let first_frame = Some(resume.next_frame);
             let mut base = disk.create(&layout.log_file(&name))?;
             base.append(first_base)?;
@@ -217,6 +218,11 @@ impl Log {
         self.options.layout.base_temporary()
     }
 
+    /// Says how the base is written that a rewrite is making. Before [`Log::finish_rewrite`].
+    pub fn set_base_form(&mut self, form: BaseForm) {
+        self.base_form = form;
+    }
+
     /// Starts a rewrite: prepares the next increment. [`RewriteEvent::Prepared`] follows.
     /// Does nothing where one is going on.
     pub fn begin_rewrite(&mut self) {
@@ -285,7 +291,7 @@ impl Log {
             Part { name, number: self.numbers.1, kind: Kind::Increment, first_frame: None }
         });
         manifest.supersede();
-        let name = self.options.layout.base_name(self.numbers.0);
+        let name = self.options.layout.base_name(self.numbers.0, self.base_form);
         let number = self.numbers.0;
         let first_frame = Some(first_frame);
         manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame });
@@ -362,12 +368,37 @@ impl Log {
                 self.finished(finished);
                 Some(RewriteEvent::Finished)
             }
-            RewriteStep::Prepared(Err(source)) | RewriteStep::Finished(Err(source)) => {
-                self.rewrite = Rewrite::Idle;
-                Some(RewriteEvent::Failed(LogError { doing: Doing::Rewrite, source }))
+            RewriteStep::Prepared(Err(source)) => {
+                self.abandon(Kind::Increment);
+                Some(self.failed(source))
+            }
+            RewriteStep::Finished(Err(source)) => {
+                self.abandon(Kind::Base);
+                if self.waiting_for_base() {
+                    // It had a temporary name before.
+                    self.abandon(Kind::Increment);
+                }
+                Some(self.failed(source))
             }
             RewriteStep::Removed => None,
         }
+    }
+
+    fn failed(&mut self, source: io::Error) -> RewriteEvent {
+        self.rewrite = Rewrite::Idle;
+        RewriteEvent::Failed(LogError { doing: Doing::Rewrite, source })
+    }
+
+    /// The last file of a kind came to nothing. It may be there, and the manifest on the disk may
+    /// name it; the next manifest that replaces that one says that it is to be deleted.
+    fn abandon(&mut self, kind: Kind) {
+        let layout = &self.options.layout;
+        let (name, number) = match kind {
+            Kind::Base => (layout.base_name(self.numbers.0, self.base_form), self.numbers.0),
+            _ => (layout.increment_name(self.numbers.1), self.numbers.1),
+        };
+        let kind = Kind::History;
+        self.manifest.history.push(Part { name, number, kind, first_frame: None });
     }
 
     fn finished(&mut self, finished: Finished) {
@@ -408,10 +439,30 @@ fn prepare(
     };
     let name = layout.increment_name(number);
     let file = create_increment(disk, &layout.log_file(&name))?;
-    disk.sync_dir_at(&layout.log_dir, SYNC_INCREMENT_NAME)?;
-    manifest.push_increment(name, number, None);
-    manifest.store(disk, layout)?;
-    Ok(Prepared { segment: Segment::new(file, 0, generation)?, manifest: Some(manifest) })
+    let segment = Segment::new(file, 0, generation)?;
+    manifest.push_increment(name.clone(), number, None);
+    let named = disk
+        .sync_dir_at(&layout.log_dir, SYNC_INCREMENT_NAME)
+        .and_then(|()| manifest.store(disk, layout));
+    if named.is_err() {
+        remove_unnamed(disk, layout, &name);
+    }
+    named.map(|()| Prepared { segment, manifest: Some(manifest) })
+}
+
+/// Deletes a new file of a rewrite that failed, unless the manifest on the disk has come to name it.
+fn remove_unnamed(disk: &dyn Disk, layout: &Layout, name: &[u8]) {
+    let named = match Manifest::load(disk, layout) {
+        Ok(None) => false,
+        Ok(Some(Ok(manifest))) => {
+            manifest.base.iter().chain(&manifest.increments).any(|part| part.name == name)
+        }
+        Ok(Some(Err(_))) | Err(_) => true,
+    };
+    if !named {
+        // Where it can't be removed it is only a waste of space.
+        let _ = disk.remove(&layout.log_file(name));
+    }
 }
 
 struct Finish {
@@ -424,6 +475,23 @@ struct Finish {
 
 impl Finish {
     fn run(mut self, disk: &dyn Disk) -> io::Result<Finished> {
+        if let Err(error) = self.put_in_place(disk) {
+            let _ = disk.remove(&self.temporary);
+            if let Some(base) = &self.manifest.base {
+                remove_unnamed(disk, &self.layout, &base.name);
+            }
+            return Err(error);
+        }
+        let layout = &self.layout;
+        if self.increment_temporary.is_some() {
+            remove_temporaries(disk, layout);
+        }
+        remove_leftovers(disk, layout, &mut self.manifest, self.keep_history);
+        let (base_bytes, _) = sizes(disk, layout, &self.manifest);
+        Ok(Finished { manifest: self.manifest, base_bytes })
+    }
+
+    fn put_in_place(&self, disk: &dyn Disk) -> io::Result<()> {
         let layout = &self.layout;
         if let Some(base) = &self.manifest.base {
             disk.rename(&self.temporary, &layout.log_file(&base.name))?;
@@ -434,13 +502,7 @@ impl Finish {
             disk.rename(temporary, &layout.log_file(&increment.name))?;
         }
         disk.sync_dir_at(&layout.log_dir, SYNC_BASE_NAME)?;
-        self.manifest.store(disk, layout)?;
-        if self.increment_temporary.is_some() {
-            remove_temporaries(disk, layout);
-        }
-        remove_leftovers(disk, layout, &mut self.manifest, self.keep_history);
-        let (base_bytes, _) = sizes(disk, layout, &self.manifest);
-        Ok(Finished { manifest: self.manifest, base_bytes })
+        self.manifest.store(disk, layout)
     }
 }
 

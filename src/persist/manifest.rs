@@ -98,14 +98,27 @@ impl Layout {
     }
 
     /// The name of a base.
-    pub fn base_name(&self, number: u64) -> Vec<u8> {
-        [self.log_name.as_slice(), format!(".{number}.base.rdb").as_bytes()].concat()
+    pub fn base_name(&self, number: u64, form: BaseForm) -> Vec<u8> {
+        let suffix = match form {
+            BaseForm::Rdb => "rdb",
+            BaseForm::Commands => "aof",
+        };
+        [self.log_name.as_slice(), format!(".{number}.base.{suffix}").as_bytes()].concat()
     }
 
     /// The name of an increment.
     pub fn increment_name(&self, number: u64) -> Vec<u8> {
         [self.log_name.as_slice(), format!(".{number}.incr.aof").as_bytes()].concat()
     }
+}
+
+/// How a base is written (`aof-use-rdb-preamble`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseForm {
+    /// As RDB.
+    Rdb,
+    /// As the commands that make the data.
+    Commands,
 }
 
 /// What a file is for.

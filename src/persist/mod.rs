@@ -16,6 +16,7 @@
 
 pub mod ahead;
 pub mod aof_encode;
+pub mod aof_value;
 pub mod detached;
 pub mod log;
 pub mod log_rewrite;

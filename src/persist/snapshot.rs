@@ -44,8 +44,8 @@ pub struct SnapshotOptions {
     pub temporary: PathBuf,
     /// Where it goes in the end.
     pub target: Target,
-    /// Whether it is closed with its checksum; 0 stands for none (`rdbchecksum`).
-    pub checksum: bool,
+    /// How it is closed.
+    pub trailer: Trailer,
     /// Whether it is written out as it grows (`rdb-save-incremental-fsync`).
     pub incremental_sync: bool,
 }
@@ -60,6 +60,17 @@ pub enum Target {
     Base,
     /// To the log's directory, with a manifest.
     DetachedBase(DetachedBase),
+}
+
+/// How a file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailer {
+    /// With its checksum.
+    Checksum,
+    /// With a checksum of 0, which stands for none (`rdbchecksum no`).
+    NoChecksum,
+    /// With its last chunk: it is no RDB.
+    Bare,
 }
 
 /// A snapshot that is complete and durable.
@@ -78,19 +89,22 @@ struct Sink {
     bytes: u64,
     /// The bytes last handed to the disk.
     window: Range<u64>,
-    /// The first error: nothing is written after it.
+    /// Something went wrong: nothing is written any more, and nothing renamed.
+    failed: bool,
+    /// What it was, until it is told.
     error: Option<io::Error>,
 }
 
 impl Sink {
     fn write(&mut self, chunk: &[u8]) {
-        if self.error.is_none() {
+        if !self.failed {
             self.error = self.append(chunk).err();
+            self.failed = self.error.is_some();
         }
     }
 
     fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
-        if self.options.checksum {
+        if self.options.trailer == Trailer::Checksum {
             self.digest.update(chunk);
         }
         self.file.append(chunk)?;
@@ -104,13 +118,21 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<Outcome> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
+    /// Nothing where what went wrong is being told already.
+    fn finish(&mut self) -> Option<io::Result<Outcome>> {
+        if self.failed { self.error.take().map(Err) } else { Some(self.put_in_place()) }
+    }
+
+    fn put_in_place(&mut self) -> io::Result<Outcome> {
+        let checksum = match self.options.trailer {
+            Trailer::Checksum => Some(self.digest.value()),
+            Trailer::NoChecksum => Some(0),
+            Trailer::Bare => None,
+        };
+        if let Some(checksum) = checksum {
+            self.file.append(&checksum.to_le_bytes())?;
+            self.bytes += 8;
         }
-        let checksum = if self.options.checksum { self.digest.value() } else { 0 };
-        self.file.append(&checksum.to_le_bytes())?;
-        self.bytes += 8;
         self.file.sync_at(SYNC_SNAPSHOT)?;
         match &self.options.target {
             Target::Base => {}
@@ -173,6 +195,7 @@ impl SnapshotWriter {
             digest: Crc64::new(),
             bytes: 0,
             window: 0..0,
+            failed: false,
             error: None,
         };
         Ok(Self {
@@ -220,7 +243,7 @@ impl SnapshotWriter {
         self.worker.run(move || {
             let mut sink = lock(&sink);
             encode(&mut |piece| {
-                let goes_on = !given_up.load(Ordering::Relaxed) && sink.error.is_none();
+                let goes_on = !given_up.load(Ordering::Relaxed) && !sink.failed;
                 if goes_on {
                     sink.write(piece);
                 }
@@ -246,22 +269,24 @@ impl SnapshotWriter {
     /// The last chunk was written: closes the file with its checksum and makes it durable.
     /// The outcome comes from [`SnapshotWriter::poll`].
     pub fn finish(&mut self) {
-        let sink = Arc::clone(&self.sink);
-        self.worker.run(move || Done { buffer: Vec::new(), outcome: Some(lock(&sink).finish()) });
+        let (sink, given_up) = (Arc::clone(&self.sink), Arc::clone(&self.given_up));
+        self.worker.run(move || {
+            let mut sink = lock(&sink);
+            let outcome = if given_up.load(Ordering::Relaxed) { None } else { sink.finish() };
+            Done { buffer: Vec::new(), outcome }
+        });
     }
 
-    /// The outcome, once [`SnapshotWriter::finish`] was called and the disk is done; or an error as
-    /// soon as there is one. After that the writer is of no more use. A failed snapshot's temporary
-    /// file is gone.
+    /// The outcome, once [`SnapshotWriter::finish`] was called and the disk is done; or an error,
+    /// when there is one and the temporary file is gone: the next snapshot's may have its name.
+    /// After that the writer is of no more use.
     pub fn poll(&mut self) -> Option<io::Result<Outcome>> {
         if let Some(outcome) = self.recycle() {
             return Some(outcome);
         }
-        let failed = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take());
-        failed.map(|error| {
-            self.give_up();
-            Err(error)
-        })
+        let error = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take())?;
+        self.give_up(Some(error));
+        self.recycle()
     }
 
     /// [`SnapshotWriter::poll`], waiting for it.
@@ -276,17 +301,18 @@ impl SnapshotWriter {
 
     /// Gives the snapshot up and removes its file. Waits for that: the process may end next.
     pub fn abort(mut self) {
-        self.give_up();
+        self.give_up(None);
         while self.worker.wait().is_some() {}
     }
 
-    fn give_up(&mut self) {
+    /// Has the file removed, and the error told behind that.
+    fn give_up(&mut self, error: Option<io::Error>) {
         self.given_up.store(true, Ordering::Relaxed);
         let (disk, path) = (Arc::clone(&self.disk), self.temporary.clone());
         self.worker.run(move || {
             // Where it can't be removed it is a leftover that the next snapshot overwrites.
             let _ = disk.remove(&path);
-            Done { buffer: Vec::new(), outcome: None }
+            Done { buffer: Vec::new(), outcome: error.map(Err) }
         });
     }
 
@@ -304,10 +330,13 @@ impl SnapshotWriter {
         if fits && self.spare.len() < BUFFERS_KEPT {
             self.spare.push(done.buffer);
         }
-        if matches!(done.outcome, Some(Err(_))) {
-            self.give_up();
+        match done.outcome {
+            Some(Err(error)) if !self.given_up.load(Ordering::Relaxed) => {
+                self.give_up(Some(error));
+                None
+            }
+            outcome => outcome,
         }
-        done.outcome
     }
 }
 
@@ -319,6 +348,21 @@ fn lock(sink: &Mutex<Sink>) -> MutexGuard<'_, Sink> {
 /// The name of the temporary file of a snapshot in a directory, as upstream has it.
 pub fn temporary_name(dir: &Path) -> PathBuf {
     dir.join(format!("temp-{}.rdb", std::process::id()))
+}
+
+/// Deletes the temporary files of snapshots that processes left behind which are no more.
+pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
+    for name in disk.list(dir).unwrap_or_default() {
+        let text = name.to_string_lossy();
+        let number = text.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
+        let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else { continue };
+        // Another server may share the directory, and be at it now.
+        let lives = disk.exists(&Path::new("/proc").join(number.to_string()));
+        if !lives || number == std::process::id() {
+            // Where it can't be removed it is only a waste of space.
+            let _ = disk.remove(&dir.join(&name));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -336,7 +380,7 @@ mod tests {
         let options = SnapshotOptions {
             temporary: "temp.rdb".into(),
             target: Target::Name("dump.rdb".into()),
-            checksum: true,
+            trailer: Trailer::Checksum,
             incremental_sync: true,
         };
         SnapshotWriter::create(&env(disk, threads), options, Arc::new(|| ())).unwrap()
@@ -399,9 +443,33 @@ mod tests {
             }
             writer.finish();
             assert_eq!(writer.wait().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
-            while writer.worker.wait().is_some() {}
             assert!(!disk.exists(Path::new("temp.rdb")) && !disk.exists(Path::new("dump.rdb")));
         }
+    }
+
+    /// An error that is noticed while the last step is on its way must not let that step happen, nor
+    /// be told before the file is gone: the next snapshot would lose its own.
+    #[test]
+    fn a_failed_snapshot_never_gets_its_name() {
+        let disk = SimDisk::default();
+        disk.create(Path::new("dump.rdb")).unwrap().append(b"the old one").unwrap();
+        let mut writer = writer(&disk, true);
+        disk.set_full(true);
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        writer.write(vec![1; 10]);
+        writer.worker.run(move || {
+            gate.recv().unwrap();
+            Done { buffer: Vec::new(), outcome: None }
+        });
+        writer.finish();
+        while !lock(&writer.sink).failed {
+            std::thread::yield_now();
+        }
+        assert!(writer.poll().is_none(), "the file is still there");
+        open.send(()).unwrap();
+        assert_eq!(writer.wait().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        assert!(!disk.exists(Path::new("temp.rdb")));
+        assert_eq!(disk.contents(Path::new("dump.rdb")).unwrap(), b"the old one");
     }
 
     #[test]

@@ -7,14 +7,21 @@ use crate::base::text;
 pub fn push_command<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
     push_head(out, b'*', words.len());
     for word in words {
-        push_head(out, b'$', word.len());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
+        push_bulk(out, word);
     }
 }
 
+/// Appends one argument.
 #[inline]
-fn push_head(out: &mut Vec<u8>, mark: u8, number: usize) {
+pub fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
+    push_head(out, b'$', word.len());
+    out.extend_from_slice(word);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what arguments (`*`) or one of them (`$`) begin with: how many follow, or its length.
+#[inline]
+pub fn push_head(out: &mut Vec<u8>, mark: u8, number: usize) {
     out.push(mark);
     text::push_u64(out, number as u64);
     out.extend_from_slice(b"\r\n");

@@ -1,5 +1,5 @@
 //! What the tests that talk to a real server share: a server process on a free port in a directory
-//! of its own ([`server`]), a small RESP client ([`client`]), and a generator of seeded random
+//! of its own ([`server`]), a small RESP client ([`client`]), what a key holds as text ([`contents`]), and a generator of seeded random
 //! numbers ([`random`]).
 //!
 //! Nothing here uses the library under test: a bug in it can't hide itself.
@@ -8,5 +8,6 @@
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
 pub mod client;
+pub mod contents;
 pub mod random;
 pub mod server;

@@ -123,6 +123,13 @@ impl Server {
         panic!("no free port found for {}", self.program.name());
     }
 
+    /// Starts the process and kills it after a while, wherever it is then.
+    pub fn restart_briefly(&mut self, life: Duration) {
+        self.spawn();
+        thread::sleep(life);
+        self.kill();
+    }
+
     /// Starts the process where it's expected to refuse, and gives its exit status and log.
     pub fn restart_expecting_refusal(&mut self) -> (ExitStatus, String) {
         self.spawn();

@@ -48,7 +48,6 @@ pub const ROWS: &[Directive] = &[
     choice("appendfsync", field!(appendfsync), "everysec")
         .doc("When the log is made durable: before replies, each second, or some time."),
     flag("no-appendfsync-on-rewrite", field!(no_appendfsync_on_rewrite), "no")
-        .inert("a snapshot does not hold syncs up")
         .doc("Do not sync the log while a snapshot is written."),
     number("auto-aof-rewrite-percentage", field!(auto_aof_rewrite_percentage), (0, INT), "100")
         .doc("Growth of the log in percent that starts a rewrite; 0 for never."),
@@ -57,7 +56,6 @@ pub const ROWS: &[Directive] = &[
     flag("aof-load-truncated", field!(aof_load_truncated), "yes")
         .doc("Start with a log whose end is cut off, without the incomplete rest."),
     flag("aof-use-rdb-preamble", field!(aof_use_rdb_preamble), "yes")
-        .inert("it always does")
         .doc("Begin a rewritten log with a snapshot."),
     flag("aof-timestamp-enabled", field!(aof_timestamp_enabled), "no")
         .doc("Note the time in the log."),
