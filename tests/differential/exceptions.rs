@@ -195,6 +195,7 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("command|getkeysandflags", "7.2's form"),
     ("config|get", "a string, as in 7.2"),
     ("hscan", "NOVALUES is Redis 7.4's"),
+    ("zscan", "NOSCORES is Valkey 8's"),
     ("lcs", "7.2's names"),
     ("psubscribe", "7.2's form"),
     ("set", "IFEQ is Valkey's"),

@@ -613,6 +613,14 @@ impl Life {
         let Some(step) = steps.filter_map(|(number, _)| number.parse::<usize>().ok()).max() else {
             return;
         };
+        // While a frame can't be written, a reply speaks for what its own client changed, which has
+        // got into the log or there would be none; of what others did it says nothing.
+        let engine = &self.server.engine;
+        if engine.settings.appendfsync != AppendFsync::Always
+            && engine.log.as_ref().is_some_and(|log| log.answerable() < log.offset())
+        {
+            return;
+        }
         self.acknowledged.push_back((now, self.led_to[step]));
     }
 
