@@ -218,3 +218,20 @@ fn debug_shows_how_a_value_is_kept() {
         assert!(details.contains(lists), "{program:?}: {details}");
     }
 }
+
+/// Only a failed snapshot in the background stops writes: whoever asked for SAVE, or for a shutdown, is
+/// told. A directory in the snapshot's place lets it fail.
+#[test]
+fn a_failed_save_stops_no_writes() {
+    for program in BOTH {
+        let server = Server::start_with(program, &["--appendonly", "no", "--save", "900 1"]);
+        let mut client = server.connect();
+        client.words("SET a 1");
+        fs::create_dir(server.dir().join("dump.rdb")).expect("a directory");
+        assert!(client.words("SAVE").is_error(), "{program:?}");
+        assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
+        assert!(client.words("SHUTDOWN").text().contains("Errors trying to SHUTDOWN"));
+        assert_eq!(client.words("SET a 2").text(), "OK", "{program:?}");
+        assert_eq!(info(&mut client, "persistence", "rdb_last_bgsave_status"), "ok");
+    }
+}

@@ -526,7 +526,13 @@ impl Engine {
     /// Writes a snapshot now. A walk for another purpose is ended first.
     pub fn save_now(&mut self) -> bool {
         self.abort_walk();
-        self.begin_walk(Purpose::Snapshot) && self.finish_walk()
+        let was_ok = self.persistence.last_save_ok;
+        let saved = self.begin_walk(Purpose::Snapshot) && self.finish_walk();
+        if !saved {
+            // Whoever asked for it is told; only a snapshot in the background stops writes.
+            self.persistence.last_save_ok = was_ok;
+        }
+        saved
     }
 
     /// After FLUSHALL: the snapshot on disk must not bring back what was emptied. One under way is
