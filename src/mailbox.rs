@@ -274,6 +274,12 @@ impl Mailbox {
         self.queue.borrow().is_empty()
     }
 
+    /// How many messages wait for the actor.
+    #[inline]
+    pub fn waiting_messages(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
     /// How many commands wait for the actor.
     #[inline]
     pub fn waiting_commands(&self) -> usize {

@@ -221,6 +221,7 @@ impl<'a> Life<'a> {
         let policy = POLICIES[(seed % 3) as usize];
         let mut options = LogOptions::new(layout(), policy);
         options.timestamps = seed.is_multiple_of(2);
+        options.write_out_bytes = 256;
         let world = env(disk, &clock);
         let wake: redstart::persist::worker::Waker = Arc::new(|| ());
         let enable = recovered.source == Source::Snapshot;

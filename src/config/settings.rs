@@ -145,6 +145,7 @@ settings! {
     aof_timestamp_enabled: bool,
     aof_rewrite_incremental_fsync: bool,
     aof_disable_auto_gc: bool,
+    aof_write_out_bytes: u64,
     sanitize_dump_payload: SanitizeDump,
     loading_process_events_interval_bytes: u64,
     rdb_key_save_delay: i64,

@@ -181,14 +181,9 @@ impl Engine {
             }
             moved |= matches!(name, "port" | "bind");
         }
+        let options = self.log_options();
         if let Some(log) = &mut self.log {
-            let settings = &self.settings;
-            log.set_policy(settings.appendfsync);
-            log.set_options(
-                settings.aof_timestamp_enabled,
-                settings.no_appendfsync_on_rewrite,
-                settings.aof_disable_auto_gc,
-            );
+            log.set_options(options);
             self.open_gates();
         }
         for row in changed {

@@ -89,6 +89,7 @@ impl Engine {
             timestamps: settings.aof_timestamp_enabled,
             pause_while_saving: settings.no_appendfsync_on_rewrite,
             keep_history: settings.aof_disable_auto_gc,
+            write_out_bytes: settings.aof_write_out_bytes,
         }
     }
 

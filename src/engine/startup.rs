@@ -125,14 +125,9 @@ impl Engine {
         });
         self.cron.set_hz(settings.hz);
         self.databases.unit.recording = self.log.is_some();
+        let options = self.log_options();
         if let Some(log) = &mut self.log {
-            let settings = &self.settings;
-            log.set_policy(settings.appendfsync);
-            log.set_options(
-                settings.aof_timestamp_enabled,
-                settings.no_appendfsync_on_rewrite,
-                settings.aof_disable_auto_gc,
-            );
+            log.set_options(options);
         }
         self.open_gates();
         self.observe_events();

@@ -22,6 +22,8 @@
 //! Changing the files is in [`crate::persist::log_rewrite`]. Deliberately absent: what a record
 //! means, and any decision about clients.
 
+mod sync;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ use crate::persist::aof_encode::{
 use crate::persist::log_rewrite::{Rewrite, RewriteEvent, RewriteStep};
 use crate::persist::manifest::{BaseForm, Layout, Manifest};
 use crate::persist::worker::{Urgency, Waker, Worker};
+use sync::{Done, Durability, InFlight};
 
 /// Frames in the current file.
 pub const SYNC_FRAMES: SyncPoint = SyncPoint("frames");
@@ -45,6 +48,8 @@ pub const SYNC_PREVIOUS: SyncPoint = SyncPoint("frames of the previous increment
 /// The buffer keeps up to this much room between ticks.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 const SECOND_NANOS: u64 = 1_000_000_000;
+/// Between syncs the system writes the file out in parts of so many bytes.
+const WRITE_OUT_BYTES: u64 = 1 << 20;
 /// How long a write that failed waits before it is tried again.
 const RETRY_NANOS: u64 = SECOND_NANOS / 10;
 /// How long it takes until one that goes on failing is told again: upstream's rate.
@@ -65,12 +70,22 @@ pub struct LogOptions {
     pub pause_while_saving: bool,
     /// Whether superseded files stay (`aof-disable-auto-gc`).
     pub keep_history: bool,
+    /// After how many bytes the system is asked to write them to the disk, between the syncs of
+    /// `everysec`; 0 for not at all (`aof-write-out-bytes`).
+    pub write_out_bytes: u64,
 }
 
 impl LogOptions {
     /// Upstream's defaults.
     pub fn new(layout: Layout, policy: AppendFsync) -> Self {
-        Self { layout, policy, timestamps: false, pause_while_saving: false, keep_history: false }
+        Self {
+            layout,
+            policy,
+            timestamps: false,
+            pause_while_saving: false,
+            keep_history: false,
+            write_out_bytes: WRITE_OUT_BYTES,
+        }
     }
 }
 
@@ -125,6 +140,8 @@ pub(super) struct Segment {
     pub handle: Arc<dyn DiskFile>,
     /// Length up to the last whole frame.
     pub bytes: u64,
+    /// Up to where the system has been asked to write it to the disk.
+    pub written_out: u64,
     /// Counts up with each file.
     pub generation: u64,
     /// Its name, where no manifest has it yet.
@@ -134,7 +151,7 @@ pub(super) struct Segment {
 impl Segment {
     pub fn new(file: Box<dyn DiskFile>, bytes: u64, generation: u64) -> io::Result<Self> {
         let handle = Arc::from(file.duplicate()?);
-        Ok(Self { file, handle, bytes, generation, temporary: None })
+        Ok(Self { file, handle, bytes, written_out: bytes, generation, temporary: None })
     }
 }
 
@@ -152,47 +169,6 @@ struct WriteFailure {
 impl WriteFailure {
     fn is_due(&self, now_nanos: u64) -> bool {
         !self.stuck && now_nanos.saturating_sub(self.tried_nanos) >= RETRY_NANOS
-    }
-}
-
-struct SyncDone {
-    outcome: io::Result<()>,
-    /// The offset that it covers, and the last frame.
-    offset: u64,
-    frame: u64,
-    /// The file that it began with, and the one that failed or was the last.
-    last_generation: u64,
-}
-
-struct InFlight {
-    offset: u64,
-    started_nanos: u64,
-    counted: bool,
-}
-
-/// What is known to be durable.
-#[derive(Default)]
-pub(super) struct Durability {
-    /// Covered by successful syncs, whatever failed before.
-    pub synced: u64,
-    pub synced_frame: u64,
-    /// What may be relied on: stands still after a failure.
-    pub offset: u64,
-    pub frame: u64,
-    /// The newest file in which a sync has failed, and what the disk said.
-    pub failed: Option<(u64, String)>,
-    /// The payload offset where a frame was given up, until a base has what was in it.
-    pub kept: Option<u64>,
-    /// There is no base yet: nothing is durable before it is.
-    pub waiting: bool,
-}
-
-impl Durability {
-    pub fn settle(&mut self) {
-        if self.failed.is_none() && !self.waiting {
-            self.offset = self.synced;
-            self.frame = self.synced_frame;
-        }
     }
 }
 
@@ -219,8 +195,10 @@ pub struct Log {
     /// The last `#SYNCED` written.
     told_frame: u64,
     told_seconds: i64,
-    syncs: Worker<SyncDone>,
+    syncs: Worker<Done>,
     in_flight: Option<InFlight>,
+    /// A part of the current file, or of the one before, is being written out.
+    writing_out: bool,
     last_sync_nanos: u64,
     delayed_syncs: u64,
     write_failure: Option<WriteFailure>,
@@ -270,6 +248,7 @@ impl Log {
             told_frame: 0,
             told_seconds: 0,
             in_flight: None,
+            writing_out: false,
             last_sync_nanos,
             delayed_syncs: 0,
             write_failure: None,
@@ -375,6 +354,9 @@ impl Log {
                     self.buffer.shrink_to(BUFFER_KEPT_BYTES);
                 }
                 self.write_failure = None;
+                if self.current.bytes - self.current.written_out >= self.options.write_out_bytes {
+                    self.write_out();
+                }
                 Ok(())
             }
             Err(source) => {
@@ -412,75 +394,6 @@ impl Log {
     }
 
     // ---- what is durable
-
-    /// Starts a sync of everything written, unless one is in flight or there is nothing to sync.
-    #[inline]
-    pub(super) fn start_sync(&mut self) {
-        if self.in_flight.is_none() && self.written > self.durability.synced && !self.paused() {
-            self.launch_sync();
-        }
-    }
-
-    fn launch_sync(&mut self) {
-        let now = self.env.clock.monotonic_nanos();
-        self.last_sync_nanos = now;
-        let (offset, frame) = (self.written, self.sequence - 1);
-        self.in_flight = Some(InFlight { offset, started_nanos: now, counted: false });
-        let previous: Vec<_> = self
-            .previous
-            .iter()
-            .map(|segment| (Arc::clone(&segment.handle), segment.generation))
-            .collect();
-        let (handle, generation) = (Arc::clone(&self.current.handle), self.current.generation);
-        self.syncs.run(move || {
-            let mut done = SyncDone { outcome: Ok(()), offset, frame, last_generation: generation };
-            // In the order of writing: a later file is of no use without an earlier one.
-            for (handle, generation) in previous {
-                if let Err(error) = handle.sync_at(SYNC_PREVIOUS) {
-                    (done.outcome, done.last_generation) = (Err(error), generation);
-                    return done;
-                }
-            }
-            done.outcome = handle.sync_at(SYNC_FRAMES);
-            done
-        });
-        if !self.syncs.busy() {
-            self.collect_syncs();
-        }
-    }
-
-    fn collect_syncs(&mut self) {
-        while let Some(done) = self.syncs.poll() {
-            self.sync_done(done);
-        }
-    }
-
-    fn sync_done(&mut self, done: SyncDone) {
-        self.in_flight = None;
-        match done.outcome {
-            Ok(()) => {
-                self.previous.retain(|segment| segment.generation >= done.last_generation);
-            }
-            Err(source) => {
-                // What failed is not tried again: the kernel may say yes without having written.
-                self.previous.retain(|segment| segment.generation > done.last_generation);
-                let newest = self.durability.failed.as_ref().map_or(0, |(newest, _)| *newest);
-                let newest = newest.max(done.last_generation);
-                self.durability.failed = Some((newest, reason(&source)));
-                self.error = Some(LogError { doing: Doing::Sync, source });
-                if done.last_generation < self.current.generation {
-                    return;
-                }
-            }
-        }
-        self.durability.synced = self.durability.synced.max(done.offset);
-        self.durability.synced_frame = self.durability.synced_frame.max(done.frame);
-        self.durability.settle();
-    }
-
-    fn paused(&self) -> bool {
-        self.saving && self.options.pause_while_saving
-    }
 
     /// Collects what the workers have done, tries a failed write again, and starts the sync that
     /// is due. Called when the waker was called, and ten times a second or so.
@@ -537,12 +450,12 @@ impl Log {
             self.write_frame()?;
         }
         while let Some(done) = self.syncs.wait() {
-            self.sync_done(done);
+            self.take_done(done);
         }
         self.saving = false;
         self.start_sync();
         while let Some(done) = self.syncs.wait() {
-            self.sync_done(done);
+            self.take_done(done);
         }
         if let Some(error) = self.error.take() {
             return Err(error);
@@ -613,19 +526,13 @@ impl Log {
             || self.write_failure.as_ref().is_some_and(|failure| failure.stuck)
     }
 
-    /// Changes when the log is made durable.
-    pub fn set_policy(&mut self, policy: AppendFsync) {
-        self.options.policy = policy;
-        if policy == AppendFsync::Always {
+    /// Changes how the log is kept from now on, but for where the files are.
+    pub fn set_options(&mut self, options: LogOptions) {
+        let layout = std::mem::replace(&mut self.options, options).layout;
+        self.options.layout = layout;
+        if self.options.policy == AppendFsync::Always {
             self.start_sync();
         }
-    }
-
-    /// Changes the options that take effect by themselves.
-    pub fn set_options(&mut self, timestamps: bool, pause_while_saving: bool, keep_history: bool) {
-        self.options.timestamps = timestamps;
-        self.options.pause_while_saving = pause_while_saving;
-        self.options.keep_history = keep_history;
     }
 
     /// Tells whether a snapshot or rewrite is being written.

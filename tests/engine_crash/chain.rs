@@ -235,6 +235,7 @@ impl Chain {
             ("appendfsync", policy),
             ("save", ""),
             ("auto-aof-rewrite-percentage", "0"),
+            ("aof-write-out-bytes", "1024"),
         ];
         directives.extend(SMALL_FORMS);
         let mut settings = settings(&directives);

@@ -64,6 +64,10 @@ pub const ROWS: &[Directive] = &[
     flag("aof-disable-auto-gc", field!(aof_disable_auto_gc), "no")
         .hidden()
         .doc("Keep log files that a rewrite has replaced."),
+    memory("aof-write-out-bytes", field!(aof_write_out_bytes), (0, LONG), "1mb").doc(
+        "With appendfsync everysec: after so many bytes of log the disk begins to write them, without \
+             waiting for the second to end; 0 to leave all of it to the sync.",
+    ),
     choice("sanitize-dump-payload", field!(sanitize_dump_payload), "no")
         .inert("they are always checked")
         .doc("When to check payloads of RESTORE in depth."),

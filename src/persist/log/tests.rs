@@ -193,3 +193,39 @@ fn with_threads_completion_wakes_and_everything_becomes_durable() {
     let syncs = disk.trace().iter().filter(|line| line.ends_with(SYNC_FRAMES.0)).count();
     assert!((1..=100).contains(&syncs), "{syncs}");
 }
+
+#[test]
+fn under_everysec_the_system_is_asked_to_write_before_the_sync_does() {
+    for (policy, expected) in
+        [(AppendFsync::Always, 0), (AppendFsync::Everysec, 3), (AppendFsync::No, 0)]
+    {
+        let (disk, _, mut log) = sim(policy);
+        log.options.write_out_bytes = 100;
+        for _ in 0..5 {
+            log.append(0, &record(&"x".repeat(30)));
+            log.commit().unwrap();
+            log.poll(0);
+        }
+        let parts: Vec<_> =
+            disk.trace().into_iter().filter(|line| line.contains("write out")).collect();
+        assert_eq!(parts.len(), expected, "{policy:?}: {parts:?}");
+        // Up to a block's end, so that the page where the next frame goes is left alone.
+        let said = ["bytes 0..100 ", "bytes 100..200 ", "bytes 200..300 "];
+        assert!(parts.iter().zip(said).all(|(line, said)| line.contains(said)), "{parts:?}");
+    }
+}
+
+#[test]
+fn what_the_system_could_not_write_is_not_durable_whatever_a_later_sync_says() {
+    let (disk, _, mut log) = sim(AppendFsync::Everysec);
+    log.options.write_out_bytes = 10;
+    log.append(0, &record("A"));
+    disk.inject(disk.operations() + 1, Fault::Io);
+    log.commit().unwrap();
+    assert_eq!(log.poll(0).error.unwrap().doing, Doing::Sync);
+    assert!(log.needs_rewrite() && log.failure() == Some("Input/output error"));
+    log.poll(SECOND_NANOS);
+    assert!(disk.trace().last().unwrap().ends_with(SYNC_FRAMES.0));
+    assert_eq!(log.durable(), 0);
+    assert_eq!(log.close().unwrap_err().doing, Doing::Sync);
+}
