@@ -250,6 +250,37 @@ fn syncs_can_be_left_out_while_a_snapshot_is_written() {
     }
 }
 
+/// As Valkey 8.1's: one under way is given up, one that waits for its turn is forgotten, and neither
+/// counts as a failure.
+#[test]
+fn a_snapshot_can_be_cancelled() {
+    let nothing = "-ERR Background saving is currently not in progress or scheduled";
+    let server = with(&[]);
+    let client = &mut server.connect();
+    fill(client);
+    assert_eq!(say(client, "BGSAVE CANCEL"), nothing);
+    assert_eq!(say(client, "CONFIG SET rdb-key-save-delay 100000000"), "+OK");
+    let temporary = server.dir().join(format!("temp-{}.rdb", server.pid()));
+    for _ in 0..3 {
+        assert_eq!(say(client, "BGSAVE"), "+Background saving started");
+        assert!(temporary.exists(), "{}", temporary.display());
+        assert_eq!(say(client, "BGSAVE CANCEL"), "+Background saving cancelled");
+        until_info(client, "rdb_bgsave_in_progress", "0");
+        assert!(!temporary.exists() && !server.dir().join("dump.rdb").exists());
+    }
+    assert_eq!(info(client, "rdb_last_bgsave_status"), "ok");
+    assert_eq!(info(client, "rdb_saves"), "0");
+    assert_eq!(say(client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    assert_eq!(say(client, "BGSAVE SCHEDULE"), "+Background saving scheduled");
+    assert_eq!(say(client, "BGSAVE CANCEL"), "+Scheduled background saving cancelled");
+    assert_eq!(say(client, "BGSAVE CANCEL"), nothing);
+    assert_eq!(say(client, "CONFIG SET rdb-key-save-delay 0"), "+OK");
+    until_info(client, "aof_rewrites", "1");
+    assert_eq!(say(client, "BGSAVE"), "+Background saving started");
+    until_info(client, "rdb_saves", "1");
+    assert_eq!(say(client, "BGSAVE CANCEL x"), "-ERR syntax error");
+}
+
 #[test]
 fn info_follows_snapshots_and_rewrites() {
     let server = with(&[]);

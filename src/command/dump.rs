@@ -15,6 +15,7 @@ use crate::command::spec::{
 use crate::keyspace::unit::Event;
 use crate::rdb::decode::{RestoreError, restore_payload};
 use crate::rdb::encode::dump_payload;
+use crate::rdb::format;
 
 /// Commands on values as bytes.
 pub const COMMANDS: &[Command<DataHandler>] = &[
@@ -117,7 +118,8 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut value = restored.map_err(|error| {
         if let RestoreError::Value(reason) = &error {
             // The client isn't told where it is, and upstream's log has it, too.
-            tracing::warn!("RESTORE of a payload whose integrity check failed: {reason}");
+            let block = args.at(3).first().map_or("Value", |byte| format::block_name(*byte));
+            tracing::warn!("RESTORE: {block} integrity check failed: {reason}");
         }
         CommandError::owned(format!("ERR {error}"))
     })?;

@@ -125,6 +125,7 @@ const CHOICES: &[(&str, &str)] = &[
     ("seconds", "expiration"),
     ("gt", "comparison"),
     ("async", "async"),
+    ("schedule", "operation"),
     ("asc", "order"),
     ("write", "mode"),
     ("yes", "mode"),

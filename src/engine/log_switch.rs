@@ -29,6 +29,7 @@ impl Engine {
     pub fn stop_log(&mut self) {
         self.persistence.log_scheduled = false;
         if self.persistence.rewriting {
+            tracing::info!("Killing running AOF rewrite (a walk of the server, no child process)");
             self.abort_walk();
         }
         self.write_log();

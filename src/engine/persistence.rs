@@ -54,8 +54,10 @@ pub struct Job {
     buffer: Arc<Mutex<WalkBuffer>>,
     /// Whether every entry has been taken.
     taken: bool,
-    /// Whether every entry has been handed over.
+    /// Whether every entry has been handed over, or no more will be.
     walked: bool,
+    /// A client has asked for its end.
+    cancelled: bool,
     /// Changes since the last snapshot, at the beginning.
     dirty_at_start: u64,
     /// Keys that there were at the beginning.
@@ -277,6 +279,7 @@ impl Engine {
             buffer,
             taken: false,
             walked: false,
+            cancelled: false,
             dirty_at_start: self.persistence.dirty,
             keys: self.databases.total_keys(),
         });
@@ -424,6 +427,10 @@ impl Engine {
                 self.persistence.last_save_took = took;
                 self.persistence.saves += 1;
             }
+            (Purpose::Snapshot, Err(_)) if job.cancelled => {
+                tracing::info!("Background saving cancelled");
+                self.persistence.last_save_took = took;
+            }
             (Purpose::Snapshot, Err(error)) => {
                 tracing::error!("Background saving error: {error}");
                 self.persistence.last_save_ok = false;
@@ -475,6 +482,17 @@ impl Engine {
             let awaited = self.log.as_ref().is_some_and(Log::needs_rewrite);
             let pause = if awaited { (5 * doubled).min(60) } else { doubled.min(60) * 60 };
             state.next_rewrite_seconds = self.now_micros / 1_000_000 + pause;
+        }
+    }
+
+    /// Has the walk under way end without a result, as soon as its file is removed.
+    pub(super) fn cancel_walk(&mut self) {
+        if let Some(job) = &mut self.persistence.job {
+            job.cancelled = true;
+            job.writer.cancel();
+            if !std::mem::replace(&mut job.walked, true) {
+                self.databases.abort_snapshot();
+            }
         }
     }
 

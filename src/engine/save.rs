@@ -17,9 +17,12 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("BGSAVE", Arity::AtLeast(1), bgsave as ControlHandler)
         .group(Group::Server)
         .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
-        .syntax("[SCHEDULE]")
+        .syntax("[SCHEDULE|CANCEL]")
         .summary("Writes a snapshot in the background.")
-        .history(&[("3.2.2", "Waits for another save with `SCHEDULE`.")]),
+        .history(&[
+            ("3.2.2", "Waits for another save with `SCHEDULE`."),
+            ("8.1.0", "Gives one up with `CANCEL`."),
+        ]),
     control("BGREWRITEAOF", Arity::Exactly(1), bgrewriteaof as ControlHandler)
         .group(Group::Server)
         .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
@@ -47,6 +50,7 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
     let schedule = match args.len() {
         1 => false,
         2 if args.is(1, "SCHEDULE") => true,
+        2 if args.is(1, "CANCEL") => return cancel(engine, slot),
         _ => return Err(CommandError::Syntax),
     };
     if engine.persistence.saving() {
@@ -69,6 +73,23 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
         return Err(CommandError::text("ERR Can't begin the snapshot. Check the logs."));
     }
     engine.sessions[slot].reply().simple("Background saving started");
+    Ok(Flow::Done)
+}
+
+fn cancel(engine: &mut Engine, slot: SessionId) -> Result<Flow, CommandError> {
+    let reply = if engine.persistence.saving() {
+        tracing::info!("Background saving will be aborted due to user request");
+        engine.cancel_walk();
+        "Background saving cancelled"
+    } else if std::mem::take(&mut engine.persistence.save_scheduled) {
+        tracing::info!("Scheduled background saving will be cancelled due to user request");
+        "Scheduled background saving cancelled"
+    } else {
+        return Err(CommandError::text(
+            "ERR Background saving is currently not in progress or scheduled",
+        ));
+    };
+    engine.sessions[slot].reply().simple(reply);
     Ok(Flow::Done)
 }
 

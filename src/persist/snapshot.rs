@@ -168,6 +168,8 @@ pub struct SnapshotWriter {
     backlog: Arc<AtomicUsize>,
     /// What is still queued is not worth writing.
     given_up: Arc<AtomicBool>,
+    /// It was too late to give it up.
+    in_place: Option<Outcome>,
     disk: Arc<dyn Disk>,
     temporary: PathBuf,
     bytes: u64,
@@ -204,6 +206,7 @@ impl SnapshotWriter {
             spare: Vec::new(),
             backlog: Arc::default(),
             given_up: Arc::default(),
+            in_place: None,
             disk: Arc::clone(&env.disk),
             temporary,
             bytes: 0,
@@ -305,6 +308,14 @@ impl SnapshotWriter {
         while self.worker.wait().is_some() {}
     }
 
+    /// Gives the snapshot up without waiting for that: [`SnapshotWriter::poll`] tells the end, which
+    /// is still success where the snapshot was in its place already.
+    pub fn cancel(&mut self) {
+        if !self.given_up.load(Ordering::Relaxed) {
+            self.give_up(Some(io::ErrorKind::Interrupted.into()));
+        }
+    }
+
     /// Has the file removed, and the error told behind that.
     fn give_up(&mut self, error: Option<io::Error>) {
         self.given_up.store(true, Ordering::Relaxed);
@@ -335,6 +346,12 @@ impl SnapshotWriter {
                 self.give_up(Some(error));
                 None
             }
+            // The removal, which finds nothing now, must be over before the next snapshot begins.
+            Some(Ok(outcome)) if self.given_up.load(Ordering::Relaxed) => {
+                self.in_place = Some(outcome);
+                None
+            }
+            Some(Err(_)) if self.in_place.is_some() => self.in_place.take().map(Ok),
             outcome => outcome,
         }
     }
@@ -406,6 +423,29 @@ mod tests {
             assert_eq!(writer.backlog_bytes(), 0);
             let after = disk.crash(&mut crate::base::env::Rng::from_seed(7));
             assert!(after.contents(Path::new("dump.rdb")).unwrap() == expected);
+        }
+    }
+
+    #[test]
+    fn cancelled_in_time_or_too_late_it_ends_with_its_file_removed() {
+        for (threads, finished) in [(false, false), (false, true), (true, false), (true, true)] {
+            let disk = SimDisk::default();
+            let mut writer = writer(&disk, threads);
+            writer.write(b"it".to_vec());
+            if finished {
+                writer.finish();
+                while !disk.exists(Path::new("dump.rdb")) {
+                    std::thread::yield_now();
+                }
+            }
+            writer.cancel();
+            writer.cancel();
+            let outcome = writer.wait();
+            assert_eq!(outcome.is_ok(), finished, "{outcome:?}");
+            assert_eq!(disk.exists(Path::new("dump.rdb")), finished);
+            assert!(!disk.exists(Path::new("temp.rdb")));
+            // A removal to come would be that of the next snapshot's file, which has the same name.
+            assert!(writer.worker.wait().is_none(), "it is told before all is done");
         }
     }
 

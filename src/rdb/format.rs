@@ -133,3 +133,19 @@ pub const fn type_name(type_byte: u8) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// What upstream's log calls the block that a value of this type byte is, when its check fails.
+pub const fn block_name(type_byte: u8) -> &'static str {
+    match type_byte {
+        TYPE_HASH_ZIPMAP => "Zipmap",
+        TYPE_LIST_ZIPLIST | TYPE_LIST_QUICKLIST => "Ziplist",
+        TYPE_SET_INTSET => "Intset",
+        TYPE_ZSET_ZIPLIST => "Zset ziplist",
+        TYPE_HASH_ZIPLIST => "Hash ziplist",
+        TYPE_HASH_LISTPACK => "Hash listpack",
+        TYPE_ZSET_LISTPACK => "Zset listpack",
+        TYPE_LIST_QUICKLIST_2 => "Listpack",
+        TYPE_SET_LISTPACK => "Set listpack",
+        _ => "Value",
+    }
+}

@@ -186,6 +186,7 @@ pub const COMMAND_INFO: &[(&str, &str)] = &[
 
 /// Commands whose argument tree in COMMAND DOCS differs.
 pub const COMMAND_DOCS: &[(&str, &str)] = &[
+    ("bgsave", "CANCEL is Valkey 8.1's"),
     ("client|list", "ID takes one or more"),
     ("client|kill", "the usage line has both forms in one"),
     ("client|no-evict", "7.2's form"),
