@@ -67,7 +67,7 @@ impl Disk for Discarding {
     fn len(&self, path: &Path) -> io::Result<u64> {
         self.0.len(path)
     }
-    fn exists(&self, path: &Path) -> bool {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
         self.0.exists(path)
     }
     fn write_again(&self, _: &Path, _: u64, _: SyncPoint) -> io::Result<()> {

@@ -79,8 +79,8 @@ impl Disk for SystemDisk {
         Ok(fs::metadata(path)?.len())
     }
 
-    fn exists(&self, path: &Path) -> bool {
-        path.exists()
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
     }
 
     fn write_again(&self, path: &Path, from: u64, _: SyncPoint) -> io::Result<()> {
@@ -158,7 +158,7 @@ mod tests {
         disk.write_again(&old, 6, SyncPoint("test")).unwrap();
         disk.rename(&old, &new).unwrap();
         disk.sync_dir(dir.path()).unwrap();
-        assert!(!disk.exists(&old));
+        assert!(!disk.exists(&old).unwrap());
         let mut text = String::new();
         disk.open_read(&new).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello!");
@@ -171,7 +171,7 @@ mod tests {
         let below = dir.path().join("below");
         disk.create_dir(&below).unwrap();
         disk.create_dir(&below).unwrap();
-        assert!(disk.exists(&below));
+        assert!(disk.exists(&below).unwrap());
         assert!(disk.create_dir(&below.join("a/b")).is_err());
     }
 }

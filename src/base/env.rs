@@ -173,8 +173,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>>;
     /// The file's length in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
-    /// Whether a file or directory of this name exists.
-    fn exists(&self, path: &Path) -> bool;
+    /// Whether a file or directory of this name exists. That it can't be told is an error: who takes
+    /// it for a no may begin anew on top of data.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Writes a file's bytes from `from` to its end over themselves, so that the next sync of it
     /// writes them to the disk: also those that an earlier sync failed to write, and which the system
     /// holds for written since. Nothing is lost if this ends half-way.

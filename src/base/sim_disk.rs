@@ -17,7 +17,10 @@
 //! [`SimDisk::keep_moments`] has the disk remember what it was before each operation, so that one run
 //! shows every crash it could have met ([`SimDisk::before`]).
 //!
-//! Deliberately absent: permissions, links, time stamps, reading errors.
+//! Looks, which change nothing (opening and reading, lengths, names), have numbers of their own; one of
+//! them can fail: [`SimDisk::fail_look`].
+//!
+//! Deliberately absent: permissions, links, time stamps.
 
 mod content;
 
@@ -34,6 +37,8 @@ use content::Content;
 
 /// What a disk writes at once or not at all.
 pub const SECTOR_BYTES: usize = 512;
+/// The most that one call of a reader gives.
+const READ_BYTES: usize = 512;
 
 /// How an operation fails that was chosen to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +164,9 @@ struct State {
     crashed: bool,
     full: bool,
     faults: BTreeMap<u64, Fault>,
+    /// Looks so far, which change nothing, and the one that fails.
+    looks: u64,
+    bad_look: Option<u64>,
     /// Faults that came to pass: at which operation, of what kind.
     met: Vec<(u64, &'static str, Fault)>,
     ignored: BTreeSet<SyncPoint>,
@@ -225,6 +233,16 @@ impl State {
         Ok(Verdict::Fail(*fault))
     }
 
+    /// Reads something of a file, or asks about a name.
+    fn look(&mut self) -> io::Result<()> {
+        if self.crashed {
+            return Err(crashed());
+        }
+        let number = self.looks;
+        self.looks += 1;
+        if self.bad_look == Some(number) { Err(Fault::Io.error()) } else { Ok(()) }
+    }
+
     /// An operation on names: it happens or it fails.
     fn change(
         &mut self,
@@ -289,6 +307,16 @@ impl SimDisk {
     /// Operation `number` fails.
     pub fn inject(&self, number: u64, fault: Fault) {
         self.state().faults.insert(number, fault);
+    }
+
+    /// Look `number` fails.
+    pub fn fail_look(&self, number: u64) {
+        self.state().bad_look = Some(number);
+    }
+
+    /// How many looks there have been.
+    pub fn looks(&self) -> u64 {
+        self.state().looks
     }
 
     /// From now on appending fails after half the bytes, or no longer does.
@@ -418,20 +446,22 @@ impl Disk for SimDisk {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        if self.has_crashed() {
-            return Err(crashed());
-        }
-        Ok(Box::new(Cursor::new(self.contents(path)?)))
+        self.state().look()?;
+        Ok(Box::new(SimReader { disk: self.clone(), bytes: Cursor::new(self.contents(path)?) }))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        let world = &self.state().world;
+        let mut state = self.state();
+        state.look()?;
+        let world = &state.world;
         Ok(world.files[world.file(path)?].bytes.len() as u64)
     }
 
-    fn exists(&self, path: &Path) -> bool {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
         let path = plain(path);
-        path.as_os_str().is_empty() || self.state().world.names.contains_key(&path)
+        let mut state = self.state();
+        state.look()?;
+        Ok(path.as_os_str().is_empty() || state.world.names.contains_key(&path))
     }
 
     fn write_again(&self, path: &Path, from: u64, point: SyncPoint) -> io::Result<()> {
@@ -513,10 +543,27 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let path = plain(path);
-        let world = &self.state().world;
+        let mut state = self.state();
+        state.look()?;
+        let world = &state.world;
         world.directory(&path)?;
         let inside = world.names.keys().filter(|name| parent(name) == path);
         Ok(inside.filter_map(|name| name.file_name()).map(PathBuf::from).collect())
+    }
+}
+
+/// A file as it was when it was opened.
+struct SimReader {
+    disk: SimDisk,
+    bytes: Cursor<Vec<u8>>,
+}
+
+impl Read for SimReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.disk.state().look()?;
+        // In parts, so that a fault comes in the midst of a file, too.
+        let some = buffer.len().min(READ_BYTES);
+        self.bytes.read(&mut buffer[..some])
     }
 }
 

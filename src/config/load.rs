@@ -194,8 +194,10 @@ impl<'a> Loader<'a> {
             if row.name == "dir" {
                 // A later `dir` starts from the earlier one, as if each had been entered.
                 self.settings.dir = directory.join(&self.settings.dir);
-                if !self.disk.exists(&self.settings.dir) {
-                    return Err("No such file or directory".into());
+                match self.disk.exists(&self.settings.dir) {
+                    Ok(true) => {}
+                    Ok(false) => return Err("No such file or directory".into()),
+                    Err(error) => return Err(error.to_string().into()),
                 }
             }
             return supported(row, &self.settings);
@@ -281,6 +283,6 @@ fn expand(disk: &dyn Disk, pattern: &Path) -> Vec<PathBuf> {
         next.sort_unstable();
         paths = next;
     }
-    paths.retain(|path| disk.exists(path));
+    paths.retain(|path| disk.exists(path).unwrap_or(true));
     paths
 }

@@ -317,7 +317,8 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
 fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.write_log();
     // Without a log there may be one that was turned off, or a base that BGREWRITEAOF made.
-    if engine.log.is_none() && !engine.env.disk.exists(&engine.layout().manifest()) {
+    let manifest = engine.layout().manifest();
+    if engine.log.is_none() && engine.env.disk.exists(&manifest).is_ok_and(|there| !there) {
         return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
     }
     if let Err(error) = engine.reload(true, true) {

@@ -36,7 +36,7 @@ impl Stamp {
     /// The stamp of the snapshot in a data directory.
     pub fn of_snapshot(disk: &dyn Disk, layout: &Layout) -> io::Result<Self> {
         let path = layout.data_file(&layout.snapshot_name);
-        if !disk.exists(&path) {
+        if !disk.exists(&path)? {
             return Ok(Self(None));
         }
         let mut head = Vec::new();

@@ -509,7 +509,7 @@ impl Finish {
 /// Creates an increment. A crash may have left a file of its name, with frames that count for
 /// nothing: they must not come back once a manifest names it.
 fn create_increment(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-    let is_leftover = disk.exists(path);
+    let is_leftover = disk.exists(path)?;
     let file = disk.create(path)?;
     if is_leftover {
         file.sync_at(SYNC_EMPTIED)?;
@@ -569,7 +569,7 @@ pub(super) fn remove_leftovers(
     }
     for part in &manifest.history {
         let path = layout.log_file(&part.name);
-        if disk.exists(&path)
+        if disk.exists(&path).unwrap_or(true)
             && let Err(error) = disk.remove(&path)
         {
             tracing::warn!("Can't remove the history file {}: {error}", path.display());

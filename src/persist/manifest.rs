@@ -373,7 +373,7 @@ impl Manifest {
     /// The manifest's text, where there is one.
     pub(super) fn read(disk: &dyn Disk, layout: &Layout) -> io::Result<Option<Vec<u8>>> {
         let path = layout.manifest();
-        if !disk.exists(&path) {
+        if !disk.exists(&path)? {
             return Ok(None);
         }
         // Far more than any manifest holds, so that a wrong file can't fill memory.

@@ -264,7 +264,7 @@ impl<'a> Recovery<'a> {
                 Some(bytes) if self.options.checks(Check::Manifest) => Manifest::parse(&bytes)?,
                 Some(bytes) => Manifest::parse_unchecked(&bytes)?,
             };
-        let upgraded = self.is_old_log(&manifest);
+        let upgraded = self.is_old_log(&manifest)?;
         if upgraded {
             self.upgrade(&mut manifest)?;
         }
@@ -294,7 +294,7 @@ impl<'a> Recovery<'a> {
 
     fn load_snapshot(mut self, manifest: Manifest) -> Result<Recovered, RecoverError> {
         let path = self.options.layout.data_file(&self.options.layout.snapshot_name);
-        if !self.disk.exists(&path) {
+        if !self.exists(&path)? {
             return Ok(self.recovered(Source::Nothing, manifest, false));
         }
         let len = self.disk.len(&path).map_err(io_error(&path))?;
@@ -306,15 +306,19 @@ impl<'a> Recovery<'a> {
     }
 
     /// Upstream's three cases of a single-file log that is still to be moved.
-    fn is_old_log(&self, manifest: &Manifest) -> bool {
+    fn is_old_log(&self, manifest: &Manifest) -> Result<bool, RecoverError> {
         let layout = &self.options.layout;
-        if !self.disk.exists(&layout.data_file(&layout.log_name)) {
-            return false;
+        if !self.exists(&layout.data_file(&layout.log_name))? {
+            return Ok(false);
         }
         let half_way = manifest.increments.is_empty()
             && manifest.base.as_ref().is_some_and(|base| base.name == layout.log_name)
-            && !self.disk.exists(&layout.log_file(&layout.log_name));
-        manifest.is_empty() || half_way
+            && !self.exists(&layout.log_file(&layout.log_name))?;
+        Ok(manifest.is_empty() || half_way)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, RecoverError> {
+        self.disk.exists(path).map_err(io_error(path))
     }
 
     /// Moves a single-file log into the log's directory, as its base, in upstream's order: a crash
@@ -360,13 +364,13 @@ impl<'a> Recovery<'a> {
         if !self.options.repair && is_old {
             // An old log that was not moved because nothing may be changed.
             let old = layout.data_file(&layout.log_name);
-            if !self.disk.exists(&paths[0]) && self.disk.exists(&old) {
+            if !self.exists(&paths[0])? && self.exists(&old)? {
                 paths[0] = old;
             }
         }
         let mut total = 0;
         for path in &paths {
-            if !self.disk.exists(path) {
+            if !self.exists(path)? {
                 return Err(RecoverError::Missing(path.clone()));
             }
             total += self.disk.len(path).map_err(io_error(path))?;

@@ -527,6 +527,44 @@ impl Chain {
         self.look(disk, source).ok().map(|found| found == *state)
     }
 
+    /// Each look of a start on what the last life left fails once: the server starts with all that is
+    /// there or says why it doesn't, and in neither case is anything gone. Returns how many of them
+    /// kept it from starting, and how many did not.
+    pub fn blind_starts(&mut self) -> Result<[u64; 2], String> {
+        let source = if self.floors.log_on { Source::Log } else { Source::Snapshot };
+        let clock = Arc::new(SimClock::default());
+        clock.advance(self.now_nanos);
+        let start = |chain: &Self, disk: &SimDisk| {
+            let server = Embedded::open(env(disk, &clock), chain.settings(source));
+            server.map(|mut server| state_of(&mut server))
+        };
+        let mut counts = [0; 2];
+        // After a power loss all that is left is durable; after the end of a process it need not be.
+        for power in [false, true] {
+            let disk = self.disk.before(u64::MAX);
+            let found = if power { disk.crash(&mut self.rng) } else { disk };
+            let seeing = found.before(u64::MAX);
+            let whole = start(self, &seeing)?;
+            for number in 0..seeing.looks() {
+                self.figures.lives += 1;
+                let disk = found.before(u64::MAX);
+                disk.fail_look(number);
+                let started = start(self, &disk);
+                counts[usize::from(started.is_ok())] += 1;
+                if started.is_ok_and(|state| state != whole) {
+                    return Err(format!("look {number} failed, and it started with other data"));
+                }
+                let left = if power { disk.crash(&mut self.rng) } else { disk.kill() };
+                let state = start(self, &left);
+                if state.as_ref() != Ok(&whole) {
+                    let what = state.err().unwrap_or_else(|| "it has other data".into());
+                    return Err(format!("look {number} failed, and at the next start: {what}"));
+                }
+            }
+        }
+        Ok(counts)
+    }
+
     /// Ends the life that was lived last: at its last operation, or at one from `from` on.
     pub fn end(&mut self, from: u64) {
         let last = self.disk.operations();

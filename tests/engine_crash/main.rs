@@ -33,6 +33,7 @@ const STEPS: [usize; 3] = [22, 12, 8];
 const CRASH_SEEDS: u64 = 60;
 const FAULT_SEEDS: u64 = 9;
 const FLIP_SEEDS: u64 = 5;
+const BLIND_SEEDS: u64 = 12;
 
 /// The seeds to run: so many, or as the environment says.
 fn seeds(default: u64) -> std::ops::Range<u64> {
@@ -122,6 +123,31 @@ fn faults_at_every_operation() {
         }
     }
     println!("seeds {:?}: {figures:#?}", seeds(FAULT_SEEDS));
+}
+
+/// A disk that can't be read now and then: nothing is taken for the end of a file, or for no file.
+#[test]
+fn a_start_that_can_not_read_something_loses_nothing() {
+    let mut all = [0; 2];
+    for seed in seeds(BLIND_SEEDS) {
+        let mut chain = Chain::new(seed);
+        let mut run = || {
+            let mut counts = [0; 2];
+            for steps in STEPS {
+                chain.live(steps, None)?;
+                chain.end(0);
+                let more = chain.blind_starts()?;
+                counts = [counts[0] + more[0], counts[1] + more[1]];
+            }
+            Ok(counts)
+        };
+        let counts = run().unwrap_or_else(|story: String| {
+            fails("a_start_that_can_not_read_something_loses_nothing", seed, &story)
+        });
+        all = [all[0] + counts[0], all[1] + counts[1]];
+    }
+    println!("seeds {:?}: {} starts refused, {} made", seeds(BLIND_SEEDS), all[0], all[1]);
+    assert!(all[0] > 10 * all[1], "{all:?}");
 }
 
 /// Whether any run notices that this sync is left out.

@@ -4,6 +4,7 @@
 //!
 //! - [`inject`]: makes chosen system calls of a running server fail, by `strace`. [`log`] and
 //!   [`walks`] use it on the log, and on snapshots and rewrites.
+//! - [`repair`]: the same for `redstart-check`.
 //! - [`full`]: a small file system that is full, which takes root: a `tmpfs` is mounted.
 //!
 //! `tests/run.sh` installs strace. Where tracing or mounting isn't permitted, the tests fail and say
@@ -14,6 +15,7 @@
 mod full;
 mod inject;
 mod log;
+mod repair;
 #[path = "../support/mod.rs"]
 mod support;
 mod walks;

@@ -112,7 +112,7 @@ fn a_moment_is_the_disk_before_an_operation() {
     for byte in 0..3 {
         file.append(&[byte]).unwrap();
     }
-    assert!(!disk.before(0).exists(Path::new("log")));
+    assert!(!disk.before(0).exists(Path::new("log")).unwrap());
     for number in 1..6 {
         let bytes = disk.before(number).contents(Path::new("log")).unwrap();
         assert_eq!(bytes, [0, 1, 2][..(number as usize - 1).min(3)]);

@@ -140,7 +140,7 @@ fn after_a_failed_sync_only_a_new_base_makes_anything_durable() {
     assert!(!log.needs_rewrite() && log.failure().is_none());
     assert_eq!(log.durable(), log.offset());
     assert_eq!(log.base_bytes(), 10);
-    assert!(!disk.exists(Path::new(INCREMENT)), "superseded files are deleted");
+    assert!(!disk.exists(Path::new(INCREMENT)).unwrap(), "superseded files are deleted");
 }
 
 #[test]
