@@ -289,6 +289,53 @@ fn a_base_alone_counts_where_it_is_the_newest() {
     }
 }
 
+/// A log that was turned off at run time is the newest data only until the next snapshot.
+#[test]
+fn a_log_turned_off_gives_way_to_a_newer_snapshot() {
+    for (snapshot, found) in [(None, "logged"), (Some("before"), "logged"), (Some("after"), "new")]
+    {
+        let server = Server::start_with(Program::Redstart, LOG);
+        let mut client = server.connect();
+        client.words("SET key old");
+        if snapshot == Some("before") {
+            client.words("SAVE");
+        }
+        client.words("SET key logged");
+        assert_eq!(client.words("CONFIG SET appendonly no").text(), "OK");
+        assert!(manifest(server.dir()).contains("DETACHED"), "{}", manifest(server.dir()));
+        client.words("SET key new");
+        if snapshot == Some("after") {
+            client.words("SAVE");
+        }
+        drop(client);
+        let (there, server) = after_restart(server);
+        assert_eq!(there, found, "a snapshot {snapshot:?}");
+        server.connect().words("SET key newest");
+        let (there, server) = after_restart(server);
+        assert_eq!(there, "newest");
+        assert!(!manifest(server.dir()).contains("DETACHED"), "{}", manifest(server.dir()));
+    }
+}
+
+/// A snapshot that began before the log was turned off, and ends after that, holds less than the log.
+#[test]
+fn a_log_turned_off_counts_beside_a_snapshot_begun_before() {
+    let server = Server::start_with(Program::Redstart, LOG);
+    let mut client = server.connect();
+    client.words("SET key old");
+    client.words("CONFIG SET rdb-key-save-delay 100000000");
+    assert_eq!(client.words("BGSAVE").text(), "Background saving started");
+    client.words("SET key logged");
+    assert_eq!(client.words("CONFIG SET appendonly no").text(), "OK");
+    client.words("CONFIG SET rdb-key-save-delay 0");
+    while !client.words("INFO persistence").text().contains("rdb_saves:1") {
+        std::thread::yield_now();
+    }
+    assert!(manifest(server.dir()).contains("DETACHED"), "{}", manifest(server.dir()));
+    drop(client);
+    assert_eq!(after_restart(server).0, "logged");
+}
+
 /// A real Redis takes the base, too, as it would take its own.
 #[test]
 fn redis_loads_a_base_alone() {

@@ -20,6 +20,8 @@ const GENERAL: &[&str] = &[
      checksum. Redis 7.0 and later skip such lines: they load our files, and we load theirs.",
     "Damage in the middle of the append only file stops the start with the place and the way out; \
      only a torn end is cut off. Redis goes on in fewer cases and says less.",
+    "A log that was turned off (`CONFIG SET appendonly no`), or a base that BGREWRITEAOF wrote without \
+     one, gives way at a start to a snapshot that was written after it. Redis loads the older log.",
     "No reply leaves before the log holds, as `appendfsync` asks for it, everything the reply shows: \
      under `always` reads wait too, and so do messages to subscribers.",
     "There is no fork: `latest_fork_usec`, `*_cow_size` and the like are always 0, and snapshots take \

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::persistence::Purpose;
+use crate::persist::detached;
 use crate::persist::log::Log;
 
 impl Engine {
@@ -14,6 +15,7 @@ impl Engine {
         let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
             .map_err(|error| error.to_string())?;
         self.log = Some(log);
+        self.persistence.log_left = false;
         self.forget_written();
         self.databases.unit.recording = true;
         self.persistence.rewriting = true;
@@ -33,14 +35,29 @@ impl Engine {
             self.abort_walk();
         }
         self.write_log();
-        if let Some(mut log) = self.log.take()
-            && let Err(error) = log.close()
-        {
-            tracing::warn!("Fail to fsync the AOF file: {error}");
+        if let Some(mut log) = self.log.take() {
+            // The next log must find the files as the last step of this one leaves them.
+            log.wait_for_rewrite();
+            match log.close() {
+                Ok(()) => self.persistence.log_left = !log.waiting_for_base(),
+                Err(error) => tracing::warn!("Fail to fsync the AOF file: {error}"),
+            }
         }
         self.databases.unit.recording = false;
         self.persistence.rewriting_first = false;
         self.drop_gates();
         self.refuse_copies_here();
+        self.mark_log_left();
+    }
+
+    /// Has later starts prefer a snapshot that is begun from now on to a log that was turned off. One
+    /// that is under way holds less than that log: its end is waited for.
+    pub(super) fn mark_log_left(&mut self) {
+        if self.persistence.saving() || !std::mem::take(&mut self.persistence.log_left) {
+            return;
+        }
+        if let Err(error) = detached::mark_left(&*self.env.disk, &self.layout()) {
+            tracing::warn!("Can't mark the append only file as turned off: {error}");
+        }
     }
 }

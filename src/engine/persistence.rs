@@ -102,6 +102,8 @@ pub struct State {
     pub loading_snapshot: bool,
     /// A snapshot waits for its turn.
     pub save_scheduled: bool,
+    /// The log was turned off, and its manifest doesn't say so yet.
+    pub(super) log_left: bool,
     /// A rewrite waits for its turn.
     pub rewrite_scheduled: bool,
     /// The log was turned on within a transaction, and begins behind it.
@@ -144,6 +146,7 @@ impl Default for State {
             load_expired: 0,
             loading_snapshot: false,
             save_scheduled: false,
+            log_left: false,
             rewrite_scheduled: false,
             log_scheduled: false,
             job: None,
@@ -413,6 +416,7 @@ impl Engine {
         if !job.walked {
             self.databases.abort_snapshot();
         }
+        self.mark_log_left();
         if let Some(log) = &mut self.log {
             log.set_saving(false);
         }
@@ -504,6 +508,7 @@ impl Engine {
             if let Some(log) = &mut self.log {
                 log.set_saving(false);
             }
+            self.mark_log_left();
         }
         if self.persistence.rewriting {
             self.persistence.rewriting = false;

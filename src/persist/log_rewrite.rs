@@ -131,8 +131,9 @@ impl Log {
         disk.create_dir(&layout.log_dir)?;
         disk.sync_dir_at(&layout.dir, SYNC_LOG_DIR)?;
         let mut manifest = resume.manifest;
-        // From now on this log follows it. Such a base is alone, so that the manifest is stored.
-        manifest.detached = None;
+        // From now on this log follows what was left alone, and the mark must be gone before its first
+        // frame: a snapshot would be taken for newer than that. With a new increment the manifest is new.
+        let was_left = manifest.detached.take().is_some();
         let (base_number, increment_number) = manifest.numbers();
         if manifest.is_empty() {
             let form = if first_base.is_empty() { BaseForm::Commands } else { BaseForm::Rdb };
@@ -147,7 +148,7 @@ impl Log {
             make_durable(&*disk, layout, &manifest, resume.settled)?;
         }
         let segment = match manifest.increments.last() {
-            Some(last) if resume.append_to_last => {
+            Some(last) if resume.append_to_last && !was_left => {
                 let path = layout.log_file(&last.name);
                 let bytes = disk.len(&path)?;
                 Segment::new(disk.open_append(&path)?, bytes, 1)?

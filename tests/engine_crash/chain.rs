@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use redstart::config::settings::Settings;
 use redstart::engine::actor::After;
 use redstart::keyspace::databases::DbIndex;
 use redstart::keyspace::digest;
+use redstart::persist::manifest::{Layout, Manifest};
 
 use crate::embedded::{Embedded, Peer, settings};
 use crate::workload::{SMALL_FORMS, Words, Workload, words};
@@ -138,6 +140,8 @@ pub struct Chain {
     slow_walks: bool,
     /// Whether the last step ends the server.
     shuts_down: bool,
+    /// Whether any life has had a fault in it.
+    troubled: bool,
     states: Vec<Rc<State>>,
     floors: Floors,
     marks: Vec<Mark>,
@@ -218,6 +222,7 @@ impl Chain {
             now_nanos: SECOND,
             slow_walks: rng.below(4) != 0,
             shuts_down: false,
+            troubled: false,
             states: vec![Rc::default()],
             floors,
             marks: Vec::new(),
@@ -345,6 +350,7 @@ impl Chain {
     /// A life of so many steps, or until the server has had enough.
     pub fn live(&mut self, steps: usize, trouble: Option<Trouble>) -> Result<(), String> {
         if let Some(Trouble { at, fault, lasts }) = trouble {
+            self.troubled = true;
             (at..at + lasts).for_each(|number| self.disk.inject(number, fault));
         }
         let outcome = self.live_through(steps);
@@ -420,6 +426,8 @@ impl Chain {
         life.clock.advance(passed);
         self.now_nanos += passed;
         let began_at = self.disk.operations();
+        // After a fault in this life or in one before, the mark need not be durable.
+        let marked = !self.troubled && self.log_is_left();
         life.server.engine.cron_tick();
         // What expired on the way goes into the same frame; a snapshot may begin here.
         let before = self.note_state(&mut life.server);
@@ -447,7 +455,7 @@ impl Chain {
         let state = self.note_state(&mut life.server);
         life.led_to.push(state);
         let earlier = life.floors.snapshot;
-        life.note_promises(before, state, after);
+        life.note_promises(before, state, marked, after);
         let replies = life.server.take_replies();
         life.note_replies(self.now_nanos, &replies);
         if life.server.engine.log.is_some() && !self.disk.faults_met().is_empty() {
@@ -460,6 +468,13 @@ impl Chain {
         self.steps.push((began_at, told));
         self.mark(life.floors);
         after
+    }
+
+    /// Whether the manifest says that no log follows what it names.
+    fn log_is_left(&self) -> bool {
+        let manifest = Manifest::load(&self.disk, &Layout::default_in(Path::new("")));
+        manifest
+            .is_ok_and(|read| read.is_some_and(|read| read.is_ok_and(|it| it.detached.is_some())))
     }
 
     /// What was known when operation `at` was the next.
@@ -624,12 +639,17 @@ impl Life {
         self.server.send(&command.iter().map(Vec::as_slice).collect::<Vec<_>>());
     }
 
-    /// What snapshots promise, and a clean end.
-    fn note_promises(&mut self, before: usize, state: usize, after: After) {
+    /// What snapshots promise, and a clean end. Before the step the log was `marked` as turned off.
+    fn note_promises(&mut self, before: usize, state: usize, marked: bool, after: After) {
         let persistence = &self.server.engine.persistence;
         if persistence.saves > self.saves {
             self.saves = persistence.saves;
             self.floors.snapshot = self.saving.take().unwrap_or(before);
+            if marked {
+                // It is newer than the log that was turned off, and preferred to it.
+                self.floors.log = self.floors.log.max(Some(self.floors.snapshot));
+                self.floors.acknowledged = self.floors.acknowledged.max(self.floors.log);
+            }
         }
         if persistence.saving() {
             self.saving.get_or_insert(before);

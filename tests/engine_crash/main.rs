@@ -147,7 +147,7 @@ fn a_start_that_can_not_read_something_loses_nothing() {
         all = [all[0] + counts[0], all[1] + counts[1]];
     }
     println!("seeds {:?}: {} starts refused, {} made", seeds(BLIND_SEEDS), all[0], all[1]);
-    assert!(all[0] > 10 * all[1], "{all:?}");
+    assert!(all[0] > 5 * all[1], "{all:?}");
 }
 
 /// Whether any run notices that this sync is left out.

@@ -53,7 +53,9 @@ impl Request {
     /// Checks a log, file by file, and mends it where that is asked for.
     pub fn check_log(&self, log: &Log) -> Result<(), Failure> {
         if log.is_detached {
-            println!("No log follows the base: BGREWRITEAOF wrote it while appendonly was no");
+            println!(
+                "No log follows: BGREWRITEAOF wrote the base while appendonly was no, or it was turned off"
+            );
         }
         let verdict = if self.until.is_some() { Verdict::Sound } else { judge(log)? };
         for index in 0..log.paths.len() {
