@@ -336,6 +336,47 @@ fn a_log_turned_off_counts_beside_a_snapshot_begun_before() {
     assert_eq!(after_restart(server).0, "logged");
 }
 
+/// Redis goes on in the last increment of such a log and doesn't touch the manifest: what it
+/// acknowledged after its own snapshot is in the log alone.
+#[test]
+fn a_log_turned_off_that_redis_went_on_with_counts() {
+    let server = Server::start_with(Program::Redstart, LOG);
+    let mut client = server.connect();
+    client.words("SET key logged");
+    assert_eq!(client.words("CONFIG SET appendonly no").text(), "OK");
+    client.words("SAVE");
+    drop(client);
+    let mut redis = Server::start_in(Program::Redis, server.into_dir(), LOG);
+    let mut client = redis.connect();
+    client.words("SET key saved");
+    client.words("SAVE");
+    client.words("SET key redis");
+    drop(client);
+    redis.kill();
+    assert!(manifest(redis.dir()).contains("DETACHED"), "{}", manifest(redis.dir()));
+    let server = Server::start_in(Program::Redstart, redis.into_dir(), LOG);
+    assert_eq!(server.connect().words("GET key").text(), "redis");
+}
+
+/// A log that was given up because its disk failed is no longer the newest data either, and a mark
+/// that could not be written is written before the next snapshot.
+#[test]
+fn a_log_turned_off_gives_way_also_where_the_mark_failed_first() {
+    let server = Server::start_with(Program::Redstart, LOG);
+    let mut client = server.connect();
+    client.words("SET key logged");
+    // In the way of the next manifest.
+    let obstacle = server.dir().join("appendonlydir/temp-appendonly.aof.manifest");
+    fs::create_dir(&obstacle).expect("a directory");
+    assert_eq!(client.words("CONFIG SET appendonly no").text(), "OK");
+    assert!(server.log().contains("Can't mark"), "{}", server.log());
+    fs::remove_dir(&obstacle).expect("it is empty");
+    client.words("SET key new");
+    client.words("SAVE");
+    drop(client);
+    assert_eq!(after_restart(server).0, "new");
+}
+
 /// A real Redis takes the base, too, as it would take its own.
 #[test]
 fn redis_loads_a_base_alone() {

@@ -80,7 +80,11 @@ impl Disk for SystemDisk {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        path.try_exists()
+        match path.try_exists() {
+            // Part of it is a file: surely there is nothing in that.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+            outcome => outcome,
+        }
     }
 
     fn write_again(&self, path: &Path, from: u64, _: SyncPoint) -> io::Result<()> {
@@ -172,6 +176,7 @@ mod tests {
         disk.create_dir(&below).unwrap();
         disk.create_dir(&below).unwrap();
         assert!(disk.exists(&below).unwrap());
+        assert!(!disk.exists(&new.join("in a file")).unwrap());
         assert!(disk.create_dir(&below.join("a/b")).is_err());
     }
 }

@@ -114,7 +114,7 @@ impl Engine {
         };
         if session.active_ms != now_ms {
             session.active_ms = now_ms;
-            self.tick.active.note(now_ms);
+            self.tick.active.note(now_ms, batch.requests.len());
         }
         session.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;

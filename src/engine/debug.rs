@@ -314,18 +314,25 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
     Ok(())
 }
 
+const LOAD_LOG_FAILED: &str = "ERR Error trying to load the AOF files, check server logs.";
+
 fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.write_log();
     // Without a log there may be one that was turned off, or a base that BGREWRITEAOF made.
-    let manifest = engine.layout().manifest();
-    if engine.log.is_none() && engine.env.disk.exists(&manifest).is_ok_and(|there| !there) {
-        return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
+    match engine.env.disk.exists(&engine.layout().manifest()) {
+        Ok(true) => {}
+        Ok(false) if engine.log.is_some() => {}
+        Ok(false) => {
+            return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
+        }
+        Err(error) => {
+            tracing::error!("Can't look for the manifest of the append only file: {error}");
+            return Err(CommandError::text(LOAD_LOG_FAILED));
+        }
     }
     if let Err(error) = engine.reload(true, true) {
         tracing::error!("{error}");
-        return Err(CommandError::text(
-            "ERR Error trying to load the AOF files, check server logs.",
-        ));
+        return Err(CommandError::text(LOAD_LOG_FAILED));
     }
     engine.persistence.dirty = 0;
     tracing::warn!("Append Only File loaded by DEBUG LOADAOF");

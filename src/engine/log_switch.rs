@@ -15,7 +15,7 @@ impl Engine {
         let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
             .map_err(|error| error.to_string())?;
         self.log = Some(log);
-        self.persistence.log_left = false;
+        self.persistence.log_left = None;
         self.forget_written();
         self.databases.unit.recording = true;
         self.persistence.rewriting = true;
@@ -38,10 +38,10 @@ impl Engine {
         if let Some(mut log) = self.log.take() {
             // The next log must find the files as the last step of this one leaves them.
             log.wait_for_rewrite();
-            match log.close() {
-                Ok(()) => self.persistence.log_left = !log.waiting_for_base(),
-                Err(error) => tracing::warn!("Fail to fsync the AOF file: {error}"),
+            if let Err(error) = log.close() {
+                tracing::warn!("Fail to fsync the AOF file: {error}");
             }
+            self.persistence.log_left = Some(log.layout().clone());
         }
         self.databases.unit.recording = false;
         self.persistence.rewriting_first = false;
@@ -51,13 +51,16 @@ impl Engine {
     }
 
     /// Has later starts prefer a snapshot that is begun from now on to a log that was turned off. One
-    /// that is under way holds less than that log: its end is waited for.
+    /// that is under way holds less than that log: its end is waited for. Where it fails it is tried
+    /// again before the next snapshot.
     pub(super) fn mark_log_left(&mut self) {
-        if self.persistence.saving() || !std::mem::take(&mut self.persistence.log_left) {
+        if self.persistence.saving() {
             return;
         }
-        if let Err(error) = detached::mark_left(&*self.env.disk, &self.layout()) {
+        let Some(layout) = self.persistence.log_left.take() else { return };
+        if let Err(error) = detached::mark_left(&*self.env.disk, &layout) {
             tracing::warn!("Can't mark the append only file as turned off: {error}");
+            self.persistence.log_left = Some(layout);
         }
     }
 }

@@ -22,6 +22,8 @@ const ENOUGH_COMMANDS: u64 = 8;
 const ENOUGH_CLIENTS: u64 = 6;
 /// Where pipelines of many clients go to a log, so many commands are enough, or those of half of them.
 const ENOUGH_LOGGED: u64 = 400;
+/// More of them is waited for only while some come within this part of `gather-us`.
+const LOGGED_PATIENCE: u64 = 20;
 /// What counts as many clients there, and as a pipeline.
 const MANY_CLIENTS: usize = 32;
 const PIPELINE: usize = 4;
@@ -56,6 +58,9 @@ pub struct Pacing {
     gather: u64,
     /// When the last tick with commands began.
     last_tick: u64,
+    /// Commands that were waiting at the last look, and since when so many are.
+    seen: u64,
+    seen_since: u64,
     /// Whether there is no other processor.
     alone: bool,
 }
@@ -69,6 +74,8 @@ impl Pacing {
             spin: 0,
             gather: 0,
             last_tick: 0,
+            seen: 0,
+            seen_since: 0,
             alone: process::processors() < 2,
         };
         pacing.follow(engine);
@@ -91,19 +98,23 @@ impl Pacing {
         }
         let now = engine.env.stopwatch.ticks();
         let clients = engine.tick.active.clients();
-        let wanted = if engine.log.is_some() && few_pipelines(engine, clients) {
+        if commands != self.seen {
+            (self.seen, self.seen_since) = (commands, now);
+        }
+        let comes = now.saturating_sub(self.seen_since) < self.gather / LOGGED_PATIENCE;
+        let wanted = if engine.log.is_some() && comes && few_pipelines(engine) {
             ENOUGH_LOGGED
         } else {
             (clients as u64 / ENOUGH_CLIENTS).min(ENOUGH_COMMANDS)
         };
-        let window = (wanted * self.mean_gap).min(self.gather);
+        let window = wanted.saturating_mul(self.mean_gap).min(self.gather);
         if commands < wanted
             && self.mean_gap < self.gather / GATHER_GAPS
             && now.saturating_sub(self.last_tick) < window
         {
             return true;
         }
-        self.last_tick = now;
+        (self.last_tick, self.seen) = (now, 0);
         false
     }
 
@@ -126,10 +137,9 @@ impl Pacing {
 }
 
 /// Whether many clients send pipelines, and fewer than half of them have sent one.
-fn few_pipelines(engine: &Engine, clients: usize) -> bool {
-    let (messages, commands) =
-        (engine.mailbox.waiting_messages(), engine.mailbox.waiting_commands());
-    clients >= MANY_CLIENTS && 2 * messages < clients && commands >= PIPELINE * messages
+fn few_pipelines(engine: &Engine) -> bool {
+    let pipelines = engine.tick.active.pipelines();
+    pipelines >= MANY_CLIENTS && 2 * engine.mailbox.waiting_messages() < pipelines
 }
 
 /// Whether replies wait for the disk: requests gather by themselves then, and the thread that syncs may
@@ -139,31 +149,44 @@ fn waits_for_disk(engine: &Engine) -> bool {
     engine.log.as_ref().is_some_and(Log::gates_replies)
 }
 
-/// How many clients have sent something within a millisecond.
+/// How many clients have sent something within a millisecond, and how many of them a pipeline.
 #[derive(Debug, Default)]
 pub struct Active {
     /// The millisecond that is being counted.
     now_ms: i64,
-    count: usize,
+    count: Counts,
     /// What the millisecond before came to, if it was the one before.
-    last: usize,
+    last: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    clients: usize,
+    pipelines: usize,
 }
 
 impl Active {
-    /// A client has sent something for the first time in this millisecond.
+    /// A client has sent something for the first time in this millisecond: so many commands.
     #[inline]
-    pub fn note(&mut self, now_ms: i64) {
+    pub fn note(&mut self, now_ms: i64, commands: usize) {
         if now_ms != self.now_ms {
-            self.last = if now_ms == self.now_ms + 1 { self.count } else { 0 };
-            (self.now_ms, self.count) = (now_ms, 0);
+            let last = if now_ms == self.now_ms + 1 { self.count } else { Counts::default() };
+            (self.now_ms, self.last, self.count) = (now_ms, last, Counts::default());
         }
-        self.count += 1;
+        self.count.clients += 1;
+        self.count.pipelines += usize::from(commands >= PIPELINE);
     }
 
     /// Clients that sent something in the last whole millisecond, or in this one.
     #[inline]
     pub fn clients(&self) -> usize {
-        self.count.max(self.last)
+        self.count.clients.max(self.last.clients)
+    }
+
+    /// Those of them that sent several commands at once.
+    #[inline]
+    pub fn pipelines(&self) -> usize {
+        self.count.pipelines.max(self.last.pipelines)
     }
 }
 
@@ -175,17 +198,19 @@ mod tests {
     fn clients_count_by_the_millisecond() {
         let mut active = Active::default();
         assert_eq!(active.clients(), 0);
-        for _ in 0..5 {
-            active.note(7);
+        for commands in [1, 1, 16, PIPELINE, PIPELINE - 1] {
+            active.note(7, commands);
         }
-        active.note(8);
-        assert_eq!(active.clients(), 5);
-        active.note(9);
-        assert_eq!(active.clients(), 1);
+        active.note(8, 1);
+        assert_eq!((active.clients(), active.pipelines()), (5, 2));
+        active.note(9, 1);
+        assert_eq!((active.clients(), active.pipelines()), (1, 0));
         for _ in 0..3 {
-            active.note(9);
+            active.note(9, 16);
         }
-        active.note(200);
+        assert_eq!((active.clients(), active.pipelines()), (4, 3));
+        active.note(200, 1);
         assert_eq!(active.clients(), 1, "those of long ago are not active");
+        assert_eq!(active.pipelines(), 0);
     }
 }

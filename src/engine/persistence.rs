@@ -8,6 +8,7 @@
 //! A rewrite's snapshot becomes the log's new base; what is committed after its beginning goes into
 //! the log's next increment. Without a log it becomes a base that none follows.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Engine;
@@ -17,7 +18,7 @@ use crate::keyspace::databases::DbIndex;
 use crate::persist::detached::DetachedBase;
 use crate::persist::log::{Doing, Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
-use crate::persist::manifest::BaseForm;
+use crate::persist::manifest::{BaseForm, Layout};
 use crate::persist::snapshot::{self, SnapshotOptions, SnapshotWriter, Target, Trailer};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
@@ -102,8 +103,8 @@ pub struct State {
     pub loading_snapshot: bool,
     /// A snapshot waits for its turn.
     pub save_scheduled: bool,
-    /// The log was turned off, and its manifest doesn't say so yet.
-    pub(super) log_left: bool,
+    /// Where the log is that was turned off, and whose manifest doesn't say so yet.
+    pub(super) log_left: Option<Layout>,
     /// A rewrite waits for its turn.
     pub rewrite_scheduled: bool,
     /// The log was turned on within a transaction, and begins behind it.
@@ -146,7 +147,7 @@ impl Default for State {
             load_expired: 0,
             loading_snapshot: false,
             save_scheduled: false,
-            log_left: false,
+            log_left: None,
             rewrite_scheduled: false,
             log_scheduled: false,
             job: None,
@@ -232,6 +233,11 @@ impl Engine {
     pub(super) fn begin_walk(&mut self, purpose: Purpose) -> bool {
         debug_assert!(self.persistence.job.is_none(), "one walk at a time");
         self.persistence.last_try_seconds = self.now_seconds();
+        if purpose == Purpose::Snapshot {
+            self.mark_log_left();
+            // Later it would be too late: this snapshot holds more than that log.
+            self.persistence.log_left = None;
+        }
         let writer = match self.snapshot_writer(purpose) {
             Ok(writer) => writer,
             Err(error) => {
@@ -356,6 +362,9 @@ impl Engine {
         match job.writer.poll() {
             None => self.persistence.job = Some(job),
             Some(result) => {
+                // The disk may have been faster.
+                job.cancelled &=
+                    matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted);
                 self.walk_done(job, result.map(|_| ()).map_err(|error| error.to_string()));
             }
         }

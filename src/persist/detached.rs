@@ -4,12 +4,15 @@
 //! Upstream takes them for the newest data at the next start with `appendonly yes`, even if a
 //! snapshot was written after them; here that is the default. So the manifest that names them is
 //! marked with what `dump.rdb` was when the base was begun, or the log was turned off:
-//! `#DETACHED:<crc32>:<bytes>`, the checksum of its beginning and its length, or `#DETACHED:none`. If
-//! `dump.rdb` is another one when the mark is read, it came later and holds more. No clock is asked,
-//! and no order of syncs: a snapshot gets its name in one step, and with it stops being the one in the
-//! mark. Its beginning tells any two that we wrote apart, since it has a random number in it.
+//! `#DETACHED:<crc32>:<bytes>:<last bytes>`, the checksum of its beginning and its length, or
+//! `#DETACHED:none:<last bytes>`. If `dump.rdb` is another one when the mark is read, it came later and
+//! holds more. No clock is asked, and no order of syncs: a snapshot gets its name in one step, and with
+//! it stops being the one in the mark. Its beginning tells any two that we wrote apart, since it has a
+//! random number in it.
 //!
-//! The mark goes with its manifest: opening the log replaces it, and Redis leaves the mark away.
+//! The mark goes with its manifest: opening the log replaces it, and so does Redis where it writes the
+//! manifest. But Redis goes on in the last increment where there is one, and leaves the manifest alone:
+//! so the mark has the length of the last file, and says nothing any more where that is another.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -27,17 +30,19 @@ pub const SYNC_DETACHED_NAME: SyncPoint = SyncPoint("name of a base alone");
 pub const SYNC_DETACHED_DIR: SyncPoint = SyncPoint("name of the directory of a base alone");
 /// The name of the snapshot that is told apart from later ones.
 pub const SYNC_STAMPED: SyncPoint = SyncPoint("name of the snapshot in a mark");
+/// The last file of a log that was turned off, whose length is in the mark.
+pub const SYNC_LAST: SyncPoint = SyncPoint("last file of a log turned off");
 
 /// Of a snapshot's beginning: its auxiliary fields are in it.
 const HEAD_BYTES: u64 = 512;
 
 /// Which snapshot it is, or that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp(Option<(u32, u64)>);
+struct Stamp(Option<(u32, u64)>);
 
 impl Stamp {
     /// The stamp of the snapshot in a data directory.
-    pub fn of_snapshot(disk: &dyn Disk, layout: &Layout) -> io::Result<Self> {
+    fn of_snapshot(disk: &dyn Disk, layout: &Layout) -> io::Result<Self> {
         let path = layout.data_file(&layout.snapshot_name);
         if !disk.exists(&path)? {
             return Ok(Self(None));
@@ -48,7 +53,7 @@ impl Stamp {
     }
 
     /// Reads what stands behind the mark.
-    pub fn parse(told: &[u8]) -> Option<Self> {
+    fn parse(told: &[u8]) -> Option<Self> {
         if told == b"none" {
             return Some(Self(None));
         }
@@ -63,7 +68,7 @@ impl Stamp {
     }
 
     /// Whether `now` is a snapshot that was written after this stamp was taken.
-    pub fn is_superseded_by(self, now: Self) -> bool {
+    fn is_superseded_by(self, now: Self) -> bool {
         now.0.is_some() && now != self
     }
 }
@@ -77,15 +82,63 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// What a manifest says of files that no log follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The snapshot that there was.
+    snapshot: Stamp,
+    /// Length of the last file that the manifest names.
+    last_bytes: u64,
+}
+
+impl Mark {
+    fn new(disk: &dyn Disk, layout: &Layout, snapshot: Stamp, last: &Part) -> io::Result<Self> {
+        Ok(Self { snapshot, last_bytes: disk.len(&layout.log_file(&last.name))? })
+    }
+
+    /// Reads what stands behind `#DETACHED:`.
+    pub fn parse(told: &[u8]) -> Option<Self> {
+        let colon = told.iter().rposition(|byte| *byte == b':')?;
+        let snapshot = Stamp::parse(&told[..colon])?;
+        let mark = Self { snapshot, last_bytes: text::parse_u64(&told[colon + 1..])? };
+        (mark.to_string().as_bytes() == told).then_some(mark)
+    }
+
+    /// Whether the data directory has a snapshot that is newer than the files of the manifest.
+    pub fn is_superseded(
+        self,
+        disk: &dyn Disk,
+        layout: &Layout,
+        manifest: &Manifest,
+    ) -> io::Result<bool> {
+        let Some(last) = manifest.last() else { return Ok(true) };
+        let path = layout.log_file(&last.name);
+        // One that is gone is missed by whoever loads the log.
+        let untouched = disk.exists(&path)? && disk.len(&path)? == self.last_bytes;
+        Ok(untouched && self.snapshot.is_superseded_by(Stamp::of_snapshot(disk, layout)?))
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.snapshot, self.last_bytes)
+    }
+}
+
 /// Marks the log that was turned off: what changes from now on is not in it. No snapshot may be under
 /// way that was begun while it was on.
 pub fn mark_left(disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
     let Some(manifest) = Manifest::load(disk, layout)? else { return Ok(()) };
     let mut manifest = manifest.map_err(io::Error::other)?;
+    let last = manifest.last().filter(|_| manifest.detached.is_none()).cloned();
+    // An earlier mark stays: a snapshot may have come since.
+    let Some(last) = last else { return Ok(()) };
+    disk.open_append(&layout.log_file(&last.name))?.sync_at(SYNC_LAST)?;
     // A snapshot whose last sync failed has its name and may lose it again: the one before would be
     // another one than in the mark, and so be taken for a later one.
     disk.sync_dir_at(&layout.dir, SYNC_STAMPED)?;
-    manifest.detached = Some(Stamp::of_snapshot(disk, layout)?);
+    let snapshot = Stamp::of_snapshot(disk, layout)?;
+    manifest.detached = Some(Mark::new(disk, layout, snapshot, &last)?);
     manifest.store(disk, layout)
 }
 
@@ -129,8 +182,9 @@ impl DetachedBase {
         disk.sync_dir_at(&layout.log_dir, SYNC_DETACHED_NAME)?;
         disk.sync_dir_at(&layout.dir, SYNC_DETACHED_DIR)?;
         manifest.supersede();
-        manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame: None });
-        manifest.detached = Some(self.stamp);
+        let base = Part { name, number, kind: Kind::Base, first_frame: None };
+        manifest.detached = Some(Mark::new(disk, layout, self.stamp, &base)?);
+        manifest.base = Some(base);
         manifest.store(disk, layout)?;
         remove_leftovers(disk, layout, &mut manifest, self.keep_history);
         Ok(())
@@ -156,6 +210,9 @@ mod tests {
             let mut manifest = Manifest::default();
             manifest.push_increment(b"x".to_vec(), 1, Some(1));
             manifest.store(&disk, &layout).unwrap();
+            disk.place(&layout.log_file(b"x"), b"frames");
+            // Written as the log was closed, and not synced.
+            disk.open_append(&layout.log_file(b"x")).unwrap().append(b"#SYNCED").unwrap();
             let mut snapshot = disk.create(Path::new("temp")).unwrap();
             snapshot.append(b"new").unwrap();
             snapshot.sync().unwrap();
@@ -165,21 +222,33 @@ mod tests {
             }
             mark_left(&disk, &layout).unwrap();
             let left = disk.crash(&mut Rng::from_seed(seed));
-            let marked = Manifest::load(&left, &layout).unwrap().unwrap().unwrap().detached;
-            marked.unwrap() == Stamp::of_snapshot(&left, &layout).unwrap()
+            let manifest = Manifest::load(&left, &layout).unwrap().unwrap().unwrap();
+            let is_new = left.contents(Path::new("dump.rdb")).unwrap() == b"new";
+            let superseded = |disk: &SimDisk| {
+                manifest.detached.unwrap().is_superseded(disk, &layout, &manifest).unwrap()
+            };
+            let before = superseded(&left);
+            left.place(Path::new("dump.rdb"), b"newer");
+            is_new && !before && superseded(&left)
         })
     }
 
     #[test]
     fn a_mark_tells_of_a_snapshot_that_a_power_loss_leaves() {
         assert!(mark_holds(None));
-        assert!(!mark_holds(Some(SYNC_STAMPED)), "nothing noticed that the sync is left out");
+        for point in [SYNC_STAMPED, SYNC_LAST] {
+            assert!(!mark_holds(Some(point)), "nothing noticed that {point:?} is left out");
+        }
     }
 
     #[test]
-    fn a_stamp_is_read_as_it_was_written() {
-        for stamp in [Stamp(None), Stamp(Some((0, 0))), Stamp(Some((u32::MAX, u64::MAX)))] {
-            assert_eq!(Stamp::parse(stamp.to_string().as_bytes()), Some(stamp));
+    fn a_mark_is_read_as_it_was_written() {
+        for snapshot in [Stamp(None), Stamp(Some((0, 0))), Stamp(Some((u32::MAX, u64::MAX)))] {
+            assert_eq!(Stamp::parse(snapshot.to_string().as_bytes()), Some(snapshot));
+            let mark = Mark { snapshot, last_bytes: 7 };
+            assert_eq!(Mark::parse(mark.to_string().as_bytes()), Some(mark));
+            assert_eq!(Mark::parse(format!("{snapshot}").as_bytes()), None);
+            assert_eq!(Mark::parse(format!("{snapshot}:07").as_bytes()), None);
         }
         let wrong =
             ["", "None", "none ", "0000000", "00000000", "00000000:", "0000000A:1", "00000000:01"];

@@ -474,6 +474,11 @@ impl Log {
 
     // ---- what is known
 
+    /// Where its files are.
+    pub fn layout(&self) -> &Layout {
+        &self.options.layout
+    }
+
     /// Payload bytes appended since the log was opened.
     #[inline]
     pub fn offset(&self) -> u64 {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::base::checksum::crc32;
 use crate::base::env::{Disk, SyncPoint};
 use crate::base::text;
-use crate::persist::detached::Stamp;
+use crate::persist::detached::Mark;
 
 /// Upstream's longest line.
 const LINE_BYTES_MAX: usize = 1024;
@@ -164,8 +164,8 @@ pub struct Manifest {
     pub history: Vec<Part>,
     /// Changes since the base, in order.
     pub increments: Vec<Part>,
-    /// That no log follows the base, and which snapshot there was when it was begun.
-    pub detached: Option<Stamp>,
+    /// That no log follows these files, and what there was beside them.
+    pub detached: Option<Mark>,
 }
 
 /// Why a manifest can't be used.
@@ -195,6 +195,11 @@ impl Manifest {
     /// Whether it names no data.
     pub fn is_empty(&self) -> bool {
         self.base.is_none() && self.increments.is_empty()
+    }
+
+    /// The last file of the data.
+    pub fn last(&self) -> Option<&Part> {
+        self.increments.last().or(self.base.as_ref())
     }
 
     /// The highest numbers used for bases and increments.
@@ -228,9 +233,9 @@ impl Manifest {
     /// The file's text.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.lines();
-        if let Some(stamp) = self.detached {
+        if let Some(mark) = self.detached {
             out.extend_from_slice(DETACHED_MARK);
-            out.extend_from_slice(format!("{stamp}\n").as_bytes());
+            out.extend_from_slice(format!("{mark}\n").as_bytes());
         }
         let checksum = crc32(&out);
         out.extend_from_slice(CHECKSUM_MARK);
@@ -285,7 +290,7 @@ impl Manifest {
                 checked = true;
                 if right { Ok(()) } else { Err("The AOF manifest's checksum is wrong") }
             } else if let Some(told) = line.strip_prefix(DETACHED_MARK) {
-                manifest.detached = Stamp::parse(told.trim_ascii_end());
+                manifest.detached = Mark::parse(told.trim_ascii_end());
                 let known = manifest.detached.is_some();
                 if known { Ok(()) } else { Err("The AOF manifest's mark of a base alone is wrong") }
             } else if line.starts_with(b"#") {
@@ -441,7 +446,7 @@ mod tests {
     #[test]
     fn the_mark_of_a_base_alone_is_kept_and_checked() {
         let mut manifest = Manifest::parse(b"file a.2.base.rdb seq 2 type b\n").unwrap();
-        manifest.detached = Stamp::parse(b"0a0b0c0d:123");
+        manifest.detached = Mark::parse(b"0a0b0c0d:123:4567");
         let written = manifest.to_bytes();
         assert_eq!(Manifest::parse(&written).unwrap(), manifest);
         for bit in 0..written.len() * 8 {

@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
-use crate::persist::detached::Stamp;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
 use crate::persist::tail::{self, Place, Settled, Tear};
@@ -342,13 +341,20 @@ impl<'a> Recovery<'a> {
         moved().map_err(io_error(&old))
     }
 
-    /// Whether the snapshot is newer than the manifest's base, which no log follows.
+    /// Whether the snapshot is newer than the manifest's files, which no log follows.
     fn is_superseded(&self, manifest: &Manifest) -> Result<bool, RecoverError> {
-        let Some(stamp) = manifest.detached else { return Ok(false) };
+        let Some(mark) = manifest.detached else { return Ok(false) };
         let layout = &self.options.layout;
-        let now = Stamp::of_snapshot(&*self.disk, layout)
+        let superseded = mark
+            .is_superseded(&*self.disk, layout, manifest)
             .map_err(io_error(&layout.data_file(&layout.snapshot_name)))?;
-        Ok(stamp.is_superseded_by(now))
+        if superseded {
+            tracing::warn!(
+                "The append only file was turned off before {} was written: loading that",
+                String::from_utf8_lossy(&layout.snapshot_name)
+            );
+        }
+        Ok(superseded)
     }
 
     fn open(&self, path: &Path) -> Result<Scanner, RecoverError> {

@@ -157,6 +157,8 @@ pub type Encode = Box<dyn FnOnce(PieceSink<'_>) + Send>;
 struct Done {
     buffer: Vec<u8>,
     outcome: Option<io::Result<Outcome>>,
+    /// That the temporary file was removed, if it was there.
+    removal: bool,
 }
 
 /// Writes one snapshot.
@@ -168,8 +170,8 @@ pub struct SnapshotWriter {
     backlog: Arc<AtomicUsize>,
     /// What is still queued is not worth writing.
     given_up: Arc<AtomicBool>,
-    /// It was too late to give it up.
-    in_place: Option<Outcome>,
+    /// What came of it, while the removal is on its way.
+    verdict: Option<io::Result<Outcome>>,
     disk: Arc<dyn Disk>,
     temporary: PathBuf,
     bytes: u64,
@@ -206,7 +208,7 @@ impl SnapshotWriter {
             spare: Vec::new(),
             backlog: Arc::default(),
             given_up: Arc::default(),
-            in_place: None,
+            verdict: None,
             disk: Arc::clone(&env.disk),
             temporary,
             bytes: 0,
@@ -231,7 +233,7 @@ impl SnapshotWriter {
             }
             backlog.fetch_sub(buffer.len(), Ordering::Relaxed);
             buffer.clear();
-            Done { buffer, outcome: None }
+            Done { buffer, outcome: None, removal: false }
         });
         self.recycle();
     }
@@ -254,7 +256,7 @@ impl SnapshotWriter {
             });
             drop(sink);
             backlog.fetch_sub(weight, Ordering::Relaxed);
-            Done { buffer: Vec::new(), outcome: None }
+            Done { buffer: Vec::new(), outcome: None, removal: false }
         });
         self.recycle();
     }
@@ -276,7 +278,7 @@ impl SnapshotWriter {
         self.worker.run(move || {
             let mut sink = lock(&sink);
             let outcome = if given_up.load(Ordering::Relaxed) { None } else { sink.finish() };
-            Done { buffer: Vec::new(), outcome }
+            Done { buffer: Vec::new(), outcome, removal: false }
         });
     }
 
@@ -287,8 +289,10 @@ impl SnapshotWriter {
         if let Some(outcome) = self.recycle() {
             return Some(outcome);
         }
-        let error = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take())?;
-        self.give_up(Some(error));
+        if !self.given_up.load(Ordering::Relaxed) {
+            let error = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take())?;
+            self.give_up(Some(error));
+        }
         self.recycle()
     }
 
@@ -323,7 +327,7 @@ impl SnapshotWriter {
         self.worker.run(move || {
             // Where it can't be removed it is a leftover that the next snapshot overwrites.
             let _ = disk.remove(&path);
-            Done { buffer: Vec::new(), outcome: error.map(Err) }
+            Done { buffer: Vec::new(), outcome: error.map(Err), removal: true }
         });
     }
 
@@ -341,17 +345,21 @@ impl SnapshotWriter {
         if fits && self.spare.len() < BUFFERS_KEPT {
             self.spare.push(done.buffer);
         }
+        if done.removal {
+            // What came before counts: an error of the disk, or that it was too late to give it up.
+            let failed = || lock(&self.sink).error.take().map(Err);
+            return done.outcome.map(|own| self.verdict.take().or_else(failed).unwrap_or(own));
+        }
+        if self.given_up.load(Ordering::Relaxed) {
+            // The removal must be over before the next snapshot begins, whose file has the same name.
+            self.verdict = done.outcome.or(self.verdict.take());
+            return None;
+        }
         match done.outcome {
-            Some(Err(error)) if !self.given_up.load(Ordering::Relaxed) => {
+            Some(Err(error)) => {
                 self.give_up(Some(error));
                 None
             }
-            // The removal, which finds nothing now, must be over before the next snapshot begins.
-            Some(Ok(outcome)) if self.given_up.load(Ordering::Relaxed) => {
-                self.in_place = Some(outcome);
-                None
-            }
-            Some(Err(_)) if self.in_place.is_some() => self.in_place.take().map(Ok),
             outcome => outcome,
         }
     }
@@ -451,6 +459,32 @@ mod tests {
     }
 
     #[test]
+    fn an_error_counts_more_than_being_cancelled_and_the_file_is_removed_once() {
+        for (threads, finished) in [(false, false), (false, true), (true, false), (true, true)] {
+            let disk = SimDisk::default();
+            let mut writer = writer(&disk, threads);
+            disk.inject(disk.operations(), Fault::Full);
+            writer.write(b"it".to_vec());
+            if finished {
+                writer.finish();
+            }
+            while disk.faults_met().is_empty() {
+                std::thread::yield_now();
+            }
+            writer.cancel();
+            let outcome = loop {
+                match writer.poll() {
+                    Some(outcome) => break outcome,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::StorageFull);
+            assert!(!disk.exists(Path::new("temp.rdb")).unwrap());
+            assert!(writer.worker.wait().is_none(), "it is told before all is done");
+        }
+    }
+
+    #[test]
     fn parts_encoded_later_keep_their_place() {
         for threads in [false, true] {
             let disk = SimDisk::default();
@@ -503,7 +537,7 @@ mod tests {
         writer.write(vec![1; 10]);
         writer.worker.run(move || {
             gate.recv().unwrap();
-            Done { buffer: Vec::new(), outcome: None }
+            Done { buffer: Vec::new(), outcome: None, removal: false }
         });
         writer.finish();
         while !lock(&writer.sink).failed {

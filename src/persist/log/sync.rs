@@ -131,7 +131,12 @@ impl Log {
             Done::Sync(done) => self.sync_done(done),
             Done::WriteOut(generation, outcome) => {
                 self.writing_out = false;
-                if let Err(source) = outcome {
+                // Of a file that a new base has superseded it means nothing.
+                let counts = generation == self.current.generation
+                    || self.previous.iter().any(|segment| segment.generation == generation);
+                if let Err(source) = outcome
+                    && counts
+                {
                     self.sync_failed(generation, source);
                 }
             }
