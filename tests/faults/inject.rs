@@ -20,6 +20,8 @@ use crate::until;
 pub const OPEN: &str = "open,openat";
 /// Writing.
 pub const WRITE: &str = "write,writev,pwrite64";
+/// Having the system write a part of a file to the disk.
+pub const WRITE_OUT: &str = "sync_file_range";
 /// Making a file durable, or a directory.
 pub const SYNC: &str = "fdatasync,fsync";
 /// Giving a file another name.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::inject::{Fault, OPEN, RENAME, SYNC, WRITE};
+use crate::inject::{Fault, OPEN, RENAME, SYNC, WRITE, WRITE_OUT};
 use crate::support::client::Client;
 use crate::support::server::{Program, Server};
 use crate::{answer, assert_tidy, increment, info, say, send, until, until_info, until_logged};
@@ -103,6 +103,25 @@ fn after_a_failed_sync_the_log_is_replaced_by_itself() {
     assert_eq!(say(client, "SET b 2"), "+OK");
     fault.end();
     assert_recovers(&mut server, &[("a", "1"), ("b", "2")]);
+}
+
+/// The system is asked to write ahead of the sync. Where it has no such call, nothing is amiss; an error
+/// of the disk counts as that of a sync.
+#[test]
+fn an_error_while_the_log_is_written_out_is_one_of_the_disk() {
+    for (error, rewrites) in [("ENOSYS", "0"), ("EPERM", "0"), ("EIO", "1")] {
+        let mut server = start("everysec");
+        let client = &mut server.connect();
+        assert_eq!(say(client, "CONFIG SET aof-write-out-bytes 1"), "+OK");
+        let fault = Fault::begin(&server, WRITE_OUT, error, &[log_of(&server)]);
+        assert_eq!(say(client, "SET a 1"), "+OK");
+        until("it is written out", || fault.count() > 0);
+        assert_eq!(say(client, "WAITAOF 1 0 0"), "*[:1, :0]");
+        assert_eq!(info(client, "aof_rewrites"), rewrites, "{error}");
+        assert_eq!(say(client, "SET b 2"), "+OK");
+        fault.end();
+        assert_recovers(&mut server, &[("a", "1"), ("b", "2")]);
+    }
 }
 
 #[test]
