@@ -7,6 +7,7 @@ pub mod disk;
 pub mod env;
 pub mod logging;
 pub mod lzf;
+pub mod pieces;
 pub mod process;
 pub mod sim_disk;
 pub mod text;

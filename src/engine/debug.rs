@@ -320,11 +320,10 @@ fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), Com
     engine.write_log();
     // Without a log there may be one that was turned off, or a base that BGREWRITEAOF made.
     match engine.env.disk.exists(&engine.layout().manifest()) {
-        Ok(true) => {}
-        Ok(false) if engine.log.is_some() => {}
-        Ok(false) => {
+        Ok(false) if engine.log.is_none() => {
             return Err(CommandError::text("ERR There is no append only file: appendonly is no"));
         }
+        Ok(_) => {}
         Err(error) => {
             tracing::error!("Can't look for the manifest of the append only file: {error}");
             return Err(CommandError::text(LOAD_LOG_FAILED));

@@ -8,13 +8,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::env::UnixMillis;
+use crate::base::pieces::PieceSink;
 use crate::data::frozen::Frozen;
 use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
-use crate::persist::snapshot::{Encode, PieceSink};
+use crate::persist::snapshot::Encode;
 use crate::rdb::Access;
 use crate::rdb::encode::{self, EncodeOptions};
 

@@ -5,6 +5,7 @@
 //! whole before any manifest names it.
 
 use crate::base::env::UnixMillis;
+use crate::base::pieces::{Full, PieceSink, in_pieces};
 use crate::base::text;
 use crate::data::element::Element;
 use crate::data::frozen::Frozen;
@@ -14,12 +15,6 @@ use crate::resp::record::{push_bulk, push_command, push_head};
 
 /// Elements of one command.
 const ITEMS_MAX: usize = 64;
-/// Bytes after which a piece is handed over.
-const PIECE_BYTES: usize = 64 << 10;
-
-/// Is given what has been written when that is much, and says whether to go on.
-type Full<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> bool;
-
 /// Writes a key with all it holds.
 pub fn push_entry(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expiry: Option<UnixMillis>) {
     let full: Full<'_> = &mut |_| true;
@@ -42,37 +37,22 @@ pub fn push_entry(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expiry: Op
 }
 
 /// Writes a key with a big collection, in pieces, for as long as `sink` says to go on.
-pub fn push_frozen(
-    key: &[u8],
-    frozen: &Frozen,
-    expiry: Option<UnixMillis>,
-    sink: &mut dyn FnMut(&[u8]) -> bool,
-) {
-    let mut out = Vec::with_capacity(PIECE_BYTES + 4096);
-    let mut goes_on = true;
-    let full: Full<'_> = &mut |out| {
-        if out.len() >= PIECE_BYTES {
-            goes_on = sink(out);
-            out.clear();
+pub fn push_frozen(key: &[u8], frozen: &Frozen, expiry: Option<UnixMillis>, sink: PieceSink<'_>) {
+    in_pieces(sink, |out, full| {
+        match frozen {
+            Frozen::List(list) => push_elements(Batch::new(out, "RPUSH", key, full), list.iter()),
+            Frozen::Set(set) => {
+                let members = set.iter().map(|entry| Element::Bytes(entry.key()));
+                push_elements(Batch::new(out, "SADD", key, full), members);
+            }
+            Frozen::Hash(hash) => push_fields(Batch::new(out, "HSET", key, full), hash.iter()),
+            Frozen::Zset(zset) => {
+                let scores = zset.iter().map(|entry| (Element::Bytes(entry.key()), entry.score()));
+                push_scores(Batch::new(out, "ZADD", key, full), scores);
+            }
         }
-        goes_on
-    };
-    match frozen {
-        Frozen::List(list) => push_elements(Batch::new(&mut out, "RPUSH", key, full), list.iter()),
-        Frozen::Set(set) => {
-            let members = set.iter().map(|entry| Element::Bytes(entry.key()));
-            push_elements(Batch::new(&mut out, "SADD", key, full), members);
-        }
-        Frozen::Hash(hash) => push_fields(Batch::new(&mut out, "HSET", key, full), hash.iter()),
-        Frozen::Zset(zset) => {
-            let scores = zset.iter().map(|entry| (Element::Bytes(entry.key()), entry.score()));
-            push_scores(Batch::new(&mut out, "ZADD", key, full), scores);
-        }
-    }
-    if goes_on {
-        push_expiry(&mut out, key, expiry);
-        sink(&out);
-    }
+        push_expiry(out, key, expiry);
+    });
 }
 
 fn push_expiry(out: &mut Vec<u8>, key: &[u8], expiry: Option<UnixMillis>) {

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::checksum::Crc64;
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
+use crate::base::pieces::PieceSink;
 use crate::persist::detached::DetachedBase;
 use crate::persist::worker::{Urgency, Waker, Worker};
 
@@ -146,9 +147,6 @@ impl Sink {
         Ok(Outcome { bytes: self.bytes })
     }
 }
-
-/// Takes a piece of a part, and says whether the next is wanted.
-pub type PieceSink<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 /// Encodes a part of a snapshot piece by piece, on the snapshot's thread.
 pub type Encode = Box<dyn FnOnce(PieceSink<'_>) + Send>;

@@ -84,7 +84,8 @@ pub const ROWS: &[Directive] = &[
     ),
     number("gather-us", field!(gather_us), (0, 1_000_000), "200").doc(
         "Microseconds from the beginning of one round of commands within which the next one waits \
-             for more clients, where many of them send single commands; 0 to answer each at once.",
+             for more clients, where many of them send single commands, or pipelines that go to a \
+             log; 0 to answer each at once.",
     ),
     number("tracking-table-max-keys", field!(tracking_table_max_keys), (0, LONG), "1000000")
         .inert("client tracking is not there yet")

@@ -8,6 +8,7 @@
 use super::ziplist::ziplist;
 use super::{EncodeOptions, length, string, verbatim};
 use crate::base::env::UnixMillis;
+use crate::base::pieces::{Full, PieceSink, in_pieces};
 use crate::data::element::Element;
 use crate::data::frozen::Frozen;
 use crate::data::hash::{Field, Hash};
@@ -17,12 +18,6 @@ use crate::data::set::Set;
 use crate::data::value::Object;
 use crate::data::zset::Zset;
 use crate::rdb::format;
-
-/// Bytes after which a piece is handed over.
-const PIECE_BYTES: usize = 64 << 10;
-
-/// Is given what has been written when that is much, and says whether to go on.
-type Full<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> bool;
 
 /// The version that a value needs.
 pub fn least_version(object: &Object) -> u16 {
@@ -112,34 +107,22 @@ impl Frozen {
     }
 
     /// Writes it after its type byte and key, in pieces, for as long as `sink` says to go on.
-    pub fn encode(&self, options: EncodeOptions, sink: &mut dyn FnMut(&[u8]) -> bool) {
-        let mut out = Vec::with_capacity(PIECE_BYTES + 4096);
-        let mut goes_on = true;
-        let full: Full<'_> = &mut |out| {
-            if out.len() >= PIECE_BYTES {
-                goes_on = sink(out);
-                out.clear();
-            }
-            goes_on
-        };
-        match self {
-            Self::List(frozen) => list(&mut out, options, frozen.as_list(), full),
+    pub fn encode(&self, options: EncodeOptions, sink: PieceSink<'_>) {
+        in_pieces(sink, |out, full| match self {
+            Self::List(frozen) => list(out, options, frozen.as_list(), full),
             Self::Hash(hash) => {
                 let head = (hash.len(), hash.next_expiry());
-                fields(&mut out, options, head, hash.iter(), full);
+                fields(out, options, head, hash.iter(), full);
             }
             Self::Set(set) => {
                 let all = set.iter().map(|entry| Element::Bytes(entry.key()));
-                members(&mut out, options, set.len(), all, full);
+                members(out, options, set.len(), all, full);
             }
             Self::Zset(zset) => {
                 let all = zset.iter().map(|entry| (Element::Bytes(entry.key()), entry.score()));
-                scores(&mut out, options, zset.len(), all, full);
+                scores(out, options, zset.len(), all, full);
             }
-        }
-        if goes_on {
-            sink(&out);
-        }
+        });
     }
 }
 
