@@ -11,7 +11,7 @@ use redstart::base::{crash, logging, process};
 use redstart::config::arguments::{self, Configured, Invocation};
 use redstart::config::{REDIS_VERSION, VERSION};
 use redstart::engine::Engine;
-use redstart::engine::load_slices::Ready;
+use redstart::engine::keep::load_slices::Ready;
 use redstart::mailbox::Mailbox;
 use redstart::server::{self, Listeners};
 

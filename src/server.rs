@@ -11,8 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::kinds::BindAddress;
 use crate::config::settings::Settings;
-use crate::engine::shutdown::Signal;
-use crate::engine::{Engine, Relisten, actor};
+use crate::engine::keep::shutdown::Signal;
+use crate::engine::tick::actor;
+use crate::engine::{Engine, Relisten};
 use crate::mailbox::Mailbox;
 use crate::net::listener::{self, SocketOptions};
 

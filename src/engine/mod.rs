@@ -1,12 +1,9 @@
 //! The store actor: one task that owns all data and every session, and executes what the mailbox
 //! brings, a tick at a time.
 //!
-//! A request's way through here: [`actor`] takes a tick's messages and prefetches their keys;
-//! [`admit`] decides whether a command may run; [`execute`] runs it; [`commit`] turns what it
-//! changed into log records; at the end of the tick the log is written once and [`output`] writes
-//! each session's replies. [`transaction`] queues and runs MULTI; [`cron`] does what time brings;
-//! [`pubsub`] and [`notify`] bring messages to those who listen;
-//! [`persistence`] drives snapshot and rewrite; [`startup`] builds an engine and loads its data.
+//! By duty: [`tick`] runs commands and commits them, [`session`] is all about clients, [`keep`] about
+//! files (snapshot, log, loading, shutdown), [`show`] about telling and configuring. [`registry`]
+//! resolves names to commands.
 //!
 //! Invariant: nothing else changes data, and nothing here awaits.
 
@@ -22,53 +19,24 @@ use crate::command::context::Limits;
 use crate::command::error::CommandError;
 use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
+use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::session::{LogOffset, Sessions};
+use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
+use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
+use crate::engine::tick::{actor, cron, evict, transaction};
 use crate::keyspace::databases::Databases;
 use crate::mailbox::{Mailbox, SessionId};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
-pub mod acknowledge;
-pub mod actor;
-pub mod admit;
-pub mod block;
-pub mod client;
-pub mod client_list;
-pub mod commit;
 pub mod compat;
 mod compat_names;
-pub mod configure;
-pub mod connection;
-pub mod cron;
-pub mod debug;
-pub mod debug_protocol;
-mod debug_values;
-pub mod evict;
-pub mod execute;
-pub mod info;
-pub mod info_memory;
-pub mod info_stats;
-pub mod introspect;
-pub mod introspect_reply;
-pub mod load_slices;
-pub mod loading;
-mod log_switch;
-pub mod notify;
-pub mod observe;
-pub mod output;
-pub mod pacing;
-pub mod pause;
-pub mod persistence;
-pub mod pubsub;
+pub mod keep;
 pub mod registry;
-mod save;
-pub mod server_commands;
 pub mod session;
-pub mod shutdown;
-pub mod startup;
-pub mod transaction;
-mod walk_buffer;
+pub mod show;
+pub mod tick;
 
 /// The code of a control command.
 pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
@@ -85,13 +53,13 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         connection::COMMANDS,
         client::COMMANDS,
         configure::COMMANDS,
-        introspect::COMMANDS,
+        command_info::COMMANDS,
         info::COMMANDS,
-        observe::COMMANDS,
+        diagnose::COMMANDS,
         pubsub::COMMANDS,
-        server_commands::COMMANDS,
-        acknowledge::COMMANDS,
-        save::COMMANDS,
+        server_facts::COMMANDS,
+        copies::COMMANDS,
+        save_commands::COMMANDS,
         shutdown::COMMANDS,
         debug::COMMANDS,
     ]
@@ -142,7 +110,7 @@ pub struct Engine {
     /// What names the history of changes to replicas.
     pub replication_id: String,
     /// Clients that wait.
-    pub blocking: block::State,
+    pub blocking: blocking::State,
     /// Who listens to what.
     pub pubsub: pubsub::State,
     /// CLIENT PAUSE.

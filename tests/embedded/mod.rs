@@ -16,7 +16,7 @@ use redstart::config::change::{self, Origin as ConfigOrigin};
 use redstart::config::settings::Settings;
 use redstart::data::value::ValueRef;
 use redstart::engine::Engine;
-use redstart::engine::actor::After;
+use redstart::engine::tick::actor::After;
 use redstart::keyspace::databases::DbIndex;
 use redstart::mailbox::{Batch, Link, Mailbox, Message, Origin, Outlet, SessionId};
 use redstart::resp::request::{Bounds, Parser, Requests};

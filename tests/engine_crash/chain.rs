@@ -19,7 +19,7 @@ use redstart::base::env::{Clock, Disk, Env, Rng, Stopwatch, SyncPoint, UnixMilli
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::config::settings::Settings;
-use redstart::engine::actor::After;
+use redstart::engine::tick::actor::After;
 use redstart::keyspace::databases::DbIndex;
 use redstart::keyspace::digest;
 use redstart::persist::manifest::{Layout, Manifest};

@@ -1,0 +1,401 @@
+//! From what the disk holds to data: recovery at the start, and loading a snapshot again later.
+//!
+//! Commands of the log run through the same handlers as a client's, in a session of their own, for
+//! which nothing expires by itself and no limit holds. Nothing appends to the log meanwhile.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task;
+
+use crate::base::env::UnixMillis;
+use crate::command::args::Args;
+use crate::command::context::Cx;
+use crate::command::spec::Flags;
+use crate::data::value::NewValue;
+use crate::engine::Engine;
+use crate::engine::keep::load_slices::Progress;
+use crate::engine::registry::Run;
+use crate::engine::tick::transaction::Queued;
+use crate::keyspace::databases::DbIndex;
+use crate::persist::log::{Log, LogError, LogOptions};
+use crate::persist::manifest::Layout;
+use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
+use crate::persist::{snapshot, worker};
+use crate::rdb::encode::{self, EncodeOptions};
+use crate::rdb::{Access, OwnedValue};
+use crate::resp::reply::Reply;
+use crate::resp::request::Range;
+
+/// Why a server can't start with the data that it found.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The data is damaged, or can't be read.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The log can't be opened for what comes next.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The data loaded, but its log could not be started.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// How other threads wake the actor.
+#[derive(Debug, Default)]
+pub struct RemoteWake(Mutex<Option<task::Waker>>);
+
+impl RemoteWake {
+    /// Remembers whom to wake.
+    pub(in crate::engine) fn register(&self, waker: &task::Waker) {
+        let mut registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if registered.as_ref().is_none_or(|old| !old.will_wake(waker)) {
+            *registered = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Engine {
+    /// What other threads call when there is something to look at.
+    pub(in crate::engine) fn remote_waker(&self) -> worker::Waker {
+        let remote = Arc::clone(&self.remote);
+        Arc::new(move || remote.wake())
+    }
+
+    /// Where the data's files are.
+    pub(in crate::engine) fn layout(&self) -> Layout {
+        let settings = &self.settings;
+        Layout {
+            dir: settings.dir.clone(),
+            log_dir: settings.dir.join(&settings.appenddirname),
+            log_name: settings.appendfilename.as_os_str().as_bytes().to_vec(),
+            snapshot_name: settings.dbfilename.as_os_str().as_bytes().to_vec(),
+        }
+    }
+
+    /// How the log is kept.
+    pub(in crate::engine) fn log_options(&self) -> LogOptions {
+        let settings = &self.settings;
+        LogOptions {
+            layout: self.layout(),
+            policy: settings.appendfsync,
+            timestamps: settings.aof_timestamp_enabled,
+            pause_while_saving: settings.no_appendfsync_on_rewrite,
+            keep_history: settings.aof_disable_auto_gc,
+            write_out_bytes: settings.aof_write_out_bytes,
+        }
+    }
+
+    pub(in crate::engine) fn recover_options(&self) -> RecoverOptions {
+        let mut options = RecoverOptions::new(self.layout());
+        options.appendonly = self.settings.appendonly;
+        options.load_truncated = self.settings.aof_load_truncated;
+        options.rdb_checksum = self.settings.rdbchecksum;
+        options.thresholds = self.limits.thresholds;
+        options
+    }
+
+    /// Loads what the disk has, and opens the log where it is on. At the start, where there is nobody
+    /// to serve meanwhile; [`Engine::begin_load`] is for a server.
+    ///
+    /// # Errors
+    /// [`LoadError`]: what is damaged or can't be read.
+    pub fn load(&mut self) -> Result<(), LoadError> {
+        let began = self.env.clock.monotonic_nanos();
+        let recovered = self.replay(&self.recover_options())?;
+        self.loaded(recovered, began)
+    }
+
+    /// Says what was recovered, and opens the log where it is on.
+    pub(in crate::engine) fn loaded(
+        &mut self,
+        recovered: Recovered,
+        began_nanos: u64,
+    ) -> Result<(), LoadError> {
+        let seconds = (self.env.clock.monotonic_nanos() - began_nanos) as f64 / 1e9;
+        let state = &self.persistence;
+        if recovered.source == Source::Snapshot || state.load_keys + state.load_expired > 0 {
+            tracing::info!(
+                "Done loading RDB, keys loaded: {}, keys expired: {}.",
+                state.load_keys,
+                state.load_expired
+            );
+        }
+        match recovered.source {
+            Source::Nothing => {}
+            Source::Snapshot => tracing::info!("DB loaded from disk: {seconds:.3} seconds"),
+            Source::Log => {
+                tracing::info!("DB loaded from append only file: {seconds:.3} seconds");
+            }
+        }
+        if let Some(cut) = &recovered.cut {
+            tracing::warn!(
+                "The end of the append only file was cut off at {} offset {}: {} bytes, {} whole \
+                 commands (expected {}, found {})",
+                cut.file.display(),
+                cut.offset,
+                cut.bytes,
+                cut.commands,
+                cut.expected,
+                cut.found
+            );
+        }
+        snapshot::remove_leftovers(&*self.env.disk, &self.settings.dir);
+        self.persistence.last_save_seconds = self.now_micros / 1_000_000;
+        if self.settings.appendonly {
+            self.open_log(recovered)?;
+        }
+        Ok(())
+    }
+
+    fn open_log(&mut self, recovered: Recovered) -> Result<(), LoadError> {
+        if recovered.source == Source::Snapshot {
+            tracing::info!("Making the loaded snapshot the base of an append only file");
+            self.start_log().map_err(LoadError::Start)?;
+            // The log must be able to stand for the data before the first client is served.
+            if !self.finish_walk() {
+                return Err(LoadError::Start("Can't write the append only file's base".into()));
+            }
+            self.wait_for_rewrite();
+            return Ok(());
+        }
+        let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
+        let (options, wake) = (self.log_options(), self.remote_waker());
+        let log = Log::open(self.env.clone(), options, recovered.resume, &base, wake)?;
+        self.persistence.log_base_bytes = log.base_bytes().max(log.size_bytes());
+        self.log = Some(log);
+        self.databases.unit.recording = true;
+        Ok(())
+    }
+
+    fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
+        let env = self.env.clone();
+        let log = self.log.take();
+        self.begin_loading();
+        let result = recover::recover(&env, options, self);
+        self.end_loading();
+        self.log = log;
+        self.databases.unit.recording = self.log.is_some();
+        result
+    }
+
+    pub(in crate::engine) fn begin_loading(&mut self) {
+        self.persistence.loading = true;
+        self.databases.set_loading(true);
+        self.observe_events();
+        self.databases.unit.recording = false;
+        (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
+        self.persistence.progress =
+            Progress { started_seconds: self.now_micros / 1_000_000, ..Progress::default() };
+    }
+
+    pub(in crate::engine) fn end_loading(&mut self) {
+        self.persistence.loading = false;
+        self.databases.set_loading(false);
+        self.observe_events();
+        self.databases.unit.clear();
+        self.persistence.dirty = 0;
+        let loader = &mut self.sessions[self.loader];
+        loader.transaction = None;
+        loader.out.clear();
+    }
+
+    /// Loads what a start would load, and leaves the disk as it is.
+    ///
+    /// # Errors
+    /// What is damaged or can't be read.
+    pub fn look(&mut self) -> Result<(), RecoverError> {
+        let options = RecoverOptions { repair: false, ..self.recover_options() };
+        self.replay(&options).map(|_| ())
+    }
+
+    /// Empties all databases and loads them again: from the snapshot (DEBUG RELOAD), or from the
+    /// log's files (DEBUG LOADAOF).
+    ///
+    /// # Errors
+    /// What is damaged or can't be read; the data is gone then.
+    pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
+        let mut options = self.recover_options();
+        options.appendonly = from_log;
+        options.log_only = from_log;
+        options.repair = false;
+        if flush {
+            for index in 0..self.databases.count() {
+                self.databases.flush(DbIndex(index), false);
+            }
+        }
+        self.replay(&options).map(|_| ())
+    }
+}
+
+/// The base of a log that begins with nothing.
+fn empty_base() -> Vec<u8> {
+    let mut base = Vec::new();
+    let options = EncodeOptions::default();
+    encode::header(&mut base, &options);
+    encode::aux(&mut base, &options, b"redis-ver", crate::config::REDIS_VERSION.as_bytes());
+    encode::aux(&mut base, &options, b"aof-base", b"1");
+    encode::end(&mut base);
+    let mut crc = crate::base::checksum::Crc64::new();
+    crc.update(&base);
+    encode::checksum(&mut base, Some(&crc));
+    base
+}
+
+impl Replay for Engine {
+    fn begin_file(&mut self, path: &Path) {
+        tracing::debug!("Loading {}", path.display());
+        let layout = self.layout();
+        self.persistence.loading_snapshot = *path == layout.data_file(&layout.snapshot_name);
+        let loader = &mut self.sessions[self.loader];
+        loader.db = DbIndex(0);
+        loader.transaction = None;
+    }
+
+    fn entry(
+        &mut self,
+        db: u32,
+        key: Vec<u8>,
+        mut value: OwnedValue,
+        expiry: Option<UnixMillis>,
+        access: Access,
+    ) -> Result<(), String> {
+        let hash =
+            if db < self.databases.count() { self.databases.db(DbIndex(db)).hash(&key) } else { 0 };
+        self.load_entry(db, hash, &key, value.as_new(), expiry, access)
+    }
+
+    fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
+        let mut ranges = Vec::with_capacity(words.len());
+        for word in words {
+            ranges.push(Range::new(buffer.len(), word.len()));
+            buffer.extend_from_slice(word);
+        }
+        self.replay_command(Args::new(&buffer, &ranges))
+    }
+
+    fn aux(&mut self, key: &[u8], value: &[u8]) {
+        let value = String::from_utf8_lossy(value);
+        match key {
+            b"redis-ver" | b"valkey-ver" => {
+                tracing::info!("Loading RDB produced by version {value}");
+            }
+            b"ctime" => {
+                if let Ok(written) = value.parse::<i64>() {
+                    let age = (self.now_micros / 1_000_000 - written).max(0);
+                    tracing::info!("RDB age {age} seconds");
+                }
+            }
+            b"used-mem" => {
+                let bytes = value.parse().unwrap_or_default();
+                let megabytes = bytes as f64 / f64::from(1 << 20);
+                tracing::info!("RDB memory usage when created {megabytes:.2} Mb");
+                self.persistence.progress.snapshot_used_memory = bytes;
+            }
+            _ => {}
+        }
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        self.persistence.progress.loaded_bytes += bytes;
+    }
+
+    fn expect(&mut self, bytes: u64) {
+        self.persistence.progress.total_bytes = bytes;
+    }
+}
+
+impl Engine {
+    /// Puts a key of a snapshot in its place. `hash` is its table's own of the key.
+    #[inline]
+    pub(in crate::engine) fn load_entry(
+        &mut self,
+        db: u32,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Option<UnixMillis>,
+        access: Access,
+    ) -> Result<(), String> {
+        if db >= self.databases.count() {
+            return Err(format!(
+                "a key is in database {db}, and 'databases' is {}",
+                self.databases.count()
+            ));
+        }
+        // Under a log the removal comes as a command of its own, which needs the key.
+        if self.persistence.loading_snapshot && expiry.is_some_and(|at| at < self.now()) {
+            self.persistence.load_expired += 1;
+            return Ok(());
+        }
+        self.persistence.load_keys += 1;
+        let access = match access {
+            Access::Idle(seconds) if !self.limits.lfu => {
+                Some(self.databases.access_from_idle(seconds.min(u64::from(u32::MAX)) as u32))
+            }
+            Access::Frequency(counter) if self.limits.lfu => {
+                Some(self.databases.access_from_frequency(counter))
+            }
+            _ => None,
+        };
+        self.databases.db(DbIndex(db)).load(hash, key, value, expiry, access);
+        Ok(())
+    }
+
+    /// Runs a command of the log: through its handler, and past all that clients' commands are
+    /// counted, measured and checked for.
+    pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
+        let name = || String::from_utf8_lossy(args.at(0)).into_owned();
+        let Some(command) = self.registry.resolve(args) else {
+            return Err(format!("Unknown command '{}'", name()));
+        };
+        let entry = &self.registry[command];
+        if !entry.spec.arity.admits(args.len()) {
+            return Err(format!("Wrong number of arguments for '{}'", name()));
+        }
+        let slot = self.loader;
+        if let Some(transaction) = &mut self.sessions[slot].transaction
+            && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")
+        {
+            transaction.queue(Queued::new(command, args), Flags::NONE, true);
+            return Ok(());
+        }
+        let result = match entry.run {
+            Run::Data(handler) => {
+                let session = &mut self.sessions[slot];
+                let mut cx = Cx {
+                    databases: &mut self.databases,
+                    selected: session.db,
+                    reply: Reply::new(&mut session.out, session.protocol),
+                    now: UnixMillis(self.now_micros / 1000),
+                    rng: &mut self.rng,
+                    limits: &self.limits,
+                    replaying: true,
+                };
+                handler(&mut cx, args)
+            }
+            Run::Control(handler) => handler(self, slot, args),
+        };
+        self.databases.unit.clear();
+        let session = &mut self.sessions[slot];
+        // EXEC answers with its commands' errors, too, but not with one of its own.
+        let failed = result
+            .err()
+            .map(|error| error.wire().to_vec())
+            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.out.clear();
+        if let Some(error) = failed {
+            let text = String::from_utf8_lossy(&error).trim_end().to_owned();
+            tracing::warn!("A command of the append only file failed: {} answers {text}", name());
+        }
+        Ok(())
+    }
+}

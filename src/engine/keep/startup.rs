@@ -1,0 +1,158 @@
+//! Building an engine from its settings.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::env::{Env, Rng};
+use crate::command::context::Limits;
+use crate::config::kinds::EvictionPolicy;
+use crate::config::settings::Settings;
+use crate::data::thresholds::Thresholds;
+use crate::engine::Engine;
+use crate::engine::keep::{persistence, shutdown};
+use crate::engine::registry::Registry;
+use crate::engine::session::{Session, Sessions};
+use crate::engine::session::{output, pause, pubsub};
+use crate::engine::tick::{actor, cron, evict};
+use crate::keyspace::databases::{Databases, Policy};
+use crate::keyspace::reclaim::Reclaimer;
+use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
+
+impl Engine {
+    /// An engine without data. `mailbox` is how connections reach it.
+    pub fn new(
+        env: Env,
+        settings: Settings,
+        config_file: Option<PathBuf>,
+        mailbox: Rc<Mailbox>,
+    ) -> Self {
+        let mut registry = Registry::new();
+        for (from, to) in &settings.rename_command {
+            if !registry.rename(from, to) {
+                tracing::warn!(
+                    "rename-command of an unknown command, or to a name that is taken: {}",
+                    String::from_utf8_lossy(from)
+                );
+            }
+        }
+        let reclaimer = if env.threads { Reclaimer::with_thread() } else { Reclaimer::default() };
+        let mut rng = Rng::from_seed(env.seed);
+        let databases = Databases::new(settings.databases as u32, rng.next_u64(), reclaimer);
+        let run_id = hex_id(&mut rng);
+        let replication_id = hex_id(&mut rng);
+        let loader = mailbox.reserve();
+        let now_micros = env.clock.unix_micros();
+        let metrics = Metrics::new(registry.len());
+        let mut engine = Self {
+            limits: Limits::default(),
+            registry,
+            databases,
+            sessions: Sessions::default(),
+            log: None,
+            log_handle: None,
+            relisten: None,
+            persistence: persistence::State::default(),
+            metrics,
+            rng,
+            now_micros,
+            started_micros: now_micros,
+            run_id,
+            replication_id,
+            blocking: crate::engine::session::blocking::State::default(),
+            pubsub: pubsub::State::default(),
+            pause: pause::Pause::default(),
+            evict: evict::State::default(),
+            cron: cron::State::new(settings.hz),
+            shutdown: shutdown::State::default(),
+            loader,
+            next_client_id: 1,
+            waiting: VecDeque::new(),
+            spares: output::Spares::default(),
+            remote: Arc::default(),
+            tick: actor::Tick::default(),
+            env,
+            settings,
+            config_file,
+            mailbox,
+        };
+        let mut session = Session::new(loader, 0, now_micros / 1000);
+        session.replaying = true;
+        engine.sessions.insert(session);
+        engine.apply_settings();
+        engine.refresh_time();
+        engine.cron.startup_memory = engine.used_memory();
+        engine
+    }
+
+    /// Takes over what the settings say wherever a copy of it is kept. Called at the start and
+    /// after CONFIG SET.
+    pub fn apply_settings(&mut self) {
+        let settings = &self.settings;
+        let lfu = matches!(
+            settings.maxmemory_policy,
+            EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu
+        );
+        self.limits = Limits {
+            string_bytes_max: settings.proto_max_bulk_len,
+            databases: settings.databases as u32,
+            lazy_user_del: settings.lazyfree_lazy_user_del,
+            lazy_user_flush: settings.lazyfree_lazy_user_flush,
+            lfu,
+            rdb_version: settings.rdb_version as u16,
+            payload_checksum: self.limits.payload_checksum,
+            thresholds: Thresholds {
+                hash_entries: settings.hash_max_listpack_entries as usize,
+                hash_value: settings.hash_max_listpack_value as usize,
+                list_size: settings.list_max_listpack_size,
+                set_ints: settings.set_max_intset_entries as usize,
+                set_entries: settings.set_max_listpack_entries as usize,
+                set_value: settings.set_max_listpack_value as usize,
+                zset_entries: settings.zset_max_listpack_entries as usize,
+                zset_value: settings.zset_max_listpack_value as usize,
+            },
+        };
+        self.databases.policy = Policy {
+            lfu,
+            lfu_log_factor: settings.lfu_log_factor as u32,
+            lfu_decay_minutes: settings.lfu_decay_time as u32,
+            lazy_expire: settings.lazyfree_lazy_expire,
+            lazy_server_del: settings.lazyfree_lazy_server_del,
+        };
+        self.mailbox.set_query_buffer_max(settings.client_query_buffer_limit as usize);
+        self.mailbox.set_opening_bounds(crate::resp::request::Bounds {
+            bulk_max: settings.proto_max_bulk_len as i64,
+            authenticated: settings.requirepass.is_empty(),
+        });
+        self.cron.set_hz(settings.hz);
+        self.databases.unit.recording = self.log.is_some();
+        let options = self.log_options();
+        if let Some(log) = &mut self.log {
+            log.set_options(options);
+        }
+        self.open_gates();
+        self.observe_events();
+        self.apply_slow_threshold();
+        for slot in self.sessions.client_slots() {
+            let session = &self.sessions[slot];
+            if let Some(link) = &session.link {
+                link.set_bounds(crate::resp::request::Bounds {
+                    bulk_max: self.settings.proto_max_bulk_len as i64,
+                    authenticated: session.authenticated,
+                });
+            }
+        }
+    }
+}
+
+/// 40 random hexadecimal digits.
+pub fn hex_id(rng: &mut Rng) -> String {
+    let mut id = String::with_capacity(48);
+    while id.len() < 40 {
+        id.push_str(&format!("{:016x}", rng.next_u64()));
+    }
+    id.truncate(40);
+    id
+}

@@ -1,0 +1,206 @@
+//! WAIT and WAITAOF: clients that wait until what they wrote is kept, on this disk or elsewhere.
+//!
+//! A client's last change ends at some place in the log ([`Session::written`]), and is kept here once
+//! the log is durable up to there. Nothing is hurried on a client's behalf: under `everysec` the next
+//! sync answers it, and under `no` there may be none before the next rewrite. Replicas aren't there
+//! yet, so whoever wants some waits for its timeout.
+//!
+//! [`Session::written`]: crate::engine::session::Session::written
+
+use crate::base::text;
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::{Arity::Exactly, Command, Flags, Flow, Group, control};
+use crate::engine::session::LogOffset;
+use crate::engine::session::blocking::Release;
+use crate::engine::{ControlHandler, Engine};
+use crate::mailbox::SessionId;
+
+/// Replicas that have anything.
+const REPLICAS: i64 = 0;
+
+const NO_REPLICAS: &[&str] = &["there are no replicas, since replication isn't there yet"];
+const SHARDED: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
+const NO_LOG: CommandError = CommandError::text(
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+);
+
+/// The rows of this family.
+pub const COMMANDS: &[Command<ControlHandler>] = &[
+    control("WAIT", Exactly(3), wait as ControlHandler)
+        .group(Group::Generic)
+        .flags(Flags::NOSCRIPT)
+        .categories(&["connection"])
+        .tips(SHARDED)
+        .since("3.0.0")
+        .syntax("numreplicas timeout")
+        .summary("Waits until so many replicas have this client's writes.")
+        .deviates(NO_REPLICAS),
+    control("WAITAOF", Exactly(4), wait_for_logs as ControlHandler)
+        .group(Group::Generic)
+        .flags(Flags::NOSCRIPT)
+        .categories(&["connection"])
+        .tips(SHARDED)
+        .since("7.2.0")
+        .syntax("numlocal numreplicas timeout")
+        .summary("Waits until this client's writes are durable, here or on so many replicas.")
+        .deviates(NO_REPLICAS),
+];
+
+/// The copies that a client wants of what it wrote.
+#[derive(Clone, Copy, Debug)]
+pub enum Copies {
+    /// In the memory of so many replicas: WAIT.
+    Replicas(i64),
+    /// In the log here, where that is asked for, and in those of so many replicas: WAITAOF.
+    Logs {
+        /// Whether this server's log counts.
+        here: bool,
+        /// How many replicas.
+        replicas: i64,
+    },
+}
+
+/// Who waits for copies.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct State {
+    waiting: Vec<SessionId>,
+    /// How far the log was durable when they were last looked at.
+    seen: Option<LogOffset>,
+}
+
+impl State {
+    pub fn enter(&mut self, slot: SessionId) {
+        self.waiting.push(slot);
+    }
+
+    pub fn leave(&mut self, slot: SessionId) {
+        self.waiting.retain(|waiting| *waiting != slot);
+    }
+}
+
+fn wait(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let copies = Copies::Replicas(args.int(1)?);
+    let timeout_ms = timeout(engine, args, 2)?;
+    Ok(engine.await_copies(slot, copies, timeout_ms))
+}
+
+fn wait_for_logs(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
+    let here = match args.int(1)? {
+        0 => false,
+        1 => true,
+        _ => {
+            return Err(CommandError::text(
+                "ERR value is out of range, value must between 0 and 1",
+            ));
+        }
+    };
+    let replicas = args.int(2)?;
+    if replicas < 0 {
+        return Err(CommandError::text("ERR value is out of range, must be positive"));
+    }
+    let timeout_ms = timeout(engine, args, 3)?;
+    if here && engine.log.is_none() {
+        return Err(NO_LOG);
+    }
+    Ok(engine.await_copies(slot, Copies::Logs { here, replicas }, timeout_ms))
+}
+
+/// Milliseconds; 0 for ever.
+fn timeout(engine: &Engine, args: Args<'_>, index: usize) -> Result<i64, CommandError> {
+    let millis = text::parse_i64(args.at(index))
+        .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?;
+    if millis < 0 {
+        return Err(CommandError::text("ERR timeout is negative"));
+    }
+    if millis.checked_add(engine.now().0).is_none() {
+        return Err(CommandError::text("ERR timeout is out of range"));
+    }
+    Ok(millis)
+}
+
+impl Engine {
+    /// Answers a client that has its copies, or that may not wait; parks any other.
+    fn await_copies(&mut self, slot: SessionId, copies: Copies, timeout_ms: i64) -> Flow {
+        let session = &self.sessions[slot];
+        let nobody_waits = session.executing || session.replaying || session.outlet.is_none();
+        if nobody_waits || self.has_copies(slot, copies) {
+            self.tell_copies(slot, copies);
+        } else {
+            self.park_for_copies(slot, copies, timeout_ms);
+        }
+        Flow::Done
+    }
+
+    /// How far the log stands for the data; nothing where there is none, or none yet.
+    fn kept_here(&self) -> Option<LogOffset> {
+        let log = self.log.as_ref().filter(|log| !log.waiting_for_base())?;
+        Some(log.durable())
+    }
+
+    fn is_kept_here(&self, slot: SessionId) -> bool {
+        self.kept_here().is_some_and(|durable| durable >= self.sessions[slot].written)
+    }
+
+    fn has_copies(&self, slot: SessionId, copies: Copies) -> bool {
+        match copies {
+            Copies::Replicas(wanted) => wanted <= REPLICAS,
+            Copies::Logs { here, replicas } => {
+                replicas <= REPLICAS && (!here || self.is_kept_here(slot))
+            }
+        }
+    }
+
+    /// Tells a client which copies there are.
+    pub(in crate::engine) fn tell_copies(&mut self, slot: SessionId, copies: Copies) {
+        let here = self.is_kept_here(slot);
+        let mut reply = self.sessions[slot].reply();
+        if let Copies::Logs { .. } = copies {
+            reply.array(2);
+            reply.int(i64::from(here));
+        }
+        reply.int(REPLICAS);
+    }
+
+    /// Sends those on whose copies are there. At the end of each tick.
+    #[inline]
+    pub(in crate::engine) fn serve_copies(&mut self) {
+        if !self.blocking.copies.waiting.is_empty() {
+            self.look_for_copies();
+        }
+    }
+
+    #[cold]
+    fn look_for_copies(&mut self) {
+        let kept = self.kept_here();
+        if kept == self.blocking.copies.seen {
+            return;
+        }
+        self.blocking.copies.seen = kept;
+        for slot in self.blocking.copies.waiting.clone() {
+            if self.awaited_copies(slot).is_some_and(|copies| self.has_copies(slot, copies)) {
+                self.release(slot, Release::Done);
+            }
+        }
+    }
+
+    /// The log is off: it keeps nothing any more.
+    pub(in crate::engine) fn refuse_copies_here(&mut self) {
+        for slot in self.blocking.copies.waiting.clone() {
+            if let Some(Copies::Logs { here: true, .. }) = self.awaited_copies(slot) {
+                self.release(slot, Release::Error(NO_LOG));
+            }
+        }
+    }
+
+    /// A log begins with all data in its base: what anybody wrote before is in it.
+    pub(in crate::engine) fn forget_written(&mut self) {
+        for slot in self.sessions.client_slots() {
+            self.sessions[slot].written = 0;
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Whether a command may run: the checks between a parsed request and its handler, in upstream's
+//! order, so that the first thing wrong is the one reported.
+
+use crate::command::args::Args;
+use crate::command::error::{self, CommandError};
+use crate::command::spec::{Effect, Flags};
+use crate::config::change::{self, Origin};
+use crate::engine::Engine;
+use crate::engine::registry::CommandId;
+use crate::engine::session::pubsub;
+use crate::engine::tick::transaction::Queued;
+use crate::mailbox::SessionId;
+use crate::resp::reply::Protocol;
+
+/// What an unknown command's error quotes of its name and of each argument, in bytes.
+const QUOTE_MAX: usize = 128;
+
+impl Engine {
+    /// One request of a session, from its name to its reply. False where it has to wait (CLIENT
+    /// PAUSE) and must be given again.
+    pub(in crate::engine) fn request(
+        &mut self,
+        slot: SessionId,
+        command: Option<CommandId>,
+        args: Args<'_>,
+        encoded: Option<&[u8]>,
+    ) -> bool {
+        if self.sessions[slot].out.capacity() == 0 {
+            self.sessions[slot].out = self.spares.take();
+        }
+        if command.is_none() && is_http(args.at(0)) {
+            tracing::warn!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+                 commands to Redstart. This is likely due to an attacker attempting to use Cross \
+                 Protocol Scripting to compromise your instance. Connection aborted."
+            );
+            self.kill(slot);
+            return true;
+        }
+        let verdict = self.check(slot, command, args);
+        // The check may have made room, and what that tells listeners is no part of the reply.
+        let before = self.sessions[slot].out.len();
+        match (verdict, command) {
+            (Ok(()), Some(command)) => {
+                if self.is_paused_for(slot, command) {
+                    return false;
+                }
+                self.sessions[slot].running = true;
+                if self.sessions[slot].in_transaction() && !runs_in_multi(self, command) {
+                    self.queue(slot, command, args);
+                } else {
+                    self.execute(slot, command, args, encoded);
+                }
+            }
+            (Ok(()), None) => unreachable!("an unknown command is refused"),
+            (Err(error), _) => self.refuse(slot, command, &error),
+        }
+        self.settle_reply(slot, before);
+        self.mark_dirty(slot);
+        true
+    }
+
+    /// Answers with an error instead of running; a transaction being queued can't be executed.
+    fn refuse(&mut self, slot: SessionId, command: Option<CommandId>, error: &CommandError) {
+        if let Some(command) = command {
+            self.metrics.by_command[command.0 as usize].rejected += 1;
+        }
+        let text = error.wire();
+        self.metrics.count_error(&text);
+        let session = &mut self.sessions[slot];
+        let ends = command.is_some_and(|command| self.registry[command].full_name == "exec");
+        if ends {
+            session.transaction = None;
+            let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
+            // The usual code word gives way to the one in front; others (OOM, MISCONF) tell more.
+            aborted.extend_from_slice(text.strip_prefix(b"ERR ").unwrap_or(&text));
+            session.reply().error_bytes(&aborted);
+            self.unwatch_all(slot);
+            return;
+        }
+        if let Some(transaction) = &mut session.transaction {
+            transaction.refused = true;
+        }
+        session.reply().error_bytes(&text);
+    }
+
+    fn check(
+        &mut self,
+        slot: SessionId,
+        command: Option<CommandId>,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        let Some(command) = command else { return Err(unknown(args)) };
+        let entry = &self.registry[command];
+        if !entry.subcommands.is_empty() && args.len() > 1 {
+            return Err(unknown_subcommand(&entry.spec.name.to_ascii_uppercase(), args));
+        }
+        if !entry.spec.arity.admits(args.len()) {
+            return Err(CommandError::Arity(entry.full_name.clone()));
+        }
+        let flags = entry.spec.flags;
+        if flags.has(Flags::PROTECTED) {
+            self.check_protected(slot, entry.spec.name)?;
+        }
+        let session = &self.sessions[slot];
+        if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        // EXEC may do what the commands that it runs may do.
+        let flags = match &session.transaction {
+            Some(transaction) if entry.full_name == "exec" => {
+                flags.or(transaction.flags().and(Flags::DENYOOM.or(Flags::WRITE)))
+            }
+            _ => flags,
+        };
+        if flags.has(Flags::DENYOOM)
+            && self.settings.maxmemory != 0
+            && !self.persistence.loading
+            && !self.make_room()
+        {
+            return Err(CommandError::text(
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ));
+        }
+        // PING, too: it is what watches over a server that should be replaced.
+        if flags.has(Flags::WRITE) || self.registry[command].spec.name == "PING" {
+            self.check_disk()?;
+        }
+        // With RESP2 a listener couldn't tell a reply from a message.
+        let session = &self.sessions[slot];
+        if session.is_listening() && session.protocol == Protocol::Resp2 {
+            let name = &self.registry[command].full_name;
+            if !pubsub::serves_listeners(name) {
+                return Err(CommandError::owned(format!(
+                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
+                     QUIT / RESET are allowed in this context"
+                )));
+            }
+        }
+        if self.persistence.loading && !flags.has(Flags::LOADING) {
+            return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        }
+        if session_queues(self, slot) && flags.has(Flags::NO_MULTI) {
+            return Err(CommandError::text("ERR Command not allowed inside a transaction"));
+        }
+        Ok(())
+    }
+
+    fn check_protected(&self, slot: SessionId, name: &str) -> Result<(), CommandError> {
+        let link = self.sessions[slot].link.as_ref();
+        let local = link.is_none_or(|link| link.origin.is_local());
+        let (allowed, directive) = match name {
+            "MODULE" => (self.settings.enable_module_command, "enable-module-command"),
+            _ => (self.settings.enable_debug_command, "enable-debug-command"),
+        };
+        if change::may(allowed, Origin { local, loading: false }) {
+            return Ok(());
+        }
+        Err(CommandError::owned(format!(
+            "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can \
+             run it from a local connection, otherwise you need to set this option in the \
+             configuration file, and then restart the server."
+        )))
+    }
+
+    /// Writes are refused while what they change could not be kept.
+    pub(in crate::engine) fn check_disk(&self) -> Result<(), CommandError> {
+        if let Some(reason) = self.log.as_ref().and_then(|log| log.failure()) {
+            return Err(CommandError::owned(format!(
+                "MISCONF Errors writing to the AOF file: {reason}"
+            )));
+        }
+        if self.settings.stop_writes_on_bgsave_error
+            && !self.settings.save.is_empty()
+            && !self.persistence.last_save_ok
+        {
+            return Err(CommandError::text(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled, because this \
+                 instance is configured to report errors during writes if RDB snapshotting fails \
+                 (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
+                 about the RDB error.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
+        let spec = &self.registry[command].spec;
+        let (flags, writes) = (spec.flags, spec.effect != Effect::None);
+        let session = &mut self.sessions[slot];
+        session.last_command = Some(command);
+        if let Some(transaction) = &mut session.transaction {
+            transaction.queue(Queued::new(command, args), flags, writes);
+        }
+        session.reply().simple("QUEUED");
+    }
+}
+
+const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+
+fn session_queues(engine: &Engine, slot: SessionId) -> bool {
+    engine.sessions[slot].in_transaction()
+}
+
+/// Words that begin lines of an HTTP request: a browser was made to talk to us.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Commands that act on a transaction being queued instead of becoming part of it.
+fn runs_in_multi(engine: &Engine, command: CommandId) -> bool {
+    matches!(
+        engine.registry[command].spec.name,
+        "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "QUIT" | "RESET"
+    ) && engine.registry[command].parent.is_none()
+}
+
+/// The beginning of a name or argument, as much of it as an error quotes.
+fn cut(bytes: &[u8], room: usize) -> &[u8] {
+    let bytes = error::quotable(bytes);
+    &bytes[..bytes.len().min(room)]
+}
+
+fn unknown(args: Args<'_>) -> CommandError {
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(cut(args.at(0), QUOTE_MAX));
+    text.extend_from_slice(b"', with args beginning with: ");
+    let start = text.len();
+    for arg in args.from(1) {
+        let used = text.len() - start;
+        if used >= QUOTE_MAX {
+            break;
+        }
+        text.push(b'\'');
+        text.extend_from_slice(cut(arg, QUOTE_MAX - used));
+        text.extend_from_slice(b"' ");
+    }
+    CommandError::quoting(text)
+}
+
+fn unknown_subcommand(container: &str, args: Args<'_>) -> CommandError {
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(args.get(1).map(|word| cut(word, QUOTE_MAX)).unwrap_or_default());
+    text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
+    CommandError::quoting(text)
+}
