@@ -102,6 +102,9 @@ flags! {
     MOVABLE_KEYS = 21, "movablekeys";
     /// ACL category `dangerous` beyond what the other flags imply; COMMAND doesn't show it.
     DANGEROUS = 22, "";
+    /// Ends a transaction that is being queued, so it's served even where nothing may be queued for
+    /// lack of memory; COMMAND doesn't show it.
+    ENDS_MULTI = 23, "";
 }
 
 impl Flags {

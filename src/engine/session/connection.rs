@@ -29,12 +29,12 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Repeats a message."),
     control("QUIT", Arity::AtLeast(1), quit as ControlHandler)
         .group(Group::Connection)
-        .flags(ALWAYS)
+        .flags(ALWAYS.or(Flags::ENDS_MULTI))
         .deprecated("7.2.0", "just closing the connection")
         .summary("Ends the connection when all replies are written."),
     control("RESET", Arity::Exactly(1), reset as ControlHandler)
         .group(Group::Connection)
-        .flags(ALWAYS)
+        .flags(ALWAYS.or(Flags::ENDS_MULTI))
         .since("6.2.0")
         .summary("Makes the connection as it was when it began."),
     control("HELLO", Arity::AtLeast(1), hello as ControlHandler)

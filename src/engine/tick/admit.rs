@@ -113,14 +113,14 @@ impl Engine {
             }
             _ => flags,
         };
-        if flags.has(Flags::DENYOOM)
-            && self.settings.maxmemory != 0
-            && !self.persistence.loading
-            && !self.make_room()
-        {
-            return Err(CommandError::text(
-                "OOM command not allowed when used memory > 'maxmemory'.",
-            ));
+        if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
+            // A transaction must not queue without limit what it may never run.
+            let queues = session_queues(self, slot) && !flags.has(Flags::ENDS_MULTI);
+            if flags.has(Flags::DENYOOM) || queues {
+                return Err(CommandError::text(
+                    "OOM command not allowed when used memory > 'maxmemory'.",
+                ));
+            }
         }
         // PING, too: it is what watches over a server that should be replaced.
         if flags.has(Flags::WRITE) || self.registry[command].spec.name == "PING" {

@@ -25,13 +25,19 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         ]),
     control("EXEC", Arity::Exactly(1), exec as ControlHandler)
         .group(Group::Transactions)
-        .flags(Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::SKIP_SLOWLOG))
+        .flags(
+            Flags::NOSCRIPT
+                .or(Flags::LOADING)
+                .or(Flags::STALE)
+                .or(Flags::SKIP_SLOWLOG)
+                .or(Flags::ENDS_MULTI),
+        )
         .since("1.2.0")
         .cost("The sum of the queued commands")
         .summary("Runs the queued commands as one."),
     control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUICK)
+        .flags(QUICK.or(Flags::ENDS_MULTI))
         .since("2.0.0")
         .cost("O(N) for N queued commands")
         .summary("Forgets the queued commands."),
