@@ -188,7 +188,7 @@ impl Engine {
 
     pub(in crate::engine) fn begin_loading(&mut self) {
         self.persistence.loading = true;
-        self.databases.set_loading(true);
+        self.follow_expiry_mode();
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
@@ -198,7 +198,7 @@ impl Engine {
 
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
-        self.databases.set_loading(false);
+        self.follow_expiry_mode();
         self.observe_events();
         self.databases.unit.clear();
         self.persistence.dirty = 0;

@@ -3,6 +3,7 @@
 use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
+use crate::keyspace::databases::ExpiryMode;
 use crate::mailbox::SessionId;
 
 /// A pause in force.
@@ -20,11 +21,13 @@ impl Engine {
         let running = self.pause.until_ms > self.now().0;
         self.pause.all = all || (running && self.pause.all);
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
+        self.follow_expiry_mode();
     }
 
     /// Ends the pause; what waited goes on.
     pub fn unpause_clients(&mut self) {
         self.pause = Pause::default();
+        self.follow_expiry_mode();
         for slot in self.sessions.client_slots() {
             if self.sessions[slot].paused {
                 self.sessions[slot].paused = false;
@@ -40,9 +43,16 @@ impl Engine {
         }
     }
 
-    /// Whether keys must not expire because of the pause: what a writing command would do.
-    pub(in crate::engine) fn pauses_expiry(&self) -> bool {
-        self.pause.until_ms > self.now().0
+    /// Takes over what the pause and loading mean for keys whose time has come: during a pause the
+    /// data stay as they are.
+    pub(in crate::engine) fn follow_expiry_mode(&mut self) {
+        self.databases.set_expiry_mode(if self.persistence.loading {
+            ExpiryMode::AsLogged
+        } else if self.pause.until_ms > self.now().0 {
+            ExpiryMode::Absent
+        } else {
+            ExpiryMode::Active
+        });
     }
 
     /// Whether this command has to wait; the session is stopped then.

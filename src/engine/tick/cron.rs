@@ -4,6 +4,7 @@ use crate::command::args::Args;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::Closing;
+use crate::keyspace::databases::ExpiryMode;
 use crate::mailbox::SessionId;
 
 /// Entries of the slow log.
@@ -107,7 +108,7 @@ impl Engine {
     /// A bounded round of active expiry. Where many keys are due, rounds follow each other in the
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
-        if !self.cron.active_expire || self.pauses_expiry() || self.persistence.loading {
+        if !self.cron.active_expire || self.databases.expiry_mode() != ExpiryMode::Active {
             return;
         }
         let effort = self.settings.active_expire_effort.clamp(1, 10) as usize;
