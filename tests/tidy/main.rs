@@ -166,7 +166,7 @@ fn files_are_of_readable_size() {
 #[test]
 fn files_say_what_they_are() {
     let mut findings = String::new();
-    let places = ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
+    let places = ["src", "tests", "benches", "tools", "fuzz/src", "fuzz/fuzz_targets"];
     for source in places.into_iter().flat_map(sources_under) {
         if !source.text.starts_with("//!") {
             writeln!(findings, "{}: doesn't start with a `//!` head", source.path).unwrap();
