@@ -193,11 +193,12 @@ impl Engine {
         self.blocking.kept_deadline = Some(parked.deadline);
         let db = self.sessions[slot].db;
         let args = queued.args();
+        let unit = self.begin_unit(slot);
         self.call(slot, command, args);
         // It was counted when it came.
         self.metrics.commands -= 1;
         self.metrics.by_command[command.0 as usize].calls -= 1;
-        self.commit_own(slot, db, args, None);
+        self.finish_command(unit, slot, db, args, None);
         self.blocking.kept_deadline = None;
         self.settle_reply(slot, before);
         self.mark_dirty(slot);
