@@ -7,7 +7,6 @@ use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{CommandId, Run};
 use crate::engine::session::{Doing, ReplyMode};
-use crate::keyspace::databases::DbIndex;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
@@ -22,8 +21,9 @@ impl Engine {
         encoded: Option<&[u8]>,
     ) {
         let db = self.sessions[slot].db;
+        let unit = self.begin_unit(slot);
         self.call(slot, command, args);
-        self.commit_own(slot, db, args, encoded);
+        self.finish_command(unit, slot, db, args, encoded);
         self.serve_waiting();
     }
 
@@ -180,43 +180,5 @@ impl Engine {
         let output = &mut self.sessions[slot].output;
         let deferred = std::mem::take(&mut output.deferred);
         output.buffer.extend_from_slice(&deferred);
-    }
-
-    /// Ends the unit that a client's command was, and remembers how far the log has come with it.
-    #[inline]
-    pub(in crate::engine) fn commit_own(
-        &mut self,
-        slot: SessionId,
-        db: DbIndex,
-        args: Args<'_>,
-        encoded: Option<&[u8]>,
-    ) {
-        let before = self.offset();
-        if self.commit_unit(db, args, encoded)
-            && self.offset() > before
-            && let Some(session) = self.sessions.get_mut(slot)
-        {
-            session.written = self.log.as_ref().map_or(0, |log| log.offset());
-        }
-    }
-
-    /// Ends the unit: what changed goes into the log, and who watched it learns of it. False where
-    /// nothing changed.
-    #[inline]
-    pub(in crate::engine) fn commit_unit(
-        &mut self,
-        db: DbIndex,
-        args: Args<'_>,
-        encoded: Option<&[u8]>,
-    ) -> bool {
-        self.publish_notices();
-        let unit = &self.databases.unit;
-        if unit.changes == 0 && unit.record_count() == 0 && !self.databases.watches.any_broken() {
-            // Nothing happened: a reading command, nearly always.
-            debug_assert!(!unit.verbatim, "a command that goes into the log changed something");
-            return false;
-        }
-        self.commit(db, args, encoded);
-        true
     }
 }
