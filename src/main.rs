@@ -62,6 +62,7 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
     }
     let env = Env::system();
     let log = logging::init(settings.log_options(Arc::clone(&env.clock)))?;
+    crash::ignore_harmless();
     crash::install(settings.crash_log_enabled);
     tracing::warn!("oO0OoO0OoO0Oo Redstart is starting oO0OoO0OoO0Oo");
     tracing::warn!(

@@ -89,7 +89,7 @@ impl<'a> Loader<'a> {
             match self.line(line) {
                 Ok(()) => {}
                 Err(Stop::Wrong(reason)) => {
-                    let text = String::from_utf8_lossy(line).into_owned();
+                    let text = String::from_utf8_lossy(&shown(line)).into_owned();
                     return Err(LoadError::Line { line: index + 1, text, reason });
                 }
                 Err(Stop::Included(error)) => return Err(error),
@@ -256,6 +256,15 @@ pub(crate) fn trim(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|byte| !space(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !space(byte)).map_or(start, |last| last + 1);
     &line[start..end]
+}
+
+/// A line as an error may quote it: without a secret.
+fn shown(line: &[u8]) -> Cow<'_, [u8]> {
+    let end = line.iter().position(|byte| b" \t".contains(byte)).unwrap_or(line.len());
+    if end < line.len() && directives::is_secret(&line[..end]) {
+        return Cow::Owned([&line[..end], b" (redacted)"].concat());
+    }
+    Cow::Borrowed(line)
 }
 
 /// The files that match a pattern, sorted. Wildcards may stand in any component; a leading dot

@@ -2,6 +2,7 @@
 
 use crate::command::args::Args;
 use crate::command::error::CommandError;
+use crate::command::secrets::Secrets;
 use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
@@ -37,6 +38,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
             row("REWRITE", Exactly(2), rewrite_file, ADMIN, "2.8.0")
                 .summary("Writes the settings in force into the configuration file."),
             row("SET", AtLeast(4), set, ADMIN, "2.0.0")
+                .secrets(Secrets::Settings(2))
                 .cost("O(N) for N names given")
                 .tips(ALL_NODES)
                 .syntax("parameter value [parameter value ...]")

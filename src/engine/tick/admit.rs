@@ -82,6 +82,7 @@ impl Engine {
             transaction.refused = true;
         }
         session.reply().error_bytes(&text);
+        self.bound_unauthenticated(slot);
     }
 
     fn check(

@@ -109,6 +109,7 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(slot) {
             session.reply().error_bytes(&text);
         }
+        self.bound_unauthenticated(slot);
     }
 
     /// After a session's own command: leaves out the reply where CLIENT REPLY said so, and puts
