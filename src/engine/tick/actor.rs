@@ -108,7 +108,8 @@ impl Engine {
     #[inline]
     fn receive(&mut self, slot: SessionId, batch: Batch) {
         let now_ms = self.now().0;
-        let Some(session) = self.sessions.get_mut(slot) else {
+        let open = |session: &&mut Session| session.closing != Closing::Closed;
+        let Some(session) = self.sessions.get_mut(slot).filter(open) else {
             self.mailbox.recycle(batch);
             return;
         };
@@ -236,7 +237,7 @@ impl Engine {
             {
                 let peer = session.link.as_ref().map(|link| link.origin.peer_text());
                 tracing::debug!("{error} from client {}", peer.unwrap_or_default());
-                session.reply().error(format_args!("ERR {error}"));
+                session.reply().error_bytes(&error.wire());
                 session.closing = Closing::AfterReply;
                 self.metrics.count_error(b"ERR");
                 self.mark_dirty(slot);
