@@ -63,14 +63,14 @@ pub fn ignore_harmless() {
 /// Gives the calling thread a stack for signal handlers that stays for good.
 fn enlarge_signal_stack() {
     let memory = Box::leak(vec![0u8; STACK_BYTES].into_boxed_slice());
-    let stack = libc::stack_t {
-        ss_sp: memory.as_mut_ptr().cast(),
-        ss_flags: 0,
-        ss_size: STACK_BYTES,
-    };
+    let stack =
+        libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK_BYTES };
     // SAFETY: the memory is `STACK_BYTES` long, is never freed, and nothing else uses it.
     if unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) } != 0 {
-        tracing::warn!("Can't set the stack for crash reports: {}", std::io::Error::last_os_error());
+        tracing::warn!(
+            "Can't set the stack for crash reports: {}",
+            std::io::Error::last_os_error()
+        );
     }
 }
 

@@ -16,6 +16,7 @@ use crate::base::text;
 use crate::config::REDIS_VERSION;
 use crate::config::change::supported;
 use crate::config::directives::{self, Directive, Standing};
+use crate::config::renames::CommandNames;
 use crate::config::settings::Settings;
 
 /// How deep files may include each other; upstream recurses until its stack ends.
@@ -64,6 +65,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
 #[derive(Debug)]
 pub struct Loader<'a> {
     disk: &'a dyn Disk,
+    commands: CommandNames,
     settings: Settings,
     /// A `save` line has been read: the next one adds to it.
     saves: bool,
@@ -71,9 +73,9 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Starts with the defaults; files come from `disk`.
-    pub fn new(disk: &'a dyn Disk) -> Self {
-        Self { disk, settings: Settings::default(), saves: false, depth: 0 }
+    /// Starts with the defaults; files come from `disk`, and `commands` are those to rename.
+    pub fn new(disk: &'a dyn Disk, commands: CommandNames) -> Self {
+        Self { disk, commands, settings: Settings::default(), saves: false, depth: 0 }
     }
 
     /// Reads a whole configuration.
@@ -148,6 +150,7 @@ impl<'a> Loader<'a> {
         match (name.to_ascii_lowercase().as_slice(), arguments.as_slice()) {
             (b"include", [path]) => self.include(path),
             (b"rename-command", [command, new]) => {
+                self.commands.rename(command, new).map_err(Stop::wrong)?;
                 self.settings.rename_command.push((command.to_vec(), new.to_vec()));
                 Ok(())
             }

@@ -139,12 +139,8 @@ pub const FAMILIES: &[(&str, &[Directive])] = &[
 ];
 
 /// Names that are accepted with one argument in a file and then forgotten: upstream retired them.
-pub const RETIRED: &[&str] = &[
-    "list-max-ziplist-entries",
-    "list-max-ziplist-value",
-    "lua-replicate-commands",
-    "gopher-enabled",
-];
+pub const RETIRED: &[&str] =
+    &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Directive> {

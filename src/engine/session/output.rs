@@ -256,7 +256,8 @@ impl Engine {
     /// (CVE-2025-21605). All that such a client gets by sending more is errors.
     #[cold]
     pub(in crate::engine) fn bound_unauthenticated(&mut self, slot: SessionId) {
-        let over = |session: &Session| !session.authenticated && session.pending() > UNCOUNTED_BYTES;
+        let over =
+            |session: &Session| !session.authenticated && session.pending() > UNCOUNTED_BYTES;
         if self.sessions.get(slot).is_some_and(over) {
             self.check_output_limit(slot);
         }

@@ -1,7 +1,7 @@
 //! CONFIG, and what a changed setting leads to.
 
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::secrets::Secrets;
 use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
@@ -111,9 +111,17 @@ fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
     Ok(Flow::Done)
 }
 
+/// Names are quoted byte for byte, as they came.
+const UNKNOWN_SETTING: &[u8] = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn refusal(error: ConfigError) -> CommandError {
-    CommandError::owned(error.to_string())
+    match &error {
+        ConfigError::Unknown(name) => {
+            CommandError::quoting([UNKNOWN_SETTING, error::quotable(name), b"'"].concat())
+        }
+        _ => CommandError::owned(error.to_string()),
+    }
 }
 
 fn reset_statistics(

@@ -5,11 +5,12 @@
 
 use crate::base::text;
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::rewrite::Scope;
 use crate::data::value::NewValue;
 use crate::engine::keep::startup::hex_id;
+use crate::engine::session::client;
 use crate::engine::show::{debug_protocol, debug_values, info_memory};
 use crate::engine::{ControlHandler, Engine};
 use crate::keyspace::databases::Expiry;
@@ -46,7 +47,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("DICT-RESIZING", 1, 1, accept),
     ("DIGEST", 0, 0, digest_all),
     ("DIGEST-VALUE", 1, usize::MAX, digest_values),
-    ("ERROR", 1, 1, error),
+    ("ERROR", 1, 1, answer_error),
     ("HELP", 0, 0, help),
     ("HTSTATS", 1, 2, debug_values::table_statistics),
     ("HTSTATS-KEY", 1, 2, debug_values::value_statistics),
@@ -123,7 +124,8 @@ fn debug(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         .find(|(name, least, most, _)| args.is(1, name) && (*least..=*most).contains(&given));
     let Some((_, _, _, run)) = known else {
         let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
-        text.extend_from_slice(&args.at(1)[..args.at(1).len().min(128)]);
+        let word = error::quotable(args.at(1));
+        text.extend_from_slice(&word[..word.len().min(client::WORD_MAX)]);
         text.extend_from_slice(b"'. Try DEBUG HELP.");
         return Err(CommandError::quoting(text));
     };
@@ -218,7 +220,7 @@ fn digest_values(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result
     Ok(())
 }
 
-fn error(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+fn answer_error(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
     let text: Vec<u8> = args
         .at(2)
         .iter()

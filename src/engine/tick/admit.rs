@@ -53,7 +53,12 @@ impl Engine {
                 }
             }
             (Ok(()), None) => unreachable!("an unknown command is refused"),
-            (Err(error), _) => self.refuse(slot, command, &error),
+            (Err(error), _) => {
+                // A word that is no subcommand is an unknown command: no row counts it.
+                let named =
+                    |id: &CommandId| args.len() == 1 || self.registry[*id].subcommands.is_empty();
+                self.refuse(slot, command.filter(named), &error);
+            }
         }
         self.settle_reply(slot, before);
         self.mark_dirty(slot);
