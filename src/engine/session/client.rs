@@ -216,7 +216,7 @@ fn id(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Command
 
 fn get_name(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let name = session.name.clone();
+    let name = session.identity.name.clone();
     match name.as_slice() {
         [] => session.reply().null(),
         name => session.reply().bulk(name),
@@ -232,7 +232,7 @@ pub fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError>
 fn set_name(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     check_text(args.at(2), BAD_NAME)?;
     let session = &mut engine.sessions[slot];
-    session.name = args.at(2).to_vec();
+    session.identity.name = args.at(2).to_vec();
     session.reply().ok();
     Ok(Flow::Done)
 }
@@ -241,9 +241,9 @@ fn set_info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     let session = &mut engine.sessions[slot];
     let option = error::quotable(args.at(2));
     let field = if args.is(2, "LIB-NAME") {
-        &mut session.lib_name
+        &mut session.identity.lib_name
     } else if args.is(2, "LIB-VER") {
-        &mut session.lib_version
+        &mut session.identity.lib_version
     } else {
         let text = [b"ERR Unrecognized option '", option, b"'"].concat();
         return Err(CommandError::quoting(text));
