@@ -28,6 +28,7 @@ pub mod list_move;
 pub mod list_search;
 pub mod object;
 pub mod scan;
+pub mod secrets;
 pub mod set;
 pub mod set_algebra;
 pub mod set_walk;

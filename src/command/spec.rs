@@ -10,6 +10,7 @@
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::secrets::Secrets;
 use crate::command::wait::Wait;
 
 /// How many arguments a command takes, its name included.
@@ -362,6 +363,8 @@ pub struct Spec {
     pub tips: &'static [&'static str],
     /// How its change gets into the log.
     pub effect: Effect,
+    /// Which of its arguments must not be shown.
+    pub secrets: Secrets,
     /// The first upstream version that had it.
     pub since: &'static str,
     /// Time complexity.
@@ -413,6 +416,7 @@ const fn command<H: Copy>(name: &'static str, arity: Arity, run: H, flags: Flags
         categories: &[],
         tips: &[],
         effect: Effect::None,
+        secrets: Secrets::None,
         since: "1.0.0",
         cost: "O(1)",
         syntax: "",
@@ -481,6 +485,13 @@ impl<H: Copy> Command<H> {
     #[must_use]
     pub const fn effect(mut self, effect: Effect) -> Self {
         self.spec.effect = effect;
+        self
+    }
+
+    /// Sets which arguments must not be shown.
+    #[must_use]
+    pub const fn secrets(mut self, secrets: Secrets) -> Self {
+        self.spec.secrets = secrets;
         self
     }
 

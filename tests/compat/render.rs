@@ -31,6 +31,11 @@ const GENERAL: &[&str] = &[
     "A connection that waits holds no query buffer, and a buffer grows with what has arrived, not \
      with what the client announces: CLIENT LIST's `qbuf` and `qbuf-free` are 0 for most clients.",
     "HELP texts are our own words.",
+    "A hash field whose time has come is never seen nor counted: HLEN, HKEYS, HSCAN and the others leave \
+     it out at once. Redis counts it until it is removed.",
+    "A client that has not authenticated is closed when more than 16 KiB of its replies are unread, as \
+     Redis does since the fix of CVE-2025-21605.",
+    "SLOWLOG hides passwords in wrong commands as well (`AUTH a b c`, `HELLO 2 AUTH password`).",
     "Crash reports have our own functions in their stack traces, not Redis's.",
 ];
 

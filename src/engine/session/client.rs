@@ -133,7 +133,7 @@ const NOT_TRACKING: CommandError = CommandError::text(
 );
 
 /// What an error quotes of a subcommand's name, in bytes.
-const WORD_MAX: usize = 128;
+pub(in crate::engine) const WORD_MAX: usize = 128;
 
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -239,17 +239,18 @@ fn set_name(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
 
 fn set_info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let (field, error) = if args.is(2, "LIB-NAME") {
-        const BAD: &str = "ERR lib-name cannot contain spaces, newlines or special characters.";
-        (&mut session.identity.lib_name, BAD)
+    let option = error::quotable(args.at(2));
+    let field = if args.is(2, "LIB-NAME") {
+        &mut session.identity.lib_name
     } else if args.is(2, "LIB-VER") {
-        const BAD: &str = "ERR lib-ver cannot contain spaces, newlines or special characters.";
-        (&mut session.identity.lib_version, BAD)
+        &mut session.identity.lib_version
     } else {
-        let text = [b"ERR Unrecognized option '", args.at(2), b"'"].concat();
+        let text = [b"ERR Unrecognized option '", option, b"'"].concat();
         return Err(CommandError::quoting(text));
     };
-    check_text(args.at(3), CommandError::text(error))?;
+    const BAD: &[u8] = b" cannot contain spaces, newlines or special characters.";
+    let bad = || CommandError::quoting([b"ERR ", option, BAD].concat());
+    check_text(args.at(3), CommandError::Syntax).map_err(|_| bad())?;
     *field = args.at(3).to_vec();
     session.reply().ok();
     Ok(Flow::Done)

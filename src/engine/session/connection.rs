@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
+use crate::command::secrets::Secrets;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::REDIS_VERSION;
 use crate::engine::session::ReplyMode;
@@ -40,6 +41,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("HELLO", Arity::AtLeast(1), hello as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
+        .secrets(Secrets::Behind { from: 2, word: "AUTH", count: 2 })
         .since("6.0.0")
         .syntax("[protover [AUTH username password] [SETNAME clientname]]")
         .summary("Chooses the protocol version and tells about the server.")
@@ -50,6 +52,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("AUTH", Arity::AtLeast(2), auth as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
+        .secrets(Secrets::From(1))
         .cost("O(N) for a user with N passwords")
         .syntax("[username] password")
         .summary("Logs in.")

@@ -17,7 +17,8 @@ use crate::resp::request::Bounds;
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
-/// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer.
+/// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer. A client that has not
+/// authenticated may not leave more of them unread.
 const UNCOUNTED_BYTES: usize = 16 * 1024;
 
 /// Reply buffers for reuse.
@@ -234,6 +235,19 @@ impl Engine {
         }
     }
 
+    /// After an error reply: a client that has not authenticated is closed at once when it leaves
+    /// more replies unread than upstream's fixed buffer holds, so that it costs bounded memory
+    /// (CVE-2025-21605). All that such a client gets by sending more is errors.
+    #[cold]
+    pub(in crate::engine) fn bound_unauthenticated(&mut self, slot: SessionId) {
+        let over = |session: &Session| {
+            !session.authenticated && session.output.pending() > UNCOUNTED_BYTES
+        };
+        if self.sessions.get(slot).is_some_and(over) {
+            self.check_output_limit(slot);
+        }
+    }
+
     /// Closes a client whose unread replies are past `client-output-buffer-limit`.
     pub(in crate::engine) fn check_output_limit(&mut self, slot: SessionId) {
         let now_ms = self.now().0;
@@ -251,9 +265,10 @@ impl Engine {
         } else if session.output.soft_limit_since_ms == 0 {
             session.output.soft_limit_since_ms = now_ms;
         }
+        let unauthenticated = !session.authenticated && session.output.pending() > UNCOUNTED_BYTES;
         let too_long =
             soft && now_ms - session.output.soft_limit_since_ms > limit.soft_seconds as i64 * 1000;
-        if hard || too_long {
+        if hard || too_long || unauthenticated {
             tracing::warn!(
                 "Client id={} closed for overcoming of output buffer limits.",
                 session.id

@@ -98,7 +98,7 @@ fn resident_bytes() -> u64 {
     pages * 4096
 }
 
-fn total_system_bytes() -> u64 {
+pub(in crate::engine) fn total_system_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024

@@ -246,7 +246,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let peer = session.link.as_ref().map(|link| link.origin.peer_text());
         tracing::debug!("{error} from client {}", peer.unwrap_or_default());
-        session.reply().error(format_args!("ERR {error}"));
+        session.reply().error_bytes(&error.wire());
         self.metrics.count_error(b"ERR");
         self.leave(slot);
     }

@@ -55,7 +55,12 @@ impl Engine {
                 }
             }
             (Ok(()), None) => unreachable!("an unknown command is refused"),
-            (Err(error), _) => self.refuse(slot, command, &error),
+            (Err(error), _) => {
+                // A word that is no subcommand is an unknown command: no row counts it.
+                let named =
+                    |id: &CommandId| args.len() == 1 || self.registry[*id].subcommands.is_empty();
+                self.refuse(slot, command.filter(named), &error);
+            }
         }
         self.end_request(slot, before);
         self.mark_dirty(slot);
@@ -101,6 +106,7 @@ impl Engine {
             transaction.refused = true;
         }
         session.reply().error_bytes(&text);
+        self.bound_unauthenticated(slot);
     }
 
     fn check(

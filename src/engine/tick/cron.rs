@@ -1,6 +1,7 @@
 //! What time brings: expired keys, idle clients, automatic snapshots, the end of a pause.
 
 use crate::command::args::Args;
+use crate::config::directives;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::run::Run;
@@ -162,7 +163,12 @@ impl Engine {
             return;
         }
         let shown = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
-        let mut words: Vec<Vec<u8>> = args.from(0).take(shown).map(shortened).collect();
+        let secrets = self.registry[command].spec.secrets;
+        let mut words: Vec<Vec<u8>> = secrets
+            .shown(args, shown, directives::is_secret)
+            .iter()
+            .map(|word| shortened(word))
+            .collect();
         if args.len() > shown {
             words.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
         }

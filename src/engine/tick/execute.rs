@@ -145,6 +145,7 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(slot) {
             session.reply().error_bytes(&text);
         }
+        self.bound_unauthenticated(slot);
     }
 
     /// The end of a session's own request, when it is answered: leaves out the reply where CLIENT
