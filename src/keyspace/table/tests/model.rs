@@ -86,17 +86,46 @@ fn scan_works_a_bounded_stretch_at_a_time() {
     for cursor in [1, 77, i64::MAX as u64, u64::MAX] {
         assert!(pair.table.scan(cursor, 10, |_| panic!("nothing there")) < 1 << 63);
     }
-    pair.put(key_of(5));
+    for n in 0..30 {
+        pair.put(key_of(n));
+    }
     let (mut cursor, mut calls, mut found) = (0, 0, 0);
     loop {
+        let before = found;
         cursor = pair.table.scan(cursor, 1, |_| found += 1);
         calls += 1;
+        assert!(found - before <= 4, "a bucket's keys");
         if cursor == 0 {
             break;
         }
     }
-    assert_eq!(found, 1);
-    assert!((2..=123).contains(&calls), "{calls} calls");
+    assert_eq!(found, 30);
+    assert!((15..=31).contains(&calls), "{calls} calls");
+}
+
+/// A call ends with the last key where it began with the first, and covers a segment at least.
+#[test]
+fn a_small_table_is_scanned_in_one_call() {
+    let mut pair = Pair::new(3, 10);
+    for n in 1..=300 {
+        pair.put(key_of(n));
+        for count in [n, n + 1, 1000] {
+            let mut found = 0;
+            assert_eq!(pair.table.scan(0, count as usize, |_| found += 1), 0, "{count} of {n}");
+            assert_eq!(found, n);
+        }
+    }
+}
+
+/// What has shrunk is scanned like what was always small.
+#[test]
+fn a_table_that_shrank_is_scanned_in_one_call() {
+    let mut pair = Pair::new(3, 10);
+    (0..30_000).for_each(|n| pair.put(key_of(n)));
+    (9..30_000).for_each(|n| pair.remove(&key_of(n)));
+    let mut found = 0;
+    assert_eq!(pair.table.scan(0, 10, |_| found += 1), 0);
+    assert_eq!(found, 9);
 }
 
 #[test]
