@@ -158,6 +158,11 @@ impl Databases {
         }
     }
 
+    /// Gives back what was reserved for keys that didn't come.
+    pub fn fit(&mut self) {
+        self.tables.iter_mut().flatten().for_each(|table| table.fit());
+    }
+
     /// How many databases there are.
     pub fn count(&self) -> u32 {
         self.tables.len() as u32

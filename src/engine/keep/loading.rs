@@ -228,6 +228,7 @@ impl Engine {
 
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
+        self.databases.fit();
         self.databases.set_loading(false);
         self.observe_events();
         self.databases.unit.clear();
@@ -334,6 +335,12 @@ impl Replay for Engine {
         }
     }
 
+    fn resize(&mut self, db: u32, keys: u64) {
+        if db < self.databases.count() {
+            self.databases.db(DbIndex(db)).reserve(usize::try_from(keys).unwrap_or(usize::MAX));
+        }
+    }
+
     fn progress(&mut self, bytes: u64) {
         self.persistence.progress.loaded_bytes += bytes;
     }
@@ -384,7 +391,7 @@ impl Engine {
     /// counted, measured and checked for.
     pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
-        let Some(command) = self.registry.resolve(args) else {
+        let Some(command) = self.registry.resolve_logged(args) else {
             return Err(format!("Unknown command '{}'", name()));
         };
         let entry = &self.registry[command];

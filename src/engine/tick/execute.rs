@@ -77,7 +77,7 @@ impl Engine {
         args: Args<'_>,
     ) -> (Result<Flow, CommandError>, u64) {
         let entry = &self.registry[command];
-        let (run, effect) = (entry.run, entry.spec.effect);
+        let (run, effect, logged_name) = (entry.run, entry.spec.effect, entry.logged_name);
         let changes = self.databases.unit.changes;
         let began = self.env.stopwatch.ticks();
         let result = match run {
@@ -129,7 +129,22 @@ impl Engine {
                 ),
             }
         }
+        if let Some(name) = logged_name {
+            self.record_original(slot, name, args);
+        }
         (result, took)
+    }
+
+    /// A command that clients call by another name goes into the log by its own, so that the log loads
+    /// under any `rename-command` lines.
+    #[cold]
+    fn record_original(&mut self, slot: SessionId, name: &str, args: Args<'_>) {
+        let unit = &mut self.databases.unit;
+        if std::mem::take(&mut unit.verbatim) {
+            let mut words: Vec<&[u8]> = args.from(0).collect();
+            words[0] = name.as_bytes();
+            unit.record(self.sessions[slot].db, &words);
+        }
     }
 
     #[cold]
