@@ -10,6 +10,7 @@ pub mod dump;
 mod element;
 pub mod error;
 pub mod expire;
+mod expiry;
 pub mod flush;
 #[cfg(test)]
 mod generic_tests;

@@ -221,6 +221,7 @@ impl Parser {
     }
 
     #[inline]
+    #[expect(clippy::too_many_lines, reason = "one pass over the bytes, its state in registers")]
     fn multibulk(
         &mut self,
         buffer: &[u8],

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::command::syntax;
-use crate::config::directives::{self, Standing};
-use crate::config::{REDIS_VERSION, VERSION};
-use crate::engine::compat_names::UPSTREAM;
-use crate::engine::registry::{Entry, Registry};
+use redstart::command::syntax;
+use redstart::config::directives::{self, Standing};
+use redstart::config::{REDIS_VERSION, VERSION};
+use redstart::engine::compat_names::UPSTREAM;
+use redstart::engine::registry::{Entry, Registry};
 
 /// Differences that belong to no single command or directive.
 const GENERAL: &[&str] = &[
