@@ -130,7 +130,8 @@ impl Maker {
             }
             31 => "CLIENT REPLY ON".into(),
             32 => self.random.pick(&["HELLO 3", "HELLO 2", "RESET"]).into(),
-            33 => self.random.pick(&["WAIT 0 5", "WAIT 1 3"]).into(),
+            33 if self.waits == Waits::Endless => "WAIT 0 5".into(),
+            33 => "WAIT 1 3".into(),
             34..=35 => self.control(),
             _ => return self.transaction(client, commands),
         };
