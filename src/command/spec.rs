@@ -102,6 +102,16 @@ flags! {
     MOVABLE_KEYS = 21, "movablekeys";
     /// ACL category `dangerous` beyond what the other flags imply; COMMAND doesn't show it.
     DANGEROUS = 22, "";
+    /// Acts on a transaction being queued instead of becoming part of it.
+    RUNS_IN_MULTI = 23, "";
+    /// Runs the queued commands, and is refused and held back for what they do.
+    RUNS_QUEUE = 24, "";
+    /// Allowed to a listening client in RESP2, where a reply can't be told from a message.
+    FOR_LISTENERS = 25, "";
+    /// Answered with the disk's error as writes are, so that health checks fail over.
+    CHECKS_DISK = 26, "";
+    /// Counts as use of its keys though the client chose CLIENT NO-TOUCH.
+    TOUCHES = 27, "";
 }
 
 impl Flags {

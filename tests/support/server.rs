@@ -247,10 +247,35 @@ impl Server {
         }
     }
 
+    /// Stops the process (SIGSTOP) and returns when it stands still: what is sent until
+    /// [`Server::proceed`] meets in its first look at the sockets.
+    pub fn halt(&self) {
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+        let path = format!("/proc/{}/stat", self.pid());
+        let start = Instant::now();
+        loop {
+            let stat = fs::read_to_string(&path).expect("the process is there");
+            if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "the process won't stop");
+            thread::yield_now();
+        }
+    }
+
+    /// Lets the process go on (SIGCONT).
+    pub fn proceed(&self) {
+        self.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
+        nix::sys::signal::kill(pid, signal).expect("a signal can be sent");
+    }
+
     /// Asks the process to end with SIGTERM and waits for it.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM sent");
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         self.await_end()
     }
 

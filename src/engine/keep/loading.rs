@@ -204,7 +204,7 @@ impl Engine {
         self.persistence.dirty = 0;
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
-        loader.out.clear();
+        loader.output.buffer.clear();
     }
 
     /// Loads what a start would load, and leaves the disk as it is.
@@ -374,7 +374,7 @@ impl Engine {
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
-                    reply: Reply::new(&mut session.out, session.protocol),
+                    reply: Reply::new(&mut session.output.buffer, session.protocol),
                     now: UnixMillis(self.now_micros / 1000),
                     rng: &mut self.rng,
                     limits: &self.limits,
@@ -390,8 +390,8 @@ impl Engine {
         let failed = result
             .err()
             .map(|error| error.wire().to_vec())
-            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
-        session.out.clear();
+            .or_else(|| session.output.buffer.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.output.buffer.clear();
         if let Some(error) = failed {
             let text = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!("A command of the append only file failed: {} answers {text}", name());

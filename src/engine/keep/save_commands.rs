@@ -4,6 +4,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::engine::keep::persistence::Purpose;
+use crate::engine::session::Doing;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 
@@ -57,7 +58,7 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
         return Err(CommandError::text("ERR Background save already in progress"));
     }
     // A transaction is in a snapshot wholly or not at all: one that it asks for begins behind it.
-    let executing = engine.sessions[slot].executing;
+    let executing = engine.sessions[slot].doing == Doing::Exec;
     if engine.persistence.busy() || executing {
         if !schedule && !executing {
             return Err(CommandError::text(
@@ -99,7 +100,7 @@ fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
             "ERR Background append only file rewriting already in progress",
         ));
     }
-    if engine.persistence.busy() || engine.sessions[slot].executing {
+    if engine.persistence.busy() || engine.sessions[slot].doing == Doing::Exec {
         engine.persistence.rewrite_scheduled = true;
         engine.persistence.failed_rewrites = 0;
         engine.sessions[slot].reply().simple("Background append only file rewriting scheduled");

@@ -216,7 +216,7 @@ fn id(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Command
 
 fn get_name(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let name = session.name.clone();
+    let name = session.identity.name.clone();
     match name.as_slice() {
         [] => session.reply().null(),
         name => session.reply().bulk(name),
@@ -232,7 +232,7 @@ pub fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError>
 fn set_name(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     check_text(args.at(2), BAD_NAME)?;
     let session = &mut engine.sessions[slot];
-    session.name = args.at(2).to_vec();
+    session.identity.name = args.at(2).to_vec();
     session.reply().ok();
     Ok(Flow::Done)
 }
@@ -241,10 +241,10 @@ fn set_info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     let session = &mut engine.sessions[slot];
     let (field, error) = if args.is(2, "LIB-NAME") {
         const BAD: &str = "ERR lib-name cannot contain spaces, newlines or special characters.";
-        (&mut session.lib_name, BAD)
+        (&mut session.identity.lib_name, BAD)
     } else if args.is(2, "LIB-VER") {
         const BAD: &str = "ERR lib-ver cannot contain spaces, newlines or special characters.";
-        (&mut session.lib_version, BAD)
+        (&mut session.identity.lib_version, BAD)
     } else {
         let text = [b"ERR Unrecognized option '", args.at(2), b"'"].concat();
         return Err(CommandError::quoting(text));

@@ -10,6 +10,7 @@ use crate::config::directives::Directive;
 use crate::config::rewrite::{self, Scope};
 use crate::config::settings::Settings;
 use crate::config::{self, ConfigError, Origin};
+use crate::engine::session::Doing;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::keyspace::databases::KeyspaceStats;
 use crate::mailbox::SessionId;
@@ -233,7 +234,9 @@ impl Engine {
                 }
             }
             "dir" => self.settings.enter_directory().map_err(|error| error_text(&error)),
-            "appendonly" if self.settings.appendonly && self.sessions[slot].executing => {
+            "appendonly"
+                if self.settings.appendonly && self.sessions[slot].doing == Doing::Exec =>
+            {
                 // The log's first base has a transaction wholly or not at all.
                 self.persistence.log_scheduled = true;
                 Ok(())

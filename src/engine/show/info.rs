@@ -137,14 +137,14 @@ fn operating_system() -> String {
 fn clients(out: &mut String, engine: &mut Engine) {
     let sessions = &engine.sessions;
     let input = sessions.clients().filter_map(|one| one.link.as_ref()).map(|link| link.unread());
-    let output = sessions.clients().map(|one| one.pending());
-    let watching = sessions.clients().filter(|one| !one.watching.is_empty());
+    let output = sessions.clients().map(|one| one.output.pending());
+    let watching = sessions.clients().filter(|one| !one.watching.keys.is_empty());
     line!(out, "connected_clients:{}", sessions.client_count());
     line!(out, "cluster_connections:0");
     line!(out, "maxclients:{}", engine.settings.maxclients);
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
     line!(out, "client_recent_max_output_buffer:{}", output.max().unwrap_or(0));
-    line!(out, "blocked_clients:{}", engine.blocking.count());
+    line!(out, "blocked_clients:{}", engine.blocking.count() + engine.pause.held());
     line!(out, "tracking_clients:0");
     line!(out, "pubsub_clients:{}", engine.pubsub.clients);
     line!(out, "watching_clients:{}", watching.count());

@@ -46,7 +46,7 @@ impl Figures {
             active: stats::active::read().unwrap_or(0) as u64,
             allocator_resident: stats::resident::read().unwrap_or(0) as u64,
             tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
-            clients: engine.sessions.clients().map(|one| one.out.capacity() as u64).sum(),
+            clients: engine.sessions.clients().map(|one| one.output.buffer.capacity() as u64).sum(),
         }
     }
 

@@ -113,7 +113,7 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 
 fn acl_whoami(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let user = session.user.clone();
+    let user = session.identity.user.clone();
     session.reply().bulk(&user);
     Ok(Flow::Done)
 }

@@ -3,7 +3,7 @@
 use crate::command::args::Args;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
-use crate::engine::session::Closing;
+use crate::engine::session::run::Run;
 use crate::mailbox::SessionId;
 
 /// Entries of the slow log.
@@ -133,15 +133,15 @@ impl Engine {
         let timeout_ms = self.settings.timeout as i64 * 1000;
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
-            if session.closing != Closing::No {
-                continue;
-            }
-            // Listeners are silent by nature.
-            let idle = now_ms - session.active_ms > timeout_ms && !session.is_listening();
+            // Those that wait in a command, or are held by a pause, are silent by no choice of theirs,
+            // and listeners by nature.
+            let silent =
+                !session.is_listening() && !matches!(session.run, Run::Parked(_) | Run::Paused(_));
+            let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
             if timeout_ms > 0 && idle {
                 tracing::debug!("Closing idle client");
                 self.kill(slot);
-            } else if session.soft_limit_since_ms != 0 {
+            } else if session.output.soft_limit_since_ms != 0 {
                 self.check_output_limit(slot);
             }
         }
@@ -172,7 +172,7 @@ impl Engine {
             micros: self.env.stopwatch.micros(ticks),
             args: words,
             peer: session.link.as_ref().map(|link| link.origin.peer_text()).unwrap_or_default(),
-            name: session.name.clone(),
+            name: session.identity.name.clone(),
         };
         self.cron.next_slow_id += 1;
         self.cron.slow_log.push_front(entry);
