@@ -48,11 +48,12 @@ impl Engine {
     /// Whether this command has to wait; the session is stopped then.
     #[inline]
     pub(in crate::engine) fn is_paused_for(&mut self, slot: SessionId, command: CommandId) -> bool {
-        if self.pause.until_ms == 0 {
+        let walk = self.walk_holds_writers();
+        if self.pause.until_ms == 0 && !walk {
             return false;
         }
         let flags = self.registry[command].spec.flags;
-        let waits = if self.pause.all {
+        let waits = if self.pause.all && self.pause.until_ms != 0 {
             self.registry[command].spec.name != "CLIENT"
                 && self.registry[command]
                     .parent
@@ -69,6 +70,9 @@ impl Engine {
             self.sessions[slot].in_transaction() && self.registry[command].spec.name != "EXEC";
         if waits && !in_queue {
             self.sessions[slot].paused = true;
+            if walk {
+                self.pace(slot);
+            }
         }
         waits && !in_queue
     }

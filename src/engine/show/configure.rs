@@ -235,14 +235,11 @@ impl Engine {
             "dir" => self.settings.enter_directory().map_err(|error| error_text(&error)),
             "appendonly" if self.settings.appendonly && self.sessions[slot].executing => {
                 // The log's first base has a transaction wholly or not at all.
-                self.persistence.log_scheduled = true;
+                self.persistence.wanted.first_base.ask();
                 Ok(())
             }
             "appendonly" if self.settings.appendonly => self.start_log(),
-            "appendonly" => {
-                self.stop_log();
-                Ok(())
-            }
+            "appendonly" => self.stop_log(),
             _ => Ok(()),
         }
     }

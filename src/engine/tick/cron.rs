@@ -106,7 +106,8 @@ impl Engine {
     /// A bounded round of active expiry. Where many keys are due, rounds follow each other in the
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
-        if !self.cron.active_expire || self.pauses_expiry() || self.persistence.loading {
+        let held = self.pauses_expiry() || self.walk_holds_writers();
+        if !self.cron.active_expire || held || self.persistence.loading {
             return;
         }
         let effort = self.settings.active_expire_effort.clamp(1, 10) as usize;
