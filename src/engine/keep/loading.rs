@@ -161,10 +161,9 @@ impl Engine {
             tracing::info!("Making the loaded snapshot the base of an append only file");
             self.start_log().map_err(LoadError::Start)?;
             // The log must be able to stand for the data before the first client is served.
-            if !self.finish_walk() {
+            if !self.complete_first_base() {
                 return Err(LoadError::Start("Can't write the append only file's base".into()));
             }
-            self.wait_for_rewrite();
             return Ok(());
         }
         let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };

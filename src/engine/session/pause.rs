@@ -1,4 +1,6 @@
-//! CLIENT PAUSE: for a time, clients' commands wait: all of them, or those that write.
+//! What holds commands back that may run otherwise: CLIENT PAUSE (for a time, clients' commands wait:
+//! all of them, or those that write), and a walk whose writer doesn't keep up (commands that write
+//! wait until it does, [`Run::Paced`]).
 //!
 //! A session whose next command has to wait is [`Run::Paused`]; the command is executed when the
 //! pause is over, in the order in which the sessions were paused.
@@ -70,21 +72,30 @@ impl Engine {
         self.pause.until_ms > self.now().0
     }
 
-    /// Whether this command has to wait; the session is stopped then.
+    /// Whether this command has to wait, for a pause or for a walk; the session is stopped then.
     #[inline]
     pub(in crate::engine) fn is_paused_for(&mut self, slot: SessionId, command: CommandId) -> bool {
-        self.pause.until_ms != 0 && self.pauses(slot, command)
+        (self.pause.until_ms != 0 || self.walk_holds_writers()) && self.holds(slot, command)
     }
 
     #[cold]
-    fn pauses(&mut self, slot: SessionId, command: CommandId) -> bool {
+    fn holds(&mut self, slot: SessionId, command: CommandId) -> bool {
         let flags = self.effective_flags(slot, command);
-        let waits = self.pause.all || flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
-        if waits && self.may_stand_still(slot) {
-            self.pause.places += 1;
-            self.pause.held.insert(self.pause.places, slot);
-            self.stop(slot, Run::Paused(self.pause.places));
+        let writes = flags.has(Flags::WRITE);
+        if self.pause.until_ms != 0 && (self.pause.all || writes || flags.has(Flags::MAY_REPLICATE))
+        {
+            if self.may_stand_still(slot) {
+                self.pause.places += 1;
+                self.pause.held.insert(self.pause.places, slot);
+                self.stop(slot, Run::Paused(self.pause.places));
+            }
+            return true;
         }
-        waits
+        let paced = writes && self.walk_holds_writers();
+        if paced {
+            self.pace(slot);
+            self.stop(slot, Run::Paced);
+        }
+        paced
     }
 }

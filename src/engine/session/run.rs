@@ -3,7 +3,8 @@
 //! ```text
 //!              stop(Parked)  blocking command, WAIT
 //!   Running ── stop(Paused)  CLIENT PAUSE ───────────┐
-//!    ▲    │    stop(Choked)  replies aren't read     │ go_on
+//!    ▲    │    stop(Paced)   a walk's writer lags    │
+//!    │    │    stop(Choked)  replies aren't read     │ go_on
 //!    │    │                                          ▼
 //!    │    │                                      Resuming  in `tick.resumed`
 //!    └────┼──────────────────────────────────────────┘ when this tick's batches are done
@@ -24,7 +25,7 @@
 //!   that runs executes what was read before the end, and is closed when its replies are written,
 //!   as a client may close its sending side alone.
 //! - The reading side doesn't read while requests wait ([`Hold`]). It goes on watching the socket for
-//!   the end, except where the session is only choked, whose requests will be executed.
+//!   the end, except where the session is only paced or choked: its requests will be executed.
 //! - The server ends: requests behind SHUTDOWN are not executed (`Engine::run_work`).
 //!
 //! Proven by tests/sessions (random clients, against the real redis-server) and `tests/session_state.rs`.
@@ -50,6 +51,8 @@ pub enum Run {
     Parked(Box<Parked>),
     /// CLIENT PAUSE holds the request that is next; the number is its place in the line.
     Paused(u64),
+    /// Its next command writes, and too much waits for a walk's writer.
+    Paced,
     /// More than [`PENDING_MAX`] bytes of its replies are unread.
     Choked,
     /// What it stood still for is over; its requests follow when the tick's batches are done.
@@ -166,7 +169,7 @@ impl Engine {
             Run::Closed => self.tick.ended.push(slot),
             // Where it stopped in this very tick, nobody is there to wait.
             Run::Running | Run::Parked(_) | Run::Paused(_) => self.leave(slot),
-            Run::Choked | Run::Resuming | Run::Leaving => {}
+            Run::Paced | Run::Choked | Run::Resuming | Run::Leaving => {}
         }
     }
 
@@ -207,7 +210,7 @@ pub(in crate::engine) fn set_hold(session: &Session) {
     let Some(link) = &session.link else { return };
     link.hold(match (&session.run, session.inbox.is_empty()) {
         (_, true) => Hold::Reads,
-        (Run::Choked, false) => Hold::Stands,
+        (Run::Paced | Run::Choked, false) => Hold::Stands,
         (_, false) => Hold::WatchesForTheEnd,
     });
 }

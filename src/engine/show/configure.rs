@@ -248,14 +248,11 @@ impl Engine {
                 if self.settings.appendonly && self.sessions[slot].doing == Doing::Exec =>
             {
                 // The log's first base has a transaction wholly or not at all.
-                self.persistence.log_scheduled = true;
+                self.persistence.wanted.first_base.ask();
                 Ok(())
             }
             "appendonly" if self.settings.appendonly => self.start_log(),
-            "appendonly" => {
-                self.stop_log();
-                Ok(())
-            }
+            "appendonly" => self.stop_log(),
             _ => Ok(()),
         }
     }

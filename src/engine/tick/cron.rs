@@ -107,7 +107,8 @@ impl Engine {
     /// A bounded round of active expiry. Where many keys are due, rounds follow each other in the
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
-        if !self.cron.active_expire || self.pauses_expiry() || self.persistence.loading {
+        let held = self.pauses_expiry() || self.walk_holds_writers();
+        if !self.cron.active_expire || held || self.persistence.loading {
             return;
         }
         let effort = self.settings.active_expire_effort.clamp(1, 10) as usize;
@@ -137,8 +138,8 @@ impl Engine {
             let session = &self.sessions[slot];
             // Those that wait in a command, or are held by a pause, are silent by no choice of theirs,
             // and listeners by nature.
-            let silent =
-                !session.is_listening() && !matches!(session.run, Run::Parked(_) | Run::Paused(_));
+            let silent = !session.is_listening()
+                && !matches!(session.run, Run::Parked(_) | Run::Paused(_) | Run::Paced);
             let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
             if timeout_ms > 0 && idle {
                 tracing::debug!("Closing idle client");
