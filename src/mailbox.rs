@@ -26,6 +26,9 @@ pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Buffers kept for reuse, and the largest that is kept.
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of requests at which connections read no more before the actor has taken them: what a tick
+/// works on counts as used memory.
+const WAITING_BYTES_MAX: usize = 2 << 20;
 
 /// A connection's place in the actor's table of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -218,6 +221,8 @@ pub struct Mailbox {
     waiting_commands: Cell<usize>,
     /// Whether a connection's end is among what waits.
     waiting_end: Cell<bool>,
+    /// Bytes of what waits.
+    waiting_bytes: Cell<usize>,
     query_buffer_max: Cell<usize>,
     /// What a new connection is held to before the actor has seen it.
     opening_bounds: Cell<Option<Bounds>>,
@@ -257,6 +262,7 @@ impl Mailbox {
         match &message {
             Message::Requests(_, batch) => {
                 self.waiting_commands.set(self.waiting_commands.get() + batch.requests.len());
+                self.waiting_bytes.set(self.waiting_bytes.get() + batch.buffer.len());
             }
             Message::Closed(_) => self.waiting_end.set(true),
             _ => {}
@@ -287,6 +293,7 @@ impl Mailbox {
         }
         self.awake.set(false);
         self.waiting_commands.set(0);
+        self.waiting_bytes.set(0);
         debug_assert!(messages.is_empty(), "a tick begins with nothing left of the last");
         std::mem::swap(messages, &mut self.queue.borrow_mut());
         self.waiting_end.replace(false)
@@ -307,6 +314,12 @@ impl Mailbox {
     #[inline]
     pub fn waiting_commands(&self) -> usize {
         self.waiting_commands.get()
+    }
+
+    /// Whether so much waits for the actor that it should be taken first.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.waiting_bytes.get() >= WAITING_BYTES_MAX
     }
 
     /// An empty batch with room to read into.

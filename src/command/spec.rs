@@ -113,6 +113,9 @@ flags! {
     CHECKS_DISK = 26, "";
     /// Counts as use of its keys though the client chose CLIENT NO-TOUCH.
     TOUCHES = 27, "";
+    /// Ends a transaction that is being queued, so it's served even where nothing may be queued for
+    /// lack of memory; COMMAND doesn't show it.
+    ENDS_MULTI = 28, "";
 }
 
 impl Flags {

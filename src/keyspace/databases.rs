@@ -272,7 +272,7 @@ impl Databases {
             walk.tables.swap_remove(at);
             walk.orphans.push(*table);
         } else if elsewhere && keys > 64 {
-            self.reclaimer.free(Box::new(table), keys);
+            self.reclaimer.free_table(table);
         }
         keys
     }
@@ -280,6 +280,14 @@ impl Databases {
     /// Whether a snapshot is under way.
     pub fn snapshotting(&self) -> bool {
         self.walk.is_some()
+    }
+
+    /// Bytes of the heap that go without anybody doing anything for it: what waits to be freed, and
+    /// the tables that a FLUSH took out of service and a snapshot has still to walk.
+    pub fn departing_bytes(&self) -> u64 {
+        let orphans = self.walk.iter().flat_map(|walk| &walk.orphans);
+        let orphaned: usize = orphans.map(|table| table.memory().heap_bytes).sum();
+        self.reclaimer.pending_bytes() + orphaned as u64
     }
 
     /// One round of active expiry: removes keys whose time has come, from at most `segments`
@@ -307,8 +315,9 @@ impl Databases {
     }
 
     pub(super) fn dispose(&self, removed: Removed, elsewhere: bool) {
-        if elsewhere && removed.heap_bytes() > 64 << 10 {
-            self.reclaimer.free(Box::new(removed), 1);
+        let bytes = removed.heap_bytes();
+        if elsewhere && bytes > 64 << 10 {
+            self.reclaimer.free(Box::new(removed), bytes);
         }
     }
 }

@@ -204,6 +204,9 @@ impl<R: AsyncRead + Unpin + HasSocket> Reader<R> {
                 self.link.set_unread(0);
             }
             self.mailbox.push(Message::Requests(self.session, batch));
+            while self.mailbox.is_full() {
+                tokio::task::yield_now().await;
+            }
             if failed {
                 // The actor answers and closes; nothing the client says after this counts.
                 self.drain().await;

@@ -74,7 +74,7 @@ const ALWAYS: Flags = Flags::NOSCRIPT
     .or(Flags::ALLOW_BUSY);
 
 /// Commands that end what the connection was doing.
-const ENDS: Flags = ALWAYS.or(Flags::RUNS_IN_MULTI).or(Flags::FOR_LISTENERS);
+const ENDS: Flags = ALWAYS.or(Flags::RUNS_IN_MULTI).or(Flags::ENDS_MULTI).or(Flags::FOR_LISTENERS);
 
 const WRONG_PASSWORD: CommandError =
     CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");

@@ -133,7 +133,7 @@ fn reset_statistics(
     engine.metrics.reset();
     engine.databases.stats = KeyspaceStats::default();
     engine.databases.reclaimer.reset_freed();
-    engine.evict.evicted = 0;
+    engine.evict.reset();
     if let Some(log) = &mut engine.log {
         log.reset_delayed_syncs();
     }
@@ -199,10 +199,8 @@ impl Engine {
         }
         for row in changed {
             match row.name {
-                "maxmemory" | "maxmemory-policy" if self.settings.maxmemory != 0 => {
-                    // What doesn't go now goes with the commands that come.
-                    self.make_room();
-                }
+                // Not here: this may be part of a transaction, and what goes is no part of it.
+                "maxmemory" | "maxmemory-policy" => self.evict.begin(),
                 "loglevel" => {
                     if let Some(log) = &self.log_handle {
                         log.set_level(self.settings.loglevel);

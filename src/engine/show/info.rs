@@ -291,7 +291,7 @@ fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
     }
     let (mut sum, mut count) = (0i128, 0i128);
     for _ in 0..TTL_SAMPLES {
-        table.sample_volatile_bucket(rng, |entry| {
+        table.sample_volatile_bucket(rng, TTL_SEGMENTS_MAX, |entry| {
             if let Some(at) = entry.expiry() {
                 sum += i128::from((at.0 - now).max(0));
                 count += 1;
@@ -301,8 +301,9 @@ fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
     (sum / count.max(1)).try_into().unwrap_or(i64::MAX)
 }
 
-/// Places that are looked at for [`mean_ttl`].
+/// Places that are looked at for [`mean_ttl`], and segments for each.
 const TTL_SAMPLES: usize = 16;
+const TTL_SEGMENTS_MAX: usize = 64;
 
 impl Engine {
     /// How far the stream of changes has come, in bytes.

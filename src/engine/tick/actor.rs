@@ -265,7 +265,7 @@ impl Engine {
     /// The end of the tick: log, replies, and whether background work wants another tick.
     fn finish_tick(&mut self) -> After {
         self.check_signals();
-        let background = self.background_slice();
+        let background = self.evict_slice() | self.background_slice();
         self.write_log();
         self.poll_log();
         self.serve_copies();

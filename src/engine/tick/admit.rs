@@ -133,14 +133,14 @@ impl Engine {
         }
         let flags =
             if flags.has(Flags::RUNS_QUEUE) { self.effective_flags(slot, command) } else { flags };
-        if flags.has(Flags::DENYOOM)
-            && self.settings.maxmemory != 0
-            && !self.persistence.loading
-            && !self.make_room()
-        {
-            return Err(CommandError::text(
-                "OOM command not allowed when used memory > 'maxmemory'.",
-            ));
+        if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
+            // A transaction must not queue without limit what it may never run.
+            let queues = session_queues(self, slot) && !flags.has(Flags::ENDS_MULTI);
+            if flags.has(Flags::DENYOOM) || queues {
+                return Err(CommandError::text(
+                    "OOM command not allowed when used memory > 'maxmemory'.",
+                ));
+            }
         }
         if flags.has(Flags::WRITE) || flags.has(Flags::CHECKS_DISK) {
             self.check_disk()?;

@@ -94,6 +94,7 @@ impl Engine {
             self.metrics.sample_rates(self.now_micros);
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
+            self.evict_in_background();
         }
         if second {
             self.close_idle_clients();

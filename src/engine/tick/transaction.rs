@@ -32,14 +32,15 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .or(Flags::STALE)
                 .or(Flags::SKIP_SLOWLOG)
                 .or(Flags::RUNS_IN_MULTI)
-                .or(Flags::RUNS_QUEUE),
+                .or(Flags::RUNS_QUEUE)
+                .or(Flags::ENDS_MULTI),
         )
         .since("1.2.0")
         .cost("The sum of the queued commands")
         .summary("Runs the queued commands as one."),
     control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUEUED_NEVER)
+        .flags(QUEUED_NEVER.or(Flags::ENDS_MULTI))
         .since("2.0.0")
         .cost("O(N) for N queued commands")
         .summary("Forgets the queued commands."),
