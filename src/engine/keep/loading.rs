@@ -18,10 +18,11 @@ use crate::engine::keep::load_slices::Progress;
 use crate::engine::registry::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::unit::Unit;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::{snapshot, worker};
+use crate::persist::{scan, snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
@@ -160,10 +161,9 @@ impl Engine {
             tracing::info!("Making the loaded snapshot the base of an append only file");
             self.start_log().map_err(LoadError::Start)?;
             // The log must be able to stand for the data before the first client is served.
-            if !self.finish_walk() {
+            if !self.complete_first_base() {
                 return Err(LoadError::Start("Can't write the append only file's base".into()));
             }
-            self.wait_for_rewrite();
             return Ok(());
         }
         let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
@@ -178,12 +178,41 @@ impl Engine {
     fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
         let env = self.env.clone();
         let log = self.log.take();
+        // What is loaded has an account of its own: a unit under way (of a transaction that holds
+        // The account of what is loaded is apart: a unit under way (of a transaction that holds DEBUG
+        // RELOAD) goes on behind it as it was.
+        let mut outer = std::mem::take(&mut self.databases.unit);
         self.begin_loading();
-        let result = recover::recover(&env, options, self);
+        let mut result = recover::recover(&env, options, self);
+        if options.appendonly
+            && result.is_ok()
+            && let Err(error) = self.redo(&outer)
+        {
+            // Its records are in no file yet.
+            let file = options.layout.manifest();
+            result = Err(RecoverError::Command { file, offset: 0, error });
+        }
         self.end_loading();
         self.log = log;
-        self.databases.unit.recording = self.log.is_some();
+        // As `dirty`, which is 0 now: no change since what was loaded.
+        outer.changes = 0;
+        self.databases.unit = outer;
+        self.observe_events();
         result
+    }
+
+    /// Does again what a unit has done so far.
+    fn redo(&mut self, unit: &Unit) -> Result<(), String> {
+        let mut parsed = scan::Command::default();
+        for (db, record) in unit.records() {
+            self.sessions[self.loader].db = db;
+            if scan::parse_command(record, 0, &mut parsed).is_err() {
+                return Err("a record of the unit under way is no command".into());
+            }
+            let words: Vec<&[u8]> = parsed.words.iter().map(|word| &record[word.clone()]).collect();
+            self.command(&words)?;
+        }
+        Ok(())
     }
 
     pub(in crate::engine) fn begin_loading(&mut self) {
@@ -198,13 +227,14 @@ impl Engine {
 
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
+        self.databases.fit();
         self.follow_expiry_mode();
         self.observe_events();
         self.databases.unit.clear();
         self.persistence.dirty = 0;
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
-        loader.out.clear();
+        loader.output.buffer.clear();
     }
 
     /// Loads what a start would load, and leaves the disk as it is.
@@ -304,6 +334,12 @@ impl Replay for Engine {
         }
     }
 
+    fn resize(&mut self, db: u32, keys: u64) {
+        if db < self.databases.count() {
+            self.databases.db(DbIndex(db)).reserve(usize::try_from(keys).unwrap_or(usize::MAX));
+        }
+    }
+
     fn progress(&mut self, bytes: u64) {
         self.persistence.progress.loaded_bytes += bytes;
     }
@@ -354,7 +390,7 @@ impl Engine {
     /// counted, measured and checked for.
     pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
-        let Some(command) = self.registry.resolve(args) else {
+        let Some(command) = self.registry.resolve_logged(args) else {
             return Err(format!("Unknown command '{}'", name()));
         };
         let entry = &self.registry[command];
@@ -374,7 +410,7 @@ impl Engine {
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
-                    reply: Reply::new(&mut session.out, session.protocol),
+                    reply: Reply::new(&mut session.output.buffer, session.protocol),
                     now: UnixMillis(self.now_micros / 1000),
                     rng: &mut self.rng,
                     limits: &self.limits,
@@ -390,8 +426,8 @@ impl Engine {
         let failed = result
             .err()
             .map(|error| error.wire().to_vec())
-            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
-        session.out.clear();
+            .or_else(|| session.output.buffer.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.output.buffer.clear();
         if let Some(error) = failed {
             let text = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!("A command of the append only file failed: {} answers {text}", name());

@@ -3,7 +3,8 @@
 //! Candidates come from random buckets, up to twenty for one cache miss, and the best few are kept
 //! from one round to the next, as upstream's pool does. What is kept may have changed since: a
 //! candidate is scored again before it goes, and one that is used more now goes back in line. Each
-//! evicted key is a unit of its own: a DEL in the log.
+//! evicted key is a unit of its own, a DEL in the log; where a command under way made it go, it is part
+//! of that one's.
 //!
 //! ```text
 //!            over the limit                      out of time
@@ -201,17 +202,13 @@ impl Engine {
                 let table = self.databases.table(candidate.db);
                 let entry = table.and_then(|table| table.get(&candidate.key));
                 match entry.and_then(|entry| score(&self.databases, policy, &entry)) {
-                    None => {}
                     Some(score) if score < candidate.score => {
                         let pool = &mut self.evict.pool;
                         let at = pool.partition_point(|other| other.score <= score);
                         pool.insert(at, Candidate { score, ..candidate });
                     }
-                    Some(_) => {
-                        if self.evict_key(&candidate) {
-                            return true;
-                        }
-                    }
+                    Some(_) if self.evict_key(&candidate) => return true,
+                    _ => {}
                 }
             }
         }
@@ -220,6 +217,7 @@ impl Engine {
 
     fn evict_key(&mut self, candidate: &Candidate) -> bool {
         let elsewhere = self.settings.lazyfree_lazy_eviction;
+        let unit = self.begin_own_unit();
         let mut db = self.databases.db(candidate.db);
         let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
         if evicted {
@@ -227,7 +225,7 @@ impl Engine {
             self.evict.evicted += 1;
         }
         // A key whose time has come is gone as well, though not counted here.
-        self.commit_internal();
+        self.finish_own_unit(unit);
         evicted
     }
 
