@@ -158,6 +158,11 @@ impl Databases {
         }
     }
 
+    /// Gives back what was reserved for keys that didn't come.
+    pub fn fit(&mut self) {
+        self.tables.iter_mut().flatten().for_each(|table| table.fit());
+    }
+
     /// How many databases there are.
     pub fn count(&self) -> u32 {
         self.tables.len() as u32
@@ -244,6 +249,8 @@ impl Databases {
                 };
             }
         }
+        self.unit.touch_all(a);
+        self.unit.touch_all(b);
         self.unit.changes += 1;
     }
 
@@ -256,6 +263,7 @@ impl Databases {
             }
         }
         let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
+        self.unit.touch_all(index);
         self.expiring_hashes.clear(index);
         let keys = table.len() as u64;
         if let Some(walk) = &mut self.walk

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, Interest};
 use tokio::net::{TcpStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
@@ -133,7 +134,18 @@ enum Stood {
 }
 
 /// Ends when the other side of a socket has ended its sending, or both.
+///
+/// What the descriptor's registration tells comes a turn of the event loop later, and what others
+/// have sent in this turn would be executed before it: so the socket is asked first.
 async fn ended(socket: BorrowedFd<'_>) {
+    let end =
+        PollFlags::from_bits_retain(libc::POLLRDHUP) | PollFlags::POLLHUP | PollFlags::POLLERR;
+    let mut asked = [PollFd::new(socket, end)];
+    if poll(&mut asked, PollTimeout::ZERO).is_ok()
+        && asked[0].revents().is_some_and(|events| events.intersects(end))
+    {
+        return;
+    }
     // Only readiness is asked of it, for which a Unix socket does as well.
     let copy = socket.try_clone_to_owned().map(std::net::TcpStream::from);
     // Without descriptors to spare, the end shows itself when reading goes on.

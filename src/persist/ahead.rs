@@ -54,6 +54,13 @@ pub enum Item {
         /// Its value.
         value: Range,
     },
+    /// A database of a snapshot will have about so many keys.
+    Resize {
+        /// Which one.
+        db: u32,
+        /// How many.
+        keys: u64,
+    },
     /// A key of a snapshot.
     Entry {
         /// Its database.
@@ -240,6 +247,10 @@ impl Replay for Packer {
             let (key, value) = (self.batch.pack(key), self.batch.pack(value));
             self.batch.items.push(Item::Aux { key, value });
         }
+    }
+
+    fn resize(&mut self, db: u32, keys: u64) {
+        self.push(Item::Resize { db, keys });
     }
 
     fn entry(

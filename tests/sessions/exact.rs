@@ -10,7 +10,7 @@
 use crate::plan::{Act, Command, Hold, Leave, Round, Stage, command};
 use crate::support::random::Random;
 
-/// Commands that a round may hold.
+/// Stages that a round may have.
 const STAGES: (i64, i64) = (3, 9);
 
 /// What is known of a client between two stages.
@@ -45,14 +45,18 @@ pub fn round(seed: u64) -> Round {
     let mut maker = Maker { random, places: vec![Place::Free; clients], fresh: 0, pausing };
     let count = maker.random.between(STAGES.0, STAGES.1);
     let stages = (0..count).filter_map(|_| maker.stage()).collect();
-    Round { clients, stages, unblocks: !pausing }
+    Round { clients, stages, unblocks: !pausing, quiescent: false }
+}
+
+/// Every third key holds a sorted set.
+fn is_zset(key: &str) -> bool {
+    key.trim_start_matches('q').parse::<usize>().is_ok_and(|number| number % 3 == 0)
 }
 
 impl Maker {
     fn stage(&mut self) -> Option<Stage> {
         match self.random.below(20) {
             0..=2 => self.alone(),
-            3..=12 => Some(self.meeting()),
             13..=15 if !self.pausing => self.park(),
             16..=17 if !self.pausing => self.settle(),
             18 => self.subscribe(),
@@ -273,7 +277,7 @@ impl Maker {
             _ => key.to_owned(),
         };
         let count = keys.split(' ').count();
-        let line = if self.is_zset(key) {
+        let line = if is_zset(key) {
             match self.random.below(4) {
                 0 => format!("BZPOPMAX {keys} 0"),
                 1 => format!("BZMPOP 0 {count} {keys} MIN COUNT 2"),
@@ -291,11 +295,6 @@ impl Maker {
         chunk.push(command(line));
     }
 
-    /// Every third key holds a sorted set.
-    fn is_zset(&self, key: &str) -> bool {
-        key.trim_start_matches('q').parse::<usize>().is_ok_and(|number| number % 3 == 0)
-    }
-
     /// A command that gives to a key, once; what it needs goes before it.
     fn gift(&mut self, client: usize, key: &str, chunk: &mut Vec<Command>) -> Command {
         if self.random.chance(8) {
@@ -303,7 +302,7 @@ impl Maker {
             chunk.push(command(format!("CLIENT REPLY {how}")));
         }
         let own = format!("g{key}");
-        let zset = self.is_zset(key);
+        let zset = is_zset(key);
         let line = match (self.random.below(8), zset) {
             (0, _) => {
                 let gives =

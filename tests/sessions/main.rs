@@ -6,7 +6,9 @@
 //!
 //! - [`exact`]: made so that it doesn't matter who is read first: both servers must say the same.
 //! - [`racy`]: anything goes, and each server's outcome is judged by itself: every client is answered
-//!   in order and completely, and what was pushed is somewhere exactly once.
+//!   in order and completely, and what was pushed is somewhere exactly once ([`judge`]).
+//!
+//! [`idle`] is about the `timeout` directive, which counts in seconds: a round of its own.
 //!
 //! `SESSION_ROUNDS` says how many, `SESSION_SEED` which; `SESSION_ROUND` plays one round alone, whose
 //! number a failing run prints.
@@ -14,7 +16,10 @@
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
 mod exact;
+mod idle;
+mod judge;
 mod plan;
+mod racy;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -29,7 +34,7 @@ use support::random::{from_environment, seed_from_environment};
 use support::server::Program;
 use world::{End, Outcome, World};
 
-/// Rounds without SESSION_ROUNDS.
+/// Rounds without `SESSION_ROUNDS`.
 const ROUNDS: u64 = 2_000;
 /// Pairs of servers at work at the same time: rounds spend much of their time waiting.
 const LANES: usize = 4;
@@ -69,27 +74,40 @@ fn differences(theirs: &Outcome, ours: &Outcome) -> String {
 }
 
 fn values(values: &[Value]) -> String {
-    values.iter().map(|value| shorten(&value.to_string())).collect::<Vec<_>>().join(", ")
+    values.iter().map(shorten).collect::<Vec<_>>().join(", ")
 }
 
-fn shorten(text: &str) -> String {
+/// A reply, or another text, cut to a length that can be read.
+fn shorten(text: &impl ToString) -> String {
+    let text = text.to_string();
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}... ({} characters)", &text[..end], text.len()),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
-/// Plays one round on both servers; what is wrong with it, or nothing.
+/// Plays one round on both servers; what is wrong with it, or nothing. Every third is one of those in
+/// which clients race.
 fn play(worlds: &mut [World; 2], seed: u64) -> Option<String> {
-    let round = exact::round(seed);
-    let [theirs, ours] = worlds.each_mut().map(|world| world.play(&round));
-    let wrong = match (theirs, ours) {
-        (Ok(theirs), Ok(ours)) => differences(&theirs, &ours),
-        (theirs, ours) => {
-            let errors = [theirs.err(), ours.err()];
-            errors.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    let racy = seed.is_multiple_of(3);
+    let round = if racy { racy::round(seed) } else { exact::round(seed) };
+    let mut wrong = String::new();
+    let mut outcomes = Vec::new();
+    for world in worlds {
+        match world.play(&round) {
+            Ok(outcome) if racy => {
+                let problems = judge::judge(&round, &outcome, world.strict);
+                if !problems.is_empty() {
+                    let _ = writeln!(wrong, "{}:\n{problems}", world.name());
+                }
+            }
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => wrong.push_str(&error),
         }
-    };
+    }
+    if let [theirs, ours] = outcomes.as_slice() {
+        wrong.push_str(&differences(theirs, ours));
+    }
     (!wrong.is_empty()).then(|| format!("SESSION_ROUND={seed}: {round}{wrong}"))
 }
 

@@ -61,6 +61,8 @@ pub struct Round {
     /// Whether those that still wait at the end are unblocked. Not in rounds with CLIENT PAUSE:
     /// redis-server 7.0 crashes on CLIENT UNBLOCK of a client that it has postponed.
     pub unblocks: bool,
+    /// Whether nothing happens by itself between stages: no timeout ends.
+    pub quiescent: bool,
 }
 
 impl Round {

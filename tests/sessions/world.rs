@@ -44,7 +44,7 @@ pub struct Heard {
     pub messages: Vec<Value>,
     /// The connection's end.
     pub end: End,
-    /// It left while the server was known to have it parked.
+    /// It had read all that it was sent, and left while the server had it parked.
     pub left_parked: bool,
 }
 
@@ -183,14 +183,10 @@ impl World {
     }
 
     fn stage(&mut self, stage: &Stage, peers: &mut [Peer]) -> io::Result<()> {
-        let leaving: Vec<usize> = stage
-            .acts
-            .iter()
-            .filter(|(_, act)| matches!(act, Act::Leave(_)))
-            .map(|(client, _)| *client)
-            .collect();
-        for client in leaving {
-            peers[client].heard.left_parked = self.is_parked(peers[client].id)?;
+        // Only those whose end meets with all else that this stage sends.
+        let ends = stage.acts.iter().filter(|(_, act)| matches!(act, Act::Leave(_)));
+        for (client, _) in ends.filter(|_| stage.hold == Hold::Stopped) {
+            peers[*client].heard.left_parked = self.is_parked(peers[*client].id)?;
         }
         match stage.hold {
             Hold::Nothing => {}
@@ -229,7 +225,9 @@ impl World {
                 }
             }
             Act::Leave(how) => {
-                if *how == Leave::Close {
+                if *how == Leave::Unread {
+                    peer.heard.left_parked = false;
+                } else {
                     peer.listen();
                 }
                 if let Some(client) = peer.client.take()

@@ -33,8 +33,11 @@ const MERGE_MAX: usize = segment::SLOTS_MAX * 5 / 8;
 const SPARSE_MAX: usize = segment::SLOTS_MAX / 4;
 /// Tries of a sample before the table is walked instead.
 const SAMPLE_TRIES: usize = 2_000;
-/// A scan looks at so many buckets for each key it was asked for, found or not.
+/// A scan looks at so many buckets for each key it was asked for, found or not...
 const BUCKETS_PER_KEY: usize = 10;
+/// ...but always at as many as a segment has, so that one call covers a table of one segment that
+/// holds fewer keys than were asked for. A segment without keys counts as one bucket.
+const BUCKETS_MIN: usize = segment::BUCKETS;
 
 /// The hash's key: another in each process, so that nobody can choose keys that collide.
 static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(|| {
@@ -355,14 +358,21 @@ impl Table {
 
     /// Visits about `count` entries from `cursor` on and returns the next cursor; 0 is both start and
     /// end. A key that is there from the first call to the last is visited exactly once, whatever
-    /// else changes.
+    /// else changes. A table with fewer keys than `count` in one segment takes one call.
     pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Entry<'_>)) -> u64 {
         // Positions are borders between buckets, which no hash's lowest bit decides: shifted by one
         // they fit a positive signed number.
         let mut position = cursor << 1;
         let mut found = 0;
-        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(1) {
+        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(BUCKETS_MIN) {
             let segment = &self.segments[self.segment_of(position)];
+            if segment.count() == 0 {
+                position = segment.end_position(position);
+                if position == 0 {
+                    break;
+                }
+                continue;
+            }
             let home = home_of(position, segment.depth(), segment.buckets());
             segment.for_each_near(home, |handle| {
                 let entry = self.arena.get(handle);
@@ -376,6 +386,10 @@ impl Table {
             if position == 0 || found >= count {
                 break;
             }
+        }
+        if cursor == 0 && found == self.len {
+            // What is behind the last key is empty.
+            return 0;
         }
         position >> 1
     }

@@ -18,10 +18,11 @@ use crate::engine::keep::load_slices::Progress;
 use crate::engine::registry::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::unit::Unit;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::{snapshot, worker};
+use crate::persist::{scan, snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
@@ -178,12 +179,41 @@ impl Engine {
     fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
         let env = self.env.clone();
         let log = self.log.take();
+        // What is loaded has an account of its own: a unit under way (of a transaction that holds
+        // The account of what is loaded is apart: a unit under way (of a transaction that holds DEBUG
+        // RELOAD) goes on behind it as it was.
+        let mut outer = std::mem::take(&mut self.databases.unit);
         self.begin_loading();
-        let result = recover::recover(&env, options, self);
+        let mut result = recover::recover(&env, options, self);
+        if options.appendonly
+            && result.is_ok()
+            && let Err(error) = self.redo(&outer)
+        {
+            // Its records are in no file yet.
+            let file = options.layout.manifest();
+            result = Err(RecoverError::Command { file, offset: 0, error });
+        }
         self.end_loading();
         self.log = log;
-        self.databases.unit.recording = self.log.is_some();
+        // As `dirty`, which is 0 now: no change since what was loaded.
+        outer.changes = 0;
+        self.databases.unit = outer;
+        self.observe_events();
         result
+    }
+
+    /// Does again what a unit has done so far.
+    fn redo(&mut self, unit: &Unit) -> Result<(), String> {
+        let mut parsed = scan::Command::default();
+        for (db, record) in unit.records() {
+            self.sessions[self.loader].db = db;
+            if scan::parse_command(record, 0, &mut parsed).is_err() {
+                return Err("a record of the unit under way is no command".into());
+            }
+            let words: Vec<&[u8]> = parsed.words.iter().map(|word| &record[word.clone()]).collect();
+            self.command(&words)?;
+        }
+        Ok(())
     }
 
     pub(in crate::engine) fn begin_loading(&mut self) {
@@ -198,6 +228,7 @@ impl Engine {
 
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
+        self.databases.fit();
         self.databases.set_loading(false);
         self.observe_events();
         self.databases.unit.clear();
@@ -304,6 +335,12 @@ impl Replay for Engine {
         }
     }
 
+    fn resize(&mut self, db: u32, keys: u64) {
+        if db < self.databases.count() {
+            self.databases.db(DbIndex(db)).reserve(usize::try_from(keys).unwrap_or(usize::MAX));
+        }
+    }
+
     fn progress(&mut self, bytes: u64) {
         self.persistence.progress.loaded_bytes += bytes;
     }
@@ -354,7 +391,7 @@ impl Engine {
     /// counted, measured and checked for.
     pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
-        let Some(command) = self.registry.resolve(args) else {
+        let Some(command) = self.registry.resolve_logged(args) else {
             return Err(format!("Unknown command '{}'", name()));
         };
         let entry = &self.registry[command];

@@ -11,10 +11,13 @@
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
 use crate::engine::keep::load_slices::{Load, Progress};
 use crate::engine::keep::walk_buffer::{DbSink, Form, WalkBuffer};
+use crate::keyspace::access::Remembered;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::table::EntrySink;
 use crate::persist::detached::DetachedBase;
 use crate::persist::log::{Doing, Log, LogError};
 use crate::persist::log_rewrite::RewriteEvent;
@@ -264,8 +267,15 @@ impl Engine {
             }
             BaseForm::Commands => Form::Commands,
         };
-        let buffer = Arc::new(Mutex::new(WalkBuffer::new(form, bytes)));
-        self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
+        let remembered = match self.settings.maxmemory_policy {
+            EvictionPolicy::AllkeysLru | EvictionPolicy::VolatileLru => self.databases.recency(),
+            EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu => self.databases.frequency(),
+            _ => Remembered::Nothing,
+        };
+        let buffer = Arc::new(Mutex::new(WalkBuffer::new(form, bytes, remembered)));
+        let sink = |db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }) as Box<dyn EntrySink>;
+        let sizes = self.databases.begin_snapshot(sink);
+        buffer.lock().unwrap_or_else(PoisonError::into_inner).expect(sizes);
         match purpose {
             Purpose::Snapshot => tracing::info!("Background saving started by this process"),
             Purpose::Rewrite => {

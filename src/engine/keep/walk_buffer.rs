@@ -11,12 +11,12 @@ use crate::base::env::UnixMillis;
 use crate::base::pieces::PieceSink;
 use crate::data::frozen::Frozen;
 use crate::data::value::{Object, ObjectRef, ValueRef};
+use crate::keyspace::access::Remembered;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
 use crate::persist::snapshot::Encode;
-use crate::rdb::Access;
 use crate::rdb::encode::{self, EncodeOptions};
 
 /// Collections of so many bytes are frozen, and encoded by the writer's thread.
@@ -47,6 +47,9 @@ pub(in crate::engine) struct WalkBuffer {
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
+    /// Databases that no entry came from yet: how many keys each has, and how many of them expire.
+    sizes: Vec<(DbIndex, u64, u64)>,
+    remembered: Remembered,
     pub parts: Vec<Part>,
 }
 
@@ -61,9 +64,16 @@ impl fmt::Debug for WalkBuffer {
 }
 
 impl WalkBuffer {
-    /// A buffer that begins with these bytes.
-    pub fn new(form: Form, bytes: Vec<u8>) -> Self {
-        Self { form, bytes, entries: 0, db: None, parts: Vec::new() }
+    /// A buffer that begins with these bytes. `remembered` is what it tells of the use of keys.
+    pub fn new(form: Form, bytes: Vec<u8>, remembered: Remembered) -> Self {
+        let (sizes, parts) = (Vec::new(), Vec::new());
+        Self { form, bytes, entries: 0, db: None, sizes, remembered, parts }
+    }
+
+    /// Says how many keys each database has, and how many of them expire: readers size their tables
+    /// by that.
+    pub fn expect(&mut self, sizes: Vec<(DbIndex, u64, u64)>) {
+        self.sizes = sizes;
     }
 
     /// All entries are there.
@@ -80,7 +90,14 @@ impl WalkBuffer {
         }
         self.db = Some(db);
         match self.form {
-            Form::Rdb(_) => encode::select_db(&mut self.bytes, db.0),
+            Form::Rdb(_) => {
+                encode::select_db(&mut self.bytes, db.0);
+                // Entries about to change come out of turn, so a database may begin more than once.
+                if let Some(at) = self.sizes.iter().position(|(index, ..)| *index == db) {
+                    let (_, keys, expires) = self.sizes.swap_remove(at);
+                    encode::resize_db(&mut self.bytes, keys, expires);
+                }
+            }
             Form::Commands => push_select(&mut self.bytes, db.0),
         }
     }
@@ -94,16 +111,25 @@ pub(in crate::engine) struct DbSink {
 
 impl EntrySink for DbSink {
     fn entry(&mut self, entry: &Entry<'_>) {
-        self.push(entry.key(), entry.expiry(), entry.value());
+        let head = Head { key: entry.key(), expiry: entry.expiry(), access: entry.access() };
+        self.push(head, entry.value());
     }
 
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
-        let size = object.heap_bytes();
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, access: u32, object: &mut Object) {
+        let (head, size) = (Head { key, expiry, access }, object.heap_bytes());
         match if size >= FREEZE_BYTES { object.freeze() } else { None } {
-            Some(frozen) => self.push_frozen(key, expiry, frozen, size),
-            None => self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object))),
+            Some(frozen) => self.push_frozen(head, frozen, size),
+            None => self.push(head, ValueRef::Object(ObjectRef::from(&*object))),
         }
     }
+}
+
+/// What an entry is beside its value.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    key: &'a [u8],
+    expiry: Option<UnixMillis>,
+    access: u32,
 }
 
 impl DbSink {
@@ -113,22 +139,25 @@ impl DbSink {
         buffer
     }
 
-    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
+    fn push(&self, Head { key, expiry, access }: Head<'_>, value: ValueRef<'_>) {
         let mut buffer = self.buffer();
         match buffer.form {
             Form::Rdb(options) => {
-                encode::entry(&mut buffer.bytes, &options, key, value, expiry, Access::Unknown);
+                let access = buffer.remembered.of(access);
+                encode::entry(&mut buffer.bytes, &options, key, value, expiry, access);
             }
             Form::Commands => aof_value::push_entry(&mut buffer.bytes, key, value, expiry),
         }
     }
 
     /// A big collection, which the writer's thread will go through.
-    fn push_frozen(&self, key: &[u8], expiry: Option<UnixMillis>, frozen: Frozen, bytes: usize) {
+    fn push_frozen(&self, head: Head<'_>, frozen: Frozen, bytes: usize) {
+        let Head { key, expiry, access } = head;
         let mut buffer = self.buffer();
         let encode: Encode = match buffer.form {
             Form::Rdb(options) => {
-                encode::frozen_head(&mut buffer.bytes, &options, key, &frozen, expiry);
+                let access = buffer.remembered.of(access);
+                encode::frozen_head(&mut buffer.bytes, &options, key, &frozen, expiry, access);
                 Box::new(move |sink: PieceSink<'_>| frozen.encode(options, sink))
             }
             Form::Commands => {

@@ -226,6 +226,7 @@ impl Engine {
         self.sessions[slot].doing = Doing::Command;
         let db = self.sessions[slot].db;
         let args = queued.args();
+        let unit = self.begin_unit(slot);
         let (result, took) = self.invoke(slot, command, args);
         // The call was counted when it came, and what it took then.
         self.metrics.by_command[command.0 as usize].ticks += took;
@@ -241,7 +242,7 @@ impl Engine {
             self.note_duration(slot, command, args, parked.spent + took);
         }
         self.publish_notices();
-        self.commit_own(slot, db, args, None);
+        self.finish_command(unit, slot, db, args, None);
         if served {
             self.end_request(slot, before);
             self.mark_dirty(slot);

@@ -138,7 +138,9 @@ fn parse_option<'a>(
         let id = text::parse_i64(value).filter(|id| *id > 0);
         filter.ids = vec![id.ok_or(CommandError::text("ERR client-id should be greater than 0"))?];
     } else if args.is(option, "MAXAGE") {
-        let age = text::parse_i64(value).ok_or(CommandError::NotInteger)?;
+        const NO_NUMBER: CommandError =
+            CommandError::text("ERR maxage is not an integer or out of range");
+        let age = text::parse_i64(value).ok_or(NO_NUMBER)?;
         if age <= 0 {
             return Err(CommandError::text("ERR maxage should be greater than 0"));
         }

@@ -101,10 +101,9 @@ fn wait_for_logs(
             ));
         }
     };
-    let replicas = args.int(2)?;
-    if replicas < 0 {
-        return Err(CommandError::text("ERR value is out of range, must be positive"));
-    }
+    let replicas = text::parse_i64(args.at(2))
+        .filter(|replicas| *replicas >= 0)
+        .ok_or(CommandError::text("ERR value is out of range, must be positive"))?;
     let timeout_ms = timeout(engine, args, 3)?;
     if here && engine.log.is_none() {
         return Err(NO_LOG);

@@ -332,7 +332,7 @@ fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), 
         }
         // A unit of a million keys would need as much memory again.
         if number % 1024 == 1023 {
-            engine.commit_internal();
+            engine.divide_unit();
         }
     }
     engine.sessions[slot].reply().ok();

@@ -115,9 +115,10 @@ impl Engine {
         // About a quarter of the time at most, in slices of a fifth of a millisecond each.
         let bound = 250_000_000 / self.cron.hz / 10 * effort as u64;
         loop {
+            let unit = self.begin_own_unit();
             let mut removed = self.databases.expire_due(16 * effort, 200);
             removed += self.databases.expire_fields_due(200);
-            self.commit_internal();
+            self.finish_own_unit(unit);
             if removed < 200 {
                 break;
             }

@@ -7,7 +7,6 @@ use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{CommandId, Run};
 use crate::engine::session::{Doing, ReplyMode};
-use crate::keyspace::databases::DbIndex;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
@@ -22,8 +21,9 @@ impl Engine {
         encoded: Option<&[u8]>,
     ) {
         let db = self.sessions[slot].db;
+        let unit = self.begin_unit(slot);
         self.call(slot, command, args);
-        self.commit_own(slot, db, args, encoded);
+        self.finish_command(unit, slot, db, args, encoded);
         self.serve_waiting();
     }
 
@@ -77,7 +77,7 @@ impl Engine {
         args: Args<'_>,
     ) -> (Result<Flow, CommandError>, u64) {
         let entry = &self.registry[command];
-        let (run, effect) = (entry.run, entry.spec.effect);
+        let (run, effect, logged_name) = (entry.run, entry.spec.effect, entry.logged_name);
         let changes = self.databases.unit.changes;
         let began = self.env.stopwatch.ticks();
         let result = match run {
@@ -129,7 +129,22 @@ impl Engine {
                 ),
             }
         }
+        if let Some(name) = logged_name {
+            self.record_original(slot, name, args);
+        }
         (result, took)
+    }
+
+    /// A command that clients call by another name goes into the log by its own, so that the log loads
+    /// under any `rename-command` lines.
+    #[cold]
+    fn record_original(&mut self, slot: SessionId, name: &str, args: Args<'_>) {
+        let unit = &mut self.databases.unit;
+        if std::mem::take(&mut unit.verbatim) {
+            let mut words: Vec<&[u8]> = args.from(0).collect();
+            words[0] = name.as_bytes();
+            unit.record(self.sessions[slot].db, &words);
+        }
     }
 
     #[cold]
@@ -181,43 +196,5 @@ impl Engine {
         let output = &mut self.sessions[slot].output;
         let deferred = std::mem::take(&mut output.deferred);
         output.buffer.extend_from_slice(&deferred);
-    }
-
-    /// Ends the unit that a client's command was, and remembers how far the log has come with it.
-    #[inline]
-    pub(in crate::engine) fn commit_own(
-        &mut self,
-        slot: SessionId,
-        db: DbIndex,
-        args: Args<'_>,
-        encoded: Option<&[u8]>,
-    ) {
-        let before = self.offset();
-        if self.commit_unit(db, args, encoded)
-            && self.offset() > before
-            && let Some(session) = self.sessions.get_mut(slot)
-        {
-            session.written = self.log.as_ref().map_or(0, |log| log.offset());
-        }
-    }
-
-    /// Ends the unit: what changed goes into the log, and who watched it learns of it. False where
-    /// nothing changed.
-    #[inline]
-    pub(in crate::engine) fn commit_unit(
-        &mut self,
-        db: DbIndex,
-        args: Args<'_>,
-        encoded: Option<&[u8]>,
-    ) -> bool {
-        self.publish_notices();
-        let unit = &self.databases.unit;
-        if unit.changes == 0 && unit.record_count() == 0 && !self.databases.watches.any_broken() {
-            // Nothing happened: a reading command, nearly always.
-            debug_assert!(!unit.verbatim, "a command that goes into the log changed something");
-            return false;
-        }
-        self.commit(db, args, encoded);
-        true
     }
 }

@@ -170,6 +170,7 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
     }
     engine.sessions[slot].reply().array(transaction.len());
     engine.sessions[slot].doing = Doing::Exec;
+    engine.databases.unit.hold_together();
     for queued in &transaction.queue {
         let db = engine.sessions[slot].db;
         engine.call(slot, queued.command, queued.args());
