@@ -367,7 +367,7 @@ pub struct Spec {
     /// How its change gets into the log.
     pub effect: Effect,
     /// Which of its arguments must not be shown.
-    pub secrets: Secrets,
+    pub secrets: &'static Secrets,
     /// The first upstream version that had it.
     pub since: &'static str,
     /// Time complexity.
@@ -419,7 +419,7 @@ const fn command<H: Copy>(name: &'static str, arity: Arity, run: H, flags: Flags
         categories: &[],
         tips: &[],
         effect: Effect::None,
-        secrets: Secrets::None,
+        secrets: &Secrets::None,
         since: "1.0.0",
         cost: "O(1)",
         syntax: "",
@@ -493,7 +493,7 @@ impl<H: Copy> Command<H> {
 
     /// Sets which arguments must not be shown.
     #[must_use]
-    pub const fn secrets(mut self, secrets: Secrets) -> Self {
+    pub const fn secrets(mut self, secrets: &'static Secrets) -> Self {
         self.spec.secrets = secrets;
         self
     }
