@@ -309,6 +309,11 @@ impl SimDisk {
         self.state().faults.insert(number, fault);
     }
 
+    /// What was to fail and has not yet does not fail any more.
+    pub fn forget_faults(&self) {
+        self.state().faults.clear();
+    }
+
     /// Look `number` fails.
     pub fn fail_look(&self, number: u64) {
         self.state().bad_look = Some(number);

@@ -10,6 +10,7 @@ pub mod dump;
 mod element;
 pub mod error;
 pub mod expire;
+mod expiry;
 pub mod flush;
 #[cfg(test)]
 mod generic_tests;
@@ -29,6 +30,7 @@ pub mod list_move;
 pub mod list_search;
 pub mod object;
 pub mod scan;
+pub mod secrets;
 pub mod set;
 pub mod set_algebra;
 pub mod set_walk;

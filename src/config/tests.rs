@@ -15,6 +15,7 @@ use crate::config::kinds::{
     AppendFsync, BindAddress, ClientMemory, EventClasses, SavePoint, ShutdownFlags,
 };
 use crate::config::load::Loader;
+use crate::config::renames::CommandNames;
 use crate::config::rewrite::{Scope, rewrite, rewrite_file};
 use crate::config::settings::{FIELDS, Settings};
 
@@ -134,9 +135,13 @@ impl Disk for Shelf {
     }
 }
 
+fn commands() -> CommandNames {
+    ["GET", "FLUSHALL", "CONFIG"].into_iter().collect()
+}
+
 fn load(text: &str) -> Result<Settings, String> {
     let shelf = Shelf::default();
-    let mut loader = Loader::new(&shelf);
+    let mut loader = Loader::new(&shelf, commands());
     loader.text(text.as_bytes()).map_err(|error| error.to_string())?;
     loader.finish().map_err(|error| error.to_string())
 }
@@ -144,7 +149,7 @@ fn load(text: &str) -> Result<Settings, String> {
 fn serve(shelf: &Shelf, arguments: &[&str], stdin: &str) -> Result<Configured, String> {
     let arguments: Vec<OsString> =
         std::iter::once("redstart").chain(arguments.iter().copied()).map(Into::into).collect();
-    match configure(&arguments, shelf, &mut Cursor::new(stdin.to_owned())) {
+    match configure(&arguments, shelf, &mut Cursor::new(stdin.to_owned()), commands()) {
         Ok(Invocation::Serve(configured)) => Ok(*configured),
         Ok(Invocation::Print(text)) => Err(text),
         Err(error) => Err(error.to_string()),

@@ -268,6 +268,8 @@ impl Databases {
                 };
             }
         }
+        self.unit.touch_all(a);
+        self.unit.touch_all(b);
         self.unit.changes += 1;
     }
 
@@ -280,6 +282,7 @@ impl Databases {
             }
         }
         let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
+        self.unit.touch_all(index);
         self.expiring_hashes.clear(index);
         let keys = table.len() as u64;
         if let Some(walk) = &mut self.walk

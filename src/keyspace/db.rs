@@ -495,10 +495,11 @@ impl Db<'_> {
         self.noted(key, event, exists);
     }
 
-    /// What notifications and watchers see of a change.
+    /// What notifications, watchers and those who follow keys see of a change.
     #[inline]
     pub(super) fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.notice(event, self.index, key);
+        self.all.unit.touch(self.index, key);
         if !self.all.watches.is_empty() {
             self.all.watches.touch(self.index, key, exists);
         }

@@ -151,6 +151,20 @@ pub enum ProtocolError {
     UnbalancedQuotes,
 }
 
+impl ProtocolError {
+    /// The reply's bytes, code word included. A byte that is quoted stays one byte, and no line end:
+    /// those become spaces, or are left out at the end.
+    pub fn wire(&self) -> Vec<u8> {
+        match self {
+            Self::ExpectedDollar(byte) => {
+                let byte = if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+                [b"ERR Protocol error: expected '$', got '".as_slice(), &[byte, b'\'']].concat()
+            }
+            other => format!("ERR {other}").into_bytes(),
+        }
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Protocol error: ")?;
@@ -162,7 +176,7 @@ impl fmt::Display for ProtocolError {
             Self::BigBulkCountString => f.write_str("too big bulk count string"),
             Self::BigInlineRequest => f.write_str("too big inline request"),
             Self::ExpectedDollar(byte) => {
-                write!(f, "expected '$', got '{}'", char::from(*byte))
+                write!(f, "expected '$', got '{}'", byte.escape_ascii())
             }
             Self::BulkLength => f.write_str("invalid bulk length"),
             Self::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
@@ -248,6 +262,7 @@ impl Parser {
     }
 
     #[inline]
+    #[expect(clippy::too_many_lines, reason = "one pass over the bytes, its state in registers")]
     fn multibulk(
         &mut self,
         buffer: &[u8],

@@ -20,10 +20,11 @@ use crate::engine::keep::load_slices::Progress;
 use crate::engine::registry::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::unit::Unit;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::{snapshot, worker};
+use crate::persist::{scan, snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
@@ -162,10 +163,9 @@ impl Engine {
             tracing::info!("Making the loaded snapshot the base of an append only file");
             self.start_log().map_err(LoadError::Start)?;
             // The log must be able to stand for the data before the first client is served.
-            if !self.finish_walk() {
+            if !self.complete_first_base() {
                 return Err(LoadError::Start("Can't write the append only file's base".into()));
             }
-            self.wait_for_rewrite();
             return Ok(());
         }
         let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
@@ -180,12 +180,41 @@ impl Engine {
     fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
         let env = self.env.clone();
         let log = self.log.take();
+        // What is loaded has an account of its own: a unit under way (of a transaction that holds
+        // The account of what is loaded is apart: a unit under way (of a transaction that holds DEBUG
+        // RELOAD) goes on behind it as it was.
+        let mut outer = std::mem::take(&mut self.databases.unit);
         self.begin_loading();
-        let result = recover::recover(&env, options, self);
+        let mut result = recover::recover(&env, options, self);
+        if options.appendonly
+            && result.is_ok()
+            && let Err(error) = self.redo(&outer)
+        {
+            // Its records are in no file yet.
+            let file = options.layout.manifest();
+            result = Err(RecoverError::Command { file, offset: 0, error });
+        }
         self.end_loading();
         self.log = log;
-        self.databases.unit.recording = self.log.is_some();
+        // As `dirty`, which is 0 now: no change since what was loaded.
+        outer.changes = 0;
+        self.databases.unit = outer;
+        self.observe_events();
         result
+    }
+
+    /// Does again what a unit has done so far.
+    fn redo(&mut self, unit: &Unit) -> Result<(), String> {
+        let mut parsed = scan::Command::default();
+        for (db, record) in unit.records() {
+            self.sessions[self.loader].db = db;
+            if scan::parse_command(record, 0, &mut parsed).is_err() {
+                return Err("a record of the unit under way is no command".into());
+            }
+            let words: Vec<&[u8]> = parsed.words.iter().map(|word| &record[word.clone()]).collect();
+            self.command(&words)?;
+        }
+        Ok(())
     }
 
     pub(in crate::engine) fn begin_loading(&mut self) {
@@ -209,7 +238,7 @@ impl Engine {
         self.persistence.dirty = 0;
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
-        loader.out.clear();
+        loader.output.buffer.clear();
     }
 
     /// Loads what a start would load, and leaves the disk as it is.
@@ -389,7 +418,7 @@ impl Engine {
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
-                    reply: Reply::new(&mut session.out, session.protocol),
+                    reply: Reply::new(&mut session.output.buffer, session.protocol),
                     now: UnixMillis(self.now_micros / 1000),
                     rng: &mut self.rng,
                     limits: &self.limits,
@@ -409,8 +438,8 @@ impl Engine {
         let failed = result
             .err()
             .map(|error| error.wire().to_vec())
-            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
-        session.out.clear();
+            .or_else(|| session.output.buffer.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.output.buffer.clear();
         if let Some(error) = failed {
             let text = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!("A command of the append only file failed: {} answers {text}", name());

@@ -1,8 +1,13 @@
-//! What a walk over the keyspace has taken and not handed to its writer yet.
+//! From entries to the snapshot's writer: what a walk over the keyspace takes, and what commands hand
+//! it before they change something.
 //!
 //! Each database's table gives its entries to a `DbSink`; all of them encode into one
-//! `WalkBuffer`, as RDB or as commands. Big collections aren't encoded here: they are frozen, and
-//! the writer's thread goes through them when their turn has come.
+//! `WalkBuffer`, as RDB or as commands, which queues a chunk with its writer as soon as there is one:
+//! one command may change thousands of buckets. Big collections aren't encoded here: they are frozen,
+//! and the writer's thread goes through them when their turn has come.
+//!
+//! Invariant: what waits for the writer in copies is at most `copied_max` bytes and one entry. What
+//! would be more is not kept, and the walk has `overflowed`: it comes to nothing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,9 +21,11 @@ use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
-use crate::persist::snapshot::Encode;
+use crate::persist::snapshot::{Encode, SnapshotWriter};
 use crate::rdb::encode::{self, EncodeOptions};
 
+/// Bytes that are handed to the writer at once.
+const CHUNK_BYTES: usize = 16 << 10;
 /// Collections of so many bytes are frozen, and encoded by the writer's thread.
 const FREEZE_BYTES: usize = 64 << 10;
 
@@ -31,26 +38,20 @@ pub(in crate::engine) enum Form {
     Commands,
 }
 
-/// A big collection that is to be encoded later.
-pub(in crate::engine) struct Part {
-    /// What comes before it.
-    pub before: Vec<u8>,
-    pub encode: Encode,
-    /// Its size.
-    pub bytes: usize,
-}
-
 /// Where walked entries are encoded.
 pub(in crate::engine) struct WalkBuffer {
     form: Form,
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
     /// Databases that no entry came from yet: how many keys each has, and how many of them expire.
     sizes: Vec<(DbIndex, u64, u64)>,
     remembered: Remembered,
-    pub parts: Vec<Part>,
+    pub writer: SnapshotWriter,
+    copied_max: usize,
+    /// Something was not kept, for more had waited than may.
+    pub overflowed: bool,
 }
 
 impl fmt::Debug for WalkBuffer {
@@ -64,10 +65,17 @@ impl fmt::Debug for WalkBuffer {
 }
 
 impl WalkBuffer {
-    /// A buffer that begins with these bytes. `remembered` is what it tells of the use of keys.
-    pub fn new(form: Form, bytes: Vec<u8>, remembered: Remembered) -> Self {
-        let (sizes, parts) = (Vec::new(), Vec::new());
-        Self { form, bytes, entries: 0, db: None, sizes, remembered, parts }
+    /// A buffer that begins with these bytes, of which the writer may keep `copied_max`. `remembered` is
+    /// what it tells of the use of keys.
+    pub fn new(
+        form: Form,
+        bytes: Vec<u8>,
+        remembered: Remembered,
+        writer: SnapshotWriter,
+        copied_max: usize,
+    ) -> Self {
+        let (entries, db, sizes, overflowed) = (0, None, Vec::new(), false);
+        Self { form, bytes, entries, db, sizes, remembered, writer, copied_max, overflowed }
     }
 
     /// Says how many keys each database has, and how many of them expire: readers size their tables
@@ -76,17 +84,36 @@ impl WalkBuffer {
         self.sizes = sizes;
     }
 
-    /// All entries are there.
+    /// All entries are there: the rest of them goes to the writer, which is told that it is the rest.
     pub fn end(&mut self) {
         if let Form::Rdb(_) = self.form {
             encode::end(&mut self.bytes);
         }
+        self.hand_over();
+        self.writer.finish();
     }
 
-    fn begin_entry(&mut self, db: DbIndex) {
+    /// Queues what there is.
+    fn hand_over(&mut self) {
+        let next = self.writer.take_buffer();
+        self.writer.write(std::mem::replace(&mut self.bytes, next));
+    }
+
+    fn hand_over_full(&mut self) {
+        if self.bytes.len() >= CHUNK_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// False where the entry can't be kept.
+    fn begin_entry(&mut self, db: DbIndex) -> bool {
+        self.overflowed |= self.writer.copied_bytes() > self.copied_max;
+        if self.overflowed {
+            return false;
+        }
         self.entries += 1;
         if self.db == Some(db) {
-            return;
+            return true;
         }
         self.db = Some(db);
         match self.form {
@@ -100,6 +127,7 @@ impl WalkBuffer {
             }
             Form::Commands => push_select(&mut self.bytes, db.0),
         }
+        true
     }
 }
 
@@ -133,14 +161,14 @@ struct Head<'a> {
 }
 
 impl DbSink {
-    fn buffer(&self) -> MutexGuard<'_, WalkBuffer> {
+    /// The buffer, ready for an entry; nothing where it takes no more.
+    fn buffer(&self) -> Option<MutexGuard<'_, WalkBuffer>> {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.begin_entry(self.db);
-        buffer
+        buffer.begin_entry(self.db).then_some(buffer)
     }
 
     fn push(&self, Head { key, expiry, access }: Head<'_>, value: ValueRef<'_>) {
-        let mut buffer = self.buffer();
+        let Some(mut buffer) = self.buffer() else { return };
         match buffer.form {
             Form::Rdb(options) => {
                 let access = buffer.remembered.of(access);
@@ -148,12 +176,13 @@ impl DbSink {
             }
             Form::Commands => aof_value::push_entry(&mut buffer.bytes, key, value, expiry),
         }
+        buffer.hand_over_full();
     }
 
     /// A big collection, which the writer's thread will go through.
     fn push_frozen(&self, head: Head<'_>, frozen: Frozen, bytes: usize) {
         let Head { key, expiry, access } = head;
-        let mut buffer = self.buffer();
+        let Some(mut buffer) = self.buffer() else { return };
         let encode: Encode = match buffer.form {
             Form::Rdb(options) => {
                 let access = buffer.remembered.of(access);
@@ -167,7 +196,7 @@ impl DbSink {
                 })
             }
         };
-        let before = std::mem::take(&mut buffer.bytes);
-        buffer.parts.push(Part { before, encode, bytes });
+        buffer.hand_over();
+        buffer.writer.write_later(bytes, encode);
     }
 }

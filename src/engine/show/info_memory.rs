@@ -46,7 +46,7 @@ impl Figures {
             active: stats::active::read().unwrap_or(0) as u64,
             allocator_resident: stats::resident::read().unwrap_or(0) as u64,
             tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
-            clients: engine.sessions.clients().map(|one| one.out.capacity() as u64).sum(),
+            clients: engine.sessions.clients().map(|one| one.output.buffer.capacity() as u64).sum(),
         }
     }
 
@@ -98,7 +98,7 @@ fn resident_bytes() -> u64 {
     pages * 4096
 }
 
-fn total_system_bytes() -> u64 {
+pub(in crate::engine) fn total_system_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024

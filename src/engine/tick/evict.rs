@@ -1,8 +1,8 @@
 //! `maxmemory`: how much memory is in use, and which keys go when it is too much.
 //!
 //! Candidates come from random buckets, up to twenty for one cache miss, and the best few are kept
-//! from one round to the next, as upstream's pool does. Each evicted key is a unit of its own: a
-//! DEL in the log.
+//! from one round to the next, as upstream's pool does. Each evicted key is a unit of its own, a
+//! DEL in the log; where a command under way made it go, it is part of that one's.
 
 use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
@@ -91,14 +91,18 @@ impl Engine {
         for _ in 0..8 {
             self.gather_candidates();
             while let Some(candidate) = self.evict.pool.pop() {
+                let unit = self.begin_own_unit();
                 let mut db = self.databases.db(candidate.db);
-                if !db.remove(&candidate.key, self.settings.lazyfree_lazy_eviction, Event::EVICTED)
-                {
+                let elsewhere = self.settings.lazyfree_lazy_eviction;
+                let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
+                if evicted {
+                    let record: [&[u8]; 2] = [b"DEL", &candidate.key];
+                    self.databases.unit.record(candidate.db, &record);
+                }
+                self.finish_own_unit(unit);
+                if !evicted {
                     continue;
                 }
-                let unit = &mut self.databases.unit;
-                unit.record(candidate.db, &[b"DEL", &candidate.key]);
-                self.commit_internal();
                 self.evict.evicted += 1;
                 return true;
             }
