@@ -116,6 +116,12 @@ impl Rng {
         // Lemire 2018: multiply and keep the high half; the bias is below 2^-32 for our bounds.
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
+
+    /// A uniform index of a slice of `len`; 0 where it is empty.
+    #[inline]
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
 }
 
 /// The purpose of one sync, or of writing something again for a sync, so that a simulated disk can leave that one out and a test can show
