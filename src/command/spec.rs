@@ -230,7 +230,7 @@ pub enum Begin {
     Unknown,
 }
 
-/// How a key spec goes on from where it began.
+/// How a key spec finds the keys from where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// Up to `last` (relative to the beginning; negative counts from the end of the arguments),
@@ -312,11 +312,6 @@ impl Key {
     pub const fn at(index: usize) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
         Self { begin: Begin::Index(index), find, flags: 0, notes: None }
-    }
-
-    /// Keys that the arguments don't tell.
-    pub const fn unknown() -> Self {
-        Self { begin: Begin::Unknown, find: Find::Unknown, flags: 0, notes: None }
     }
 
     /// The key or keys after a keyword.
