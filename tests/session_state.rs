@@ -99,17 +99,24 @@ fn batches_keep_their_order_around_a_blocking_command() {
 #[test]
 fn a_client_that_is_gone_takes_nothing() {
     let server = Server::start_with(Program::Redstart, &["--appendonly", "no", "--save", ""]);
-    // The second client's end stands behind requests that nothing reads while it waits.
-    for lines in [&["BLPOP q 0"][..], &["BLPOP q 0", "PING", "PING"]] {
+    let behind = ["BLPOP q 0", "PING", "PING"];
+    // The others' end stands behind a request: one that nothing reads while the client waits, or one
+    // that is read in the same turn, so that watching for the end begins when it has come.
+    for (lines, late) in [(&behind[..1], false), (&behind, false), (&behind, true)] {
         let (mut waiter, mut pusher) = (server.connect(), server.connect());
         park(&server, &mut waiter, lines);
-        send(&mut waiter, &["PING"]);
-        server.halt();
+        if late {
+            server.halt();
+            send(&mut waiter, &["PING"]);
+        } else {
+            send(&mut waiter, &["PING"]);
+            server.halt();
+        }
         drop(waiter);
         send(&mut pusher, &["LPUSH q x", "LLEN q"]);
         server.proceed();
         assert_eq!(read(&mut pusher), ":1");
-        assert_eq!(read(&mut pusher), ":1", "{lines:?}");
+        assert_eq!(read(&mut pusher), ":1", "{lines:?} {late}");
         pusher.words("DEL q");
     }
 }

@@ -4,6 +4,8 @@
 //! The log gets the plain commands that they amount to (HSET, HDEL, HPEXPIREAT, HPERSIST), which
 //! older servers know, too.
 
+use std::collections::HashSet;
+
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::{self, CommandError};
@@ -188,15 +190,22 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
     let Options { time, fields, .. } = Options::parse(cx, args, &GETTING)?;
     let mut db = cx.databases.db(cx.selected);
+    if matches!(time, Some(Change::At(_))) {
+        db.check_room::<Hash>(key)?;
+    }
     let hash = db.touch_as::<Hash>(key)?;
-    cx.reply.array(args.len() - fields);
-    for name in args.from(fields) {
-        match hash.as_ref().and_then(|hash| hash.get(name)) {
+    let names: Vec<&[u8]> = args.from(fields).collect();
+    // A field whose new time is past is gone when it is named again.
+    let past = matches!(time, Some(Change::At(at)) if at <= cx.now);
+    let mut removed: Option<HashSet<&[u8], ahash::RandomState>> = past.then(HashSet::default);
+    cx.reply.array(names.len());
+    for name in &names {
+        let again = removed.as_mut().is_some_and(|removed| !removed.insert(name));
+        match hash.as_ref().and_then(|hash| hash.get(name)).filter(|_| !again) {
             Some(value) => cx.reply.element(value),
             None => cx.reply.null(),
         }
     }
-    let names: Vec<&[u8]> = args.from(fields).collect();
     match time {
         Some(Change::At(at)) => expire_at(cx, key, &names, at)?,
         Some(Change::Persist) => persist(cx, key, &names)?,

@@ -60,15 +60,18 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "a word that a command about fields knows stands once and before FIELDS, as in Redis",
+        reason: "an option of a command about fields is given once, and none is Valkey's own",
         explains: |argv, _, ours| {
-            let words = [&b"FIELDS"[..], b"FNX", b"FXX"];
             let count = |word: &[u8]| {
                 argv[1..].iter().filter(|other| other.eq_ignore_ascii_case(word)).count()
             };
+            let words = ["FIELDS", "FNX", "FXX", "NX", "XX", "GT", "LT", "KEEPTTL", "PERSIST"]
+                .map(str::as_bytes);
+            let own = argv[0].eq_ignore_ascii_case(b"HSETEX") && count(b"NX") + count(b"XX") > 0;
             FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
                 && ours.is_error()
-                && (words.iter().any(|word| count(word) > 1)
+                && (own
+                    || words.iter().any(|word| count(word) > 1)
                     || argv[1].eq_ignore_ascii_case(b"FIELDS"))
         },
     },

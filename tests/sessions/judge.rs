@@ -124,6 +124,9 @@ impl<'a> Walk<'a> {
                 // Parked and alone with its end in this tick: none of the rest has run.
                 let took_nothing = strict && round.quiescent && self.heard.left_parked;
                 if !took_nothing {
+                    // Of a transaction, too, that EXEC may or may not have executed.
+                    let queued = self.queued.take().unwrap_or_default();
+                    queued.iter().for_each(|command| self.account.unseen(command));
                     self.account.unseen(command);
                     rest.clone().for_each(|command| self.account.unseen(command));
                 }

@@ -1,12 +1,8 @@
 //! One server on which rounds are played, one after the other, each with connections of its own.
 
-use std::fs;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::plan::{Act, Command, Hold, Leave, Round, Stage};
 use crate::support::client::{Client, Value, argv, encode};
@@ -190,7 +186,7 @@ impl World {
         }
         match stage.hold {
             Hold::Nothing => {}
-            Hold::Stopped => self.stop()?,
+            Hold::Stopped => self.server.halt(),
             Hold::Asleep => self.sleeper.try_send_raw(&encode(&argv(SLEEP)))?,
         }
         let ids: Vec<i64> = peers.iter().map(|peer| peer.id).collect();
@@ -199,7 +195,7 @@ impl World {
         }
         match stage.hold {
             Hold::Nothing => {}
-            Hold::Stopped => self.signal(Signal::SIGCONT)?,
+            Hold::Stopped => self.server.proceed(),
             Hold::Asleep => drop(self.sleeper.try_read()?),
         }
         self.barrier()
@@ -251,26 +247,6 @@ impl World {
         Ok(flags.is_some_and(|flags| flags.contains('b')))
     }
 
-    /// Stops the server's process and waits until it stands still.
-    fn stop(&mut self) -> io::Result<()> {
-        self.signal(Signal::SIGSTOP)?;
-        let path = format!("/proc/{}/stat", self.server.pid());
-        let start = Instant::now();
-        loop {
-            let stat = fs::read_to_string(&path)?;
-            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-            match state {
-                Some('T') => return Ok(()),
-                _ if start.elapsed() > PATIENCE => return Err(io::Error::other("it won't stop")),
-                _ => thread::yield_now(),
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(kill(Pid::from_raw(self.server.pid() as i32), signal)?)
-    }
-
     /// Has every client answered that is still there, and reads all that came.
     fn finish(&mut self, round: &Round, peers: &mut [Peer]) -> io::Result<()> {
         self.ask("CLIENT UNPAUSE")?;
@@ -300,13 +276,6 @@ impl World {
         keys.sort();
         let of_key = |key: &String| contents::of_key(&mut self.control, key);
         Ok(keys.iter().filter_map(of_key).collect())
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // A stopped process dies of SIGKILL all the same, but its panicking test prints its log.
-        let _ = self.signal(Signal::SIGCONT);
     }
 }
 

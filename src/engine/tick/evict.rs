@@ -208,7 +208,7 @@ impl Engine {
                         pool.insert(at, Candidate { score, ..candidate });
                     }
                     Some(_) if self.evict_key(&candidate) => return true,
-                    _ => {}
+                    Some(_) | None => {}
                 }
             }
         }
