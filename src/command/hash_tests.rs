@@ -313,7 +313,7 @@ fn fields_that_must_not_change_read_as_absent_and_stay() {
             assert_eq!(world.logged(), "", "{command}");
             assert!(!world.noticed().contains("expired"), "{command}");
         }
-        assert_eq!(world.databases.stats.misses, 2, "EXISTS and HLEN of the whole");
+        assert_eq!(world.databases.stats.misses, 3, "EXISTS, TYPE and HLEN of the whole");
         assert_eq!(world.databases.expire_fields_due(1000), 0);
         assert_eq!(world.databases.stats.expired_fields, 0);
         world.databases.set_expiry_mode(ExpiryMode::Active);
