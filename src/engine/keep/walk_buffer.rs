@@ -22,7 +22,7 @@ use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
 use crate::persist::snapshot::{Encode, SnapshotWriter};
 use crate::rdb::Access;
-use crate::rdb::encode::{self, EncodeOptions};
+use crate::rdb::encode::{self, EncodeOptions, Verbatim};
 
 /// Bytes that are handed to the writer at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -42,6 +42,8 @@ pub(in crate::engine) enum Form {
 pub(in crate::engine) struct WalkBuffer {
     form: Form,
     bytes: Vec<u8>,
+    /// Strings in them that the writer compresses.
+    strings: Vec<Verbatim>,
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
@@ -64,8 +66,8 @@ impl fmt::Debug for WalkBuffer {
 impl WalkBuffer {
     /// A buffer that begins with these bytes, of which the writer may keep `copied_max`.
     pub fn new(form: Form, bytes: Vec<u8>, writer: SnapshotWriter, copied_max: usize) -> Self {
-        let (entries, db, overflowed) = (0, None, false);
-        Self { form, bytes, entries, db, writer, copied_max, overflowed }
+        let (strings, entries, db, overflowed) = (Vec::new(), 0, None, false);
+        Self { form, bytes, strings, entries, db, writer, copied_max, overflowed }
     }
 
     /// All entries are there: the rest of them goes to the writer, which is told that it is the rest.
@@ -80,7 +82,27 @@ impl WalkBuffer {
     /// Queues what there is.
     fn hand_over(&mut self) {
         let next = self.writer.take_buffer();
-        self.writer.write(std::mem::replace(&mut self.bytes, next));
+        let chunk = std::mem::replace(&mut self.bytes, next);
+        self.writer.write_compressed(chunk, std::mem::take(&mut self.strings));
+    }
+
+    /// A string is compressed by the writer's thread, to which most of the work is left that way.
+    fn push_rdb(
+        &mut self,
+        options: EncodeOptions,
+        key: &[u8],
+        expiry: Option<UnixMillis>,
+        value: ValueRef<'_>,
+    ) {
+        let out = &mut self.bytes;
+        let (options, text) = match value {
+            ValueRef::Str(bytes) if options.compress => {
+                (EncodeOptions { compress: false, ..options }, Some(bytes))
+            }
+            _ => (options, None),
+        };
+        encode::entry(out, &options, key, value, expiry, Access::Unknown);
+        self.strings.extend(text.and_then(|bytes| encode::last_verbatim(out, bytes)));
     }
 
     fn hand_over_full(&mut self) {
@@ -138,9 +160,7 @@ impl DbSink {
     fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
         let Some(mut buffer) = self.buffer() else { return };
         match buffer.form {
-            Form::Rdb(options) => {
-                encode::entry(&mut buffer.bytes, &options, key, value, expiry, Access::Unknown);
-            }
+            Form::Rdb(options) => buffer.push_rdb(options, key, expiry, value),
             Form::Commands => aof_value::push_entry(&mut buffer.bytes, key, value, expiry),
         }
         buffer.hand_over_full();
