@@ -69,7 +69,7 @@ impl EntrySink for Sink {
         self.add(entry.key(), Value::of(&entry.value()), entry.expiry());
     }
 
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, _: u32, object: &mut Object) {
         self.add(key, Value::of_object(object), expiry);
     }
 }

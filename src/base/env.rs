@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rand_xoshiro::Xoshiro256StarStar;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
 /// Milliseconds since the Unix epoch, as Redis counts expiry times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub i64);
@@ -86,23 +89,12 @@ impl Stopwatch {
 /// A fast generator (xoshiro256**, Blackman and Vigna 2018), for sampling and identifiers; not for
 /// secrets.
 #[derive(Clone, Debug)]
-pub struct Rng {
-    state: [u64; 4],
-}
+pub struct Rng(Xoshiro256StarStar);
 
 impl Rng {
     /// The generator of a given seed: the same seed gives the same sequence.
     pub fn from_seed(seed: u64) -> Self {
-        let mut mix = seed;
-        // splitmix64, as the authors advise for seeding.
-        let state = std::array::from_fn(|_| {
-            mix = mix.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = mix;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        });
-        Self { state }
+        Self(Xoshiro256StarStar::seed_from_u64(seed))
     }
 
     /// A generator seeded from the operating system.
@@ -115,16 +107,7 @@ impl Rng {
     /// The next 64 uniform bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
-        let s = &mut self.state;
-        let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
-        let t = s[1] << 17;
-        s[2] ^= s[0];
-        s[3] ^= s[1];
-        s[1] ^= s[2];
-        s[0] ^= s[3];
-        s[2] ^= t;
-        s[3] = s[3].rotate_left(45);
-        result
+        self.0.next_u64()
     }
 
     /// A uniform number in `0..bound`; 0 where `bound` is 0.
@@ -132,6 +115,12 @@ impl Rng {
     pub fn below(&mut self, bound: u64) -> u64 {
         // Lemire 2018: multiply and keep the high half; the bias is below 2^-32 for our bounds.
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A uniform index of a slice of `len`; 0 where it is empty.
+    #[inline]
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
     }
 }
 

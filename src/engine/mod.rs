@@ -30,8 +30,7 @@ use crate::mailbox::{Mailbox, SessionId};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
-pub mod compat;
-mod compat_names;
+pub mod compat_names;
 pub mod keep;
 pub mod registry;
 pub mod session;

@@ -1,8 +1,14 @@
 //! What one atomic step did: the one account from which log, watchers and notifications are fed.
 //!
-//! A unit begins with a command (or a transaction, an expiry, an eviction) and ends with the
-//! engine's commit, which takes the records out and clears it. Commands never see the log: they
-//! change the keyspace, which fills the unit.
+//! ```text
+//!  Idle ──begin(origin)──► Open ──finish(guard): the engine commits──► Idle
+//!                           │ ▲
+//!                  begin()  └─┘  a guest's guard: its finish does nothing
+//! ```
+//! A unit begins with a command (or a transaction, a round of expiry, an eviction) and is ended once, by
+//! whoever began it: only the owner's [`UnitGuard`] ends it, and a guard can't be copied. What begins a
+//! unit while one is open (an eviction that a command of EXEC causes) joins it. Commands never see the
+//! log: they change the keyspace, which fills the unit.
 
 use crate::keyspace::databases::DbIndex;
 use crate::resp::record::push_command;
@@ -112,9 +118,53 @@ pub struct Notice {
     pub key: Box<[u8]>,
 }
 
+/// Who began a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The session with this number (CLIENT ID).
+    Session(u64),
+    /// The server itself: expiry, eviction.
+    Server,
+}
+
+/// How far a unit is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// One is. A `group` (a transaction) stays one whatever its commands say.
+    Open { origin: Origin, group: bool },
+}
+
+/// The right to end a unit, or no more than the word of having joined one. It must be given back with
+/// [`Unit::finish`]; where debug assertions are on, losing one panics.
+#[must_use = "a unit is ended by finish()"]
+#[derive(Debug)]
+pub struct UnitGuard {
+    owner: bool,
+}
+
+#[cfg(debug_assertions)]
+impl Drop for UnitGuard {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a unit's guard was dropped: its unit is never ended");
+    }
+}
+
+/// What a unit changed, for those who follow single keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// A key.
+    Key(DbIndex, Box<[u8]>),
+    /// All keys of a database: it was emptied or exchanged.
+    Database(DbIndex),
+}
+
 /// What one atomic step did.
 #[derive(Debug, Default)]
 pub struct Unit {
+    phase: Phase,
     /// Changes made, as `rdb_changes_since_last_save` counts them.
     pub changes: u64,
     /// Whether the command as it came belongs in the log after the records.
@@ -127,6 +177,9 @@ pub struct Unit {
     pub observed: Classes,
     /// Notices in order.
     pub notices: Vec<Notice>,
+    /// Whether anybody wants to know the keys that were touched; without, none are kept.
+    pub tracing: bool,
+    touched: Vec<Touched>,
     /// Encoded records, one behind the other.
     bytes: Vec<u8>,
     /// Each record's database and the end of its bytes.
@@ -134,6 +187,86 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// Begins a unit, or joins the one that is under way.
+    #[inline]
+    pub fn begin(&mut self, origin: Origin) -> UnitGuard {
+        let owner = self.phase == Phase::Idle;
+        if owner {
+            self.phase = Phase::Open { origin, group: false };
+        }
+        UnitGuard { owner }
+    }
+
+    /// Ends what `guard` stands for. True for the owner's: the unit is over, and what it did is to be
+    /// committed and cleared.
+    #[inline]
+    pub fn finish(&mut self, guard: UnitGuard) -> bool {
+        let owner = guard.owner;
+        std::mem::forget(guard);
+        if owner {
+            debug_assert!(self.is_open(), "a unit is ended once");
+            self.phase = Phase::Idle;
+        }
+        owner
+    }
+
+    /// Whether a unit is under way.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.phase != Phase::Idle
+    }
+
+    /// Who began the unit under way.
+    pub fn origin(&self) -> Option<Origin> {
+        match self.phase {
+            Phase::Idle => None,
+            Phase::Open { origin, .. } => Some(origin),
+        }
+    }
+
+    /// The unit under way consists of several commands that belong together.
+    pub fn hold_together(&mut self) {
+        if let Phase::Open { group, .. } = &mut self.phase {
+            *group = true;
+        }
+    }
+
+    /// Whether the unit under way is one command's alone.
+    pub fn is_single(&self) -> bool {
+        matches!(self.phase, Phase::Open { group: false, .. })
+    }
+
+    /// Whether nothing has changed so far.
+    #[inline]
+    pub fn is_blank(&self) -> bool {
+        self.changes == 0 && self.marks.is_empty()
+    }
+
+    /// Notes that a key was changed, where anybody wants to know.
+    #[inline]
+    pub fn touch(&mut self, db: DbIndex, key: &[u8]) {
+        if self.tracing {
+            self.keep_touched(Touched::Key(db, key.into()));
+        }
+    }
+
+    /// Notes that all keys of a database were changed, where anybody wants to know.
+    pub fn touch_all(&mut self, db: DbIndex) {
+        if self.tracing {
+            self.keep_touched(Touched::Database(db));
+        }
+    }
+
+    #[cold]
+    fn keep_touched(&mut self, touched: Touched) {
+        self.touched.push(touched);
+    }
+
+    /// What was touched, in order; a key that was changed twice is there twice.
+    pub fn touched(&self) -> &[Touched] {
+        &self.touched
+    }
+
     /// Adds a record: a command's arguments, in RESP.
     pub fn record(&mut self, db: DbIndex, arguments: &[&[u8]]) {
         if !self.recording {
@@ -180,7 +313,7 @@ impl Unit {
         self.notices.push(Notice { event, db, key: key.into() });
     }
 
-    /// Ends the unit: forgets everything but who is listening.
+    /// Forgets everything but who began it and who is listening.
     #[inline]
     pub fn clear(&mut self) {
         self.changes = 0;
@@ -193,5 +326,48 @@ impl Unit {
             self.bytes.shrink_to(1 << 20);
         }
         self.notices.clear();
+        self.touched.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_guard_that_began_a_unit_ends_it() {
+        let mut unit = Unit::default();
+        let owner = unit.begin(Origin::Session(7));
+        let guest = unit.begin(Origin::Server);
+        assert!(!unit.finish(guest));
+        assert_eq!(unit.origin(), Some(Origin::Session(7)));
+        assert!(unit.is_single());
+        unit.hold_together();
+        assert!(!unit.is_single());
+        assert!(unit.finish(owner));
+        assert_eq!((unit.is_open(), unit.origin()), (false, None));
+        let next = unit.begin(Origin::Server);
+        assert!(unit.is_single() && unit.finish(next));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "never ended")]
+    fn a_guard_that_is_lost_is_noticed() {
+        drop(Unit::default().begin(Origin::Server));
+    }
+
+    #[test]
+    fn keys_are_kept_only_where_somebody_wants_them() {
+        let mut unit = Unit::default();
+        unit.touch(DbIndex(1), b"k");
+        assert_eq!(unit.touched(), []);
+        unit.tracing = true;
+        unit.touch(DbIndex(1), b"k");
+        unit.touch_all(DbIndex(2));
+        let touched = [Touched::Key(DbIndex(1), b"k"[..].into()), Touched::Database(DbIndex(2))];
+        assert_eq!(unit.touched(), touched);
+        unit.clear();
+        assert_eq!(unit.touched(), []);
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! - [`data`] and [`collections`] are the dataset: every type in every encoding.
 //! - [`contents`] reads all that a server holds through a client, and compares.
+//! - [`usage`]: how keys were used, and how many there are.
 //! - [`timed`]: expiry times of fields, which came after 7.0, so they go from ours to ours only.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
@@ -14,6 +15,7 @@ mod data;
 #[path = "../support/mod.rs"]
 mod support;
 mod timed;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -91,7 +91,7 @@ impl<'a> InNode<'a> {
 }
 
 fn pack_from(pack: &Listpack, index: usize, backward: bool) -> PackIter<'_> {
-    match pack.seek(index as isize) {
+    match pack.seek(index) {
         Some(at) if backward => pack.iter_up_to(at),
         Some(at) => pack.iter_from(at),
         None => Listpack::iter(pack),

@@ -11,21 +11,24 @@ use std::task;
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::context::Cx;
+use crate::command::error::CommandError;
 use crate::command::spec::Flags;
+use crate::data::index::Room;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::keep::load_slices::Progress;
 use crate::engine::registry::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::unit::Unit;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::{snapshot, worker};
+use crate::persist::{scan, snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
-use crate::resp::request::Range;
+use crate::resp::request::{BUFFER_BYTES_MAX, Range};
 
 /// Why a server can't start with the data that it found.
 #[derive(Debug, thiserror::Error)]
@@ -177,17 +180,47 @@ impl Engine {
     fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
         let env = self.env.clone();
         let log = self.log.take();
+        // What is loaded has an account of its own: a unit under way (of a transaction that holds
+        // The account of what is loaded is apart: a unit under way (of a transaction that holds DEBUG
+        // RELOAD) goes on behind it as it was.
+        let mut outer = std::mem::take(&mut self.databases.unit);
         self.begin_loading();
-        let result = recover::recover(&env, options, self);
+        let mut result = recover::recover(&env, options, self);
+        if options.appendonly
+            && result.is_ok()
+            && let Err(error) = self.redo(&outer)
+        {
+            // Its records are in no file yet.
+            let file = options.layout.manifest();
+            result = Err(RecoverError::Command { file, offset: 0, error });
+        }
         self.end_loading();
         self.log = log;
-        self.databases.unit.recording = self.log.is_some();
+        // As `dirty`, which is 0 now: no change since what was loaded.
+        outer.changes = 0;
+        self.databases.unit = outer;
+        self.observe_events();
         result
+    }
+
+    /// Does again what a unit has done so far.
+    fn redo(&mut self, unit: &Unit) -> Result<(), String> {
+        let mut parsed = scan::Command::default();
+        for (db, record) in unit.records() {
+            self.sessions[self.loader].db = db;
+            if scan::parse_command(record, 0, &mut parsed).is_err() {
+                return Err("a record of the unit under way is no command".into());
+            }
+            let words: Vec<&[u8]> = parsed.words.iter().map(|word| &record[word.clone()]).collect();
+            self.command(&words)?;
+        }
+        Ok(())
     }
 
     pub(in crate::engine) fn begin_loading(&mut self) {
         self.persistence.loading = true;
         self.databases.set_loading(true);
+        self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
@@ -197,13 +230,15 @@ impl Engine {
 
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
+        self.databases.fit();
         self.databases.set_loading(false);
+        self.databases.room = Room::Usual;
         self.observe_events();
         self.databases.unit.clear();
         self.persistence.dirty = 0;
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
-        loader.out.clear();
+        loader.output.buffer.clear();
     }
 
     /// Loads what a start would load, and leaves the disk as it is.
@@ -272,7 +307,11 @@ impl Replay for Engine {
     }
 
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
-        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
+        let bytes = words.iter().map(|word| word.len()).sum();
+        if bytes > BUFFER_BYTES_MAX {
+            return Err(format!("a command of {bytes} bytes is too long"));
+        }
+        let mut buffer = Vec::with_capacity(bytes);
         let mut ranges = Vec::with_capacity(words.len());
         for word in words {
             ranges.push(Range::new(buffer.len(), word.len()));
@@ -300,6 +339,12 @@ impl Replay for Engine {
                 self.persistence.progress.snapshot_used_memory = bytes;
             }
             _ => {}
+        }
+    }
+
+    fn resize(&mut self, db: u32, keys: u64) {
+        if db < self.databases.count() {
+            self.databases.db(DbIndex(db)).reserve(usize::try_from(keys).unwrap_or(usize::MAX));
         }
     }
 
@@ -353,7 +398,7 @@ impl Engine {
     /// counted, measured and checked for.
     pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
-        let Some(command) = self.registry.resolve(args) else {
+        let Some(command) = self.registry.resolve_logged(args) else {
             return Err(format!("Unknown command '{}'", name()));
         };
         let entry = &self.registry[command];
@@ -373,7 +418,7 @@ impl Engine {
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
-                    reply: Reply::new(&mut session.out, session.protocol),
+                    reply: Reply::new(&mut session.output.buffer, session.protocol),
                     now: UnixMillis(self.now_micros / 1000),
                     rng: &mut self.rng,
                     limits: &self.limits,
@@ -384,13 +429,17 @@ impl Engine {
             Run::Control(handler) => handler(self, slot, args),
         };
         self.databases.unit.clear();
+        if matches!(result, Err(CommandError::CollectionFull)) {
+            // Nothing that was acknowledged is left out.
+            return Err(format!("'{}': more elements than a collection has room for", name()));
+        }
         let session = &mut self.sessions[slot];
         // EXEC answers with its commands' errors, too, but not with one of its own.
         let failed = result
             .err()
             .map(|error| error.wire().to_vec())
-            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
-        session.out.clear();
+            .or_else(|| session.output.buffer.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.output.buffer.clear();
         if let Some(error) = failed {
             let text = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!("A command of the append only file failed: {} answers {text}", name());

@@ -4,6 +4,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::engine::keep::walks::{Purpose, Want};
+use crate::engine::session::Doing;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 use crate::persist::log::Log;
@@ -58,7 +59,7 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
         return Err(CommandError::text("ERR Background save already in progress"));
     }
     // A transaction is in a snapshot wholly or not at all: one that it asks for begins behind it.
-    let executing = engine.sessions[slot].executing;
+    let executing = engine.sessions[slot].doing == Doing::Exec;
     if executing || !engine.persistence.walk.is_idle() {
         if !schedule && !executing {
             return Err(CommandError::text(
@@ -103,7 +104,7 @@ fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     // A log that has no base yet waits for its first.
     let baseless = engine.log.as_ref().is_some_and(Log::waiting_for_base);
     let purpose = if baseless { Purpose::FirstBase } else { Purpose::Rewrite };
-    if engine.sessions[slot].executing || !engine.persistence.walk.is_idle() {
+    if (engine.sessions[slot].doing == Doing::Exec) || !engine.persistence.walk.is_idle() {
         engine.persistence.wanted.of(purpose).ask();
         engine.sessions[slot].reply().simple("Background append only file rewriting scheduled");
         return Ok(Flow::Done);

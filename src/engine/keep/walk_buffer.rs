@@ -16,6 +16,7 @@ use crate::base::env::UnixMillis;
 use crate::base::pieces::PieceSink;
 use crate::data::frozen::Frozen;
 use crate::data::value::{Object, ObjectRef, ValueRef};
+use crate::keyspace::access::Remembered;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
@@ -47,6 +48,9 @@ pub(in crate::engine) struct WalkBuffer {
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
+    /// Databases that no entry came from yet: how many keys each has, and how many of them expire.
+    sizes: Vec<(DbIndex, u64, u64)>,
+    remembered: Remembered,
     pub writer: SnapshotWriter,
     copied_max: usize,
     /// Something was not kept, for more had waited than may.
@@ -64,10 +68,35 @@ impl fmt::Debug for WalkBuffer {
 }
 
 impl WalkBuffer {
-    /// A buffer that begins with these bytes, of which the writer may keep `copied_max`.
-    pub fn new(form: Form, bytes: Vec<u8>, writer: SnapshotWriter, copied_max: usize) -> Self {
-        let (strings, entries, db, overflowed) = (Vec::new(), 0, None, false);
-        Self { form, bytes, strings, entries, db, writer, copied_max, overflowed }
+    /// A buffer that begins with these bytes, of which the writer may keep `copied_max`. `remembered` is
+    /// what it tells of the use of keys.
+    pub fn new(
+        form: Form,
+        bytes: Vec<u8>,
+        remembered: Remembered,
+        writer: SnapshotWriter,
+        copied_max: usize,
+    ) -> Self {
+        let (strings, entries, db) = (Vec::new(), 0, None);
+        let (sizes, overflowed) = (Vec::new(), false);
+        Self {
+            form,
+            bytes,
+            strings,
+            entries,
+            db,
+            sizes,
+            remembered,
+            writer,
+            copied_max,
+            overflowed,
+        }
+    }
+
+    /// Says how many keys each database has, and how many of them expire: readers size their tables
+    /// by that.
+    pub fn expect(&mut self, sizes: Vec<(DbIndex, u64, u64)>) {
+        self.sizes = sizes;
     }
 
     /// All entries are there: the rest of them goes to the writer, which is told that it is the rest.
@@ -90,8 +119,7 @@ impl WalkBuffer {
     fn push_rdb(
         &mut self,
         options: EncodeOptions,
-        key: &[u8],
-        expiry: Option<UnixMillis>,
+        (key, expiry, access): (&[u8], Option<UnixMillis>, Access),
         value: ValueRef<'_>,
     ) {
         let out = &mut self.bytes;
@@ -101,7 +129,7 @@ impl WalkBuffer {
             }
             _ => (options, None),
         };
-        encode::entry(out, &options, key, value, expiry, Access::Unknown);
+        encode::entry(out, &options, key, value, expiry, access);
         self.strings.extend(text.and_then(|bytes| encode::last_verbatim(out, bytes)));
     }
 
@@ -123,7 +151,14 @@ impl WalkBuffer {
         }
         self.db = Some(db);
         match self.form {
-            Form::Rdb(_) => encode::select_db(&mut self.bytes, db.0),
+            Form::Rdb(_) => {
+                encode::select_db(&mut self.bytes, db.0);
+                // Entries about to change come out of turn, so a database may begin more than once.
+                if let Some(at) = self.sizes.iter().position(|(index, ..)| *index == db) {
+                    let (_, keys, expires) = self.sizes.swap_remove(at);
+                    encode::resize_db(&mut self.bytes, keys, expires);
+                }
+            }
             Form::Commands => push_select(&mut self.bytes, db.0),
         }
         true
@@ -138,16 +173,25 @@ pub(in crate::engine) struct DbSink {
 
 impl EntrySink for DbSink {
     fn entry(&mut self, entry: &Entry<'_>) {
-        self.push(entry.key(), entry.expiry(), entry.value());
+        let head = Head { key: entry.key(), expiry: entry.expiry(), access: entry.access() };
+        self.push(head, entry.value());
     }
 
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
-        let size = object.heap_bytes();
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, access: u32, object: &mut Object) {
+        let (head, size) = (Head { key, expiry, access }, object.heap_bytes());
         match if size >= FREEZE_BYTES { object.freeze() } else { None } {
-            Some(frozen) => self.push_frozen(key, expiry, frozen, size),
-            None => self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object))),
+            Some(frozen) => self.push_frozen(head, frozen, size),
+            None => self.push(head, ValueRef::Object(ObjectRef::from(&*object))),
         }
     }
+}
+
+/// What an entry is beside its value.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    key: &'a [u8],
+    expiry: Option<UnixMillis>,
+    access: u32,
 }
 
 impl DbSink {
@@ -157,21 +201,26 @@ impl DbSink {
         buffer.begin_entry(self.db).then_some(buffer)
     }
 
-    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
+    fn push(&self, Head { key, expiry, access }: Head<'_>, value: ValueRef<'_>) {
         let Some(mut buffer) = self.buffer() else { return };
         match buffer.form {
-            Form::Rdb(options) => buffer.push_rdb(options, key, expiry, value),
+            Form::Rdb(options) => {
+                let access = buffer.remembered.of(access);
+                buffer.push_rdb(options, (key, expiry, access), value);
+            }
             Form::Commands => aof_value::push_entry(&mut buffer.bytes, key, value, expiry),
         }
         buffer.hand_over_full();
     }
 
     /// A big collection, which the writer's thread will go through.
-    fn push_frozen(&self, key: &[u8], expiry: Option<UnixMillis>, frozen: Frozen, bytes: usize) {
+    fn push_frozen(&self, head: Head<'_>, frozen: Frozen, bytes: usize) {
+        let Head { key, expiry, access } = head;
         let Some(mut buffer) = self.buffer() else { return };
         let encode: Encode = match buffer.form {
             Form::Rdb(options) => {
-                encode::frozen_head(&mut buffer.bytes, &options, key, &frozen, expiry);
+                let access = buffer.remembered.of(access);
+                encode::frozen_head(&mut buffer.bytes, &options, key, &frozen, expiry, access);
                 Box::new(move |sink: PieceSink<'_>| frozen.encode(options, sink))
             }
             Form::Commands => {

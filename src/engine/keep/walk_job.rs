@@ -20,10 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::env::Env;
+use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
 use crate::engine::keep::walk_buffer::{DbSink, Form, WalkBuffer};
 use crate::engine::keep::walks::Purpose;
+use crate::keyspace::access::Remembered;
 use crate::keyspace::databases::{Databases, DbIndex};
+use crate::keyspace::table::EntrySink;
 use crate::persist::detached::DetachedBase;
 use crate::persist::manifest::BaseForm;
 use crate::persist::snapshot::{self, Outcome, SnapshotOptions, SnapshotWriter, Target, Trailer};
@@ -294,8 +297,16 @@ impl Engine {
             BaseForm::Commands => Form::Commands,
         };
         let memory_max = self.settings.walk_memory_max as usize;
-        let buffer = Arc::new(Mutex::new(WalkBuffer::new(form, bytes, writer, memory_max)));
-        self.databases.begin_snapshot(|db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }));
+        let remembered = match self.settings.maxmemory_policy {
+            EvictionPolicy::AllkeysLru | EvictionPolicy::VolatileLru => self.databases.recency(),
+            EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu => self.databases.frequency(),
+            _ => Remembered::Nothing,
+        };
+        let buffer = WalkBuffer::new(form, bytes, remembered, writer, memory_max);
+        let buffer = Arc::new(Mutex::new(buffer));
+        let sink = |db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }) as Box<dyn EntrySink>;
+        let sizes = self.databases.begin_snapshot(sink);
+        buffer.lock().unwrap_or_else(PoisonError::into_inner).expect(sizes);
         if purpose != Purpose::Save
             && let Some(log) = &mut self.log
         {

@@ -41,6 +41,7 @@ use std::fmt;
 
 use crate::engine::Engine;
 use crate::engine::keep::walk_job::Job;
+use crate::engine::session::run::Run;
 use crate::mailbox::SessionId;
 use crate::persist::log::Log;
 
@@ -425,10 +426,9 @@ impl Engine {
             return;
         }
         for slot in std::mem::take(&mut self.persistence.paced) {
-            if let Some(session) = self.sessions.get_mut(slot) {
-                // Where CLIENT PAUSE holds it, too, it is stopped again by that.
-                session.paused = false;
-                self.mark_resumable(slot);
+            // Where CLIENT PAUSE holds it, too, it is stopped again by that.
+            if matches!(self.sessions.get(slot).map(|session| &session.run), Some(Run::Paced)) {
+                self.go_on(slot);
             }
         }
     }

@@ -137,14 +137,14 @@ fn operating_system() -> String {
 fn clients(out: &mut String, engine: &mut Engine) {
     let sessions = &engine.sessions;
     let input = sessions.clients().filter_map(|one| one.link.as_ref()).map(|link| link.unread());
-    let output = sessions.clients().map(|one| one.pending());
-    let watching = sessions.clients().filter(|one| !one.watching.is_empty());
+    let output = sessions.clients().map(|one| one.output.pending());
+    let watching = sessions.clients().filter(|one| !one.watching.keys.is_empty());
     line!(out, "connected_clients:{}", sessions.client_count());
     line!(out, "cluster_connections:0");
     line!(out, "maxclients:{}", engine.settings.maxclients);
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
     line!(out, "client_recent_max_output_buffer:{}", output.max().unwrap_or(0));
-    line!(out, "blocked_clients:{}", engine.blocking.count());
+    line!(out, "blocked_clients:{}", engine.blocking.count() + engine.pause.held());
     line!(out, "tracking_clients:0");
     line!(out, "pubsub_clients:{}", engine.pubsub.clients);
     line!(out, "watching_clients:{}", watching.count());
@@ -291,7 +291,7 @@ fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
     }
     let (mut sum, mut count) = (0i128, 0i128);
     for _ in 0..TTL_SAMPLES {
-        table.sample_volatile_bucket(rng, |entry| {
+        table.sample_volatile_bucket(rng, TTL_SEGMENTS_MAX, |entry| {
             if let Some(at) = entry.expiry() {
                 sum += i128::from((at.0 - now).max(0));
                 count += 1;
@@ -301,8 +301,9 @@ fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
     (sum / count.max(1)).try_into().unwrap_or(i64::MAX)
 }
 
-/// Places that are looked at for [`mean_ttl`].
+/// Places that are looked at for [`mean_ttl`], and segments for each.
 const TTL_SAMPLES: usize = 16;
+const TTL_SEGMENTS_MAX: usize = 64;
 
 impl Engine {
     /// How far the stream of changes has come, in bytes.

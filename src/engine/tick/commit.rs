@@ -1,22 +1,87 @@
-//! From what a unit changed to what the log says.
+//! The end of a unit: from what it changed to what the log says.
 //!
-//! A unit's records are those that handlers and lazy expiry wrote, then the command as it came
+//! [`Engine::finish_unit`] is the only place where a unit ends, and only the guard of whoever began it
+//! gets there. A unit's records are those that handlers and lazy expiry wrote, then the command as it came
 //! where that is its effect; several are wrapped in MULTI and EXEC, so that they are recovered
 //! together or not at all. The log gets them at once; it is written at the end of the tick.
 
 use crate::command::args::Args;
 use crate::engine::Engine;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::unit::{Origin, Unit, UnitGuard};
+use crate::mailbox::SessionId;
 use crate::resp::record::push_command;
 
 impl Engine {
-    /// Ends a unit that did something.
-    pub(in crate::engine) fn commit(
+    /// Begins a unit of a session, or joins the one under way.
+    #[inline]
+    pub(in crate::engine) fn begin_unit(&mut self, slot: SessionId) -> UnitGuard {
+        self.databases.unit.begin(Origin::Session(self.sessions[slot].id))
+    }
+
+    /// Begins a unit of the server's own (expiry, eviction), or joins the one under way.
+    pub(in crate::engine) fn begin_own_unit(&mut self) -> UnitGuard {
+        self.databases.unit.begin(Origin::Server)
+    }
+
+    /// Ends a unit of the server's own; what it did in a unit of somebody else's stays there.
+    pub(in crate::engine) fn finish_own_unit(&mut self, guard: UnitGuard) {
+        self.finish_unit(guard, DbIndex(0), Args::new(&[], &[]), None);
+    }
+
+    /// Ends the unit of a client's command, and remembers how far the log has come with it.
+    #[inline]
+    pub(in crate::engine) fn finish_command(
         &mut self,
+        guard: UnitGuard,
+        slot: SessionId,
         db: DbIndex,
         args: Args<'_>,
         encoded: Option<&[u8]>,
     ) {
+        let before = self.offset();
+        if self.finish_unit(guard, db, args, encoded)
+            && self.offset() > before
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
+            session.written = self.log.as_ref().map_or(0, |log| log.offset());
+        }
+    }
+
+    /// Ends the unit: what changed goes into the log, and who watched it learns of it. False where
+    /// nothing changed, or the unit is somebody else's and goes on.
+    #[inline]
+    pub(in crate::engine) fn finish_unit(
+        &mut self,
+        guard: UnitGuard,
+        db: DbIndex,
+        args: Args<'_>,
+        encoded: Option<&[u8]>,
+    ) -> bool {
+        self.publish_notices();
+        if !self.databases.unit.finish(guard) {
+            return false;
+        }
+        let unit = &self.databases.unit;
+        if unit.is_blank() && !self.databases.watches.any_broken() {
+            // Nothing happened: a reading command, nearly always.
+            debug_assert!(!unit.verbatim, "a command that goes into the log changed something");
+            return false;
+        }
+        self.commit(db, args, encoded);
+        true
+    }
+
+    /// What a command that is no part of a transaction has done so far becomes a unit, so that its
+    /// account doesn't grow with its work. Only for one whose single steps mean something by themselves.
+    pub(in crate::engine) fn divide_unit(&mut self) {
+        if self.databases.unit.is_single() {
+            self.publish_notices();
+            self.commit(DbIndex(0), Args::new(&[], &[]), None);
+        }
+    }
+
+    fn commit(&mut self, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
         let unit = &mut self.databases.unit;
         if unit.verbatim && unit.recording && unit.record_count() > 0 {
             // Behind the records that came before it, e.g. a key that expired on the way.
@@ -63,26 +128,16 @@ impl Engine {
         }
     }
 
-    /// Ends a unit that no client's command began: expiry, eviction, what cron does.
-    pub(in crate::engine) fn commit_internal(&mut self) {
-        self.commit_unit(DbIndex(0), Args::new(&[], &[]), None);
-    }
-
     fn break_watches(&mut self) {
         for watcher in self.databases.watches.take_broken() {
             if let Some(slot) = self.sessions.find(watcher) {
-                self.sessions[slot].watch_broken = true;
+                self.sessions[slot].watching.broken = true;
             }
         }
     }
 }
 
-fn record_command(
-    unit: &mut crate::keyspace::unit::Unit,
-    db: DbIndex,
-    args: Args<'_>,
-    encoded: Option<&[u8]>,
-) {
+fn record_command(unit: &mut Unit, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
     match encoded {
         Some(bytes) => unit.record_encoded(db, bytes),
         None => {

@@ -72,6 +72,16 @@ impl Directory {
         Self { entries: vec![Handle::new(segment, 0)], depth: 0, at_depth, segments: 1 }
     }
 
+    /// A directory of `1 << depth` segments, each of that depth, in hash order.
+    pub(super) fn full(depth: u32, segments: impl Iterator<Item = NonNull<Segment>>) -> Self {
+        let entries: Vec<Handle> = segments.map(|segment| Handle::new(segment, depth)).collect();
+        debug_assert_eq!(entries.len(), 1 << depth);
+        let mut at_depth = [0; DEPTH_MAX as usize + 1];
+        at_depth[depth as usize] = entries.len();
+        let segments = entries.len();
+        Self { entries, depth, at_depth, segments }
+    }
+
     #[inline(always)]
     fn index(&self, hash: u64) -> usize {
         // Two shifts, because shifting by 64 (depth 0) isn't defined.
@@ -85,6 +95,11 @@ impl Directory {
         debug_assert!(index < self.entries.len());
         // SAFETY: `index` has `depth` bits, and there are `1 << depth` entries.
         unsafe { *self.entries.get_unchecked(index) }
+    }
+
+    /// How many segments there are, chains counted once.
+    pub(super) fn segments(&self) -> usize {
+        self.segments
     }
 
     /// Asks for the cache line of a hash's entry.

@@ -37,6 +37,8 @@ mod tests;
 
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::string::HeapString;
@@ -120,6 +122,8 @@ pub struct Table {
     expire_position: u64,
     /// Segments in the longest chain that ever was: 1 unless hashes collide.
     chain_max: usize,
+    /// What shows others how far the table's end has come; see [`Table::count_down`].
+    countdown: Option<Arc<AtomicU64>>,
 }
 
 // SAFETY: the table owns its segments and all that their entries point to; the pool's handle, the
@@ -157,6 +161,7 @@ impl Table {
             epoch: 0,
             expire_position: 0,
             chain_max: 1,
+            countdown: None,
         }
     }
 
@@ -186,6 +191,13 @@ impl Table {
             directory_bytes: self.directory.bytes(),
             heap_bytes: self.tally.owned_bytes,
         }
+    }
+
+    /// Adds the bytes that the table owns on the heap to `bytes`, and has them taken off again as they
+    /// are freed, a segment at a time. For a table that nothing is done with any more.
+    pub fn count_down(&mut self, bytes: Arc<AtomicU64>) {
+        bytes.fetch_add(self.tally.owned_bytes as u64, Ordering::Relaxed);
+        self.countdown = Some(bytes);
     }
 
     /// A key's hash, for [`Table::prefetch`] and the `_hashed` forms.
@@ -476,11 +488,17 @@ impl Drop for Table {
                 let segment = unsafe { pointer.as_mut() };
                 next = segment.next();
                 if left > 0 {
+                    let mut bytes = 0;
                     segment.for_each(|_, entry| {
-                        left -= entry.owned().blocks;
+                        let owned = entry.owned();
+                        left -= owned.blocks;
+                        bytes += owned.bytes as u64;
                         // SAFETY: each entry is met once, and its segment goes next.
                         drop(unsafe { entry.disown() });
                     });
+                    if let Some(countdown) = &self.countdown {
+                        countdown.fetch_sub(bytes, Ordering::Relaxed);
+                    }
                 }
                 // SAFETY: as above.
                 unsafe { segment.destroy(&self.pool, &mut self.tally) };

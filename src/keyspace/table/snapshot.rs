@@ -22,9 +22,9 @@ pub trait EntrySink: Send {
     /// One entry, as it was when the snapshot began (its access bits may be newer).
     fn entry(&mut self, entry: &Entry<'_>);
 
-    /// One entry that is a collection. It may be frozen, so that it can be looked at later as it is
-    /// now; nothing else may be done to it.
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object);
+    /// One entry that is a collection, with its access bits. It may be frozen, so that it can be
+    /// looked at later as it is now; nothing else may be done to it.
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, access: u32, object: &mut Object);
 }
 
 /// A snapshot under way.
@@ -125,7 +125,7 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
         // SAFETY: we hold the table exclusively. What is taken out is put back before anybody else
         // looks at the entry, whose key and expiry stay as they are.
         if let Some(mut object) = unsafe { raw.take_object() } {
-            running.sink.object(raw.key(), raw.expiry(), &mut object);
+            running.sink.object(raw.key(), raw.expiry(), raw.access(), &mut object);
             // SAFETY: as above.
             unsafe { raw.put_object(object) };
         } else {
