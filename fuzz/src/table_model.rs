@@ -248,7 +248,7 @@ impl Pair {
         }
     }
 
-    /// Changes a value where it lies.
+    /// Changes a value in place.
     fn change(&mut self, input: &mut Input<'_>) {
         let (key, word) = (self.key(input), input.word());
         let (entry, known) = (self.table.get_mut(&key), self.model.get_mut(&key));

@@ -61,7 +61,7 @@ impl Form {
     /// As `PXAT` takes it.
     pub const UNIX_MILLIS: Self = Self { base: Base::Epoch, unit: Unit::Millis };
 
-    /// The form that an option's word stands for.
+    /// The form that an option's word means.
     fn named(args: Args<'_>, index: usize) -> Option<Self> {
         Some(match () {
             () if args.is(index, "EX") => Self::SECONDS,

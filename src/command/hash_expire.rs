@@ -127,6 +127,7 @@ fn set_expiry(
     )?;
     let condition = condition.unwrap_or(Condition::Always);
     let names: Vec<&[u8]> = args.from(fields).collect();
+    cx.db().check_room::<Hash>(key)?;
     let answers = apply(cx, key, &names, at, condition)?;
     cx.reply.array(answers.len());
     answers.into_iter().for_each(|answer| cx.reply.int(answer));

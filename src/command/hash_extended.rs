@@ -190,6 +190,9 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
     let Options { time, fields, .. } = Options::parse(cx, args, &GETTING)?;
     let mut db = cx.databases.db(cx.selected);
+    if matches!(time, Some(Change::At(_))) {
+        db.check_room::<Hash>(key)?;
+    }
     let hash = db.touch_as::<Hash>(key)?;
     let names: Vec<&[u8]> = args.from(fields).collect();
     // A field whose new time is past is gone when it is named again.

@@ -22,6 +22,8 @@ mod hash_tests;
 pub mod hash_walk;
 pub mod keys;
 pub mod keyspec;
+#[cfg(test)]
+mod limit_tests;
 pub mod list;
 pub mod list_block;
 pub mod list_move;

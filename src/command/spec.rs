@@ -230,7 +230,7 @@ pub enum Begin {
     Unknown,
 }
 
-/// How a key spec goes on from where it began.
+/// How a key spec finds the keys from where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// Up to `last` (relative to the beginning; negative counts from the end of the arguments),
@@ -314,11 +314,6 @@ impl Key {
         Self { begin: Begin::Index(index), find, flags: 0, notes: None }
     }
 
-    /// Keys that the arguments don't tell.
-    pub const fn unknown() -> Self {
-        Self { begin: Begin::Unknown, find: Find::Unknown, flags: 0, notes: None }
-    }
-
     /// The key or keys after a keyword.
     pub const fn after(keyword: &'static str, from: i64) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
@@ -367,7 +362,7 @@ pub struct Spec {
     /// How its change gets into the log.
     pub effect: Effect,
     /// Which of its arguments must not be shown.
-    pub secrets: Secrets,
+    pub secrets: &'static Secrets,
     /// The first upstream version that had it.
     pub since: &'static str,
     /// Time complexity.
@@ -419,7 +414,7 @@ const fn command<H: Copy>(name: &'static str, arity: Arity, run: H, flags: Flags
         categories: &[],
         tips: &[],
         effect: Effect::None,
-        secrets: Secrets::None,
+        secrets: &Secrets::None,
         since: "1.0.0",
         cost: "O(1)",
         syntax: "",
@@ -493,7 +488,7 @@ impl<H: Copy> Command<H> {
 
     /// Sets which arguments must not be shown.
     #[must_use]
-    pub const fn secrets(mut self, secrets: Secrets) -> Self {
+    pub const fn secrets(mut self, secrets: &'static Secrets) -> Self {
         self.spec.secrets = secrets;
         self
     }

@@ -303,7 +303,7 @@ fn is_equal(value: ValueRef<'_>, bytes: &[u8]) -> bool {
 }
 
 /// Puts a string with an expiry time, or keeping the one there is, and logs that. A time that has
-/// passed deletes the key instead, except when our own log says so.
+/// passed deletes the key instead, except while the log is replayed.
 fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
     if let Expiry::At(at) = expiry
         && at <= cx.now

@@ -307,6 +307,11 @@ fn a_wrong_line_is_reported_as_upstream_does() {
         ("appendfsync x", "argument(s) must be one of the following: everysec, always, no"),
         ("unixsocketperm 888", "argument couldn't be parsed as an octal number"),
         ("unixsocketperm 1000", "argument must be between 0 and 777 inclusive"),
+        ("proto-max-bulk-len 4gb", "argument must be between 1048576 and 4293918719 inclusive"),
+        (
+            "client-query-buffer-limit 4gb",
+            "argument must be between 1048576 and 4294967295 inclusive",
+        ),
         ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
         ("dir /nowhere", "No such file or directory"),
         ("sentinel x", "sentinel directive while not in sentinel mode"),

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use crate::base::env::{Rng, UnixMillis};
+use crate::data::index::Room;
 pub use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
 use crate::keyspace::reclaim::Reclaimer;
@@ -25,6 +26,21 @@ pub struct DbIndex(pub u32);
 /// The key holds a value of another type than the command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType;
+
+/// Why a collection can't be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditError {
+    /// The key holds a value of another type.
+    WrongType,
+    /// It is as large as it may get.
+    Full,
+}
+
+impl From<WrongType> for EditError {
+    fn from(_: WrongType) -> Self {
+        Self::WrongType
+    }
+}
 
 /// What becomes of a key's expiry time when its value is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +127,8 @@ pub struct Databases {
     pub stats: KeyspaceStats,
     /// How access is remembered.
     pub policy: Policy,
+    /// How far collections may grow.
+    pub room: Room,
     /// Where big removed values go.
     pub reclaimer: Reclaimer,
     /// The time of the current unit.
@@ -148,6 +166,7 @@ impl Databases {
             expiring_hashes: ExpiringHashes::new(count as usize),
             stats: KeyspaceStats::default(),
             policy: Policy::default(),
+            room: Room::default(),
             reclaimer,
             now: UnixMillis(0),
             loading: false,

@@ -35,6 +35,8 @@ const GENERAL: &[&str] = &[
      it out at once. Redis counts it until it is removed.",
     "A client that has not authenticated is closed when more than 16 KiB of its replies are unread, as \
      Redis does since the fix of CVE-2025-21605.",
+    "`client-query-buffer-limit` counts an incomplete request as a whole; Redis leaves out those of its \
+     arguments that are complete.",
     "SLOWLOG hides passwords in wrong commands as well (`AUTH a b c`, `HELLO 2 AUTH password`).",
     "Crash reports have our own functions in their stack traces, not Redis's.",
 ];

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::BOTH;
+use crate::support::client::Client;
 use crate::support::server::{Program, Server};
 
 /// Lines that both refuse; the words are upstream's.
@@ -120,5 +121,69 @@ fn renamed_commands_answer_to_their_last_name() {
         assert_eq!(client.words("TAKE a").text(), "1", "{program:?}");
         assert!(client.words("FETCH a").is_error(), "{program:?}");
         assert!(client.words("SET a 1").is_error(), "{program:?}");
+    }
+}
+
+/// Settings while the server runs, each with values that are right and wrong.
+const CHANGES: &[(&str, &[&str])] = &[
+    ("save", &["", "1", "1 2", "1 2 3", "a b", "1 2 3 4", "0 1", "1  2", "1 2 ", "-1 2"]),
+    (
+        "client-output-buffer-limit",
+        &[
+            "",
+            "normal 0 0",
+            "normal 1mb 1mb 1 pubsub 2mb 2mb 2",
+            "normal 1 1 1 foo 2 2 2",
+            "normal -1 0 0",
+            "normal  0 0 0",
+            "slave 1 1 1",
+            "normal 0 0 x",
+        ],
+    ),
+    ("oom-score-adj-values", &["", "1 2", "1 2 3", "3 2 1", "1 2 3 4", "a b c", "0 0 9999"]),
+    ("latency-tracking-info-percentiles", &["", "50", "50 99 99.9", "101", "-1", "x", "50  99"]),
+    ("notify-keyspace-events", &["", "KEA", "Kx E", "Q", "g$"]),
+    ("shutdown-on-sigterm", &["", "default", "save nosave", "now force", "x"]),
+    ("maxclients", &["0", "100", "x"]),
+    ("maxmemory", &["1gb", "-1", "x", "50%", "0"]),
+    ("maxmemory-policy", &["allkeys-lru", "x", "noeviction"]),
+    ("hz", &["0", "5", "1000", "x", "10"]),
+    ("timeout", &["-1", "10", "0"]),
+    ("unixsocketperm", &["700"]),
+    ("replicaof", &["", "no one"]),
+    ("rename-command", &["get x"]),
+];
+
+/// What a server says of itself in INFO that a setting decides.
+fn told(client: &mut Client) -> Vec<String> {
+    const FIELDS: &[&str] = &["maxclients:", "maxmemory:", "maxmemory_policy:", "configured_hz:"];
+    let text = client.words("INFO everything").text();
+    let is_told = |line: &&str| FIELDS.iter().any(|field| line.starts_with(field));
+    text.lines().filter(is_told).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_change_is_answered_shown_and_told_as_by_upstream() {
+    let [theirs, ours] = BOTH.map(|program| {
+        let server = crate::start(program, &[]);
+        let mut client = server.connect();
+        let mut story = Vec::new();
+        for (name, values) in CHANGES {
+            for value in *values {
+                let answer = client.call(&["CONFIG", "SET", name, value]);
+                let shown = client.call(&["CONFIG", "GET", name]);
+                let told = told(&mut client);
+                story.push(format!("{name} {value:?}: {answer}, {shown}, {told:?}"));
+            }
+        }
+        // All of several pairs, or none.
+        for pairs in ["maxmemory 5mb hz x", "hz 20 bogus 1", "maxmemory 7mb maxclients 0"] {
+            let answer = client.words(&format!("CONFIG SET {pairs}"));
+            story.push(format!("{pairs}: {answer}, {:?}", told(&mut client)));
+        }
+        story
+    });
+    for (theirs, ours) in theirs.iter().zip(&ours) {
+        assert_eq!(theirs, ours, "redis-server's first");
     }
 }

@@ -10,6 +10,10 @@ use crate::support::client::Client;
 use crate::support::server::{Program, Server};
 use crate::{BOTH, await_that, start};
 
+/// Signals that mean that the process is broken.
+const CRASHES: [Signal; 5] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT];
+
 fn send(server: &Server, signal: Signal) {
     kill(Pid::from_raw(server.pid() as i32), signal).expect("sent");
 }
@@ -41,7 +45,12 @@ fn every_signal_does_what_it_does_to_upstream() {
         if signal == Signal::SIGKILL || stops.contains(&signal) || orderly.contains(&signal) {
             continue;
         }
-        let fates = BOTH.map(|program| fate(program, signal).1);
+        let mut fates = BOTH.map(|program| fate(program, signal).1);
+        if CRASHES.contains(&signal) {
+            // redis-server's report may crash by itself, and by another signal: what counts is that
+            // both end. Ours is held to its signal below.
+            fates = fates.map(|fate| if fate == "survives" { fate } else { "ends".to_owned() });
+        }
         assert_eq!(fates[0], fates[1], "{signal}: redis-server first");
     }
 }
@@ -58,7 +67,7 @@ fn a_hangup_while_it_starts_is_ignored_too() {
 /// A report that breaks off says nothing of where it broke.
 #[test]
 fn a_crash_report_is_whole() {
-    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGABRT] {
+    for signal in CRASHES {
         let (server, fate) = fate(Program::Redstart, signal);
         assert_eq!(fate, format!("exit code None, signal Some({})", signal as i32));
         await_that("the report's end", || server.log().contains("BUG REPORT END"));

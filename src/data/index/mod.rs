@@ -25,7 +25,9 @@ use crate::base::env::Rng;
 use arena::Arena;
 use segment::{DEPTH_MAX, Segment, home_of};
 
-pub use arena::{Body, Entry, Handle, Iter, Shape};
+#[cfg(test)]
+pub(crate) use arena::lowered;
+pub use arena::{Body, Entry, Handle, Iter, Room, Shape};
 
 /// Two buddies with no more keys than this become one.
 const MERGE_MAX: usize = segment::SLOTS_MAX * 5 / 8;
@@ -107,6 +109,12 @@ impl Table {
         self.len == 0
     }
 
+    /// Whether nothing more may be added.
+    #[inline]
+    pub fn is_full(&self, room: Room) -> bool {
+        self.arena.is_full(room)
+    }
+
     /// Bytes of heap.
     #[inline]
     pub fn heap_bytes(&self) -> usize {
@@ -118,6 +126,7 @@ impl Table {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most DEPTH_MAX bits are left")]
     fn slot_of(&self, hash: u64) -> usize {
         if self.depth == 0 { 0 } else { (hash >> (64 - self.depth)) as usize }
     }
@@ -291,6 +300,10 @@ impl Table {
         (self.slot_of(hash) & !(span - 1), span)
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more than the directory's 2^24 entries"
+    )]
     fn add_segment(&mut self, segment: Segment) -> u32 {
         self.segment_bytes += segment.heap_bytes();
         if let Some(number) = self.vacant.pop() {
@@ -302,6 +315,10 @@ impl Table {
     }
 
     /// Merges the segment of a hash with its buddy, or makes it smaller, where it has become sparse.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more than the directory's 2^24 entries"
+    )]
     fn shrink(&mut self, hash: u64) {
         let index = self.segment_of(hash);
         let (count, depth) = (self.segments[index].count(), self.segments[index].depth());
@@ -401,13 +418,13 @@ impl Table {
         }
         if self.spilled > 0 && rng.below(self.len as u64) < self.spilled as u64 {
             let mut spilled = self.segments.iter().flat_map(Segment::spilled_handles);
-            let handle = spilled.nth(rng.below(self.spilled as u64) as usize);
+            let handle = spilled.nth(rng.index(self.spilled));
             return handle.map(|handle| self.arena.get(handle));
         }
         // All segments but a single one have as many slots, so that each slot is met with the same
         // chance where each segment is.
         for _ in 0..SAMPLE_TRIES {
-            let slot = rng.below(self.directory.len() as u64) as usize;
+            let slot = rng.index(self.directory.len());
             let segment = &self.segments[self.directory[slot] as usize];
             let span = 1 << (self.depth - segment.depth());
             if slot & (span - 1) != 0 {
@@ -417,7 +434,7 @@ impl Table {
                 return Some(self.arena.get(handle));
             }
         }
-        self.arena.iter().nth(rng.below(self.len as u64) as usize)
+        self.arena.iter().nth(rng.index(self.len))
     }
 
     /// The entries as they are now, for another thread.

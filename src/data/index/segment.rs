@@ -62,7 +62,7 @@ fn slots(mut bits: u128) -> impl Iterator<Item = usize> {
 
 #[inline]
 fn fingerprint_of(hash: u64) -> u8 {
-    (hash as u8).max(1)
+    hash.to_le_bytes()[0].max(1)
 }
 
 /// The bucket where a hash is at home in a segment of a depth.
@@ -275,7 +275,7 @@ impl Segment {
 
     /// A random slot's handle; nothing where it is empty.
     pub(super) fn sample(&self, rng: &mut Rng) -> Option<Handle> {
-        let slot = rng.below((self.buckets.len() * SLOTS) as u64) as usize;
+        let slot = rng.index(self.buckets.len() * SLOTS);
         let bucket = &self.buckets[slot / SLOTS];
         (bucket.fingerprints[slot % SLOTS] != 0).then(|| Handle(bucket.handles[slot % SLOTS]))
     }

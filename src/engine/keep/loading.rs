@@ -11,7 +11,9 @@ use std::task;
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::context::Cx;
+use crate::command::error::CommandError;
 use crate::command::spec::Flags;
+use crate::data::index::Room;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::keep::load_slices::Progress;
@@ -26,7 +28,7 @@ use crate::persist::{scan, snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
-use crate::resp::request::Range;
+use crate::resp::request::{BUFFER_BYTES_MAX, Range};
 
 /// Why a server can't start with the data that it found.
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +220,7 @@ impl Engine {
     pub(in crate::engine) fn begin_loading(&mut self) {
         self.persistence.loading = true;
         self.databases.set_loading(true);
+        self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
@@ -229,6 +232,7 @@ impl Engine {
         self.persistence.loading = false;
         self.databases.fit();
         self.databases.set_loading(false);
+        self.databases.room = Room::Usual;
         self.observe_events();
         self.databases.unit.clear();
         self.persistence.dirty = 0;
@@ -303,7 +307,11 @@ impl Replay for Engine {
     }
 
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
-        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
+        let bytes = words.iter().map(|word| word.len()).sum();
+        if bytes > BUFFER_BYTES_MAX {
+            return Err(format!("a command of {bytes} bytes is too long"));
+        }
+        let mut buffer = Vec::with_capacity(bytes);
         let mut ranges = Vec::with_capacity(words.len());
         for word in words {
             ranges.push(Range::new(buffer.len(), word.len()));
@@ -421,6 +429,10 @@ impl Engine {
             Run::Control(handler) => handler(self, slot, args),
         };
         self.databases.unit.clear();
+        if matches!(result, Err(CommandError::CollectionFull)) {
+            // Nothing that was acknowledged is left out.
+            return Err(format!("'{}': more elements than a collection has room for", name()));
+        }
         let session = &mut self.sessions[slot];
         // EXEC answers with its commands' errors, too, but not with one of its own.
         let failed = result

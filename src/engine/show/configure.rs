@@ -39,7 +39,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
             row("REWRITE", Exactly(2), rewrite_file, ADMIN, "2.8.0")
                 .summary("Writes the settings in force into the configuration file."),
             row("SET", AtLeast(4), set, ADMIN, "2.0.0")
-                .secrets(Secrets::Settings(2))
+                .secrets(&Secrets::Settings(2))
                 .cost("O(N) for N names given")
                 .tips(ALL_NODES)
                 .syntax("parameter value [parameter value ...]")

@@ -202,17 +202,13 @@ impl Engine {
                 let table = self.databases.table(candidate.db);
                 let entry = table.and_then(|table| table.get(&candidate.key));
                 match entry.and_then(|entry| score(&self.databases, policy, &entry)) {
-                    None => {}
                     Some(score) if score < candidate.score => {
                         let pool = &mut self.evict.pool;
                         let at = pool.partition_point(|other| other.score <= score);
                         pool.insert(at, Candidate { score, ..candidate });
                     }
-                    Some(_) => {
-                        if self.evict_key(&candidate) {
-                            return true;
-                        }
-                    }
+                    Some(_) if self.evict_key(&candidate) => return true,
+                    Some(_) | None => {}
                 }
             }
         }

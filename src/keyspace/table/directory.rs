@@ -3,7 +3,7 @@
 //! The top `depth` bits of a hash are the index. A segment whose hashes share fewer bits than that
 //! stands in several entries side by side: `1 << (depth - its own depth)` of them, aligned to as
 //! many. An entry is one word: a segment's address is a multiple of 256 KiB, and the segment's own
-//! depth lies in the low bits, so that a lookup knows the bucket without touching the segment's
+//! depth is in the low bits, so that a lookup knows the bucket without touching the segment's
 //! header.
 
 use std::ptr::NonNull;

@@ -202,7 +202,7 @@ impl Table {
         let granules = granules(entry.bytes());
         let mut links = 1;
         loop {
-            // SAFETY: a live segment that nobody else reads; the entry is in another one.
+            // SAFETY: a live segment that nothing else reads; the entry is in another one.
             let segment = unsafe { pointer.as_mut() };
             let vacancy = segment.vacancy(home_of(hash, depth));
             let room =

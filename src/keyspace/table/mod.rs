@@ -14,7 +14,7 @@
 //! - entries and holes cover each heap up to its end, without overlap;
 //! - while a snapshot runs, a bucket that it hasn't been handed holds what it held at its start.
 //!
-//! Entries move, so nothing keeps a pointer into the table: whoever changed it looks up again.
+//! Entries move, so nothing keeps a pointer into the table: after a change a key is looked up again.
 //! Deliberately absent: lazy expiry, types, memory limits, notifications; the databases above know
 //! those. The table is owned by one thread at a time (`Send`, not `Sync`).
 
@@ -50,7 +50,7 @@ use entry::RawEntry;
 use segment::{Segment, Spot, Tally, fingerprint_of, granules, home_of};
 
 pub use due::ExpireProgress;
-pub use entry::{ACCESS_BITS, Entry, HeapPart, Removed, Taken, TakenValue};
+pub use entry::{Entry, HeapPart, Removed, Taken, TakenValue};
 pub use pool::Pool;
 pub use snapshot::EntrySink;
 
@@ -58,7 +58,7 @@ pub use snapshot::EntrySink;
 /// for at a time.
 const PREFETCH_GROUP: usize = 16;
 
-/// The key of the hash function. Whoever doesn't know it can't choose keys that collide.
+/// The key of the hash function. A client that doesn't know it can't choose keys that collide.
 #[derive(Clone, Copy, Debug)]
 pub struct HashSeed(pub u64);
 
@@ -118,7 +118,7 @@ pub struct Table {
     snapshot: Option<snapshot::Running>,
     /// The last snapshot's number.
     epoch: u64,
-    /// Where [`Table::expire_step`] goes on, a position in hash order.
+    /// Where [`Table::expire_step`] continues, a position in hash order.
     expire_position: u64,
     /// Segments in the longest chain that ever was: 1 unless hashes collide.
     chain_max: usize,
@@ -304,7 +304,7 @@ impl Table {
         self.remove(key).is_some()
     }
 
-    /// Removes a key and keeps its value, for RENAME and MOVE. What lies on the heap isn't copied.
+    /// Removes a key and keeps its value, for RENAME and MOVE. What is on the heap isn't copied.
     pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
         use crate::data::value::ValueRef;
         let hash = self.hash(key);

@@ -82,7 +82,7 @@ fn scan_meets_all_that_stays_exactly_once() {
 #[test]
 fn scan_works_a_bounded_stretch_at_a_time() {
     let mut pair = Pair::new(3, 10);
-    // Any cursor will do, and one that nobody gave out does no harm.
+    // Any cursor will do, and one that was never handed out does no harm.
     for cursor in [1, 77, i64::MAX as u64, u64::MAX] {
         assert!(pair.table.scan(cursor, 10, |_| panic!("nothing there")) < 1 << 63);
     }
