@@ -107,7 +107,6 @@ impl Maker {
     }
 
     /// Many clients at once.
-    #[expect(clippy::too_many_lines, reason = "its steps share the state of one meeting")]
     fn meeting(&mut self) -> Stage {
         let count = self.places.len();
         let mut ranks: Vec<usize> = (0..count).collect();
