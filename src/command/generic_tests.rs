@@ -7,7 +7,7 @@ use crate::command::context::{Cx, Limits};
 use crate::command::spec::{Command, DataHandler, Effect};
 use crate::command::{FAMILIES, scan};
 use crate::data::value::{NewValue, ValueRef};
-use crate::keyspace::databases::{Databases, DbIndex, Expiry};
+use crate::keyspace::databases::{Databases, DbIndex, Expiry, ExpiryMode};
 use crate::keyspace::digest::{Digest, digest_all, digest_value};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::unit::{Classes, Event};
@@ -276,16 +276,94 @@ fn lazy_freeing_is_logged_as_such() {
 fn nothing_expires_while_the_log_is_replayed() {
     let mut world = World::new();
     world.replaying = true;
-    world.databases.set_loading(true);
+    world.databases.set_expiry_mode(ExpiryMode::AsLogged);
     world.put("a", "1", None);
     assert_eq!(world.run("PEXPIREAT a 1000"), ":1");
     assert_eq!(world.expiry("a"), Some(1000));
     assert_eq!(world.run("EXISTS a"), ":1");
     assert_eq!(world.run("RENAME a b"), "+OK");
     assert_eq!(world.expiry("b"), Some(1000));
-    world.databases.set_loading(false);
+    world.databases.set_expiry_mode(ExpiryMode::Active);
     world.replaying = false;
     assert_eq!(world.run("EXISTS b"), ":0");
+}
+
+#[test]
+fn what_must_not_change_reads_as_absent_and_stays() {
+    let mut world = World::new();
+    world.put("gone", "1", Some(NOW + 5));
+    world.put("here", "1", None);
+    world.databases.set_expiry_mode(ExpiryMode::Absent);
+    world.at(NOW + 5);
+    for (command, reply) in [
+        ("GET gone", "$-1"),
+        ("EXISTS gone here", ":1"),
+        ("TTL gone", ":-2"),
+        ("TYPE gone", "+none"),
+        ("STRLEN gone", ":0"),
+        ("TOUCH gone here", ":1"),
+        ("KEYS *", "*1|$4|here"),
+        ("KEYS gone", "*0"),
+        ("RANDOMKEY", "$4|here"),
+        ("OBJECT ENCODING gone", "$-1"),
+        ("DBSIZE", ":2"),
+    ] {
+        assert_eq!(world.run(command), reply, "{command}");
+        assert_eq!(world.logged(), "", "{command}");
+        assert!(!world.noticed().contains("expired"), "{command}");
+    }
+    assert_eq!(world.databases.expire_due(1000, 1000), 0);
+    assert_eq!(world.databases.stats.expired, 0);
+    // A command that writes nevertheless (a replica that may be written to) finds nothing there.
+    assert_eq!(world.run("APPEND gone x"), ":1");
+    assert_eq!(world.logged(), "DEL gone;=");
+    world.put("gone", "1", Some(NOW + 6));
+    world.at(NOW + 6);
+    assert_eq!(world.run("DEL gone"), ":0");
+    assert_eq!(world.logged(), "DEL gone");
+    world.put("gone", "1", Some(NOW + 7));
+    world.at(NOW + 7);
+    world.databases.set_expiry_mode(ExpiryMode::Active);
+    assert_eq!(world.run("EXISTS gone"), ":0");
+    assert_eq!(world.logged(), "DEL gone");
+}
+
+#[test]
+fn a_living_key_is_found_among_many_that_have_expired() {
+    let mut world = World::new();
+    assert_eq!(world.run("RANDOMKEY"), "$-1");
+    for number in 0..3000 {
+        world.put(&format!("gone{number}"), "1", Some(NOW + 5));
+    }
+    world.databases.set_expiry_mode(ExpiryMode::Absent);
+    world.at(NOW + 5);
+    assert_eq!(world.run("RANDOMKEY"), "$-1");
+    world.put("here", "1", None);
+    for _ in 0..20 {
+        assert_eq!(world.run("RANDOMKEY"), "$4|here");
+    }
+}
+
+#[test]
+fn expiry_takes_turns_among_the_databases() {
+    let mut world = World::new();
+    for (db, count) in [(0, 5000), (1, 30), (9, 30)] {
+        let mut db = world.databases.db(DbIndex(db));
+        for number in 0..count {
+            let (key, expiry) = (format!("key{number}"), Expiry::At(UnixMillis(NOW + 5)));
+            db.put(key.as_bytes(), NewValue::Int(1), expiry, Event::SET);
+        }
+    }
+    world.at(NOW + 5);
+    for _ in 0..2 {
+        let removed = world.databases.expire_due(64, 50);
+        assert!((50..100).contains(&removed), "{removed}");
+    }
+    let left = |world: &mut World, db| world.databases.db(DbIndex(db)).len();
+    assert_eq!(left(&mut world, 1) + left(&mut world, 9), 10, "db 0 does not come first again");
+    assert!(left(&mut world, 0) > 4900);
+    while world.databases.expire_due(64, 50) > 0 {}
+    assert_eq!(left(&mut world, 0) + left(&mut world, 9), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::base::env::UnixMillis;
 use crate::command::generic_tests::{NOW, World};
-use crate::keyspace::databases::DbIndex;
+use crate::keyspace::databases::{DbIndex, ExpiryMode};
 
 /// A world with two hashes: h without expiry times, t whose field a expires in 10 seconds and b in
 /// 20, c never.
@@ -255,14 +255,13 @@ fn due_fields_go_in_the_background() {
     assert_eq!(world.run("HLEN big:25"), ":3");
     // Nothing expires while it is paused, or while the log is replayed.
     world.at(NOW + 1_000);
-    world.databases.expiry_paused = true;
+    world.databases.set_expiry_mode(ExpiryMode::Absent);
+    assert_eq!(world.databases.expire_fields_due(1000), 0);
+    assert_eq!(world.run("HLEN big:25"), ":1");
+    world.databases.set_expiry_mode(ExpiryMode::AsLogged);
     assert_eq!(world.databases.expire_fields_due(1000), 0);
     assert_eq!(world.run("HLEN big:25"), ":3");
-    world.databases.expiry_paused = false;
-    world.databases.set_loading(true);
-    assert_eq!(world.databases.expire_fields_due(1000), 0);
-    assert_eq!(world.run("HLEN big:25"), ":3");
-    world.databases.set_loading(false);
+    world.databases.set_expiry_mode(ExpiryMode::Active);
     assert_eq!(world.run("HLEN big:25"), ":1");
 }
 
@@ -280,6 +279,63 @@ fn a_big_hash_goes_at_once_where_all_of_it_is_due() {
     assert_eq!(world.run("HLEN rest"), ":1");
     assert_eq!(world.databases.stats.expired_fields, 7);
     assert_eq!(world.databases.expiring_hashes(DbIndex(0)), 1, "t");
+}
+
+#[test]
+fn fields_that_must_not_change_read_as_absent_and_stay() {
+    for entries_max in [100, 1] {
+        let mut world = world();
+        world.limits.thresholds.hash_entries = entries_max;
+        world.run("HSETEX part PX 10 FIELDS 2 a 1 b 2");
+        world.run("HSET part c 3");
+        world.run("HSETEX whole PX 10 FIELDS 2 a 1 b 2");
+        world.run("DEL t h");
+        world.databases.set_expiry_mode(ExpiryMode::Absent);
+        world.at(NOW + 10);
+        world.databases.stats.misses = 0;
+        for (command, reply) in [
+            ("HGET part a", "$-1"),
+            ("HMGET part a c", "*2|$-1|$1|3"),
+            ("HGETALL part", "*2|$1|c|$1|3"),
+            ("HLEN part", ":1"),
+            ("HEXISTS part b", ":0"),
+            ("HSTRLEN part b", ":0"),
+            ("HRANDFIELD part 5", "*1|$1|c"),
+            ("HSCAN part 0", "*2|$1|0|*2|$1|c|$1|3"),
+            ("HPTTL part FIELDS 2 a c", "*2|:-2|:-1"),
+            ("EXISTS part whole", ":1"),
+            ("TYPE whole", "+none"),
+            ("HLEN whole", ":0"),
+            ("KEYS *", "*1|$4|part"),
+            ("DBSIZE", ":2"),
+        ] {
+            assert_eq!(world.run(command), reply, "{command}");
+            assert_eq!(world.logged(), "", "{command}");
+            assert!(!world.noticed().contains("expired"), "{command}");
+        }
+        assert_eq!(world.databases.stats.misses, 2, "EXISTS and HLEN of the whole");
+        assert_eq!(world.databases.expire_fields_due(1000), 0);
+        assert_eq!(world.databases.stats.expired_fields, 0);
+        world.databases.set_expiry_mode(ExpiryMode::Active);
+        assert_eq!(world.run("HLEN part"), ":1");
+        assert_eq!(world.logged(), "HDEL part a b");
+    }
+}
+
+#[test]
+fn fields_expire_by_turns_among_the_databases() {
+    let mut world = world();
+    world.run("DEL t");
+    for number in 0..100 {
+        world.run(&format!("HSETEX h{number} PX 10 FIELDS 1 a 1"));
+    }
+    world.run("HSETEX other PX 10 FIELDS 1 a 1");
+    world.run("MOVE other 5");
+    world.at(NOW + 10);
+    assert_eq!(world.databases.expire_fields_due(10), 10);
+    assert_eq!(world.databases.expire_fields_due(10), 10);
+    assert_eq!(world.databases.expiring_hashes(DbIndex(5)), 0);
+    assert_eq!(world.databases.expiring_hashes(DbIndex(0)), 81);
 }
 
 #[test]
@@ -316,11 +372,11 @@ fn expiry_times_go_with_the_hash() {
 fn a_log_sets_times_that_have_passed() {
     let mut world = world();
     world.replaying = true;
-    world.databases.set_loading(true);
+    world.databases.set_expiry_mode(ExpiryMode::AsLogged);
     assert_eq!(world.run("HPEXPIREAT h 1700000000000 FIELDS 1 a"), "*1|:1");
     assert_eq!(world.run("HGET h a"), "$1|1");
     world.replaying = false;
-    world.databases.set_loading(false);
+    world.databases.set_expiry_mode(ExpiryMode::Active);
     world.databases.set_now(UnixMillis(NOW));
     assert_eq!(world.run("HGET h a"), "$-1");
     assert_eq!(world.logged(), "HDEL h a");

@@ -147,5 +147,8 @@ impl Engine {
     pub fn refresh_time(&mut self) {
         self.now_micros = self.env.clock.unix_micros();
         self.databases.set_now(self.now());
+        if self.pause.until_ms != 0 {
+            self.follow_expiry_mode();
+        }
     }
 }

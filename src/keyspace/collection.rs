@@ -156,6 +156,13 @@ impl Db<'_> {
     /// [`WrongType`] where the key holds something else.
     #[inline]
     pub fn read_as<T: Collection>(&mut self, key: &[u8]) -> Result<Option<Lent<'_, T>>, WrongType> {
+        if T::KIND == Type::Hash && self.hides_fields(key) {
+            if self.read(key).is_none() {
+                return Ok(None);
+            }
+            let object = ObjectRef::from(self.without_due_fields(key));
+            return Ok(Some(Lent { object, kind: PhantomData }));
+        }
         lent(self.read(key))
     }
 

@@ -4,12 +4,14 @@
 //! changes and the notice for keyspace events, so that no command has to. Reading methods expire
 //! lazily too: a key whose time has come is removed, and a DEL goes into the log.
 //!
-//! While the log is being replayed nothing expires by itself: the log says what was deleted.
+//! Not always does a key go when its time comes: see [`ExpiryMode`].
 
 use std::fmt;
 
 use crate::base::env::{Rng, UnixMillis};
+use crate::data::hash::Hash;
 use crate::data::index::Room;
+use crate::data::value::Object;
 pub use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
 use crate::keyspace::reclaim::Reclaimer;
@@ -93,6 +95,19 @@ pub struct KeyspaceStats {
     pub expired_fields: u64,
 }
 
+/// What becomes of keys, and of fields of hashes, whose time has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiryMode {
+    /// They are removed, when somebody meets them or in the background.
+    #[default]
+    Active,
+    /// They read as absent and stay: the data must not change (CLIENT PAUSE), or another server says
+    /// when they go. DBSIZE counts them. Only a command that writes removes those that it meets.
+    Absent,
+    /// They are as good as any: while the log is replayed, which says what was deleted.
+    AsLogged,
+}
+
 /// How a lookup counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -133,10 +148,13 @@ pub struct Databases {
     pub reclaimer: Reclaimer,
     /// The time of the current unit.
     pub(super) now: UnixMillis,
-    /// Whether the log is being replayed.
-    loading: bool,
-    /// Whether keys whose time has come are left alone (DEBUG, and a client's import mode).
-    pub expiry_paused: bool,
+    /// What becomes of what is due.
+    pub(super) expiry_mode: ExpiryMode,
+    /// The databases that the next rounds of expiry begin with: for keys, and for fields.
+    expire_turn: u32,
+    pub(super) field_turn: u32,
+    /// A hash without its fields that are due, as a reader sees it while they stay.
+    pub(super) without_due: Object,
     /// Whether the command under way leaves no trace of use on keys that are there (CLIENT NO-TOUCH).
     pub untouched: bool,
     pub(super) walk: Option<Walk>,
@@ -169,8 +187,10 @@ impl Databases {
             room: Room::default(),
             reclaimer,
             now: UnixMillis(0),
-            loading: false,
-            expiry_paused: false,
+            expiry_mode: ExpiryMode::Active,
+            expire_turn: 0,
+            field_turn: 0,
+            without_due: Object::Hash(Hash::default()),
             untouched: false,
             walk: None,
             scratch: Vec::new(),
@@ -193,9 +213,18 @@ impl Databases {
         self.now = now;
     }
 
-    /// Says whether the log is being replayed.
-    pub fn set_loading(&mut self, loading: bool) {
-        self.loading = loading;
+    /// What becomes of what is due.
+    #[inline]
+    pub fn expiry_mode(&self) -> ExpiryMode {
+        self.expiry_mode
+    }
+
+    /// Sets what becomes of what is due.
+    pub fn set_expiry_mode(&mut self, mode: ExpiryMode) {
+        self.expiry_mode = mode;
+        if mode != ExpiryMode::Absent {
+            self.without_due = Object::Hash(Hash::default());
+        }
     }
 
     /// One database.
@@ -225,12 +254,7 @@ impl Databases {
     /// Whether something with this expiry time counts as gone.
     #[inline]
     pub(super) fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
-        expiry.is_some_and(|at| at <= self.now) && !self.is_expiry_off()
-    }
-
-    /// Whether nothing expires for now.
-    pub(super) fn is_expiry_off(&self) -> bool {
-        self.loading || self.expiry_paused
+        expiry.is_some_and(|at| at <= self.now) && self.expiry_mode != ExpiryMode::AsLogged
     }
 
     /// Exchanges two databases.
@@ -311,11 +335,16 @@ impl Databases {
 
     /// One round of active expiry: removes keys whose time has come, from at most `segments`
     /// segments a database and at most about `keys_max` keys altogether. Each removal is noted in
-    /// the unit. Returns how many keys were removed.
+    /// the unit. The databases take turns: the next round begins behind the one that this round ended
+    /// in. Returns how many keys were removed.
     pub fn expire_due(&mut self, segments: usize, keys_max: usize) -> usize {
-        let now = self.now;
+        if self.expiry_mode != ExpiryMode::Active {
+            return 0;
+        }
+        let (now, count, first) = (self.now, self.count(), self.expire_turn);
         let mut removed = 0;
-        for index in 0..self.tables.len() {
+        for step in 0..count {
+            let index = ((first + step) % count) as usize;
             let Some(table) = &mut self.tables[index] else { continue };
             if table.expires_len() == 0 {
                 continue;
@@ -327,6 +356,7 @@ impl Databases {
                 self.db(DbIndex(index as u32)).expire_now(&key);
             }
             if removed >= keys_max {
+                self.expire_turn = (index as u32 + 1) % count;
                 break;
             }
         }

@@ -5,12 +5,16 @@
 use crate::base::env::UnixMillis;
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object, Type, ValueRef};
-use crate::keyspace::databases::{Databases, DbIndex, Expiry, Look, WrongType};
+use crate::keyspace::databases::{Databases, DbIndex, Expiry, ExpiryMode, Look, WrongType};
 use crate::keyspace::field_expiry;
 use crate::keyspace::string_edit::StringEdit;
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
 use crate::keyspace::unit::{Classes, Event};
 
+/// Random keys that may have expired, one after the other, before [`Db::random`] looks for any other.
+const RANDOM_TRIES_MAX: usize = 100;
+/// Entries that it looks at then.
+const RANDOM_ENTRIES_MAX: usize = 10_000;
 /// Fewer keys are not reserved for.
 const RESERVE_MIN: usize = 5_000;
 
@@ -58,6 +62,24 @@ impl Db<'_> {
         self.all.is_due(expiry)
     }
 
+    /// Whether a key must not be seen though it is there. Removes it where it is to go: while keys
+    /// expire, and before a command changes it.
+    #[inline]
+    fn hides(&mut self, key: &[u8], look: Look) -> bool {
+        match self.all.expiry_mode {
+            ExpiryMode::Absent if look != Look::Touch => self.reads_as_absent(key),
+            _ => {
+                self.expire_if_due(key);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn reads_as_absent(&self, key: &[u8]) -> bool {
+        self.table().and_then(|table| table.get(key)).is_some_and(|entry| self.is_gone(&entry))
+    }
+
     /// Removes the key if its time has come, or those of its fields whose time has. Costs nothing
     /// where no key of the database expires, and next to nothing where no field does.
     #[inline]
@@ -89,15 +111,16 @@ impl Db<'_> {
 
     #[inline]
     fn look(&mut self, key: &[u8], look: Look) -> Option<Entry<'_>> {
-        self.expire_if_due(key);
-        let remembered = matches!(look, Look::Touch | Look::Read) && !self.all.untouched;
+        let hidden = self.hides(key, look);
+        let remembered = matches!(look, Look::Touch | Look::Read) && !self.all.untouched && !hidden;
         if remembered && self.all.policy.lfu {
             self.count_use(key);
         }
         let access = self.all.fresh_access();
         let lfu = self.all.policy.lfu;
         let all = &mut *self.all;
-        let entry = all.tables[self.index.0 as usize].as_ref().and_then(|table| table.get(key));
+        let table = all.tables[self.index.0 as usize].as_ref().filter(|_| !hidden);
+        let entry = table.and_then(|table| table.get(key));
         if matches!(look, Look::Read | Look::Inspect | Look::Examine) {
             match entry {
                 Some(_) => all.stats.hits += 1,
@@ -363,6 +386,7 @@ impl Db<'_> {
     /// Copies a key to another name and database with its expiry time, replacing what is there.
     /// False where the key isn't there.
     pub fn copy(&mut self, key: &[u8], to: DbIndex, name: &[u8], event: Event) -> bool {
+        self.expire_if_due(key);
         let Some(entry) = self.peek(key) else { return false };
         let expiry = entry.expiry();
         // What lies in the table can move while it is being put, so it is copied first.
@@ -383,26 +407,33 @@ impl Db<'_> {
         true
     }
 
-    /// A random key that has not expired.
+    /// A random key that has not expired. Where a hundred in a row have, the first that is found, and
+    /// none where there is none among some thousands.
     pub fn random(&mut self) -> Option<Box<[u8]>> {
-        // Where expired keys abound they are removed on the way; the bound keeps a paused expiry
-        // (which removes nothing) from going on forever.
-        for _ in 0..100 {
+        for _ in 0..RANDOM_TRIES_MAX {
             let mut rng = self.all.rng.clone();
             let entry = self.table()?.sample(&mut rng)?;
-            let (key, due) = (Box::<[u8]>::from(entry.key()), self.is_due(entry.expiry()));
+            let (key, gone) = (Box::<[u8]>::from(entry.key()), self.is_gone(&entry));
             self.all.rng = rng;
-            if !due {
+            if !gone {
                 return Some(key);
             }
-            self.expire_now(&key);
+            if self.all.expiry_mode == ExpiryMode::Active {
+                self.expire_now(&key);
+            }
         }
-        None
+        let mut found = None;
+        self.table()?.scan(0, RANDOM_ENTRIES_MAX, |entry| {
+            if found.is_none() && !self.is_gone(&entry) {
+                found = Some(entry.key().into());
+            }
+        });
+        found
     }
 
     /// Goes on with a scan from `cursor` for about `count` entries, hands those that are `wanted` to
     /// `each`, and returns where to go on; 0 is both the beginning and the end. Wanted entries whose
-    /// time has come are removed instead.
+    /// time has come are left out, and removed while keys expire.
     pub fn scan(
         &mut self,
         cursor: u64,
@@ -414,10 +445,10 @@ impl Db<'_> {
         let mut due: Vec<Box<[u8]>> = Vec::new();
         let next = table.scan(cursor, count, |entry| {
             if wanted(&entry) {
-                if self.is_due(entry.expiry()) {
-                    due.push(entry.key().into());
-                } else {
+                if !self.is_gone(&entry) {
                     each(&entry);
+                } else if self.all.expiry_mode == ExpiryMode::Active {
+                    due.push(entry.key().into());
                 }
             }
         });
@@ -431,7 +462,7 @@ impl Db<'_> {
     pub fn for_each(&self, mut each: impl FnMut(&Entry<'_>)) {
         if let Some(table) = self.table() {
             table.for_each(|entry| {
-                if !self.is_due(entry.expiry()) {
+                if !self.is_gone(&entry) {
                     each(&entry);
                 }
             });

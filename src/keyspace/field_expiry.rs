@@ -7,7 +7,8 @@
 //!
 //! Fields whose time has come are removed before anybody sees the hash (by [`Db`]'s lookups), and in
 //! the background (by [`Databases::expire_fields_due`]). Either way the log gets an HDEL, and a hash
-//! without fields goes. As for keys, nothing happens while the log is replayed.
+//! without fields goes. Where what is due is to stay ([`ExpiryMode::Absent`]), readers get a copy of
+//! the hash without those fields, which costs them a pass over it.
 //!
 //! [`Hash::next_expiry`]: crate::data::hash::Hash::next_expiry
 
@@ -16,9 +17,9 @@ use std::collections::BTreeSet;
 use crate::base::env::UnixMillis;
 use crate::data::hash::Hash;
 use crate::data::value::{NewValue, Object, ValueRef};
-use crate::keyspace::databases::{Databases, DbIndex};
+use crate::keyspace::databases::{Databases, DbIndex, ExpiryMode};
 use crate::keyspace::db::Db;
-use crate::keyspace::table::{HeapPart, Removed, Taken, TakenValue};
+use crate::keyspace::table::{Entry, HeapPart, Removed, Taken, TakenValue};
 use crate::keyspace::unit::Event;
 
 /// Names in one HDEL record, so that no record is huge.
@@ -122,11 +123,12 @@ impl Databases {
     /// were removed.
     pub fn expire_fields_due(&mut self, fields_max: usize) -> usize {
         let mut removed = 0;
-        if self.is_expiry_off() {
+        if self.expiry_mode != ExpiryMode::Active {
             return removed;
         }
-        for index in 0..self.count() {
-            let index = DbIndex(index);
+        let (count, first) = (self.count(), self.field_turn);
+        for step in 0..count {
+            let index = DbIndex((first + step) % count);
             while removed < fields_max
                 && self.expiring_hashes.is_due(index, self.now)
                 && let Some((at, key)) =
@@ -139,6 +141,10 @@ impl Databases {
                     self.expiring_hashes.databases[index.0 as usize].change(&key, Some(at), None);
                 }
                 removed += count;
+            }
+            if removed >= fields_max {
+                self.field_turn = (index.0 + 1) % self.count();
+                break;
             }
         }
         removed
@@ -214,6 +220,34 @@ impl Db<'_> {
         count
     }
 
+    /// Whether a reader must not see some fields of the hash at a key, which stay though they are due.
+    #[inline]
+    pub(super) fn hides_fields(&self, key: &[u8]) -> bool {
+        self.all.expiry_mode == ExpiryMode::Absent
+            && self.all.expiring_hashes.is_due(self.index(), self.all.now)
+            && self.stored_hash(key, Hash::next_expiry).is_some_and(|next| self.is_due(next))
+    }
+
+    /// The hash at a key as a reader sees it, where [`Db::hides_fields`] says that it differs.
+    #[cold]
+    pub(super) fn without_due_fields(&mut self, key: &[u8]) -> &Object {
+        let now = self.all.now;
+        let mut hash = self.stored_hash(key, Hash::clone).unwrap_or_default();
+        hash.remove_due(now, usize::MAX, &mut Vec::new());
+        self.all.without_due = Object::Hash(hash);
+        &self.all.without_due
+    }
+
+    /// Whether an entry reads as absent, though it is there: its time has come, or that of all its
+    /// fields while they stay.
+    #[inline]
+    pub(super) fn is_gone(&self, entry: &Entry<'_>) -> bool {
+        self.is_due(entry.expiry())
+            || (self.all.expiry_mode == ExpiryMode::Absent
+                && self.all.expiring_hashes.is_due(self.index(), self.all.now)
+                && is_all_due(entry, self.all.now))
+    }
+
     /// What a function finds in the hash at a key.
     fn stored_hash<R>(&self, key: &[u8], find: impl FnOnce(&Hash) -> R) -> Option<R> {
         match self.table()?.get(key)?.value() {
@@ -223,5 +257,18 @@ impl Db<'_> {
             },
             _ => None,
         }
+    }
+}
+
+fn is_all_due(entry: &Entry<'_>, now: UnixMillis) -> bool {
+    match entry.value() {
+        ValueRef::Object(object) => match &*object {
+            Object::Hash(hash) if hash.is_compact() => {
+                hash.iter().all(|field| field.expiry.is_some_and(|at| at <= now))
+            }
+            Object::Hash(hash) => hash.is_all_due(now),
+            _ => false,
+        },
+        _ => false,
     }
 }

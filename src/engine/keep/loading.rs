@@ -219,7 +219,7 @@ impl Engine {
 
     pub(in crate::engine) fn begin_loading(&mut self) {
         self.persistence.loading = true;
-        self.databases.set_loading(true);
+        self.follow_expiry_mode();
         self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
@@ -231,7 +231,7 @@ impl Engine {
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
         self.databases.fit();
-        self.databases.set_loading(false);
+        self.follow_expiry_mode();
         self.databases.room = Room::Usual;
         self.observe_events();
         self.databases.unit.clear();

@@ -11,6 +11,7 @@ use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::run::Run;
+use crate::keyspace::databases::ExpiryMode;
 use crate::mailbox::SessionId;
 
 /// A pause in force.
@@ -49,12 +50,14 @@ impl Engine {
         let running = self.pause.until_ms > self.now().0;
         self.pause.all = all || (running && self.pause.all);
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
+        self.follow_expiry_mode();
     }
 
     /// Ends the pause; what waited goes on.
     pub fn unpause_clients(&mut self) {
         self.pause.until_ms = 0;
         self.pause.all = false;
+        self.follow_expiry_mode();
         for slot in std::mem::take(&mut self.pause.held).into_values() {
             self.go_on(slot);
         }
@@ -67,9 +70,16 @@ impl Engine {
         }
     }
 
-    /// Whether keys must not expire because of the pause: what a writing command would do.
-    pub(in crate::engine) fn pauses_expiry(&self) -> bool {
-        self.pause.until_ms > self.now().0
+    /// Takes over what the pause and loading mean for keys whose time has come: during a pause the
+    /// data stay as they are.
+    pub(in crate::engine) fn follow_expiry_mode(&mut self) {
+        self.databases.set_expiry_mode(if self.persistence.loading {
+            ExpiryMode::AsLogged
+        } else if self.pause.until_ms > self.now().0 {
+            ExpiryMode::Absent
+        } else {
+            ExpiryMode::Active
+        });
     }
 
     /// Whether this command has to wait, for a pause or for a walk; the session is stopped then.

@@ -5,6 +5,7 @@ use crate::config::directives;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::run::Run;
+use crate::keyspace::databases::ExpiryMode;
 use crate::mailbox::SessionId;
 
 /// Entries of the slow log.
@@ -108,8 +109,8 @@ impl Engine {
     /// A bounded round of active expiry. Where many keys are due, rounds follow each other in the
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
-        let held = self.pauses_expiry() || self.walk_holds_writers();
-        if !self.cron.active_expire || held || self.persistence.loading {
+        let active = self.databases.expiry_mode() == ExpiryMode::Active;
+        if !self.cron.active_expire || !active || self.walk_holds_writers() {
             return;
         }
         let effort = self.settings.active_expire_effort.clamp(1, 10) as usize;

@@ -21,7 +21,7 @@
 use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
 use crate::engine::tick::memory::Meter;
-use crate::keyspace::databases::{Databases, DbIndex};
+use crate::keyspace::databases::{Databases, DbIndex, ExpiryMode};
 use crate::keyspace::table::Entry;
 use crate::keyspace::unit::Event;
 
@@ -152,7 +152,7 @@ impl Engine {
     #[cold]
     fn evict_from(&mut self, counted: u64) -> Outcome {
         // During CLIENT PAUSE the data stay as they are, and nothing is refused for that.
-        if self.pauses_expiry() {
+        if self.databases.expiry_mode() != ExpiryMode::Active {
             return Outcome::Enough;
         }
         let outcome = self.evict_until(counted);
