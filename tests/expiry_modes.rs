@@ -179,12 +179,12 @@ fn the_log_says_what_went() {
         await_that("short times to be over", || {
             (0..40).all(|number| {
                 let left = admin.words(&format!("PTTL k{number}")).integer().expect("a number");
-                left < 0 || left > 10_000
+                !(0..=10_000).contains(&left)
             }) && (0..10).all(|number| {
                 let times = admin.words(&format!("HPTTL h{number} FIELDS 2 a b"));
                 times.elements().iter().all(|left| {
                     let left = left.integer().expect("a number");
-                    left < 0 || left > 10_000
+                    !(0..=10_000).contains(&left)
                 })
             })
         });

@@ -206,7 +206,7 @@ impl DbSink {
         match buffer.form {
             Form::Rdb(options) => buffer.push_rdb(options, head, value),
             Form::Commands => {
-                aof_value::push_entry(&mut buffer.bytes, head.key, value, head.expiry)
+                aof_value::push_entry(&mut buffer.bytes, head.key, value, head.expiry);
             }
         }
         buffer.hand_over_full();
