@@ -17,6 +17,9 @@ const COPY_MAX: usize = 264;
 const OFFSET_MAX: usize = 1 << 13;
 /// Most bytes that one byte of input can become: three bytes for the longest copy.
 const EXPANSION_MAX: usize = COPY_MAX / 3;
+/// After so many bytes without a repetition the search takes longer steps, by one byte for each as many:
+/// what has none costs a fraction of the time, and little is missed in what has some.
+const PATIENCE: usize = 64;
 /// What must be won before compressing counts, as upstream has it.
 const GAIN_MIN: usize = 4;
 
@@ -105,16 +108,16 @@ impl<'a> Compressor<'a> {
         // says is compared anyway, so that a place never written does no harm.
         let mut seen = [0u16; PLACES];
         let bytes = self.bytes;
-        let mut at = 0;
+        let (mut at, mut copied_to) = (0, 0);
         while let Some(three) = three_at(bytes, at) {
             let place = &mut seen[hash::<PLACES>(three)];
             let offset = usize::from((at as u16).wrapping_sub(*place));
             *place = at as u16;
             let within = (1..=at.min(OFFSET_MAX)).contains(&offset);
             if !within || three_at(bytes, at - offset) != Some(three) {
-                at += 1;
-                if at - self.pending == LITERALS_MAX {
-                    self.flush_literals(at)?;
+                at += 1 + (at - copied_to) / PATIENCE;
+                while at.min(bytes.len()) - self.pending > LITERALS_MAX {
+                    self.flush_literals(self.pending + LITERALS_MAX)?;
                 }
                 continue;
             }
@@ -122,7 +125,7 @@ impl<'a> Compressor<'a> {
             self.flush_literals(at)?;
             self.copy(offset, length)?;
             at += length;
-            self.pending = at;
+            (self.pending, copied_to) = (at, at);
             // The last places of a copy are entered, so that a repetition can continue from there.
             for place in at - 2..at {
                 if let Some(three) = three_at(bytes, place) {

@@ -25,9 +25,12 @@ use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
 use crate::base::pieces::PieceSink;
 use crate::persist::detached::DetachedBase;
 use crate::persist::worker::{Urgency, Waker, Worker};
+use crate::rdb::encode::{self, Verbatim};
 
 /// Bytes that are handed to the disk at once, before the last sync.
 const WINDOW_BYTES: u64 = 256 << 10;
+/// Bytes queued from which on the thread gets more than the time that is left over.
+const HURRY_BYTES: usize = 8 << 20;
 /// Empty buffers that are kept for reuse, each of at most this many bytes.
 const BUFFERS_KEPT: usize = 8;
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
@@ -89,6 +92,8 @@ struct Sink {
     bytes: u64,
     /// The bytes last handed to the disk.
     window: Range<u64>,
+    /// What strings are compressed into.
+    scratch: Vec<u8>,
     /// Something went wrong: nothing is written any more, and nothing renamed.
     failed: bool,
     /// What it was, until it is told.
@@ -101,6 +106,19 @@ impl Sink {
             self.error = self.append(chunk).err();
             self.failed = self.error.is_some();
         }
+    }
+
+    /// Writes a chunk, with these strings of it compressed.
+    fn write_compressed(&mut self, chunk: &[u8], strings: &[Verbatim]) {
+        if strings.is_empty() {
+            return self.write(chunk);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        encode::compress(chunk, strings, &mut scratch);
+        self.write(&scratch);
+        scratch.shrink_to(BUFFER_KEPT_BYTES);
+        self.scratch = scratch;
     }
 
     fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
@@ -227,6 +245,7 @@ impl SnapshotWriter {
             digest: Crc64::new(),
             bytes: 0,
             window: 0..0,
+            scratch: Vec::new(),
             failed: false,
             error: None,
         };
@@ -249,13 +268,19 @@ impl SnapshotWriter {
 
     /// Queues a chunk.
     pub fn write(&mut self, chunk: Vec<u8>) {
+        self.write_compressed(chunk, Vec::new());
+    }
+
+    /// Queues a chunk of which these strings are still to be compressed: that takes most of the
+    /// time that a snapshot costs, and here it is the thread's.
+    pub fn write_compressed(&mut self, chunk: Vec<u8>, strings: Vec<Verbatim>) {
         self.bytes += chunk.len() as u64;
         self.flow.add(chunk.len(), chunk.len());
         let (sink, flow) = (Arc::clone(&self.sink), Arc::clone(&self.flow));
         self.worker.run(move || {
             let mut buffer = chunk;
             if !flow.given_up() {
-                lock(&sink).write(&buffer);
+                lock(&sink).write_compressed(&buffer, &strings);
             }
             flow.note(buffer.len());
             flow.remove(buffer.len(), buffer.len());
@@ -263,6 +288,10 @@ impl SnapshotWriter {
             Done { buffer, outcome: None, removal: false }
         });
         self.recycle();
+        if self.copied_bytes() > HURRY_BYTES {
+            // Commands that write will wait for it.
+            self.worker.hurry();
+        }
     }
 
     /// Queues a part that is encoded only when its turn has come, on the thread: `encode` hands its

@@ -169,7 +169,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// What was given can't wait any longer: a thread with a usual share helps until it is done.
-    fn hurry(&self) {
+    pub fn hurry(&self) {
         let desk = self.threads.as_ref().and_then(|threads| threads.desk.upgrade());
         let Some(desk) = desk.filter(|_| self.urgency == Urgency::CanWait) else { return };
         if desk.helped.swap(true, Ordering::AcqRel) {

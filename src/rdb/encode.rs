@@ -70,6 +70,40 @@ pub fn select_db(out: &mut Vec<u8>, database: u32) {
     length(out, u64::from(database));
 }
 
+/// A string in what was written that is not compressed, and may be by [`compress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verbatim {
+    /// Where its length begins.
+    start: usize,
+    /// Where its bytes do.
+    bytes: usize,
+    end: usize,
+}
+
+/// What the last string of `out` is, if `value` was written there as it is and is worth compressing.
+pub fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
+    let end = out.len();
+    let bytes = end.checked_sub(value.len()).filter(|_| value.len() > COMPRESS_ABOVE)?;
+    let start = bytes - length_bytes(value.len() as u64);
+    debug_assert!(&out[bytes..] == value, "the value is the last of an entry");
+    Some(Verbatim { start, bytes, end })
+}
+
+/// Copies what was written to `out`, with these strings, in their order, compressed where that makes
+/// them shorter.
+pub fn compress(written: &[u8], strings: &[Verbatim], out: &mut Vec<u8>) {
+    out.reserve(written.len());
+    let mut copied = 0;
+    for string in strings {
+        out.extend_from_slice(&written[copied..string.start]);
+        if !compressed(out, &written[string.bytes..string.end]) {
+            out.extend_from_slice(&written[string.start..string.end]);
+        }
+        copied = string.end;
+    }
+    out.extend_from_slice(&written[copied..]);
+}
+
 /// Says how many keys the database holds and how many of them expire. A hint: readers size their
 /// tables by it.
 pub fn resize_db(out: &mut Vec<u8>, keys: u64, expires: u64) {
@@ -220,6 +254,16 @@ fn integer(out: &mut Vec<u8>, number: i64) {
     }
 }
 
+/// How many bytes [`length`] writes.
+fn length_bytes(length: u64) -> usize {
+    match length {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        0x4000..=0xffff_ffff => 5,
+        _ => LENGTH_LEN_MAX,
+    }
+}
+
 /// Writes a length in the shortest form: 6, 14, 32 or 64 bits, big-endian.
 fn length(out: &mut Vec<u8>, length: u64) {
     match length {
@@ -269,6 +313,20 @@ mod tests {
         assert_eq!(encoded(PLAIN, ValueRef::Str(&[b'x'; 16_384]))[..6], *b"\0\x80\0\0\x40\0");
         let options = EncodeOptions::default();
         assert_eq!(encoded(options, ValueRef::Str(&[b'x'; 20]))[..3], *b"\0\x14x");
+        for len in [21, 63, 64, 0x3fff, 0x4000, 70_000] {
+            // Compressed later, it is the same as at once.
+            let value = vec![b'x'; len];
+            let mut written = b"before".to_vec();
+            verbatim(&mut written, &value);
+            let strings = [last_verbatim(&written, &value).unwrap()];
+            written.extend_from_slice(b"behind");
+            let mut out = Vec::new();
+            compress(&written, &strings, &mut out);
+            let mut at_once = b"before".to_vec();
+            string(&mut at_once, options, &value);
+            at_once.extend_from_slice(b"behind");
+            assert!(out == at_once && out.len() < written.len(), "{len}");
+        }
         let compressed = encoded(options, ValueRef::Str(&[b'x'; 300]));
         assert_eq!(compressed[..2], *b"\0\xc3");
         assert_eq!(usize::from(compressed[2]), compressed.len() - 5);

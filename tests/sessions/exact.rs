@@ -107,7 +107,6 @@ impl Maker {
     }
 
     /// Many clients at once.
-    #[expect(clippy::too_many_lines, reason = "its steps share the state of one meeting")]
     fn meeting(&mut self) -> Stage {
         let count = self.places.len();
         let mut ranks: Vec<usize> = (0..count).collect();
@@ -122,28 +121,7 @@ impl Maker {
             .collect();
         let mut ready: Vec<usize> =
             ranks.iter().copied().filter(|client| self.is_ready(*client)).collect();
-        // What happens to the parked is done by those that certainly run, before they take anything.
-        let mut killed = Vec::new();
-        for parked in 0..count {
-            let Place::Parked(key) = self.places[parked].clone() else { continue };
-            if ready.is_empty() {
-                break;
-            }
-            let giver = self.random.pick(&ready);
-            let (command, place) = match self.random.below(20) {
-                0..=7 => continue,
-                8..=14 => (self.gift(giver, &key, &mut chunks[giver]), Place::Free),
-                15 => (command(format!("CLIENT UNBLOCK {{{parked}}}")), Place::Free),
-                16 => (command(format!("CLIENT UNBLOCK {{{parked}}} TIMEOUT")), Place::Free),
-                17 => (command(format!("CLIENT UNBLOCK {{{parked}}} ERROR")), Place::Free),
-                _ => (command(format!("CLIENT KILL ID {{{parked}}}")), Place::Gone),
-            };
-            if place == Place::Gone {
-                killed.push(parked);
-            }
-            chunks[giver].push(command);
-            self.places[parked] = place;
-        }
+        let killed = self.parked_meet(&ready, &mut chunks);
         if let Some(first) = ready.first().filter(|_| !self.pausing && self.random.chance(30)) {
             chunks[*first].push(self.publish());
         }
@@ -197,6 +175,33 @@ impl Maker {
             acts.reverse();
         }
         Stage { hold, acts }
+    }
+
+    /// What happens to the parked: some are served, unblocked or killed by those that certainly run,
+    /// before these take anything. Gives the killed.
+    fn parked_meet(&mut self, ready: &[usize], chunks: &mut [Vec<Command>]) -> Vec<usize> {
+        let mut killed = Vec::new();
+        for parked in 0..self.places.len() {
+            let Place::Parked(key) = self.places[parked].clone() else { continue };
+            if ready.is_empty() {
+                break;
+            }
+            let giver = self.random.pick(ready);
+            let (command, place) = match self.random.below(20) {
+                0..=7 => continue,
+                8..=14 => (self.gift(giver, &key, &mut chunks[giver]), Place::Free),
+                15 => (command(format!("CLIENT UNBLOCK {{{parked}}}")), Place::Free),
+                16 => (command(format!("CLIENT UNBLOCK {{{parked}}} TIMEOUT")), Place::Free),
+                17 => (command(format!("CLIENT UNBLOCK {{{parked}}} ERROR")), Place::Free),
+                _ => (command(format!("CLIENT KILL ID {{{parked}}}")), Place::Gone),
+            };
+            if place == Place::Gone {
+                killed.push(parked);
+            }
+            chunks[giver].push(command);
+            self.places[parked] = place;
+        }
+        killed
     }
 
     /// Puts CLIENT PAUSE somewhere into what is sent.

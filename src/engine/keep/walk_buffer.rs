@@ -22,7 +22,7 @@ use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
 use crate::persist::snapshot::{Encode, SnapshotWriter};
-use crate::rdb::encode::{self, EncodeOptions};
+use crate::rdb::encode::{self, EncodeOptions, Verbatim};
 
 /// Bytes that are handed to the writer at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -42,6 +42,8 @@ pub(in crate::engine) enum Form {
 pub(in crate::engine) struct WalkBuffer {
     form: Form,
     bytes: Vec<u8>,
+    /// Strings in them that the writer compresses.
+    strings: Vec<Verbatim>,
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
@@ -74,8 +76,20 @@ impl WalkBuffer {
         writer: SnapshotWriter,
         copied_max: usize,
     ) -> Self {
-        let (entries, db, sizes, overflowed) = (0, None, Vec::new(), false);
-        Self { form, bytes, entries, db, sizes, remembered, writer, copied_max, overflowed }
+        let (strings, entries, db) = (Vec::new(), 0, None);
+        let (sizes, overflowed) = (Vec::new(), false);
+        Self {
+            form,
+            bytes,
+            strings,
+            entries,
+            db,
+            sizes,
+            remembered,
+            writer,
+            copied_max,
+            overflowed,
+        }
     }
 
     /// Says how many keys each database has, and how many of them expire: readers size their tables
@@ -96,7 +110,27 @@ impl WalkBuffer {
     /// Queues what there is.
     fn hand_over(&mut self) {
         let next = self.writer.take_buffer();
-        self.writer.write(std::mem::replace(&mut self.bytes, next));
+        let chunk = std::mem::replace(&mut self.bytes, next);
+        self.writer.write_compressed(chunk, std::mem::take(&mut self.strings));
+    }
+
+    /// A string is compressed by the writer's thread, to which most of the work is left that way.
+    fn push_rdb(
+        &mut self,
+        options: EncodeOptions,
+        Head { key, expiry, access }: Head<'_>,
+        value: ValueRef<'_>,
+    ) {
+        let access = self.remembered.of(access);
+        let out = &mut self.bytes;
+        let (options, text) = match value {
+            ValueRef::Str(bytes) if options.compress => {
+                (EncodeOptions { compress: false, ..options }, Some(bytes))
+            }
+            _ => (options, None),
+        };
+        encode::entry(out, &options, key, value, expiry, access);
+        self.strings.extend(text.and_then(|bytes| encode::last_verbatim(out, bytes)));
     }
 
     fn hand_over_full(&mut self) {
@@ -167,14 +201,13 @@ impl DbSink {
         buffer.begin_entry(self.db).then_some(buffer)
     }
 
-    fn push(&self, Head { key, expiry, access }: Head<'_>, value: ValueRef<'_>) {
+    fn push(&self, head: Head<'_>, value: ValueRef<'_>) {
         let Some(mut buffer) = self.buffer() else { return };
         match buffer.form {
-            Form::Rdb(options) => {
-                let access = buffer.remembered.of(access);
-                encode::entry(&mut buffer.bytes, &options, key, value, expiry, access);
+            Form::Rdb(options) => buffer.push_rdb(options, head, value),
+            Form::Commands => {
+                aof_value::push_entry(&mut buffer.bytes, head.key, value, head.expiry);
             }
-            Form::Commands => aof_value::push_entry(&mut buffer.bytes, key, value, expiry),
         }
         buffer.hand_over_full();
     }
