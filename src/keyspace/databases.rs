@@ -123,6 +123,25 @@ pub(super) enum Look {
     Peek,
 }
 
+/// How keys and fields go whose time has come.
+pub(super) struct ExpiryState {
+    /// Whether they do.
+    pub(super) mode: ExpiryMode,
+    /// The database that the next round of expiry begins with, for keys...
+    pub(super) key_turn: u32,
+    /// ...and for fields of hashes.
+    pub(super) field_turn: u32,
+    /// A hash without its fields that are due, as a reader sees it while they stay.
+    pub(super) without_due: Object,
+}
+
+impl Default for ExpiryState {
+    fn default() -> Self {
+        let without_due = Object::Hash(Hash::default());
+        Self { mode: ExpiryMode::Active, key_turn: 0, field_turn: 0, without_due }
+    }
+}
+
 /// All databases of a server.
 pub struct Databases {
     pub(super) tables: Vec<Option<Box<Table>>>,
@@ -148,13 +167,8 @@ pub struct Databases {
     pub reclaimer: Reclaimer,
     /// The time of the current unit.
     pub(super) now: UnixMillis,
-    /// What becomes of what is due.
-    pub(super) expiry_mode: ExpiryMode,
-    /// The databases that the next rounds of expiry begin with: for keys, and for fields.
-    expire_turn: u32,
-    pub(super) field_turn: u32,
-    /// A hash without its fields that are due, as a reader sees it while they stay.
-    pub(super) without_due: Object,
+    /// How what is due goes.
+    pub(super) expiry: ExpiryState,
     /// Whether the command under way leaves no trace of use on keys that are there (CLIENT NO-TOUCH).
     pub untouched: bool,
     pub(super) walk: Option<Walk>,
@@ -187,10 +201,7 @@ impl Databases {
             room: Room::default(),
             reclaimer,
             now: UnixMillis(0),
-            expiry_mode: ExpiryMode::Active,
-            expire_turn: 0,
-            field_turn: 0,
-            without_due: Object::Hash(Hash::default()),
+            expiry: ExpiryState::default(),
             untouched: false,
             walk: None,
             scratch: Vec::new(),
@@ -216,14 +227,14 @@ impl Databases {
     /// What becomes of what is due.
     #[inline]
     pub fn expiry_mode(&self) -> ExpiryMode {
-        self.expiry_mode
+        self.expiry.mode
     }
 
     /// Sets what becomes of what is due.
     pub fn set_expiry_mode(&mut self, mode: ExpiryMode) {
-        self.expiry_mode = mode;
+        self.expiry.mode = mode;
         if mode != ExpiryMode::Absent {
-            self.without_due = Object::Hash(Hash::default());
+            self.expiry.without_due = Object::Hash(Hash::default());
         }
     }
 
@@ -254,7 +265,7 @@ impl Databases {
     /// Whether something with this expiry time counts as gone.
     #[inline]
     pub(super) fn is_due(&self, expiry: Option<UnixMillis>) -> bool {
-        expiry.is_some_and(|at| at <= self.now) && self.expiry_mode != ExpiryMode::AsLogged
+        expiry.is_some_and(|at| at <= self.now) && self.expiry.mode != ExpiryMode::AsLogged
     }
 
     /// Exchanges two databases.
@@ -338,10 +349,10 @@ impl Databases {
     /// the unit. The databases take turns: the next round begins behind the one that this round ended
     /// in. Returns how many keys were removed.
     pub fn expire_due(&mut self, segments: usize, keys_max: usize) -> usize {
-        if self.expiry_mode != ExpiryMode::Active {
+        if self.expiry.mode != ExpiryMode::Active {
             return 0;
         }
-        let (now, count, first) = (self.now, self.count(), self.expire_turn);
+        let (now, count, first) = (self.now, self.count(), self.expiry.key_turn);
         let mut removed = 0;
         for step in 0..count {
             let index = ((first + step) % count) as usize;
@@ -356,7 +367,7 @@ impl Databases {
                 self.db(DbIndex(index as u32)).expire_now(&key);
             }
             if removed >= keys_max {
-                self.expire_turn = (index as u32 + 1) % count;
+                self.expiry.key_turn = (index as u32 + 1) % count;
                 break;
             }
         }

@@ -66,7 +66,7 @@ impl Db<'_> {
     /// expire, and before a command changes it.
     #[inline]
     fn hides(&mut self, key: &[u8], look: Look) -> bool {
-        match self.all.expiry_mode {
+        match self.all.expiry.mode {
             ExpiryMode::Absent if look != Look::Touch => self.reads_as_absent(key),
             _ => {
                 self.expire_if_due(key);
@@ -418,7 +418,7 @@ impl Db<'_> {
             if !gone {
                 return Some(key);
             }
-            if self.all.expiry_mode == ExpiryMode::Active {
+            if self.all.expiry.mode == ExpiryMode::Active {
                 self.expire_now(&key);
             }
         }
@@ -447,7 +447,7 @@ impl Db<'_> {
             if wanted(&entry) {
                 if !self.is_gone(&entry) {
                     each(&entry);
-                } else if self.all.expiry_mode == ExpiryMode::Active {
+                } else if self.all.expiry.mode == ExpiryMode::Active {
                     due.push(entry.key().into());
                 }
             }

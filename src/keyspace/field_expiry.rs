@@ -123,10 +123,10 @@ impl Databases {
     /// were removed.
     pub fn expire_fields_due(&mut self, fields_max: usize) -> usize {
         let mut removed = 0;
-        if self.expiry_mode != ExpiryMode::Active {
+        if self.expiry.mode != ExpiryMode::Active {
             return removed;
         }
-        let (count, first) = (self.count(), self.field_turn);
+        let (count, first) = (self.count(), self.expiry.field_turn);
         for step in 0..count {
             let index = DbIndex((first + step) % count);
             while removed < fields_max
@@ -143,7 +143,7 @@ impl Databases {
                 removed += count;
             }
             if removed >= fields_max {
-                self.field_turn = (index.0 + 1) % self.count();
+                self.expiry.field_turn = (index.0 + 1) % self.count();
                 break;
             }
         }
@@ -223,7 +223,7 @@ impl Db<'_> {
     /// Whether a reader must not see some fields of the hash at a key, which stay though they are due.
     #[inline]
     pub(super) fn hides_fields(&self, key: &[u8]) -> bool {
-        self.all.expiry_mode == ExpiryMode::Absent
+        self.all.expiry.mode == ExpiryMode::Absent
             && self.all.expiring_hashes.is_due(self.index(), self.all.now)
             && self.stored_hash(key, Hash::next_expiry).is_some_and(|next| self.is_due(next))
     }
@@ -234,8 +234,8 @@ impl Db<'_> {
         let now = self.all.now;
         let mut hash = self.stored_hash(key, Hash::clone).unwrap_or_default();
         hash.remove_due(now, usize::MAX, &mut Vec::new());
-        self.all.without_due = Object::Hash(hash);
-        &self.all.without_due
+        self.all.expiry.without_due = Object::Hash(hash);
+        &self.all.expiry.without_due
     }
 
     /// Whether an entry reads as absent, though it is there: its time has come, or that of all its
@@ -243,7 +243,7 @@ impl Db<'_> {
     #[inline]
     pub(super) fn is_gone(&self, entry: &Entry<'_>) -> bool {
         self.is_due(entry.expiry())
-            || (self.all.expiry_mode == ExpiryMode::Absent
+            || (self.all.expiry.mode == ExpiryMode::Absent
                 && self.all.expiring_hashes.is_due(self.index(), self.all.now)
                 && is_all_due(entry, self.all.now))
     }
