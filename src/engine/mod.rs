@@ -19,12 +19,13 @@ use crate::command::context::Limits;
 use crate::command::error::CommandError;
 use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
-use crate::engine::keep::{loading, persistence, save_commands, shutdown};
+use crate::engine::keep::{loading, persistence, save_commands, shutdown, stream};
 use crate::engine::registry::Registry;
 use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
 use crate::engine::tick::{actor, cron, evict, transaction};
+use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
 use crate::mailbox::{Mailbox, SessionId};
 use crate::metrics::Metrics;
@@ -107,8 +108,10 @@ pub struct Engine {
     pub started_micros: i64,
     /// A number of 40 hexadecimal digits that is another at each start.
     pub run_id: String,
-    /// What names the history of changes to replicas.
-    pub replication_id: String,
+    /// All changes as a stream.
+    pub journal: Journal,
+    /// Who reads it.
+    pub(in crate::engine) stream: stream::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::keep::persistence::Purpose;
+use crate::journal::ReplicationId;
 use crate::persist::detached;
 use crate::persist::log::Log;
 
@@ -12,12 +13,23 @@ impl Engine {
     /// Why that is not possible.
     pub fn start_log(&mut self) -> Result<(), String> {
         self.abort_walk();
-        let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
-            .map_err(|error| error.to_string())?;
-        self.log = Some(log);
+        // What was done before is in the first base.
+        self.write_log();
+        let rng = &mut self.rng;
+        self.journal.set_recording(true, || ReplicationId::random(rng));
+        let position = self.journal.end();
+        let (env, options) = (self.env.clone(), self.log_options());
+        let log = Log::enable(env, options, position, self.remote_waker());
+        self.log = match log {
+            Ok(log) => Some(log),
+            Err(error) => {
+                self.note_readers();
+                return Err(error.to_string());
+            }
+        };
+        self.note_readers();
         self.persistence.log_left = None;
         self.forget_written();
-        self.databases.unit.recording = true;
         self.persistence.rewriting = true;
         self.persistence.rewriting_first = true;
         if !self.begin_walk(Purpose::Rewrite) {
@@ -43,7 +55,7 @@ impl Engine {
             }
             self.persistence.log_left = Some(log.layout().clone());
         }
-        self.databases.unit.recording = false;
+        self.note_readers();
         self.persistence.rewriting_first = false;
         self.drop_gates();
         self.refuse_copies_here();

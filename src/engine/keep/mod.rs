@@ -10,4 +10,5 @@ pub mod persistence;
 pub mod save_commands;
 pub mod shutdown;
 pub mod startup;
+pub mod stream;
 pub mod walk_buffer;

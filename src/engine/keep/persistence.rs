@@ -210,7 +210,10 @@ impl Engine {
         match event {
             None => {}
             Some(RewriteEvent::Prepared) => {
-                let switched = self.log.as_mut().is_some_and(Log::switch);
+                // The base has what was done so far, and it goes to the increment before.
+                self.write_log();
+                let position = self.journal.end();
+                let switched = self.log.as_mut().is_some_and(|log| log.switch(position));
                 if !switched || !self.begin_walk(Purpose::Rewrite) {
                     self.walk_failed(Purpose::Rewrite);
                 }
@@ -349,6 +352,12 @@ impl Engine {
             (b"redstart-id", id.as_bytes()),
         ] {
             encode::aux(bytes, options, key, value);
+        }
+        if let Some(position) = self.stream_position() {
+            let db = self.journal.selected().unwrap_or_default().to_string();
+            encode::aux(bytes, options, b"repl-stream-db", db.as_bytes());
+            encode::aux(bytes, options, b"repl-id", position.id.digits());
+            encode::aux(bytes, options, b"repl-offset", position.offset.to_string().as_bytes());
         }
     }
 
