@@ -1,7 +1,7 @@
 //! What a tick's commit costs: records of `SET` with 16 bytes of key and value, framed, checksummed
 //! and written with one call. `nowhere` is our own work alone, `file` has the system's write with
 //! it. A file that has grown is thrown away: the speed at which the system writes it out would be
-//! measured instead. Syncs are the disk's affair: `benches/compare.sh --only durability`.
+//! measured instead. What a sync takes depends on the disk: `benches/compare.sh --only durability`.
 //!
 //! `cargo bench --profile quick --bench commit`. The times are for people to compare: no test hangs
 //! on them.

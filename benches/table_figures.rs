@@ -269,7 +269,7 @@ impl Run {
                 self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
 
-            fn object(&mut self, _: &[u8], _: Option<UnixMillis>, _: &mut Object) {}
+            fn object(&mut self, _: &[u8], _: Option<UnixMillis>, _: u32, _: &mut Object) {}
         }
         let count = std::sync::Arc::default();
         let sink = Count(std::sync::Arc::clone(&count), Vec::new());

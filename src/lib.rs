@@ -1,7 +1,7 @@
 //! Redstart: a Redis-protocol-compatible in-memory server that keeps what it acknowledges.
 //!
 //! The layers, in the order data flows up from the bytes; each uses only what stands above it in
-//! this list (`tests/tidy.rs` checks that from the `use crate::` lines):
+//! this list (`tests/tidy` checks that from the `use crate::` lines):
 //!
 //! 1. [`base`]: numbers as text, checksums, compression, and the world outside (clock, randomness,
 //!    disk), real or simulated.

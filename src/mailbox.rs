@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use tokio::sync::Notify;
@@ -26,6 +26,9 @@ pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Buffers kept for reuse, and the largest that is kept.
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of requests at which connections read no more before the actor has taken them: what a tick
+/// works on counts as used memory.
+const WAITING_BYTES_MAX: usize = 2 << 20;
 
 /// A connection's place in the actor's table of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +79,19 @@ impl Origin {
     }
 }
 
+/// What a connection's reading side is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hold {
+    /// To read.
+    Reads,
+    /// To leave what comes in the socket, since requests wait already, and to tell when the client
+    /// has ended the connection.
+    WatchesForTheEnd,
+    /// To leave what comes in the socket, and its end, too: the requests before it will be read.
+    Stands,
+}
+
 /// What both ends of a connection look at.
 #[derive(Debug)]
 pub struct Link {
@@ -86,8 +102,8 @@ pub struct Link {
     /// The longest argument that is accepted, in bytes.
     bulk_max: AtomicI64,
     authenticated: AtomicBool,
-    held: AtomicBool,
-    resume: Notify,
+    hold: AtomicU8,
+    changed: Notify,
     /// Bytes of requests read but not yet executed or not yet complete.
     unread: AtomicUsize,
 }
@@ -100,8 +116,8 @@ impl Link {
             descriptor,
             bulk_max: AtomicI64::new(512 << 20),
             authenticated: AtomicBool::new(true),
-            held: AtomicBool::new(false),
-            resume: Notify::new(),
+            hold: AtomicU8::new(Hold::Reads as u8),
+            changed: Notify::new(),
             unread: AtomicUsize::new(0),
         }
     }
@@ -122,23 +138,25 @@ impl Link {
     }
 
     /// Asks the connection to read no more, or to go on.
-    pub fn hold(&self, held: bool) {
-        if self.held.swap(held, Ordering::Relaxed) && !held {
-            self.resume.notify_one();
+    pub fn hold(&self, hold: Hold) {
+        if self.hold.swap(hold as u8, Ordering::Relaxed) != hold as u8 {
+            self.changed.notify_one();
         }
     }
 
-    /// Whether the connection was asked to read no more.
+    /// What the connection is asked to do.
     #[inline]
-    pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+    pub fn held(&self) -> Hold {
+        match self.hold.load(Ordering::Relaxed) {
+            0 => Hold::Reads,
+            1 => Hold::WatchesForTheEnd,
+            _ => Hold::Stands,
+        }
     }
 
-    /// Ends when reading may go on.
-    pub async fn resumed(&self) {
-        while self.is_held() {
-            self.resume.notified().await;
-        }
+    /// Ends when the connection is asked for something else.
+    pub async fn hold_changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Bytes of an incomplete request, for CLIENT LIST `qbuf`.
@@ -201,6 +219,10 @@ pub struct Mailbox {
     awake: Cell<bool>,
     /// Commands among what waits.
     waiting_commands: Cell<usize>,
+    /// Whether a connection's end is among what waits.
+    waiting_end: Cell<bool>,
+    /// Bytes of what waits.
+    waiting_bytes: Cell<usize>,
     query_buffer_max: Cell<usize>,
     /// What a new connection is held to before the actor has seen it.
     opening_bounds: Cell<Option<Bounds>>,
@@ -237,8 +259,13 @@ impl Mailbox {
     /// Sends a message and wakes the actor.
     #[inline]
     pub fn push(&self, message: Message) {
-        if let Message::Requests(_, batch) = &message {
-            self.waiting_commands.set(self.waiting_commands.get() + batch.requests.len());
+        match &message {
+            Message::Requests(_, batch) => {
+                self.waiting_commands.set(self.waiting_commands.get() + batch.requests.len());
+                self.waiting_bytes.set(self.waiting_bytes.get() + batch.buffer.len());
+            }
+            Message::Closed(_) => self.waiting_end.set(true),
+            _ => {}
         }
         self.queue.borrow_mut().push(message);
         self.wake();
@@ -254,9 +281,10 @@ impl Mailbox {
         }
     }
 
-    /// Begins a tick: exchanges the queue for an empty one and arms the next wake.
+    /// Begins a tick: exchanges the queue for an empty one and arms the next wake. True where the
+    /// end of a connection is among the messages.
     #[inline]
-    pub fn take(&self, messages: &mut Vec<Message>, waker: &Waker) {
+    pub fn take(&self, messages: &mut Vec<Message>, waker: &Waker) -> bool {
         {
             let mut registered = self.waker.borrow_mut();
             if registered.as_ref().is_none_or(|old| !old.will_wake(waker)) {
@@ -265,8 +293,10 @@ impl Mailbox {
         }
         self.awake.set(false);
         self.waiting_commands.set(0);
+        self.waiting_bytes.set(0);
         debug_assert!(messages.is_empty(), "a tick begins with nothing left of the last");
         std::mem::swap(messages, &mut self.queue.borrow_mut());
+        self.waiting_end.replace(false)
     }
 
     /// Whether nothing waits for the actor.
@@ -284,6 +314,12 @@ impl Mailbox {
     #[inline]
     pub fn waiting_commands(&self) -> usize {
         self.waiting_commands.get()
+    }
+
+    /// Whether so much waits for the actor that it should be taken first.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.waiting_bytes.get() >= WAITING_BYTES_MAX
     }
 
     /// An empty batch with room to read into.

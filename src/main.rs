@@ -12,6 +12,7 @@ use redstart::config::arguments::{self, Configured, Invocation};
 use redstart::config::{REDIS_VERSION, VERSION};
 use redstart::engine::Engine;
 use redstart::engine::keep::load_slices::Ready;
+use redstart::engine::keep::startup::command_names;
 use redstart::mailbox::Mailbox;
 use redstart::server::{self, Listeners};
 
@@ -29,23 +30,25 @@ pub static MALLOC_CONF: &[u8; 73] =
 
 fn main() {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let code = match arguments::configure(&arguments, &SystemDisk, &mut std::io::stdin()) {
-        Ok(Invocation::Print(text)) => {
-            print!("{text}");
-            0
-        }
-        Ok(Invocation::Serve(configured)) => match run(*configured) {
-            Ok(code) => code,
+    let code =
+        match arguments::configure(&arguments, &SystemDisk, &mut std::io::stdin(), command_names())
+        {
+            Ok(Invocation::Print(text)) => {
+                print!("{text}");
+                0
+            }
+            Ok(Invocation::Serve(configured)) => match run(*configured) {
+                Ok(code) => code,
+                Err(error) => {
+                    eprintln!("{error}");
+                    1
+                }
+            },
             Err(error) => {
                 eprintln!("{error}");
                 1
             }
-        },
-        Err(error) => {
-            eprintln!("{error}");
-            1
-        }
-    };
+        };
     // Nobody is left to tell if this fails.
     let _ = std::io::stdout().flush();
     std::process::exit(code);
@@ -62,6 +65,7 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
     }
     let env = Env::system();
     let log = logging::init(settings.log_options(Arc::clone(&env.clock)))?;
+    crash::ignore_harmless();
     crash::install(settings.crash_log_enabled);
     tracing::warn!("oO0OoO0OoO0Oo Redstart is starting oO0OoO0OoO0Oo");
     tracing::warn!(

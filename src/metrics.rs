@@ -18,7 +18,8 @@ pub struct CommandStats {
 }
 
 /// A distribution of times in buckets an eighth of a power of two wide: 12 % of error at most, one
-/// increment a call. Takes no memory before its first.
+/// increment a call. Takes no memory before its first. (hdrhistogram takes 5 ns for each, this 2, and
+/// 608 counters of 4 bytes, this 320.)
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram(Option<Box<[u32; BUCKETS]>>);
 

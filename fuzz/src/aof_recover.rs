@@ -45,7 +45,7 @@ const FILES: [&str; 6] = [
 /// Frames of kind 1, and the increments that they are in.
 const FRAMES_MAX: usize = 24;
 const INCREMENTS: usize = 3;
-/// More than any input can justify: keys of a snapshot are shared by nobody.
+/// More than any input can justify: a snapshot has its keys for itself.
 const ENTRIES_MAX: usize = 1 << 16;
 
 type Words = Vec<Vec<u8>>;

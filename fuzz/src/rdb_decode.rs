@@ -66,7 +66,7 @@ fn write_again(events: &[Event]) {
                 encode::entry(&mut out, &options, key, value.as_ref(), *expiry, *access);
             }
             Event::Function(code) => encode::function(&mut out, &options, code),
-            // Nobody writes the data of modules, or keys of nothing.
+            // The encoder writes neither data of modules nor keys without elements.
             Event::ModuleAux { .. } | Event::EmptyKey(_) | Event::End(_) => continue,
         }
         expected.push(event.clone());

@@ -1,4 +1,4 @@
-//! What RESTORE is given, from anyone: refused, or a value that holds together under every change.
+//! What RESTORE is given by any client: refused, or a value that holds together under every change.
 //!
 //! ```text
 //! thresholds 1 | version 1 | type and value ...
@@ -17,7 +17,7 @@ use redstart::rdb::encode::dump_payload;
 use super::collections;
 use super::input::Input;
 
-/// Versions of Redis from the oldest with payloads up, Valkey's, and one that nobody has.
+/// Versions of Redis from the oldest with payloads up, Valkey's, and one that doesn't exist.
 const VERSIONS: [u16; 8] = [10, 11, 12, 80, 6, 9, 1, 13];
 /// Decisions taken about a value.
 const DECISIONS: usize = 240;

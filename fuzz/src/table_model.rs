@@ -69,7 +69,7 @@ impl EntrySink for Sink {
         self.add(entry.key(), Value::of(&entry.value()), entry.expiry());
     }
 
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, _: u32, object: &mut Object) {
         self.add(key, Value::of_object(object), expiry);
     }
 }
@@ -248,7 +248,7 @@ impl Pair {
         }
     }
 
-    /// Changes a value where it lies.
+    /// Changes a value in place.
     fn change(&mut self, input: &mut Input<'_>) {
         let (key, word) = (self.key(input), input.word());
         let (entry, known) = (self.table.get_mut(&key), self.model.get_mut(&key));

@@ -1,20 +1,18 @@
 //! Checksums of formats that are not ours to choose: CRC16 spreads keys over hash slots, CRC64
 //! closes RDB files and DUMP payloads. CRC32 guards the frames of our own log.
 
-use crc::{CRC_16_XMODEM, Crc};
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// How many hash slots a cluster has.
 pub const SLOTS: u16 = 16_384;
 
-static CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 /// Carry-less multiplication where the processor has it: 5 to 12 GB/s, where sixteen tables reached
 /// 0.7 beside it.
 const CRC64: CrcAlgorithm = CrcAlgorithm::Crc64Redis;
 
-/// CRC-16/XMODEM.
+/// CRC-16/XMODEM. A table: for keys of 5 to 40 bytes faster than carry-less multiplication.
 pub fn crc16(bytes: &[u8]) -> u16 {
-    CRC16.checksum(bytes)
+    crc16::State::<crc16::XMODEM>::calculate(bytes)
 }
 
 /// The hash slot of a key: CRC16 modulo [`SLOTS`] of the key, or of its hash tag, which is what

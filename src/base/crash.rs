@@ -6,7 +6,11 @@
 //!
 //! The report of a signal is made inside its handler, where strictly speaking hardly anything is
 //! allowed. The process is lost by then; a report that gets stuck is ended by the second signal,
-//! which finds the default action in place.
+//! which finds the default action in place. The main thread, which works on the data, has an
+//! alternate stack large enough for the report: the one that the standard library sets up takes a
+//! line on a stack overflow, but no stack trace.
+//!
+//! Beside them, the signals that must not end the server: those that upstream ignores.
 
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
@@ -18,6 +22,12 @@ use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, Signal};
 const FATAL: [Signal; 5] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT];
 
+/// Signals that upstream ignores: the terminal that started the server is gone, a socket is.
+const IGNORED: [Signal; 2] = [Signal::SIGHUP, Signal::SIGPIPE];
+
+/// The alternate stack, in bytes; making a stack trace takes about a tenth of it.
+const STACK_BYTES: usize = 512 * 1024;
+
 /// Set by the first report, so that its own end (an abort) makes no second one.
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
@@ -27,6 +37,7 @@ pub fn install(signals: bool) {
     if !signals {
         return;
     }
+    enlarge_signal_stack();
     for fatal in FATAL {
         let flags = SaFlags::SA_NODEFER | SaFlags::SA_RESETHAND | SaFlags::SA_ONSTACK;
         let action = SigAction::new(SigHandler::Handler(report_signal), flags, SigSet::empty());
@@ -36,6 +47,30 @@ pub fn install(signals: bool) {
         if let Err(error) = unsafe { signal::sigaction(fatal, &action) } {
             tracing::warn!("Can't install the crash report for {fatal}: {error}");
         }
+    }
+}
+
+/// Has signals ignored that must not end the server. What comes before this still does.
+pub fn ignore_harmless() {
+    for harmless in IGNORED {
+        // SAFETY: no handler is installed that could run.
+        if let Err(error) = unsafe { signal::signal(harmless, SigHandler::SigIgn) } {
+            tracing::warn!("Can't ignore {harmless}: {error}");
+        }
+    }
+}
+
+/// Gives the calling thread a stack for signal handlers that stays for good.
+fn enlarge_signal_stack() {
+    let memory = Box::leak(vec![0u8; STACK_BYTES].into_boxed_slice());
+    let stack =
+        libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK_BYTES };
+    // SAFETY: the memory is `STACK_BYTES` long, is never freed, and nothing else uses it.
+    if unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) } != 0 {
+        tracing::warn!(
+            "Can't set the stack for crash reports: {}",
+            std::io::Error::last_os_error()
+        );
     }
 }
 

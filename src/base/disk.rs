@@ -150,7 +150,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
-/// The parent of a bare file name is the empty path, which stands for the working directory.
+/// The parent of a bare file name is the empty path, which means the working directory.
 fn named(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }

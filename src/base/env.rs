@@ -1,7 +1,8 @@
 //! The outside world: time, randomness and the disk, behind interfaces, so that a test can replay
 //! a run from its seed and crash the disk at any operation.
 //!
-//! Nothing else in the crate asks the operating system for time, randomness or files.
+//! Nothing else in the server asks the operating system for time, randomness or files of data
+//! (`tests/tidy` names the few places of another kind).
 
 use std::fmt;
 use std::io;
@@ -9,6 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rand_xoshiro::Xoshiro256StarStar;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 /// Milliseconds since the Unix epoch, as Redis counts expiry times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,12 +68,12 @@ impl Stopwatch {
         self.0.raw()
     }
 
-    /// Nanoseconds that a number of ticks stands for.
+    /// A number of ticks in nanoseconds.
     pub fn nanos(&self, ticks: u64) -> u64 {
         self.0.delta_as_nanos(0, ticks)
     }
 
-    /// Microseconds that a number of ticks stands for.
+    /// A number of ticks in microseconds.
     pub fn micros(&self, ticks: u64) -> u64 {
         self.nanos(ticks) / 1000
     }
@@ -86,23 +90,12 @@ impl Stopwatch {
 /// A fast generator (xoshiro256**, Blackman and Vigna 2018), for sampling and identifiers; not for
 /// secrets.
 #[derive(Clone, Debug)]
-pub struct Rng {
-    state: [u64; 4],
-}
+pub struct Rng(Xoshiro256StarStar);
 
 impl Rng {
     /// The generator of a given seed: the same seed gives the same sequence.
     pub fn from_seed(seed: u64) -> Self {
-        let mut mix = seed;
-        // splitmix64, as the authors advise for seeding.
-        let state = std::array::from_fn(|_| {
-            mix = mix.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = mix;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        });
-        Self { state }
+        Self(Xoshiro256StarStar::seed_from_u64(seed))
     }
 
     /// A generator seeded from the operating system.
@@ -115,16 +108,7 @@ impl Rng {
     /// The next 64 uniform bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
-        let s = &mut self.state;
-        let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
-        let t = s[1] << 17;
-        s[2] ^= s[0];
-        s[3] ^= s[1];
-        s[1] ^= s[2];
-        s[0] ^= s[3];
-        s[2] ^= t;
-        s[3] = s[3].rotate_left(45);
-        result
+        self.0.next_u64()
     }
 
     /// A uniform number in `0..bound`; 0 where `bound` is 0.
@@ -133,10 +117,16 @@ impl Rng {
         // Lemire 2018: multiply and keep the high half; the bias is below 2^-32 for our bounds.
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
+
+    /// A uniform index of a slice of `len`; 0 where it is empty.
+    #[inline]
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
 }
 
-/// The purpose of one sync, or of writing something again for a sync, so that a simulated disk can leave that one out and a test can show
-/// that it is missed.
+/// The purpose of one sync, or of writing something again for a sync, so that a simulated disk can
+/// leave that one out and a test can show that it is missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SyncPoint(pub &'static str);
 
@@ -177,12 +167,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>>;
     /// The file's length in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
-    /// Whether a file or directory of this name exists. That it can't be told is an error: who takes
-    /// it for a no may begin anew on top of data.
+    /// Whether a file or directory of this name exists. That it can't be told is an error:
+    /// taken for a no, it would begin a new log on top of data.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Writes a file's bytes from `from` to its end over themselves, so that the next sync of it
     /// writes them to the disk: also those that an earlier sync failed to write, and which the system
-    /// holds for written since. Nothing is lost if this ends half-way.
+    /// takes for written since. Nothing is lost if this ends half-way.
     fn write_again(&self, path: &Path, from: u64, point: SyncPoint) -> io::Result<()>;
     /// Renames, replacing what was there. Durable after [`Disk::sync_dir`] of the directory that
     /// the new name is in.

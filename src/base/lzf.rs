@@ -7,7 +7,7 @@
 //! 111ooooo nnnnnnnn oooooooo        copy n + 9 bytes, up to 264, from 1 + o bytes back
 //! ```
 //! Offsets have 13 bits. A copy may reach into what it writes itself, which repeats a pattern. The
-//! length of the original isn't stored: whoever decompresses must know it.
+//! length of the original isn't stored: the decompressor is told it.
 
 /// The longest run of literal bytes.
 const LITERALS_MAX: usize = 32;
@@ -123,7 +123,7 @@ impl<'a> Compressor<'a> {
             self.copy(offset, length)?;
             at += length;
             self.pending = at;
-            // The last places of a copy are entered, so that a repetition goes on from there.
+            // The last places of a copy are entered, so that a repetition can continue from there.
             for place in at - 2..at {
                 if let Some(three) = three_at(bytes, place) {
                     seen[hash::<PLACES>(three)] = place as u16;

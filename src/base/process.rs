@@ -89,7 +89,7 @@ pub fn notify_upstart() -> io::Result<()> {
     raise(Signal::SIGSTOP).map_err(io::Error::from)
 }
 
-/// The limit on open files is too low to serve anybody.
+/// The limit on open files is too low for even one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Your current 'ulimit -n' of {current} is not enough for the server to start. Please increase \

@@ -289,7 +289,7 @@ impl SimDisk {
         self.state().operations
     }
 
-    /// What each operation was, for whoever looks into a failed run.
+    /// What each operation was, for the analysis of a failed run.
     pub fn trace(&self) -> Vec<String> {
         self.state().trace.clone()
     }
@@ -307,6 +307,11 @@ impl SimDisk {
     /// Operation `number` fails.
     pub fn inject(&self, number: u64, fault: Fault) {
         self.state().faults.insert(number, fault);
+    }
+
+    /// What was to fail and has not yet does not fail any more.
+    pub fn forget_faults(&self) {
+        self.state().faults.clear();
     }
 
     /// Look `number` fails.
@@ -342,7 +347,7 @@ impl SimDisk {
     }
 
     /// The disk as it was before operation `number`, where moments were kept since then; as it is
-    /// now for a number that has not come yet. To be looked at, killed or crashed; this one goes on.
+    /// now for a number that has not come yet. To be read, killed or crashed; this one continues.
     #[must_use]
     pub fn before(&self, number: u64) -> Self {
         let state = self.state();
@@ -561,7 +566,7 @@ struct SimReader {
 impl Read for SimReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.disk.state().look()?;
-        // In parts, so that a fault comes in the midst of a file, too.
+        // In parts, so that a fault can come in the middle of a file, too.
         let some = buffer.len().min(READ_BYTES);
         self.bytes.read(&mut buffer[..some])
     }

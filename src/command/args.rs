@@ -13,7 +13,7 @@ pub struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    /// Arguments that lie at `ranges` of `buffer`.
+    /// Arguments at `ranges` of `buffer`.
     #[inline]
     pub fn new(buffer: &'a [u8], ranges: &'a [Range]) -> Self {
         Self { buffer, ranges }

@@ -60,7 +60,7 @@ pub struct Cx<'a> {
     pub rng: &'a mut Rng,
     /// Bounds from the configuration.
     pub limits: &'a Limits,
-    /// Whether the command comes from our own log, whose word is law: limits don't apply to it.
+    /// Whether the command comes from our own log: limits don't apply to what was accepted once.
     pub replaying: bool,
 }
 

@@ -150,6 +150,7 @@ fn log_restore(cx: &mut Cx<'_>, args: Args<'_>, expiry: Option<UnixMillis>, opti
         Some(at) if !options.absolute => {
             let mut digits = itoa::Buffer::new();
             let mut record: Vec<&[u8]> = args.from(0).collect();
+            record[0] = b"RESTORE";
             record[2] = digits.format(at.0).as_bytes();
             record.push(b"ABSTTL");
             cx.log(&record);

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::keyspace::databases::{EditError, WrongType};
+
 /// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -30,6 +32,9 @@ pub enum CommandError {
     /// The value would outgrow `proto-max-bulk-len`.
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
+    /// A hash, set or sorted set is as large as it may get.
+    #[error("ERR collection exceeds maximum allowed size (8 GiB of short elements)")]
+    CollectionFull,
     /// An expiry time that is not in range; the field is the command's name in lower case.
     #[error("ERR invalid expire time in '{0}' command")]
     ExpireTime(&'static str),
@@ -89,8 +94,17 @@ pub fn quotable(word: &[u8]) -> &[u8] {
     &word[..end]
 }
 
-impl From<crate::keyspace::databases::WrongType> for CommandError {
-    fn from(_: crate::keyspace::databases::WrongType) -> Self {
+impl From<WrongType> for CommandError {
+    fn from(_: WrongType) -> Self {
         Self::WrongType
+    }
+}
+
+impl From<EditError> for CommandError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::WrongType => Self::WrongType,
+            EditError::Full => Self::CollectionFull,
+        }
     }
 }

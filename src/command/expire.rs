@@ -4,10 +4,10 @@
 //! has passed as the deletion that it is. While the log is replayed nothing expires, so a time in
 //! the past is set like any other.
 
-use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::context::Cx;
-use crate::command::error::{self, CommandError};
+use crate::command::error::CommandError;
+use crate::command::expiry::{Base, Condition, Form, Range, Unit};
 use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Key, read, write,
@@ -71,106 +71,37 @@ const fn getter(name: &'static str, run: DataHandler) -> Command<DataHandler> {
 const CHANGED: &[Key] = &[Key::at(1).rw().update()];
 const ASKED: &[Key] = &[Key::at(1).ro().access()];
 
-/// What an argument counts from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Base {
-    Now,
-    Epoch,
-}
-
-/// What an argument or reply counts in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Seconds,
-    Millis,
-}
-
-/// When a new expiry time may be set; all that are given must hold.
-#[derive(Clone, Copy, Default)]
-struct Conditions {
-    none_yet: bool,
-    some_already: bool,
-    greater: bool,
-    less: bool,
-}
-
-impl Conditions {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
-        let mut conditions = Self::default();
-        for (index, word) in args.from(3).enumerate() {
-            match () {
-                () if args.is(3 + index, "NX") => conditions.none_yet = true,
-                () if args.is(3 + index, "XX") => conditions.some_already = true,
-                () if args.is(3 + index, "GT") => conditions.greater = true,
-                () if args.is(3 + index, "LT") => conditions.less = true,
-                () => {
-                    let mut text = b"ERR Unsupported option ".to_vec();
-                    text.extend_from_slice(error::quotable(word));
-                    return Err(CommandError::quoting(text));
-                }
-            }
-        }
-        let Self { none_yet, some_already, greater, less } = conditions;
-        if none_yet && (some_already || greater || less) {
-            return Err(CommandError::text(
-                "ERR NX and XX, GT or LT options at the same time are not compatible",
-            ));
-        }
-        if greater && less {
-            return Err(CommandError::text(
-                "ERR GT and LT options at the same time are not compatible",
-            ));
-        }
-        Ok(conditions)
-    }
-
-    /// No expiry time counts as one later than all others.
-    fn admit(self, current: Option<UnixMillis>, new: UnixMillis) -> bool {
-        match current {
-            None => !self.some_already && !self.greater,
-            Some(current) => {
-                !self.none_yet && (!self.greater || new > current) && (!self.less || new < current)
-            }
-        }
-    }
-}
-
 fn expire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "expire", Base::Now, Unit::Seconds)
+    set_expiry(cx, args, "expire", Form::SECONDS)
 }
 
 fn pexpire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "pexpire", Base::Now, Unit::Millis)
+    set_expiry(cx, args, "pexpire", Form::MILLIS)
 }
 
 fn expire_at(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "expireat", Base::Epoch, Unit::Seconds)
+    set_expiry(cx, args, "expireat", Form::UNIX_SECONDS)
 }
 
 fn pexpire_at(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "pexpireat", Base::Epoch, Unit::Millis)
+    set_expiry(cx, args, "pexpireat", Form::UNIX_MILLIS)
 }
 
 fn set_expiry(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     name: &'static str,
-    base: Base,
-    unit: Unit,
+    form: Form,
 ) -> Result<Flow, CommandError> {
-    let conditions = Conditions::parse(args)?;
-    let number = args.int(2)?;
-    let millis = if unit == Unit::Seconds { number.checked_mul(1000) } else { Some(number) };
-    let start = if base == Base::Now { cx.now.0 } else { 0 };
-    let at = millis.and_then(|millis| millis.checked_add(start));
-    let at = UnixMillis(at.ok_or(CommandError::ExpireTime(name))?);
+    let condition = Condition::all_from(args, 3)?;
+    let at = form.moment(cx, args, 2, Range::Any, name)?;
     let key = args.at(1);
     let mut db = cx.databases.db(cx.selected);
     let Some(current) = db.touch(key).map(|entry| entry.expiry()) else {
         cx.reply.int(0);
         return Ok(Flow::Done);
     };
-    if !conditions.admit(current, at) {
+    if !condition.admits(current, at) {
         cx.reply.int(0);
         return Ok(Flow::Done);
     }
@@ -178,7 +109,7 @@ fn set_expiry(
         delete_expired(cx, key);
     } else {
         db.set_expiry(key, Some(at), Event::EXPIRE);
-        if base == Base::Epoch && unit == Unit::Millis && args.len() == 3 {
+        if form == Form::UNIX_MILLIS && args.len() == 3 {
             cx.log_verbatim();
         } else {
             let mut digits = itoa::Buffer::new();
@@ -197,23 +128,23 @@ fn delete_expired(cx: &mut Cx<'_>, key: &[u8]) {
 }
 
 fn ttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(reply_expiry(cx, args, Base::Now, Unit::Seconds))
+    Ok(reply_expiry(cx, args, Form::SECONDS))
 }
 
 fn pttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(reply_expiry(cx, args, Base::Now, Unit::Millis))
+    Ok(reply_expiry(cx, args, Form::MILLIS))
 }
 
 fn expire_time(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(reply_expiry(cx, args, Base::Epoch, Unit::Seconds))
+    Ok(reply_expiry(cx, args, Form::UNIX_SECONDS))
 }
 
 fn pexpire_time(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(reply_expiry(cx, args, Base::Epoch, Unit::Millis))
+    Ok(reply_expiry(cx, args, Form::UNIX_MILLIS))
 }
 
-fn reply_expiry(cx: &mut Cx<'_>, args: Args<'_>, base: Base, unit: Unit) -> Flow {
-    let start = if base == Base::Now { cx.now.0 } else { 0 };
+fn reply_expiry(cx: &mut Cx<'_>, args: Args<'_>, form: Form) -> Flow {
+    let start = if form.base == Base::Now { cx.now.0 } else { 0 };
     let expiry = cx.db().inspect(args.at(1)).map(|entry| entry.expiry());
     cx.reply.int(match expiry {
         None => -2,
@@ -222,7 +153,7 @@ fn reply_expiry(cx: &mut Cx<'_>, args: Args<'_>, base: Base, unit: Unit) -> Flow
             let millis = at.0.saturating_sub(start).max(0);
             // Rounded to the nearest second, as upstream does.
             let rounded = || millis / 1000 + i64::from(millis % 1000 >= 500);
-            if unit == Unit::Millis { millis } else { rounded() }
+            if form.unit == Unit::Millis { millis } else { rounded() }
         }
     });
     Flow::Done

@@ -508,3 +508,25 @@ fn a_scan_meets_every_key_once() {
     assert!((20..80).contains(&calls), "{calls} calls");
     assert_eq!(world.run("SCAN 0 TYPE nosuch COUNT 100000"), "*2|$1|0|*0");
 }
+
+#[test]
+fn a_scan_of_little_takes_one_call() {
+    let mut world = World::new();
+    for number in 1..=9 {
+        world.put(&format!("key:{number}"), "1", None);
+        let reply = world.run("SCAN 0");
+        assert!(reply.starts_with(&format!("*2|$1|0|*{number}|")), "{number}: {reply}");
+    }
+    assert!(world.run("SCAN 0 COUNT 9").starts_with("*2|$1|0|*9|"));
+    // Members too long for a listpack: the sets' big form.
+    for number in 1..=9 {
+        let long = "m".repeat(100 + number);
+        world.run(&format!("SADD s {long}"));
+        world.run(&format!("HSET h {long} 1"));
+        world.run(&format!("ZADD z 1 {long}"));
+        for (command, each) in [("SSCAN s", 1), ("HSCAN h", 2), ("ZSCAN z", 2)] {
+            let reply = world.run(&format!("{command} 0"));
+            assert!(reply.starts_with(&format!("*2|$1|0|*{}|", number * each)), "{reply}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::expiry::{Base, Condition, Form, Range, Unit};
 use crate::command::hash::{READ, UPDATED, reader, writer};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow};
 use crate::data::hash::Hash;
@@ -67,78 +68,6 @@ const fn getter(name: &'static str, run: DataHandler) -> Command<DataHandler> {
 const NO_FIELD: i64 = -2;
 /// The answer for a field that doesn't expire.
 const NO_EXPIRY: i64 = -1;
-/// The latest moment that a field may expire at, in milliseconds: upstream keeps 46 bits of it.
-const MILLIS_MAX: i64 = (1 << 46) - 1;
-
-/// What an argument counts from, or a reply.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Base {
-    Now,
-    Epoch,
-}
-
-/// What an argument or reply counts in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
-    Seconds,
-    Millis,
-}
-
-/// The moment that the argument at `index` means; `command` is the name for errors.
-pub(super) fn moment(
-    cx: &Cx<'_>,
-    args: Args<'_>,
-    index: usize,
-    (base, unit): (Base, Unit),
-    command: &'static str,
-) -> Result<UnixMillis, CommandError> {
-    let number = args.int(index)?;
-    if number < 0 {
-        return Err(CommandError::text("ERR invalid expire time, must be >= 0"));
-    }
-    let millis = if unit == Unit::Seconds { number.checked_mul(1000) } else { Some(number) };
-    let start = if base == Base::Now { cx.now.0 } else { 0 };
-    millis
-        .and_then(|millis| millis.checked_add(start))
-        .filter(|millis| *millis <= MILLIS_MAX)
-        .map(UnixMillis)
-        .ok_or(CommandError::ExpireTime(command))
-}
-
-/// When a new expiry time may be set.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    Always,
-    NoneYet,
-    SomeAlready,
-    Greater,
-    Less,
-}
-
-impl Condition {
-    /// The condition that an argument names.
-    fn named(args: Args<'_>, index: usize) -> Option<Self> {
-        Some(match () {
-            () if args.is(index, "NX") => Self::NoneYet,
-            () if args.is(index, "XX") => Self::SomeAlready,
-            () if args.is(index, "GT") => Self::Greater,
-            () if args.is(index, "LT") => Self::Less,
-            () => return None,
-        })
-    }
-
-    /// No expiry time counts as one later than all others.
-    fn admits(self, old: Option<UnixMillis>, new: UnixMillis) -> bool {
-        match self {
-            Self::Always => true,
-            Self::NoneYet => old.is_none(),
-            Self::SomeAlready => old.is_some(),
-            Self::Greater => old.is_some_and(|old| new > old),
-            Self::Less => old.is_none_or(|old| new < old),
-        }
-    }
-}
-
 /// The index of the first of the fields that `FIELDS numfields field ...` names, up to the end, where
 /// `at` is that of the word. `not_positive` is the error for a number that is none.
 pub(super) fn fields_after(
@@ -165,31 +94,31 @@ pub(super) fn fields_after(
 pub(super) const NOT_POSITIVE: &str = "ERR Number of fields must be a positive integer";
 
 fn hexpire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "hexpire", (Base::Now, Unit::Seconds))
+    set_expiry(cx, args, "hexpire", Form::SECONDS)
 }
 
 fn hpexpire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "hpexpire", (Base::Now, Unit::Millis))
+    set_expiry(cx, args, "hpexpire", Form::MILLIS)
 }
 
 fn hexpire_at(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "hexpireat", (Base::Epoch, Unit::Seconds))
+    set_expiry(cx, args, "hexpireat", Form::UNIX_SECONDS)
 }
 
 fn hpexpire_at(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_expiry(cx, args, "hpexpireat", (Base::Epoch, Unit::Millis))
+    set_expiry(cx, args, "hpexpireat", Form::UNIX_MILLIS)
 }
 
 fn set_expiry(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     command: &'static str,
-    form: (Base, Unit),
+    form: Form,
 ) -> Result<Flow, CommandError> {
     let key = args.at(1);
     // The type is looked at first, as upstream does.
     cx.db().touch_as::<Hash>(key)?;
-    let at = moment(cx, args, 2, form, command)?;
+    let at = form.moment(cx, args, 2, Range::Field, command)?;
     let condition = Condition::named(args, 3);
     let fields = fields_after(
         args,
@@ -198,6 +127,7 @@ fn set_expiry(
     )?;
     let condition = condition.unwrap_or(Condition::Always);
     let names: Vec<&[u8]> = args.from(fields).collect();
+    cx.db().check_room::<Hash>(key)?;
     let answers = apply(cx, key, &names, at, condition)?;
     cx.reply.array(answers.len());
     answers.into_iter().for_each(|answer| cx.reply.int(answer));
@@ -282,28 +212,23 @@ pub(super) fn log_fields(cx: &mut Cx<'_>, head: &[&[u8]], names: &[&[u8]]) {
 }
 
 fn httl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    reply_expiry(cx, args, Base::Now, Unit::Seconds)
+    reply_expiry(cx, args, Form::SECONDS)
 }
 
 fn hpttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    reply_expiry(cx, args, Base::Now, Unit::Millis)
+    reply_expiry(cx, args, Form::MILLIS)
 }
 
 fn hexpire_time(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    reply_expiry(cx, args, Base::Epoch, Unit::Seconds)
+    reply_expiry(cx, args, Form::UNIX_SECONDS)
 }
 
 fn hpexpire_time(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    reply_expiry(cx, args, Base::Epoch, Unit::Millis)
+    reply_expiry(cx, args, Form::UNIX_MILLIS)
 }
 
-fn reply_expiry(
-    cx: &mut Cx<'_>,
-    args: Args<'_>,
-    base: Base,
-    unit: Unit,
-) -> Result<Flow, CommandError> {
-    let start = if base == Base::Now { cx.now.0 } else { 0 };
+fn reply_expiry(cx: &mut Cx<'_>, args: Args<'_>, form: Form) -> Result<Flow, CommandError> {
+    let start = if form.base == Base::Now { cx.now.0 } else { 0 };
     let mut db = cx.databases.db(cx.selected);
     let hash = db.read_as::<Hash>(args.at(1))?;
     let fields = fields_after(args, 2, NOT_POSITIVE)?;
@@ -317,7 +242,7 @@ fn reply_expiry(
                 let millis = (at.0 - start).max(0);
                 // A part of a second counts as a whole one here, other than with keys.
                 let seconds = || millis / 1000 + i64::from(millis % 1000 > 0);
-                if unit == Unit::Millis { millis } else { seconds() }
+                if form.unit == Unit::Millis { millis } else { seconds() }
             }
         });
     }

@@ -4,13 +4,15 @@
 //! The log gets the plain commands that they amount to (HSET, HDEL, HPEXPIREAT, HPERSIST), which
 //! older servers know, too.
 
-use crate::base::env::UnixMillis;
+use std::collections::HashSet;
+
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::{self, CommandError};
+use crate::command::expiry::{Change, Given, Range, Timeless};
 use crate::command::hash::{UPDATED, writer};
 use crate::command::hash_expire::{
-    Base, NOT_POSITIVE, Unit, expire_at, fields_after, log_expiry, log_fields, log_removal, moment,
+    NOT_POSITIVE, expire_at, fields_after, log_expiry, log_fields, log_removal,
 };
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow, Key};
 use crate::data::hash::{FieldExpiry, Hash};
@@ -93,28 +95,19 @@ enum Condition {
     IfAll,
 }
 
-/// What becomes of the fields' expiry times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Time {
-    At(UnixMillis),
-    Persist,
-    Keep,
-}
-
 /// The options of HGETEX and HSETEX, and where their fields begin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
     condition: Condition,
-    time: Option<Time>,
+    /// What becomes of the fields' expiry times.
+    time: Option<Change>,
     fields: usize,
 }
 
 /// What is different in the options of the two commands.
 struct Dialect {
     command: &'static str,
-    /// The word for a time that isn't given, and what it means.
-    word: &'static str,
-    time: Time,
+    timeless: Timeless,
     conditions: bool,
     /// Arguments of a field.
     step: usize,
@@ -123,8 +116,7 @@ struct Dialect {
 
 const GETTING: Dialect = Dialect {
     command: "hgetex",
-    word: "PERSIST",
-    time: Time::Persist,
+    timeless: Timeless::Persist,
     conditions: false,
     step: 1,
     two_times: "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified",
@@ -132,8 +124,7 @@ const GETTING: Dialect = Dialect {
 
 const SETTING: Dialect = Dialect {
     command: "hsetex",
-    word: "KEEPTTL",
-    time: Time::Keep,
+    timeless: Timeless::Keep,
     conditions: true,
     step: 2,
     two_times: "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
@@ -144,24 +135,18 @@ impl Options {
         let mut options = Self::default();
         let mut at = 2;
         while at < args.len() {
-            let time = time_form(args, at);
             if args.is(at, "FIELDS") {
                 options.fields = fields_of(args, at, dialect)?;
                 return Ok(options);
-            } else if time.is_some() || args.is(at, dialect.word) {
+            } else if let Some(given) = Given::at(args, at, dialect.timeless) {
                 if options.time.is_some() {
                     return Err(CommandError::text(dialect.two_times));
                 }
-                options.time = Some(match time {
-                    None => dialect.time,
-                    Some(_) if at + 1 == args.len() => {
-                        return Err(CommandError::text("ERR missing expire time"));
-                    }
-                    Some(form) => {
-                        at += 1;
-                        Time::At(moment(cx, args, at, form, dialect.command)?)
-                    }
-                });
+                at = given.end(at);
+                if at == args.len() {
+                    return Err(CommandError::text("ERR missing expire time"));
+                }
+                options.time = Some(given.change(cx, args, Range::Field, dialect.command)?);
             } else if let Some(condition) = condition(args, at).filter(|_| dialect.conditions) {
                 if options.condition != Condition::Always {
                     return Err(CommandError::text(
@@ -178,17 +163,6 @@ impl Options {
         }
         Err(CommandError::text("ERR missing FIELDS argument"))
     }
-}
-
-/// How the time behind a word counts.
-fn time_form(args: Args<'_>, at: usize) -> Option<(Base, Unit)> {
-    Some(match () {
-        () if args.is(at, "EX") => (Base::Now, Unit::Seconds),
-        () if args.is(at, "PX") => (Base::Now, Unit::Millis),
-        () if args.is(at, "EXAT") => (Base::Epoch, Unit::Seconds),
-        () if args.is(at, "PXAT") => (Base::Epoch, Unit::Millis),
-        () => return None,
-    })
 }
 
 fn condition(args: Args<'_>, at: usize) -> Option<Condition> {
@@ -216,19 +190,26 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
     let Options { time, fields, .. } = Options::parse(cx, args, &GETTING)?;
     let mut db = cx.databases.db(cx.selected);
+    if matches!(time, Some(Change::At(_))) {
+        db.check_room::<Hash>(key)?;
+    }
     let hash = db.touch_as::<Hash>(key)?;
-    cx.reply.array(args.len() - fields);
-    for name in args.from(fields) {
-        match hash.as_ref().and_then(|hash| hash.get(name)) {
+    let names: Vec<&[u8]> = args.from(fields).collect();
+    // A field whose new time is past is gone when it is named again.
+    let past = matches!(time, Some(Change::At(at)) if at <= cx.now);
+    let mut removed: Option<HashSet<&[u8], ahash::RandomState>> = past.then(HashSet::default);
+    cx.reply.array(names.len());
+    for name in &names {
+        let again = removed.as_mut().is_some_and(|removed| !removed.insert(name));
+        match hash.as_ref().and_then(|hash| hash.get(name)).filter(|_| !again) {
             Some(value) => cx.reply.element(value),
             None => cx.reply.null(),
         }
     }
-    let names: Vec<&[u8]> = args.from(fields).collect();
     match time {
-        Some(Time::At(at)) => expire_at(cx, key, &names, at)?,
-        Some(Time::Persist) => persist(cx, key, &names)?,
-        Some(Time::Keep) | None => {}
+        Some(Change::At(at)) => expire_at(cx, key, &names, at)?,
+        Some(Change::Persist) => persist(cx, key, &names)?,
+        Some(Change::Keep) | None => {}
     }
     Ok(Flow::Done)
 }
@@ -266,10 +247,10 @@ fn hsetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     }
     match time {
         // Put and expired at once: all that is left to do is to remove what was there.
-        Some(Time::At(at)) if at <= cx.now && !cx.replaying => expire_at(cx, key, &names, at)?,
-        Some(Time::At(at)) => put(cx, args, fields, FieldExpiry::At(at))?,
-        Some(Time::Keep) => put(cx, args, fields, FieldExpiry::Keep)?,
-        Some(Time::Persist) | None => put(cx, args, fields, FieldExpiry::Clear)?,
+        Some(Change::At(at)) if at <= cx.now && !cx.replaying => expire_at(cx, key, &names, at)?,
+        Some(Change::At(at)) => put(cx, args, fields, FieldExpiry::At(at))?,
+        Some(Change::Keep) => put(cx, args, fields, FieldExpiry::Keep)?,
+        Some(Change::Persist) | None => put(cx, args, fields, FieldExpiry::Clear)?,
     }
     cx.reply.int(1);
     Ok(Flow::Done)

@@ -10,6 +10,7 @@ pub mod dump;
 mod element;
 pub mod error;
 pub mod expire;
+mod expiry;
 pub mod flush;
 #[cfg(test)]
 mod generic_tests;
@@ -21,12 +22,15 @@ mod hash_tests;
 pub mod hash_walk;
 pub mod keys;
 pub mod keyspec;
+#[cfg(test)]
+mod limit_tests;
 pub mod list;
 pub mod list_block;
 pub mod list_move;
 pub mod list_search;
 pub mod object;
 pub mod scan;
+pub mod secrets;
 pub mod set;
 pub mod set_algebra;
 pub mod set_walk;

@@ -96,7 +96,7 @@ fn encoding(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn reference_count(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     match cx.databases.db(cx.selected).examine(args.at(2)).map(|entry| entry.value()) {
-        // Upstream shares these integers between all keys, and says so. Here each lies in its key's
+        // Upstream shares these integers between all keys, and says so. Here each is stored in its key's
         // own entry, which no client can tell apart but by this number.
         Some(ValueRef::Int(0..10_000)) => cx.reply.int(i64::from(i32::MAX)),
         Some(_) => cx.reply.int(1),

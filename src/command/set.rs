@@ -125,6 +125,7 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     }
     let there = exists && db.touch_as::<Set>(source)?.is_some_and(|set| set.contains(member));
     if there && source != destination {
+        db.check_room::<Set>(destination)?;
         db.edit_existing(source, Event::SREM, |set: &mut Set| {
             set.remove(member);
             Changed::count(1, ())

@@ -11,6 +11,7 @@ use crate::command::error::CommandError;
 use crate::command::set::{reader, writer};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Flags, Flow, Key};
 use crate::data::element::Element;
+use crate::data::index::Room;
 use crate::data::set::Set;
 use crate::data::thresholds::Thresholds;
 use crate::data::value::{NewValue, Object, ValueRef};
@@ -135,12 +136,15 @@ fn intersection(sets: &[Option<&Set>], mut each: impl FnMut(Element<'_>) -> bool
 }
 
 /// What is in any of the sets.
-fn union(sets: &[Option<&Set>], thresholds: &Thresholds) -> Set {
+fn union(sets: &[Option<&Set>], thresholds: &Thresholds, room: Room) -> Result<Set, CommandError> {
     let mut result = Set::default();
     for member in sets.iter().flatten().flat_map(|set| set.iter()) {
+        if result.is_full(room) {
+            return Err(CommandError::CollectionFull);
+        }
         member.with_bytes(|bytes| result.insert(bytes, thresholds));
     }
-    result
+    Ok(result)
 }
 
 /// What is in the first set and in no other. Each member of the first is looked for in the others, or
@@ -170,7 +174,7 @@ fn difference(sets: &[Option<&Set>], thresholds: &Thresholds) -> Set {
 
 fn answer(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow, CommandError> {
     let thresholds = &cx.limits.thresholds;
-    let reply = &mut cx.reply;
+    let (reply, room) = (&mut cx.reply, cx.databases.room);
     let mut sets = Sets::new(cx.databases, cx.selected, args, 1..args.len())?;
     sets.with(|sets| {
         if operation == Operation::Intersection {
@@ -182,34 +186,34 @@ fn answer(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow,
                 true
             });
             reply.finish_set(start, count);
-            return;
+            return Ok(Flow::Done);
         }
         let result = match operation {
-            Operation::Union => union(sets, thresholds),
+            Operation::Union => union(sets, thresholds, room)?,
             _ => difference(sets, thresholds),
         };
         reply.set(result.len());
         result.iter().for_each(|member| reply.element(member));
-    });
-    Ok(Flow::Done)
+        Ok(Flow::Done)
+    })
 }
 
 fn store(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation) -> Result<Flow, CommandError> {
     let thresholds = &cx.limits.thresholds;
-    let destination = args.at(1);
+    let (destination, room) = (args.at(1), cx.databases.room);
     let mut sets = Sets::new(cx.databases, cx.selected, args, 2..args.len())?;
     let result = sets.with(|sets| match operation {
-        Operation::Union => union(sets, thresholds),
-        Operation::Difference => difference(sets, thresholds),
+        Operation::Union => union(sets, thresholds, room),
+        Operation::Difference => Ok(difference(sets, thresholds)),
         Operation::Intersection => {
             let mut result = Set::default();
             intersection(sets, |member| {
                 member.with_bytes(|bytes| result.insert(bytes, thresholds));
                 true
             });
-            result
+            Ok(result)
         }
-    });
+    })?;
     let len = result.len();
     if result.is_empty() {
         let elsewhere = cx.databases.policy.lazy_server_del;

@@ -43,8 +43,10 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Goes on with a walk over the members of a set."),
 ];
 
-/// Members in one record of the log, so that no record is huge.
+/// Members in one record of the log, and bytes of them after which it gets no more: no record is
+/// huge, and none is longer than what a request may be.
 const MEMBERS_PER_RECORD: usize = 1000;
+const BYTES_PER_RECORD: usize = 16 << 20;
 
 fn spop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     match args.len() {
@@ -104,9 +106,17 @@ fn pop_some(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let popped = popped.unwrap_or_default();
     cx.reply.set(popped.len());
     popped.iter().for_each(|member| cx.reply.bulk(member));
-    for members in popped.chunks(MEMBERS_PER_RECORD) {
+    let mut rest = popped.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(MEMBERS_PER_RECORD).take_while(|member| {
+            let has_room = bytes < BYTES_PER_RECORD;
+            bytes += member.len();
+            has_room
+        });
         let mut record: Vec<&[u8]> = vec![b"SREM", key];
-        record.extend(members.iter().map(Vec::as_slice));
+        record.extend(fitting.map(Vec::as_slice));
+        rest = &rest[record.len() - 2..];
         cx.log(&record);
     }
     Ok(Flow::Done)

@@ -45,6 +45,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Sorts the elements of a list, set or sorted set, without a place to store."),
 ];
 
+#[expect(clippy::large_types_passed_by_value, reason = "rows are made by the compiler")]
 const fn sorter(row: Command<DataHandler>) -> Command<DataHandler> {
     row.flags(Flags::DANGEROUS)
         .categories(&["set", "sortedset", "list"])

@@ -10,6 +10,7 @@
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::secrets::Secrets;
 use crate::command::wait::Wait;
 
 /// How many arguments a command takes, its name included.
@@ -102,6 +103,19 @@ flags! {
     MOVABLE_KEYS = 21, "movablekeys";
     /// ACL category `dangerous` beyond what the other flags imply; COMMAND doesn't show it.
     DANGEROUS = 22, "";
+    /// Acts on a transaction being queued instead of becoming part of it.
+    RUNS_IN_MULTI = 23, "";
+    /// Runs the queued commands, and is refused and held back for what they do.
+    RUNS_QUEUE = 24, "";
+    /// Allowed to a listening client in RESP2, where a reply can't be told from a message.
+    FOR_LISTENERS = 25, "";
+    /// Answered with the disk's error as writes are, so that health checks fail over.
+    CHECKS_DISK = 26, "";
+    /// Counts as use of its keys though the client chose CLIENT NO-TOUCH.
+    TOUCHES = 27, "";
+    /// Ends a transaction that is being queued, so it's served even where nothing may be queued for
+    /// lack of memory; COMMAND doesn't show it.
+    ENDS_MULTI = 28, "";
 }
 
 impl Flags {
@@ -216,7 +230,7 @@ pub enum Begin {
     Unknown,
 }
 
-/// How a key spec goes on from where it began.
+/// How a key spec finds the keys from where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// Up to `last` (relative to the beginning; negative counts from the end of the arguments),
@@ -300,11 +314,6 @@ impl Key {
         Self { begin: Begin::Index(index), find, flags: 0, notes: None }
     }
 
-    /// Keys that the arguments don't tell.
-    pub const fn unknown() -> Self {
-        Self { begin: Begin::Unknown, find: Find::Unknown, flags: 0, notes: None }
-    }
-
     /// The key or keys after a keyword.
     pub const fn after(keyword: &'static str, from: i64) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
@@ -352,6 +361,8 @@ pub struct Spec {
     pub tips: &'static [&'static str],
     /// How its change gets into the log.
     pub effect: Effect,
+    /// Which of its arguments must not be shown.
+    pub secrets: &'static Secrets,
     /// The first upstream version that had it.
     pub since: &'static str,
     /// Time complexity.
@@ -403,6 +414,7 @@ const fn command<H: Copy>(name: &'static str, arity: Arity, run: H, flags: Flags
         categories: &[],
         tips: &[],
         effect: Effect::None,
+        secrets: &Secrets::None,
         since: "1.0.0",
         cost: "O(1)",
         syntax: "",
@@ -471,6 +483,13 @@ impl<H: Copy> Command<H> {
     #[must_use]
     pub const fn effect(mut self, effect: Effect) -> Self {
         self.spec.effect = effect;
+        self
+    }
+
+    /// Sets which arguments must not be shown.
+    #[must_use]
+    pub const fn secrets(mut self, secrets: &'static Secrets) -> Self {
+        self.spec.secrets = secrets;
         self
     }
 

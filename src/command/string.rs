@@ -4,11 +4,11 @@
 //! [`string_count`](crate::command::string_count), LCS in
 //! [`string_lcs`](crate::command::string_lcs).
 
-use crate::base::env::UnixMillis;
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::expiry::{Change, Form, Given, Range, Timeless};
 use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Group, Key, read, write,
@@ -191,59 +191,6 @@ fn reply_with(cx: &mut Cx<'_>, key: &[u8]) -> Result<bool, CommandError> {
     Ok(found)
 }
 
-/// What an expiry option asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum ExpiryOption {
-    #[default]
-    None,
-    Persist,
-    At(UnixMillis),
-}
-
-/// An expiry time as it was given.
-#[derive(Clone, Copy)]
-struct Time {
-    index: usize,
-    seconds: bool,
-    absolute: bool,
-}
-
-impl Time {
-    /// Whether both stand for the same option, which may be given again.
-    fn is_kind_of(self, other: Self) -> bool {
-        (self.seconds, self.absolute) == (other.seconds, other.absolute)
-    }
-
-    /// The kind that an option's word stands for; its number is the argument after it.
-    fn named(args: Args<'_>, index: usize) -> Option<Self> {
-        let (seconds, absolute) = match args.at(index) {
-            word if word.eq_ignore_ascii_case(b"EX") => (true, false),
-            word if word.eq_ignore_ascii_case(b"PX") => (false, false),
-            word if word.eq_ignore_ascii_case(b"EXAT") => (true, true),
-            word if word.eq_ignore_ascii_case(b"PXAT") => (false, true),
-            _ => return None,
-        };
-        Some(Self { index: index + 1, seconds, absolute })
-    }
-
-    /// The moment meant, in milliseconds since the epoch.
-    fn moment(
-        self,
-        cx: &Cx<'_>,
-        args: Args<'_>,
-        command: &'static str,
-    ) -> Result<UnixMillis, CommandError> {
-        let number = args.int(self.index)?;
-        let invalid = CommandError::ExpireTime(command);
-        if number <= 0 {
-            return Err(invalid);
-        }
-        let millis = if self.seconds { number.checked_mul(1000) } else { Some(number) };
-        let base = if self.absolute { 0 } else { cx.now.0 };
-        millis.and_then(|millis| millis.checked_add(base)).map(UnixMillis).ok_or(invalid)
-    }
-}
-
 /// When SET may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Condition {
@@ -258,8 +205,7 @@ enum Condition {
 struct SetOptions {
     condition: Condition,
     get: bool,
-    keep: bool,
-    time: Option<Time>,
+    expiry: Option<Given>,
 }
 
 impl SetOptions {
@@ -278,15 +224,12 @@ impl SetOptions {
                 index += 1;
             } else if args.is(index, "GET") {
                 options.get = true;
-            } else if args.is(index, "KEEPTTL") && options.time.is_none() {
-                options.keep = true;
-            } else if let Some(time) = Time::named(args, index)
-                && !options.keep
-                && options.time.is_none_or(|earlier| earlier.is_kind_of(time))
-                && !last
+            } else if let Some(given) = Given::at(args, index, Timeless::Keep)
+                && options.expiry.is_none_or(|earlier| earlier.is_like(given))
+                && given.end(index) < args.len()
             {
-                options.time = Some(time);
-                index += 1;
+                options.expiry = Some(given);
+                index = given.end(index);
             } else {
                 return Err(CommandError::Syntax);
             }
@@ -313,9 +256,13 @@ fn set_with_options(
     options: SetOptions,
 ) -> Result<Flow, CommandError> {
     let (key, value) = (args.at(1), args.at(2));
-    let moment = match options.time {
-        Some(time) => Some(time.moment(cx, args, "set")?),
-        None => None,
+    let expiry = match options.expiry {
+        Some(given) => match given.change(cx, args, Range::Positive, "set")? {
+            Change::At(at) => Expiry::At(at),
+            Change::Keep => Expiry::Keep,
+            Change::Persist => Expiry::Clear,
+        },
+        None => Expiry::Clear,
     };
     let equal = match options.condition {
         Condition::IfEqual(index) => {
@@ -340,7 +287,7 @@ fn set_with_options(
         }
         return Ok(Flow::Done);
     }
-    put_until(cx, key, value, moment, options.keep);
+    put_until(cx, key, value, expiry);
     if !options.get {
         cx.reply.ok();
     }
@@ -356,9 +303,9 @@ fn is_equal(value: ValueRef<'_>, bytes: &[u8]) -> bool {
 }
 
 /// Puts a string with an expiry time, or keeping the one there is, and logs that. A time that has
-/// passed deletes the key instead, except when our own log says so.
-fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], moment: Option<UnixMillis>, keep: bool) {
-    if let Some(at) = moment
+/// passed deletes the key instead, except while the log is replayed.
+fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
+    if let Expiry::At(at) = expiry
         && at <= cx.now
         && !cx.replaying
     {
@@ -367,20 +314,15 @@ fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], moment: Option<UnixMilli
         }
         return;
     }
-    let expiry = match moment {
-        Some(at) => Expiry::At(at),
-        None if keep => Expiry::Keep,
-        None => Expiry::Clear,
-    };
     cx.db().put(key, NewValue::from_bytes(value), expiry, Event::SET);
-    if let Some(at) = moment {
-        cx.databases.unit.notice(Event::EXPIRE, cx.selected, key);
-        let mut digits = itoa::Buffer::new();
-        cx.log(&[b"SET", key, value, b"PXAT", digits.format(at.0).as_bytes()]);
-    } else if keep {
-        cx.log(&[b"SET", key, value, b"KEEPTTL"]);
-    } else {
-        cx.log(&[b"SET", key, value]);
+    match expiry {
+        Expiry::At(at) => {
+            cx.databases.unit.notice(Event::EXPIRE, cx.selected, key);
+            let mut digits = itoa::Buffer::new();
+            cx.log(&[b"SET", key, value, b"PXAT", digits.format(at.0).as_bytes()]);
+        }
+        Expiry::Keep => cx.log(&[b"SET", key, value, b"KEEPTTL"]),
+        Expiry::Clear => cx.log(&[b"SET", key, value]),
     }
 }
 
@@ -395,21 +337,21 @@ fn setnx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn setex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_for(cx, args, Time { index: 2, seconds: true, absolute: false }, "setex")
+    set_for(cx, args, Form::SECONDS, "setex")
 }
 
 fn psetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    set_for(cx, args, Time { index: 2, seconds: false, absolute: false }, "psetex")
+    set_for(cx, args, Form::MILLIS, "psetex")
 }
 
 fn set_for(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    time: Time,
+    form: Form,
     command: &'static str,
 ) -> Result<Flow, CommandError> {
-    let moment = time.moment(cx, args, command)?;
-    put_until(cx, args.at(1), args.at(3), Some(moment), false);
+    let moment = form.moment(cx, args, 2, Range::Positive, command)?;
+    put_until(cx, args.at(1), args.at(3), Expiry::At(moment));
     cx.reply.ok();
     Ok(Flow::Done)
 }
@@ -437,57 +379,54 @@ fn getdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn getex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
-    let mut option = ExpiryOption::None;
-    let mut given: Option<Time> = None;
+    let mut asked: Option<Given> = None;
     let mut index = 2;
     while index < args.len() {
-        if args.is(index, "PERSIST") && given.is_none() {
-            option = ExpiryOption::Persist;
-        } else if let Some(time) = Time::named(args, index)
-            && option == ExpiryOption::None
-            && given.is_none_or(|earlier| earlier.is_kind_of(time))
-            && index + 1 < args.len()
-        {
-            // Upstream looks at the key before the number: a wrong type is reported first.
-            given = Some(time);
-            index = time.index;
-        } else {
-            return Err(CommandError::Syntax);
+        match Given::at(args, index, Timeless::Persist) {
+            Some(given)
+                if asked.is_none_or(|earlier| earlier.is_like(given))
+                    && given.end(index) < args.len() =>
+            {
+                asked = Some(given);
+                index = given.end(index) + 1;
+            }
+            _ => return Err(CommandError::Syntax),
         }
-        index += 1;
     }
+    // Upstream looks at the key before the number: a wrong type is reported first.
     if cx.databases.db(cx.selected).touch_string(key)?.is_none() {
-        // Who finds nothing has read.
+        // A miss counts as a read.
         reply_with(cx, key)?;
         return Ok(Flow::Done);
     }
-    if let Some(time) = given {
-        option = ExpiryOption::At(time.moment(cx, args, "getex")?);
-    }
+    let change = match asked {
+        Some(given) => given.change(cx, args, Range::Positive, "getex")?,
+        None => Change::Keep,
+    };
     reply_with(cx, key)?;
-    apply_getex(cx, key, option);
+    apply_getex(cx, key, change);
     Ok(Flow::Done)
 }
 
-fn apply_getex(cx: &mut Cx<'_>, key: &[u8], option: ExpiryOption) {
-    match option {
-        ExpiryOption::At(at) if at <= cx.now && !cx.replaying => {
+fn apply_getex(cx: &mut Cx<'_>, key: &[u8], change: Change) {
+    match change {
+        Change::At(at) if at <= cx.now && !cx.replaying => {
             cx.db().remove(key, false, Event::DEL);
             cx.log(&[b"UNLINK", key]);
         }
-        ExpiryOption::At(at) => {
+        Change::At(at) => {
             cx.db().set_expiry(key, Some(at), Event::EXPIRE);
             let mut digits = itoa::Buffer::new();
             cx.log(&[b"PEXPIREAT", key, digits.format(at.0).as_bytes()]);
         }
-        ExpiryOption::Persist => {
+        Change::Persist => {
             let expires = cx.db().peek(key).is_some_and(|entry| entry.expiry().is_some());
             if expires {
                 cx.db().set_expiry(key, None, Event::PERSIST);
                 cx.log(&[b"PERSIST", key]);
             }
         }
-        ExpiryOption::None => {}
+        Change::Keep => {}
     }
 }
 

@@ -6,7 +6,7 @@
 //! Where a word's usual type is wrong for a command, it says so: `increment:double`. A group says
 //! behind it what it is called, if that doesn't follow: `<LEFT|RIGHT>:where`.
 //!
-//! Read only when somebody asks: COMMAND DOCS is called once a client's life at most.
+//! Read at each COMMAND DOCS and not before: a client calls it once in its life at most.
 
 use crate::command::spec::{Begin, Key};
 use crate::resp::reply::Reply;

@@ -290,7 +290,11 @@ fn rank(cx: &mut Cx<'_>, args: Args<'_>, reverse: bool) -> Result<Flow, CommandE
     let with_score = match args.len() {
         3 => false,
         4 if args.is(3, "WITHSCORE") => true,
-        _ => return Err(CommandError::Syntax),
+        4 => return Err(CommandError::Syntax),
+        _ => {
+            let name = if reverse { "zrevrank" } else { "zrank" };
+            return Err(CommandError::Arity(name.to_owned()));
+        }
     };
     let mut db = cx.databases.db(cx.selected);
     let found = db.read_as::<Zset>(args.at(1))?.and_then(|zset| {

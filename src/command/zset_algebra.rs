@@ -12,6 +12,7 @@ use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Flags, Flow, Ke
 use crate::command::zset::{reader, writer};
 use crate::command::zset_range::{reply_members, store};
 use crate::data::element::Element;
+use crate::data::index::Room;
 use crate::data::set::Set;
 use crate::data::thresholds::Thresholds;
 use crate::data::value::{Object, ValueRef};
@@ -322,13 +323,16 @@ fn in_order(scores: Scores) -> Vec<(f64, Vec<u8>)> {
 }
 
 /// The result as a sorted set, in the form that suits it.
-fn sorted(scores: Scores, thresholds: &Thresholds) -> Zset {
+fn sorted(scores: Scores, thresholds: &Thresholds, room: Room) -> Result<Zset, CommandError> {
     let longest = scores.keys().map(Vec::len).max().unwrap_or(0);
     let mut zset = Zset::for_members(scores.len(), longest, thresholds);
     for (score, member) in in_order(scores) {
+        if zset.is_full(room) {
+            return Err(CommandError::CollectionFull);
+        }
         zset.put(&member, score, thresholds);
     }
-    zset
+    Ok(zset)
 }
 
 fn answer(
@@ -359,7 +363,7 @@ fn keep(
     let scores = with_sources(cx.databases, cx.selected, args, keys, |sources| {
         combine(sources, &request, operation)
     });
-    let zset = sorted(scores, &cx.limits.thresholds);
+    let zset = sorted(scores, &cx.limits.thresholds, cx.databases.room)?;
     store(cx, args.at(1), zset, operation.event());
     Ok(Flow::Done)
 }

@@ -17,6 +17,7 @@ use crate::base::env::Disk;
 use crate::base::text;
 use crate::config::directives::{self, Directive, Kind, Standing};
 use crate::config::load::{LoadError, Loader, without_effect};
+use crate::config::renames::CommandNames;
 use crate::config::settings::Settings;
 use crate::config::{REDIS_VERSION, VERSION};
 
@@ -43,7 +44,7 @@ pub struct Configured {
 }
 
 /// Reads the command line `arguments`, the program's name first, and the configuration that it
-/// names, from `disk` and `stdin`.
+/// names, from `disk` and `stdin`. `commands` are those that it may rename.
 ///
 /// # Errors
 /// The configuration is wrong or can't be read. A name that is no directive comes with the one
@@ -52,6 +53,7 @@ pub fn configure(
     arguments: &[OsString],
     disk: &dyn Disk,
     stdin: &mut dyn Read,
+    commands: CommandNames,
 ) -> Result<Invocation, LoadError> {
     let given = arguments.get(1..).unwrap_or_default();
     match given.first().map(|first| first.as_bytes()) {
@@ -60,7 +62,7 @@ pub fn configure(
         _ => {}
     }
     let plan = Plan::of(given);
-    let mut loader = Loader::new(disk);
+    let mut loader = Loader::new(disk, commands);
     let mut config = match &plan.file {
         Some(file) => loader.contents(file)?,
         None => Vec::new(),

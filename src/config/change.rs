@@ -15,8 +15,11 @@ use crate::config::settings::Settings;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A name that is no directive.
-    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
-    Unknown(String),
+    #[error(
+        "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+        String::from_utf8_lossy(.0)
+    )]
+    Unknown(Vec<u8>),
     /// A directive can't be set, or not to this value.
     #[error("ERR CONFIG SET failed (possibly related to argument '{argument}') - {reason}")]
     Failed {
@@ -88,10 +91,10 @@ pub fn set(
 ) -> Result<Vec<&'static Directive>, ConfigError> {
     let mut rows: Vec<(&'static Directive, &'static str)> = Vec::with_capacity(pairs.len());
     for (name, _) in pairs {
-        let typed = || String::from_utf8_lossy(name).into_owned();
         let Some((row, spelling)) = directives::find(name) else {
-            return Err(ConfigError::Unknown(typed()));
+            return Err(ConfigError::Unknown(name.to_vec()));
         };
+        let typed = || String::from_utf8_lossy(name).into_owned();
         let failed =
             |reason| Err(ConfigError::Failed { argument: typed(), reason: Cow::Borrowed(reason) });
         if row.mutability == Mutability::Start {

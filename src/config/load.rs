@@ -16,6 +16,7 @@ use crate::base::text;
 use crate::config::REDIS_VERSION;
 use crate::config::change::supported;
 use crate::config::directives::{self, Directive, Standing};
+use crate::config::renames::CommandNames;
 use crate::config::settings::Settings;
 
 /// How deep files may include each other; upstream recurses until its stack ends.
@@ -64,6 +65,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
 #[derive(Debug)]
 pub struct Loader<'a> {
     disk: &'a dyn Disk,
+    commands: CommandNames,
     settings: Settings,
     /// A `save` line has been read: the next one adds to it.
     saves: bool,
@@ -71,9 +73,9 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Starts with the defaults; files come from `disk`.
-    pub fn new(disk: &'a dyn Disk) -> Self {
-        Self { disk, settings: Settings::default(), saves: false, depth: 0 }
+    /// Starts with the defaults; files come from `disk`, and `commands` are those to rename.
+    pub fn new(disk: &'a dyn Disk, commands: CommandNames) -> Self {
+        Self { disk, commands, settings: Settings::default(), saves: false, depth: 0 }
     }
 
     /// Reads a whole configuration.
@@ -89,7 +91,7 @@ impl<'a> Loader<'a> {
             match self.line(line) {
                 Ok(()) => {}
                 Err(Stop::Wrong(reason)) => {
-                    let text = String::from_utf8_lossy(line).into_owned();
+                    let text = String::from_utf8_lossy(&shown(line)).into_owned();
                     return Err(LoadError::Line { line: index + 1, text, reason });
                 }
                 Err(Stop::Included(error)) => return Err(error),
@@ -148,6 +150,7 @@ impl<'a> Loader<'a> {
         match (name.to_ascii_lowercase().as_slice(), arguments.as_slice()) {
             (b"include", [path]) => self.include(path),
             (b"rename-command", [command, new]) => {
+                self.commands.rename(command, new).map_err(Stop::wrong)?;
                 self.settings.rename_command.push((command.to_vec(), new.to_vec()));
                 Ok(())
             }
@@ -256,6 +259,15 @@ pub(crate) fn trim(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|byte| !space(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !space(byte)).map_or(start, |last| last + 1);
     &line[start..end]
+}
+
+/// A line as an error may quote it: without a secret.
+fn shown(line: &[u8]) -> Cow<'_, [u8]> {
+    let end = line.iter().position(|byte| b" \t".contains(byte)).unwrap_or(line.len());
+    if end < line.len() && directives::is_secret(&line[..end]) {
+        return Cow::Owned([&line[..end], b" (redacted)"].concat());
+    }
+    Cow::Borrowed(line)
 }
 
 /// The files that match a pattern, sorted. Wildcards may stand in any component; a leading dot

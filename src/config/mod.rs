@@ -13,6 +13,7 @@ mod checks;
 pub mod directives;
 pub mod kinds;
 pub mod load;
+pub mod renames;
 pub mod rewrite;
 pub mod settings;
 pub mod startup;

@@ -146,6 +146,7 @@ settings! {
     aof_rewrite_incremental_fsync: bool,
     aof_disable_auto_gc: bool,
     aof_write_out_bytes: u64,
+    walk_memory_max: u64,
     sanitize_dump_payload: SanitizeDump,
     loading_process_events_interval_bytes: u64,
     rdb_key_save_delay: i64,

@@ -15,6 +15,7 @@ use crate::config::kinds::{
     AppendFsync, BindAddress, ClientMemory, EventClasses, SavePoint, ShutdownFlags,
 };
 use crate::config::load::Loader;
+use crate::config::renames::CommandNames;
 use crate::config::rewrite::{Scope, rewrite, rewrite_file};
 use crate::config::settings::{FIELDS, Settings};
 
@@ -134,9 +135,13 @@ impl Disk for Shelf {
     }
 }
 
+fn commands() -> CommandNames {
+    ["GET", "FLUSHALL", "CONFIG"].into_iter().collect()
+}
+
 fn load(text: &str) -> Result<Settings, String> {
     let shelf = Shelf::default();
-    let mut loader = Loader::new(&shelf);
+    let mut loader = Loader::new(&shelf, commands());
     loader.text(text.as_bytes()).map_err(|error| error.to_string())?;
     loader.finish().map_err(|error| error.to_string())
 }
@@ -144,7 +149,7 @@ fn load(text: &str) -> Result<Settings, String> {
 fn serve(shelf: &Shelf, arguments: &[&str], stdin: &str) -> Result<Configured, String> {
     let arguments: Vec<OsString> =
         std::iter::once("redstart").chain(arguments.iter().copied()).map(Into::into).collect();
-    match configure(&arguments, shelf, &mut Cursor::new(stdin.to_owned())) {
+    match configure(&arguments, shelf, &mut Cursor::new(stdin.to_owned()), commands()) {
         Ok(Invocation::Serve(configured)) => Ok(*configured),
         Ok(Invocation::Print(text)) => Err(text),
         Err(error) => Err(error.to_string()),
@@ -302,6 +307,11 @@ fn a_wrong_line_is_reported_as_upstream_does() {
         ("appendfsync x", "argument(s) must be one of the following: everysec, always, no"),
         ("unixsocketperm 888", "argument couldn't be parsed as an octal number"),
         ("unixsocketperm 1000", "argument must be between 0 and 777 inclusive"),
+        ("proto-max-bulk-len 4gb", "argument must be between 1048576 and 4293918719 inclusive"),
+        (
+            "client-query-buffer-limit 4gb",
+            "argument must be between 1048576 and 4294967295 inclusive",
+        ),
         ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
         ("dir /nowhere", "No such file or directory"),
         ("sentinel x", "sentinel directive while not in sentinel mode"),

@@ -416,7 +416,6 @@ impl Value for Percentiles {
 
 impl Value for Primary {
     fn parse(&mut self, _: &Kind, words: &[&[u8]]) -> Result<(), Wrong> {
-        let words = if let [[]] = words { &[b"no".as_slice(), b"one"] } else { words };
         let &[name, port] = words else { return Err("wrong number of arguments".into()) };
         if name.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
             *self = None;

@@ -41,15 +41,6 @@ impl<'a> Element<'a> {
         self.with_bytes(<[u8]>::to_vec)
     }
 
-    /// Appends the element's bytes.
-    #[inline]
-    pub fn push_to(self, out: &mut Vec<u8>) {
-        match self {
-            Self::Int(number) => text::push_i64(out, number),
-            Self::Bytes(bytes) => out.extend_from_slice(bytes),
-        }
-    }
-
     /// How many bytes the element has.
     #[inline]
     pub fn len(self) -> usize {

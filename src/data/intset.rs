@@ -26,10 +26,13 @@ impl Format for Framing {
 #[inline]
 fn parts(head: [u8; HEAD_BYTES]) -> (usize, usize) {
     let both = u64::from_le_bytes(head);
-    ((both as u32) as usize, (both >> 32) as usize)
+    #[expect(clippy::cast_possible_truncation, reason = "32 bits each")]
+    let [width, count] = [both as u32, (both >> 32) as u32];
+    (width as usize, count as usize)
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "2, 4 or 8; and a set keeps to 2^28 integers")]
 fn header(width: usize, count: usize) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     head[..4].copy_from_slice(&(width as u32).to_le_bytes());
@@ -40,9 +43,9 @@ fn header(width: usize, count: usize) -> [u8; HEAD_BYTES] {
 /// Bytes that an integer needs.
 #[inline]
 fn width_of(number: i64) -> usize {
-    if i64::from(number as i16) == number {
+    if i16::try_from(number).is_ok() {
         2
-    } else if i64::from(number as i32) == number {
+    } else if i32::try_from(number).is_ok() {
         4
     } else {
         8
@@ -53,7 +56,7 @@ fn width_of(number: i64) -> usize {
 fn load(bytes: &[u8], width: usize) -> i64 {
     let mut wide = [0; 8];
     wide[..width].copy_from_slice(&bytes[..width]);
-    let shift = 64 - 8 * width as u32;
+    let shift = 64 - 8 * width;
     i64::from_le_bytes(wide) << shift >> shift
 }
 

@@ -150,7 +150,7 @@ impl List {
     /// The element at an index.
     pub fn get(&self, index: usize) -> Option<Element<'_>> {
         match self {
-            Self::Packed(pack) => Some(pack.get(pack.seek(isize::try_from(index).ok()?)?)),
+            Self::Packed(pack) => Some(pack.get(pack.seek(index)?)),
             Self::Long(nodes) => {
                 let place = nodes.locate(index)?;
                 nodes.node(place.at()).get(place.index)
@@ -273,7 +273,7 @@ impl List {
     pub fn remove_range(&mut self, start: usize, count: usize, thresholds: &Thresholds) {
         match self {
             Self::Packed(pack) => {
-                if let Some(at) = isize::try_from(start).ok().and_then(|start| pack.seek(start)) {
+                if let Some(at) = pack.seek(start) {
                     pack.remove(at, count);
                 }
             }
@@ -296,10 +296,7 @@ impl List {
         self.grow(element.len(), 1, limit);
         match self {
             Self::Packed(pack) => {
-                let Some(at) = isize::try_from(index).ok().and_then(|index| pack.seek(index))
-                else {
-                    return false;
-                };
+                let Some(at) = pack.seek(index) else { return false };
                 pack.replace(at, element);
             }
             Self::Long(nodes) => {

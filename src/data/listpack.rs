@@ -155,14 +155,12 @@ impl Listpack {
         (self.0.bytes()[offset] != END).then_some(Cursor(offset))
     }
 
-    /// The element at an index, counted from the end where negative.
-    pub fn seek(&self, index: isize) -> Option<Cursor> {
+    /// The element at an index.
+    pub fn seek(&self, index: usize) -> Option<Cursor> {
         let count = self.len();
-        let index = if index < 0 {
-            count.checked_sub(index.unsigned_abs())?
-        } else {
-            Some(index as usize).filter(|index| *index < count)?
-        };
+        if index >= count {
+            return None;
+        }
         if index <= count / 2 {
             let mut at = self.first()?;
             for _ in 0..index {
@@ -301,7 +299,7 @@ impl Listpack {
     /// Removes up to `count` elements at the end.
     pub fn truncate_back(&mut self, count: usize) {
         let keep = self.len().saturating_sub(count);
-        if let Some(at) = self.seek(keep as isize) {
+        if let Some(at) = self.seek(keep) {
             self.remove(at, count);
         }
     }
@@ -310,7 +308,7 @@ impl Listpack {
     #[must_use]
     pub fn split_off(&mut self, index: usize) -> Self {
         let mut rest = Self::new();
-        if let Some(at) = self.seek(index as isize) {
+        if let Some(at) = self.seek(index) {
             let count = self.len() - index;
             rest.append_entries(&self.0.bytes()[at.0..self.0.len() - 1], count);
             self.remove(at, count);
@@ -362,10 +360,10 @@ impl Listpack {
 /// Past what 32 bits hold; see [`BYTES_MAX`].
 #[inline]
 fn header(bytes: usize, count: usize) -> [u8; HEADER_BYTES] {
-    assert!(u32::try_from(bytes).is_ok(), "a listpack of {bytes} bytes");
+    let Ok(bytes) = u32::try_from(bytes) else { panic!("a listpack of {bytes} bytes") };
     let mut head = [0; HEADER_BYTES];
-    head[..4].copy_from_slice(&(bytes as u32).to_le_bytes());
-    head[4..].copy_from_slice(&(count.min(usize::from(MANY)) as u16).to_le_bytes());
+    head[..4].copy_from_slice(&bytes.to_le_bytes());
+    head[4..].copy_from_slice(&u16::try_from(count).unwrap_or(MANY).to_le_bytes());
     head
 }
 

@@ -4,6 +4,12 @@
 //! Collections begin in a compact form, one [`block`] in upstream's own format ([`listpack`],
 //! [`intset`]), and grow into structures that never stall.
 
+// What is stored or sent is never cut short: each cast that could do so says why it does not.
+#![cfg_attr(
+    not(test),
+    warn(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)
+)]
+
 pub mod block;
 pub mod element;
 pub mod frozen;

@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::base::env::Rng;
 use crate::data::element::Element;
-use crate::data::index::{self, Body, Shape, Table};
+use crate::data::index::{self, Body, Room, Shape, Table};
 use crate::data::intset::IntSet;
 use crate::data::listpack::{self, Listpack};
 use crate::data::thin::{Boxed, forms};
@@ -36,8 +36,9 @@ pub enum Set {
 
 forms!(Set { Ints = 0, Packed = 1, Big = 2 });
 
-/// Integers beyond this are too many for a block, whatever the directive says: upstream's bound.
-const INTS_MAX: usize = 1 << 30;
+/// Integers beyond this are too many for a block, whatever the directive says: an index, which they
+/// then move to, has room for them.
+const INTS_MAX: usize = 1 << 28;
 
 impl Default for Set {
     fn default() -> Self {
@@ -114,6 +115,12 @@ impl Set {
             Self::Packed(pack) => pack.heap_bytes(),
             Self::Big(table) => size_of::<Table>() + table.heap_bytes(),
         }
+    }
+
+    /// Whether nothing more may be added: it is as large as it may get.
+    #[inline]
+    pub fn is_full(&self, room: Room) -> bool {
+        matches!(self, Self::Big(table) if table.is_full(room))
     }
 
     /// Whether all members are in one block, so that walking over them costs next to nothing.
@@ -253,10 +260,10 @@ impl Set {
         if self.is_empty() {
             return None;
         }
-        let index = || rng.below(self.len() as u64) as usize;
+        let index = || rng.index(self.len());
         match self {
             Self::Ints(ints) => ints.get({ index }()).map(Element::Int),
-            Self::Packed(pack) => Some(pack.get(pack.seek({ index }() as isize)?)),
+            Self::Packed(pack) => Some(pack.get(pack.seek({ index }())?)),
             Self::Big(table) => table.sample(rng).map(|entry| Element::Bytes(entry.key())),
         }
     }

@@ -21,7 +21,7 @@ use std::fmt;
 use crate::base::env::Rng;
 use crate::base::text;
 use crate::data::element::Element;
-use crate::data::index::{self, Body, Shape, Table};
+use crate::data::index::{self, Body, Room, Shape, Table};
 use crate::data::listpack::{self, Cursor, Listpack};
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -135,6 +135,12 @@ impl Zset {
             Self::Packed(pack) => pack.heap_bytes(),
             Self::Big(big) => size_of::<Big>() + big.table.heap_bytes() + big.tree.heap_bytes(),
         }
+    }
+
+    /// Whether nothing more may be added: it is as large as it may get.
+    #[inline]
+    pub fn is_full(&self, room: Room) -> bool {
+        matches!(self, Self::Big(big) if big.table.is_full(room))
     }
 
     /// Whether all members are in one block, so that walking over them costs next to nothing.
@@ -318,7 +324,7 @@ impl Zset {
         if self.is_empty() {
             return None;
         }
-        self.iter_from(rng.below(self.len() as u64) as usize).next()
+        self.iter_from(rng.index(self.len())).next()
     }
 
     /// The members as they are now, for another thread; nothing for a set in one block.
@@ -331,7 +337,15 @@ impl Zset {
 }
 
 fn pack_cursor(pack: &Listpack, rank: usize) -> Option<Cursor> {
-    pack.seek(isize::try_from(rank.checked_mul(PAIR)?).ok()?)
+    pack.seek(rank.checked_mul(PAIR)?)
+}
+
+/// A count of elements or nodes. There are fewer than 2^32: each element has an entry of its own in an
+/// index, which has as many places.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
+fn narrow(count: usize) -> u32 {
+    count as u32
 }
 
 /// An iterator that has nothing left.
@@ -345,6 +359,7 @@ fn at_end(pack: &Listpack) -> listpack::Iter<'_> {
 fn insert_packed(pack: &mut Listpack, member: &[u8], score: f64) {
     let mut digits = Vec::new();
     let number = if score.fract() == 0.0 && score.abs() <= INTEGER_MAX {
+        #[expect(clippy::cast_possible_truncation, reason = "it is a whole number in range")]
         Element::Int(score as i64)
     } else {
         text::push_f64(&mut digits, score);

@@ -1,5 +1,5 @@
-//! The names of all commands of Redis 7.2 and Valkey 8, by family: what redis-compat.md measures the
-//! registry against. Only names; what a command is comes from its row.
+//! The names of all commands of Redis 7.2 and Valkey 8, by family: what redis-compat.md (rendered in
+//! `tests/compat`) measures the registry against. Only names; what a command is comes from its row.
 
 /// Family and full names, a subcommand behind its container.
 pub const UPSTREAM: &[(&str, &[&str])] = &[

@@ -19,7 +19,7 @@ use crate::command::context::Limits;
 use crate::command::error::CommandError;
 use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
-use crate::engine::keep::{loading, persistence, save_commands, shutdown, stream};
+use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
@@ -31,8 +31,7 @@ use crate::mailbox::{Mailbox, SessionId};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
-pub mod compat;
-mod compat_names;
+pub mod compat_names;
 pub mod keep;
 pub mod registry;
 pub mod session;
@@ -110,8 +109,6 @@ pub struct Engine {
     pub run_id: String,
     /// All changes as a stream.
     pub journal: Journal,
-    /// Who reads it.
-    pub(in crate::engine) stream: stream::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

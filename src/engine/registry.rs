@@ -2,6 +2,9 @@
 //!
 //! Looked up for every request: an open-addressing table over the lower-cased name, probed once
 //! nearly always. Built at start from the const slices, so `rename-command` is just another name.
+//!
+//! The log knows commands by their original names, whatever clients call them: a second table is kept
+//! for it ([`Registry::resolve_logged`]). So a log loads under any `rename-command` lines.
 
 use std::fmt;
 
@@ -47,16 +50,23 @@ pub struct Entry {
     pub parent: Option<CommandId>,
     /// Whether a client can call it by name (not renamed away).
     pub reachable: bool,
+    /// What stands in the log for its first word, where clients call it by another name.
+    pub logged_name: Option<&'static str>,
 }
 
 /// All commands.
 #[derive(Debug)]
 pub struct Registry {
     entries: Vec<Entry>,
-    /// Slots of (hash of the name, command), a power of two many, at most half full.
-    slots: Vec<Option<(u64, CommandId)>>,
+    /// Those that clients can call, by the names that they have for them.
+    called: Slots,
+    /// All, by their original names.
+    logged: Slots,
     names: Vec<Box<[u8]>>,
 }
+
+/// Slots of (hash of a name, command), a power of two many, at most half full.
+type Slots = Vec<Option<(u64, CommandId)>>;
 
 /// Mixes up to the first 16 bytes of a name, without regard to case.
 #[inline]
@@ -76,7 +86,12 @@ fn name_hash(name: &[u8]) -> u64 {
 impl Registry {
     /// The registry of all rows.
     pub fn new() -> Self {
-        let mut registry = Self { entries: Vec::new(), slots: Vec::new(), names: Vec::new() };
+        let mut registry = Self {
+            entries: Vec::new(),
+            called: Slots::new(),
+            logged: Slots::new(),
+            names: Vec::new(),
+        };
         for family in command::FAMILIES {
             for row in *family {
                 registry.add(row, None, Run::Data);
@@ -110,6 +125,7 @@ impl Registry {
             subcommands: Vec::new(),
             parent,
             reachable: true,
+            logged_name: None,
         });
         let subcommands = row.subcommands.iter().map(|sub| self.add(sub, Some(id), run)).collect();
         self.entries[id.0 as usize].subcommands = subcommands;
@@ -117,29 +133,44 @@ impl Registry {
     }
 
     fn index(&mut self) {
+        self.called =
+            self.slots_of(|index| self.entries[index].reachable.then_some(&*self.names[index]));
+        self.logged = self.slots_of(|index| Some(self.entries[index].spec.name.as_bytes()));
+    }
+
+    /// The slots of all commands that have a name here, but for subcommands.
+    fn slots_of<'a>(&'a self, name: impl Fn(usize) -> Option<&'a [u8]>) -> Slots {
         let size = (self.entries.len() * 4).next_power_of_two();
-        self.slots = vec![None; size];
+        let mut slots = vec![None; size];
         for (index, entry) in self.entries.iter().enumerate() {
-            if entry.parent.is_some() || !entry.reachable {
-                continue;
-            }
-            let hash = name_hash(&self.names[index]);
+            let Some(name) = name(index).filter(|_| entry.parent.is_none()) else { continue };
+            let hash = name_hash(name);
             let mut at = hash as usize & (size - 1);
-            while self.slots[at].is_some() {
+            while slots[at].is_some() {
                 at = (at + 1) & (size - 1);
             }
-            self.slots[at] = Some((hash, CommandId(index as u16)));
+            slots[at] = Some((hash, CommandId(index as u16)));
         }
+        slots
     }
 
     /// The command of a name, in any case; of a container the container itself.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<CommandId> {
+        Self::find_in(&self.called, name, |id| &self.names[id.0 as usize])
+    }
+
+    #[inline]
+    fn find_in<'a>(
+        slots: &[Option<(u64, CommandId)>],
+        name: &[u8],
+        name_of: impl Fn(CommandId) -> &'a [u8],
+    ) -> Option<CommandId> {
         let hash = name_hash(name);
-        let mask = self.slots.len() - 1;
+        let mask = slots.len() - 1;
         let mut at = hash as usize & mask;
-        while let Some((slot_hash, id)) = self.slots[at] {
-            if slot_hash == hash && self.names[id.0 as usize].eq_ignore_ascii_case(name) {
+        while let Some((slot_hash, id)) = slots[at] {
+            if slot_hash == hash && name_of(id).eq_ignore_ascii_case(name) {
                 return Some(id);
             }
             at = (at + 1) & mask;
@@ -150,11 +181,25 @@ impl Registry {
     /// The command that arguments name, a container's subcommand where they name one.
     #[inline]
     pub fn resolve(&self, args: Args<'_>) -> Option<CommandId> {
-        let id = self.find(args.at(0))?;
+        self.find(args.at(0)).map(|id| self.narrowed(id, args))
+    }
+
+    /// The command that a record of the log names: by its original name, else by the one that clients
+    /// have for it, since Redis logs commands by that.
+    #[inline]
+    pub fn resolve_logged(&self, args: Args<'_>) -> Option<CommandId> {
+        let name = args.at(0);
+        let logged = Self::find_in(&self.logged, name, |id| self[id].spec.name.as_bytes());
+        logged.or_else(|| self.find(name)).map(|id| self.narrowed(id, args))
+    }
+
+    /// The subcommand of a container that the arguments name, or the command itself.
+    #[inline]
+    fn narrowed(&self, id: CommandId, args: Args<'_>) -> CommandId {
         if self[id].subcommands.is_empty() {
-            return Some(id);
+            return id;
         }
-        Some(args.get(1).and_then(|word| self.find_subcommand(id, word)).unwrap_or(id))
+        args.get(1).and_then(|word| self.find_subcommand(id, word)).unwrap_or(id)
     }
 
     /// A container's subcommand of a name.
@@ -185,6 +230,10 @@ impl Registry {
             self.entries[index].reachable = false;
         } else {
             self.names[index] = to.to_ascii_lowercase().into();
+            let name = self.entries[index].spec.name;
+            for id in [&[id][..], &self.entries[index].subcommands.clone()].concat() {
+                self.entries[id.0 as usize].logged_name = Some(name);
+            }
         }
         self.index();
         true
@@ -232,6 +281,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::request::Range;
 
     #[test]
     fn every_name_is_found_in_any_case() {
@@ -256,5 +306,18 @@ mod tests {
         assert_eq!(registry.find(b"PING"), None);
         assert!(registry.rename(b"pong", b""));
         assert_eq!(registry.find(b"PONG"), None);
+    }
+
+    #[test]
+    fn the_log_knows_commands_by_their_original_names() {
+        let mut registry = Registry::new();
+        let (del, set) = (registry.find(b"del"), registry.find(b"set"));
+        assert!(registry.rename(b"DEL", b"") && registry.rename(b"SET", b"put"));
+        // What Redis wrote under such a name is understood, too, unless it is another's.
+        assert!(registry.rename(b"GET", b"del"));
+        let resolve =
+            |words: &[u8]| registry.resolve_logged(Args::new(words, &[Range::new(0, words.len())]));
+        assert_eq!((resolve(b"DEL"), resolve(b"Set"), resolve(b"PUT")), (del, set, set));
+        assert_eq!(resolve(b"nosuch"), None);
     }
 }

@@ -5,11 +5,12 @@ use std::ops::Deref;
 
 use crate::base::env::UnixMillis;
 use crate::data::hash::Hash;
+use crate::data::index::Room;
 use crate::data::list::List;
 use crate::data::set::Set;
 use crate::data::value::{NewValue, Object, ObjectRef, Type, ValueRef};
 use crate::data::zset::Zset;
-use crate::keyspace::databases::{Db, Expiry, WrongType};
+use crate::keyspace::databases::{Db, EditError, Expiry, WrongType};
 use crate::keyspace::table::Entry;
 use crate::keyspace::unit::Event;
 
@@ -25,6 +26,11 @@ pub trait Collection: Default {
     fn into_object(self) -> Object;
     /// Whether it has no element.
     fn is_empty(&self) -> bool;
+    /// Whether nothing more may be added. Lists have no limit.
+    #[inline]
+    fn is_full(&self, _room: Room) -> bool {
+        false
+    }
     /// When the first of its elements expires: hashes have such.
     #[inline]
     fn next_expiry(&self) -> Option<UnixMillis> {
@@ -69,10 +75,25 @@ macro_rules! collections {
 
 collections!(List, Hash {
     #[inline]
+    fn is_full(&self, room: Room) -> bool {
+        Hash::is_full(self, room)
+    }
+
+    #[inline]
     fn next_expiry(&self) -> Option<UnixMillis> {
         Hash::next_expiry(self)
     }
-}, Set, Zset);
+}, Set {
+    #[inline]
+    fn is_full(&self, room: Room) -> bool {
+        Set::is_full(self, room)
+    }
+}, Zset {
+    #[inline]
+    fn is_full(&self, room: Room) -> bool {
+        Zset::is_full(self, room)
+    }
+});
 
 /// A stored collection, borrowed.
 #[derive(Clone, Debug)]
@@ -150,19 +171,32 @@ impl Db<'_> {
         lent(self.touch(key))
     }
 
-    /// Changes the collection at a key, an empty one where there is none. What the change means for
+    /// Whether the collection at a key may grow.
+    ///
+    /// # Errors
+    /// [`EditError`]: it is another type, or as large as it may get.
+    pub fn check_room<T: Collection>(&mut self, key: &[u8]) -> Result<(), EditError> {
+        let room = self.all.room;
+        match self.touch_as::<T>(key)? {
+            Some(collection) if collection.is_full(room) => Err(EditError::Full),
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes the collection at a key, an empty one where there is none; it may grow. What the change means for
     /// watchers, notifications and the log is looked after; a collection that is empty afterwards
     /// goes, and a new one that stayed empty never was.
     ///
     /// # Errors
-    /// [`WrongType`] where the key holds something else.
+    /// [`EditError`] where the key holds something else, or one that is as large as it may get.
     #[inline]
     pub fn edit<T: Collection, R>(
         &mut self,
         key: &[u8],
         event: Event,
         change: impl FnOnce(&mut T) -> Changed<R>,
-    ) -> Result<R, WrongType> {
+    ) -> Result<R, EditError> {
+        let room = self.all.room;
         let Some(mut entry) = self.touch_mut(key) else {
             let mut collection = T::default();
             let changed = change(&mut collection);
@@ -175,6 +209,9 @@ impl Db<'_> {
             return Ok(changed.result);
         };
         let collection = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
+        if collection.is_full(room) {
+            return Err(EditError::Full);
+        }
         let before = collection.next_expiry();
         let changed = change(collection);
         let (after, emptied) = (collection.next_expiry(), collection.is_empty());
@@ -184,7 +221,8 @@ impl Db<'_> {
         Ok(changed.result)
     }
 
-    /// [`Db::edit`], but only where the key is there.
+    /// [`Db::edit`], but only where the key is there, and for what adds nothing
+    /// (or has asked [`Db::check_room`]).
     ///
     /// # Errors
     /// [`WrongType`] where the key holds something else.

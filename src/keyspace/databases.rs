@@ -9,6 +9,7 @@
 use std::fmt;
 
 use crate::base::env::{Rng, UnixMillis};
+use crate::data::index::Room;
 pub use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
 use crate::keyspace::reclaim::Reclaimer;
@@ -25,6 +26,21 @@ pub struct DbIndex(pub u32);
 /// The key holds a value of another type than the command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType;
+
+/// Why a collection can't be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditError {
+    /// The key holds a value of another type.
+    WrongType,
+    /// It is as large as it may get.
+    Full,
+}
+
+impl From<WrongType> for EditError {
+    fn from(_: WrongType) -> Self {
+        Self::WrongType
+    }
+}
 
 /// What becomes of a key's expiry time when its value is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +127,8 @@ pub struct Databases {
     pub stats: KeyspaceStats,
     /// How access is remembered.
     pub policy: Policy,
+    /// How far collections may grow.
+    pub room: Room,
     /// Where big removed values go.
     pub reclaimer: Reclaimer,
     /// The time of the current unit.
@@ -148,6 +166,7 @@ impl Databases {
             expiring_hashes: ExpiringHashes::new(count as usize),
             stats: KeyspaceStats::default(),
             policy: Policy::default(),
+            room: Room::default(),
             reclaimer,
             now: UnixMillis(0),
             loading: false,
@@ -156,6 +175,11 @@ impl Databases {
             walk: None,
             scratch: Vec::new(),
         }
+    }
+
+    /// Gives back what was reserved for keys that didn't come.
+    pub fn fit(&mut self) {
+        self.tables.iter_mut().flatten().for_each(|table| table.fit());
     }
 
     /// How many databases there are.
@@ -267,7 +291,7 @@ impl Databases {
             walk.tables.swap_remove(at);
             walk.orphans.push(*table);
         } else if elsewhere && keys > 64 {
-            self.reclaimer.free(Box::new(table), keys);
+            self.reclaimer.free_table(table);
         }
         keys
     }
@@ -275,6 +299,14 @@ impl Databases {
     /// Whether a snapshot is under way.
     pub fn snapshotting(&self) -> bool {
         self.walk.is_some()
+    }
+
+    /// Bytes of the heap that go without anybody doing anything for it: what waits to be freed, and
+    /// the tables that a FLUSH took out of service and a snapshot has still to walk.
+    pub fn departing_bytes(&self) -> u64 {
+        let orphans = self.walk.iter().flat_map(|walk| &walk.orphans);
+        let orphaned: usize = orphans.map(|table| table.memory().heap_bytes).sum();
+        self.reclaimer.pending_bytes() + orphaned as u64
     }
 
     /// One round of active expiry: removes keys whose time has come, from at most `segments`
@@ -302,8 +334,9 @@ impl Databases {
     }
 
     pub(super) fn dispose(&self, removed: Removed, elsewhere: bool) {
-        if elsewhere && removed.heap_bytes() > 64 << 10 {
-            self.reclaimer.free(Box::new(removed), 1);
+        let bytes = removed.heap_bytes();
+        if elsewhere && bytes > 64 << 10 {
+            self.reclaimer.free(Box::new(removed), bytes);
         }
     }
 }

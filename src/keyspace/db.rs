@@ -11,6 +11,9 @@ use crate::keyspace::string_edit::StringEdit;
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
 use crate::keyspace::unit::{Classes, Event};
 
+/// Fewer keys are not reserved for.
+const RESERVE_MIN: usize = 5_000;
+
 /// One database: reading, and the only way to change.
 #[derive(Debug)]
 pub struct Db<'a> {
@@ -211,6 +214,14 @@ impl Db<'_> {
         let access = access.unwrap_or_else(|| self.all.fresh_access());
         self.place(key, value, expiry, access);
         self.changed(key, event, true);
+    }
+
+    /// Sizes the database ahead for so many keys that are going to be loaded, where it has none yet.
+    pub fn reserve(&mut self, keys: usize) {
+        // Small ones grow as fast, and the empty table of a database that stays empty isn't free.
+        if keys > RESERVE_MIN {
+            self.table_mut().reserve(keys);
+        }
     }
 
     /// Puts a key that is being loaded, whatever was there before: no change that anybody is told of.

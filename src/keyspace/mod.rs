@@ -3,7 +3,7 @@
 //! Invariant: nobody above this layer gets `&mut` to anything stored except through
 //! [`databases::Db`], which notes every change in the [`unit::Unit`]. Knows no command, no log.
 
-mod access;
+pub mod access;
 pub mod collection;
 pub mod databases;
 pub mod db;

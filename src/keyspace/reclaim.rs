@@ -5,26 +5,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use crate::keyspace::table::Table;
+
 /// Something to be dropped elsewhere.
 pub type Garbage = Box<dyn Send>;
+
+/// What the thread gets.
+struct Load {
+    garbage: Garbage,
+    /// Objects that it counts as in INFO.
+    objects: u64,
+    /// Bytes that it counts as while it is pending; 0 where it counts them down itself.
+    bytes: u64,
+}
 
 /// Where removed values go.
 #[derive(Debug, Default)]
 pub struct Reclaimer {
-    thread: Option<Sender<(Garbage, u64)>>,
+    thread: Option<Sender<Load>>,
     pending: Arc<AtomicU64>,
+    pending_bytes: Arc<AtomicU64>,
     freed: Arc<AtomicU64>,
 }
 
 impl Reclaimer {
     /// A reclaimer with a thread of its own. Where none can be had it frees on the spot.
     pub fn with_thread() -> Self {
-        let (sender, receiver) = channel::<(Garbage, u64)>();
+        let (sender, receiver) = channel::<Load>();
         let mut reclaimer = Self::default();
         let (pending, freed) = (Arc::clone(&reclaimer.pending), Arc::clone(&reclaimer.freed));
+        let pending_bytes = Arc::clone(&reclaimer.pending_bytes);
         let spawned = std::thread::Builder::new().name("reclaim".into()).spawn(move || {
-            for (garbage, objects) in receiver {
+            for Load { garbage, objects, bytes } in receiver {
                 drop(garbage);
+                pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 pending.fetch_sub(objects, Ordering::Relaxed);
                 freed.fetch_add(objects, Ordering::Relaxed);
             }
@@ -35,17 +49,40 @@ impl Reclaimer {
         reclaimer
     }
 
-    /// Frees `garbage`, which counts as `objects` in INFO, on the thread.
-    pub fn free(&self, garbage: Garbage, objects: u64) {
+    /// Frees `garbage` on the thread: so many bytes of the heap, which count as one object in INFO.
+    pub fn free(&self, garbage: Garbage, bytes: usize) {
+        let bytes = if self.thread.is_some() { bytes as u64 } else { 0 };
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.send(Load { garbage, objects: 1, bytes });
+    }
+
+    /// Frees a table on the thread; each key counts as an object in INFO.
+    pub fn free_table(&self, mut table: Box<Table>) {
+        let objects = table.len() as u64;
+        if self.thread.is_some() {
+            // Not all at its end: it may take seconds.
+            table.count_down(Arc::clone(&self.pending_bytes));
+        }
+        self.send(Load { garbage: table, objects, bytes: 0 });
+    }
+
+    fn send(&self, load: Load) {
         let Some(thread) = &self.thread else {
+            let Load { garbage, objects, bytes: _ } = load;
             drop(garbage);
             self.freed.fetch_add(objects, Ordering::Relaxed);
             return;
         };
-        self.pending.fetch_add(objects, Ordering::Relaxed);
+        self.pending.fetch_add(load.objects, Ordering::Relaxed);
         // The thread ends only with the sender: a send can't fail while we hold it. Were it gone,
         // the returned garbage would be dropped here, which is right too.
-        let _ = thread.send((garbage, objects));
+        let _ = thread.send(load);
+    }
+
+    /// Bytes of the heap that wait to be freed.
+    #[inline]
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.load(Ordering::Relaxed)
     }
 
     /// Objects waiting to be freed (INFO `lazyfree_pending_objects`).
@@ -61,5 +98,41 @@ impl Reclaimer {
     /// Sets the count of freed objects back (CONFIG RESETSTAT).
     pub fn reset_freed(&self) {
         self.freed.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::value::NewValue;
+    use crate::keyspace::table::{HashSeed, Pool};
+
+    #[test]
+    fn what_is_pending_comes_down_to_nothing() {
+        let reclaimer = Reclaimer::with_thread();
+        let pool = Pool::new();
+        let mut table = Box::new(Table::new(HashSeed(1), &pool));
+        for number in 0..5000 {
+            let key = format!("key{number}").into_bytes();
+            table.put(&key, NewValue::Raw(&[b'v'; 500][..number % 500]), None, 0);
+        }
+        let bytes = table.memory().heap_bytes as u64;
+        assert!(bytes > 500_000, "most of them are on the heap");
+        // Something that is in the way until it is told to go.
+        let (go, gate) = channel::<()>();
+        struct Blocker(std::sync::mpsc::Receiver<()>);
+        impl Drop for Blocker {
+            fn drop(&mut self) {
+                let _ = self.0.recv();
+            }
+        }
+        reclaimer.free(Box::new(Blocker(gate)), 7);
+        reclaimer.free_table(table);
+        assert_eq!(reclaimer.pending_bytes(), 7 + bytes);
+        go.send(()).unwrap();
+        while reclaimer.pending() > 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!((reclaimer.pending_bytes(), reclaimer.freed()), (0, 5001));
     }
 }

@@ -1,83 +1,124 @@
-//! Which clients wait for which keys (BLPOP and its kin), in the order in which they came.
+//! Which clients wait for which keys (BLPOP and the other blocking commands), in the order in which
+//! they came.
 //!
-//! The map is empty nearly always, and then a change costs one test. A key that changes while
-//! somebody waits for it is noted as ready; the engine takes those keys at the end of each unit and
+//! A client that waits has a ticket; tickets grow, so that a line is a map from ticket to client, and
+//! joining it, leaving it and finding the first cost the same however long it is. A key's line is kept
+//! by the type that is waited for: a change of one type doesn't look at those who wait for another.
+//!
+//! The maps are empty nearly always, and then a change costs one test. A key that changes while
+//! clients wait for it is noted as ready; the engine takes those keys at the end of each unit and
 //! lets the waiting commands try again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::data::value::Type;
 use crate::keyspace::databases::DbIndex;
 
-/// A client, by its place: whoever leaves it leaves all lines first.
+/// A client, by its place in the table of sessions; it leaves all lines before the place is reused.
 pub type Waiter = u32;
 
-type Name = (DbIndex, Box<[u8]>);
+/// A wait's number; a later one is greater.
+pub type Ticket = u64;
+
+/// Those who wait for a key.
+#[derive(Debug, Default)]
+struct Line {
+    by_type: Vec<(Type, BTreeMap<Ticket, Waiter>)>,
+    /// Whether the key is among those that changed.
+    ready: bool,
+}
 
 /// The keys that are waited for.
 #[derive(Debug, Default)]
 pub struct Waits {
-    keys: HashMap<Name, VecDeque<(Waiter, Type)>, ahash::RandomState>,
+    /// By database.
+    lines: Vec<HashMap<Box<[u8]>, Line, ahash::RandomState>>,
+    /// Keys with a line, in all databases.
+    keys: usize,
     /// Keys that changed, each once, in order.
-    ready: Vec<Name>,
+    ready: Vec<(DbIndex, Box<[u8]>)>,
 }
 
 impl Waits {
-    /// Whether nobody waits.
+    /// Whether no client waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys == 0
     }
 
     /// How many keys are waited for.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys
     }
 
-    /// Puts a client at the end of a key's line, once even if it names the key twice.
-    pub fn wait(&mut self, waiter: Waiter, db: DbIndex, key: &[u8], kind: Type) {
-        let line = self.keys.entry((db, key.into())).or_default();
-        if line.back().is_none_or(|(last, _)| *last != waiter) {
-            line.push_back((waiter, kind));
+    /// Puts a client into a key's line, once even if it names the key twice.
+    pub fn wait(
+        &mut self,
+        (ticket, waiter): (Ticket, Waiter),
+        db: DbIndex,
+        key: &[u8],
+        kind: Type,
+    ) {
+        let index = db.0 as usize;
+        if self.lines.len() <= index {
+            self.lines.resize_with(index + 1, HashMap::default);
         }
+        let line = self.lines[index].entry(key.into()).or_insert_with(|| {
+            self.keys += 1;
+            Line::default()
+        });
+        let at = line.by_type.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+            line.by_type.push((kind, BTreeMap::new()));
+            line.by_type.len() - 1
+        });
+        line.by_type[at].1.insert(ticket, waiter);
     }
 
     /// Takes a client out of a key's line.
-    pub fn leave(&mut self, waiter: Waiter, db: DbIndex, key: &[u8]) {
-        let name = (db, Box::from(key));
-        if let Some(line) = self.keys.get_mut(&name) {
-            if let Some(at) = line.iter().position(|(other, _)| *other == waiter) {
-                line.remove(at);
-            }
-            if line.is_empty() {
-                self.keys.remove(&name);
-            }
+    pub fn leave(&mut self, ticket: Ticket, db: DbIndex, key: &[u8]) {
+        let Some(lines) = self.lines.get_mut(db.0 as usize) else { return };
+        let Some(line) = lines.get_mut(key) else { return };
+        line.by_type.retain_mut(|(_, waiters)| {
+            waiters.remove(&ticket);
+            !waiters.is_empty()
+        });
+        if line.by_type.is_empty() {
+            lines.remove(key);
+            self.keys -= 1;
         }
     }
 
-    /// The clients that wait for a key, first come first.
-    pub fn line(&self, db: DbIndex, key: &[u8]) -> Vec<(Waiter, Type)> {
-        let line = self.keys.get(&(db, Box::from(key)));
-        line.map(|line| line.iter().copied().collect()).unwrap_or_default()
+    /// The first client with a ticket of at least `from` that waits for a key of this type.
+    pub fn next(
+        &self,
+        db: DbIndex,
+        key: &[u8],
+        kind: Type,
+        from: Ticket,
+    ) -> Option<(Ticket, Waiter)> {
+        let line = self.lines.get(db.0 as usize)?.get(key)?;
+        let (_, waiters) = line.by_type.iter().find(|(other, _)| *other == kind)?;
+        waiters.range(from..).next().map(|(ticket, waiter)| (*ticket, *waiter))
     }
 
     /// Notes that a key is there and has changed.
     #[inline]
     pub fn note(&mut self, db: DbIndex, key: &[u8]) {
-        if !self.keys.is_empty() {
+        if self.keys != 0 {
             self.note_waited(db, key);
         }
     }
 
     #[cold]
     fn note_waited(&mut self, db: DbIndex, key: &[u8]) {
-        let name = (db, Box::from(key));
-        if self.keys.contains_key(&name) && !self.ready.contains(&name) {
-            self.ready.push(name);
+        let line = self.lines.get_mut(db.0 as usize).and_then(|lines| lines.get_mut(key));
+        if let Some(line) = line.filter(|line| !line.ready) {
+            line.ready = true;
+            self.ready.push((db, key.into()));
         }
     }
 
-    /// Whether a key has changed that somebody waits for.
+    /// Whether a key has changed that a client waits for.
     #[inline]
     pub fn any_ready(&self) -> bool {
         !self.ready.is_empty()
@@ -85,13 +126,20 @@ impl Waits {
 
     /// Takes the keys that changed.
     pub fn take_ready(&mut self) -> Vec<(DbIndex, Box<[u8]>)> {
-        std::mem::take(&mut self.ready)
+        let ready = std::mem::take(&mut self.ready);
+        for (db, key) in &ready {
+            let line = self.lines.get_mut(db.0 as usize).and_then(|lines| lines.get_mut(key));
+            if let Some(line) = line {
+                line.ready = false;
+            }
+        }
+        ready
     }
 
     /// The keys of one database that are waited for.
     pub fn keys_of(&self, db: DbIndex) -> Vec<Box<[u8]>> {
-        let of_db = self.keys.keys().filter(|(at, _)| *at == db);
-        of_db.map(|(_, key)| key.clone()).collect()
+        let lines = self.lines.get(db.0 as usize);
+        lines.map(|lines| lines.keys().cloned().collect()).unwrap_or_default()
     }
 }
 
@@ -99,23 +147,54 @@ impl Waits {
 mod tests {
     use super::*;
 
+    const DB: DbIndex = DbIndex(0);
+
+    fn line(waits: &Waits, kind: Type) -> Vec<Waiter> {
+        let mut found = Vec::new();
+        let mut from = 0;
+        while let Some((ticket, waiter)) = waits.next(DB, b"k", kind, from) {
+            found.push(waiter);
+            from = ticket + 1;
+        }
+        found
+    }
+
     #[test]
     fn a_line_keeps_its_order_and_a_key_is_ready_once() {
-        let db = DbIndex(0);
         let mut waits = Waits::default();
-        waits.note(db, b"k");
-        assert!(!waits.any_ready(), "nobody waits");
-        for waiter in [7, 7, 3, 5] {
-            waits.wait(waiter, db, b"k", Type::List);
+        waits.note(DB, b"k");
+        assert!(!waits.any_ready(), "no client waits");
+        for (ticket, waiter) in [(1, 7), (1, 7), (2, 3), (3, 5)] {
+            waits.wait((ticket, waiter), DB, b"k", Type::List);
         }
-        waits.leave(3, db, b"k");
-        assert_eq!(waits.line(db, b"k"), [(7, Type::List), (5, Type::List)]);
-        waits.note(db, b"k");
-        waits.note(db, b"k");
+        waits.wait((4, 9), DB, b"k", Type::Zset);
+        waits.leave(2, DB, b"k");
+        assert_eq!(line(&waits, Type::List), [7, 5]);
+        assert_eq!(line(&waits, Type::Zset), [9]);
+        waits.note(DB, b"k");
+        waits.note(DB, b"k");
         waits.note(DbIndex(1), b"k");
-        assert_eq!(waits.take_ready(), [(db, Box::from(&b"k"[..]))]);
-        waits.leave(7, db, b"k");
-        waits.leave(5, db, b"k");
-        assert!(waits.is_empty() && waits.line(db, b"k").is_empty());
+        assert_eq!(waits.take_ready(), [(DB, Box::from(&b"k"[..]))]);
+        waits.note(DB, b"k");
+        assert!(waits.any_ready(), "ready again after it was taken");
+        for ticket in [1, 3, 4] {
+            waits.leave(ticket, DB, b"k");
+        }
+        assert!(waits.is_empty() && line(&waits, Type::List).is_empty());
+    }
+
+    /// One push once walked all who waited for the key: with 10,000 of them each push took
+    /// milliseconds. Now the first is found without looking at the others.
+    #[test]
+    fn the_first_of_a_long_line_is_found_without_walking_it() {
+        let mut waits = Waits::default();
+        for ticket in 0..10_000 {
+            waits.wait((ticket, ticket as Waiter), DB, b"k", Type::Zset);
+        }
+        waits.wait((10_000, 1), DB, b"k", Type::List);
+        assert_eq!(waits.next(DB, b"k", Type::List, 0), Some((10_000, 1)));
+        assert_eq!(waits.next(DB, b"k", Type::Zset, 0), Some((0, 0)));
+        waits.leave(0, DB, b"k");
+        assert_eq!(waits.next(DB, b"k", Type::Zset, 0), Some((1, 1)));
     }
 }

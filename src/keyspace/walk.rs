@@ -45,8 +45,7 @@ impl Databases {
             if orphan.snapshot_slice(entries)
                 && let Some(done) = walk.orphans.pop()
             {
-                let keys = done.len() as u64;
-                self.reclaimer.free(Box::new(done), keys);
+                self.reclaimer.free_table(Box::new(done));
             }
         } else if let Some(&index) = walk.tables.last() {
             let done = match &mut self.tables[index.0 as usize] {

@@ -4,21 +4,28 @@
 //! has bytes, so that ten thousand idle clients cost ten thousand small tasks. Only an incomplete
 //! request keeps its buffer.
 //!
+//! While requests of it wait, a connection reads nothing, so that what a client sends beyond stays in
+//! the socket; but it watches the socket for the client's end, which stands behind what isn't read
+//! (`EPOLLRDHUP`). That needs a descriptor of its own: to wait for the next event, readiness must be
+//! cleared, and the reading side would never hear of the bytes that are there already.
+//!
 //! Reading uses `poll_read` straight away instead of asking for readiness first: that would cost a
 //! second system call a request (measured). The writing side belongs to the actor.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncRead;
-use tokio::net::{tcp, unix};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::io::{AsyncRead, Interest};
+use tokio::net::{TcpStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
-use crate::mailbox::{Batch, Link, Mailbox, Message, Outlet, READ_BUFFER_BYTES, SessionId};
+use crate::mailbox::{Batch, Hold, Link, Mailbox, Message, Outlet, READ_BUFFER_BYTES, SessionId};
 use crate::resp::request::Parser;
 
 /// A reply is pending on a socket that takes nothing: one task waits for it.
@@ -79,7 +86,7 @@ pub async fn serve_unix(
     serve(read, outlet, link, mailbox).await;
 }
 
-async fn serve<R: AsyncRead + Unpin>(
+async fn serve<R: AsyncRead + Unpin + HasSocket>(
     read: R,
     outlet: Box<dyn Outlet>,
     link: Arc<Link>,
@@ -102,6 +109,57 @@ async fn serve<R: AsyncRead + Unpin>(
     mailbox.push(Message::Closed(session));
 }
 
+/// A reading side whose socket can be watched.
+trait HasSocket {
+    fn socket(&self) -> BorrowedFd<'_>;
+}
+
+impl HasSocket for tcp::OwnedReadHalf {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_ref().as_fd()
+    }
+}
+
+impl HasSocket for unix::OwnedReadHalf {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_ref().as_fd()
+    }
+}
+
+/// How standing still came to its end.
+#[derive(PartialEq, Eq)]
+enum Stood {
+    GoesOn,
+    Ended,
+}
+
+/// Ends when the other side of a socket has ended its sending, or both.
+///
+/// What the descriptor's registration tells comes a turn of the event loop later, and what others
+/// have sent in this turn would be executed before it: so the socket is asked first.
+async fn ended(socket: BorrowedFd<'_>) {
+    let end =
+        PollFlags::from_bits_retain(libc::POLLRDHUP) | PollFlags::POLLHUP | PollFlags::POLLERR;
+    // How many descriptors have one of these events: nix's flags don't know POLLRDHUP.
+    if poll(&mut [PollFd::new(socket, end)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        return;
+    }
+    // Only readiness is asked of it, for which a Unix socket does as well.
+    let copy = socket.try_clone_to_owned().map(std::net::TcpStream::from);
+    // Without descriptors to spare, the end shows itself when reading goes on.
+    let Ok(watched) = copy.and_then(TcpStream::from_std) else {
+        return std::future::pending().await;
+    };
+    while let Ok(ready) = watched.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        // What is there to read was seen; the next event is the end, or more to read.
+        let seen = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = watched.try_io(Interest::READABLE, seen);
+    }
+}
+
 struct Reader<R> {
     read: R,
     link: Arc<Link>,
@@ -112,12 +170,12 @@ struct Reader<R> {
     partial: Option<Batch>,
 }
 
-impl<R: AsyncRead + Unpin> Reader<R> {
+impl<R: AsyncRead + Unpin + HasSocket> Reader<R> {
     /// Until the client ends the connection, an error does, or the protocol is broken.
     async fn run(&mut self) {
         loop {
-            if self.link.is_held() {
-                self.link.resumed().await;
+            if self.link.held() != Hold::Reads && self.stand().await == Stood::Ended {
+                return;
             }
             let Ok(mut batch) = poll_fn(|cx| self.poll_fill(cx)).await else { return };
             if batch.buffer.len() > self.mailbox.query_buffer_max() {
@@ -144,10 +202,36 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 self.link.set_unread(0);
             }
             self.mailbox.push(Message::Requests(self.session, batch));
+            while self.mailbox.is_full() {
+                tokio::task::yield_now().await;
+            }
             if failed {
                 // The actor answers and closes; nothing the client says after this counts.
                 self.drain().await;
                 return;
+            }
+        }
+    }
+
+    /// Until reading may go on, or the client has ended the connection and that is asked for.
+    #[cold]
+    async fn stand(&self) -> Stood {
+        loop {
+            match self.link.held() {
+                Hold::Reads => return Stood::GoesOn,
+                Hold::Stands => self.link.hold_changed().await,
+                Hold::WatchesForTheEnd => {
+                    let mut ended = pin!(ended(self.read.socket()));
+                    let mut changed = pin!(self.link.hold_changed());
+                    let over = poll_fn(|cx| match changed.as_mut().poll(cx) {
+                        Poll::Ready(()) => Poll::Ready(false),
+                        Poll::Pending => ended.as_mut().poll(cx).map(|()| true),
+                    });
+                    // What the actor asks for may have changed meanwhile.
+                    if over.await && self.link.held() == Hold::WatchesForTheEnd {
+                        return Stood::Ended;
+                    }
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::base::env::{Env, UnixMillis};
 use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay, recover};
 use crate::persist::worker::Waker;
 use crate::rdb::{Access, OwnedValue};
-use crate::resp::request::Range;
+use crate::resp::request::{BUFFER_BYTES_MAX, Range};
 
 /// A batch is handed over when it has so many bytes, or so many items.
 const BATCH_BYTES: usize = 64 << 10;
@@ -53,6 +53,13 @@ pub enum Item {
         key: Range,
         /// Its value.
         value: Range,
+    },
+    /// A database of a snapshot will have about so many keys.
+    Resize {
+        /// Which one.
+        db: u32,
+        /// How many.
+        keys: u64,
     },
     /// A key of a snapshot.
     Entry {
@@ -217,7 +224,7 @@ impl Packer {
             self.hand_over()?;
         }
         // Ranges have 32 bits.
-        if bytes > u32::MAX as usize {
+        if bytes > BUFFER_BYTES_MAX {
             return Err(format!("a key or a command of {bytes} bytes is too long"));
         }
         Ok(())
@@ -240,6 +247,10 @@ impl Replay for Packer {
             let (key, value) = (self.batch.pack(key), self.batch.pack(value));
             self.batch.items.push(Item::Aux { key, value });
         }
+    }
+
+    fn resize(&mut self, db: u32, keys: u64) {
+        self.push(Item::Resize { db, keys });
     }
 
     fn entry(

@@ -196,6 +196,22 @@ struct Told {
     units: bool,
 }
 
+/// Room for a frame's first bytes, and for what of them belongs to the payload.
+#[derive(Default)]
+struct Scratch {
+    head: Vec<u8>,
+    preface: Vec<u8>,
+}
+
+/// The stream, as far as the log has been given it.
+struct Stream {
+    /// The history that it is of.
+    history: ReplicationId,
+    /// What it has behind the last units that the log only notes.
+    skipped: Skipped,
+    end: u64,
+}
+
 /// The log of a server.
 pub struct Log {
     pub(super) env: Env,
@@ -208,18 +224,11 @@ pub struct Log {
     pub(super) previous: Vec<Segment>,
     /// What could not be written yet, in order.
     pending: VecDeque<Pending>,
-    /// A frame's first bytes, and what of them belongs to the payload.
-    head: Vec<u8>,
-    preface: Vec<u8>,
+    scratch: Scratch,
     /// The next frame's number.
     pub(super) sequence: u64,
-    /// The history that the stream is of.
-    history: ReplicationId,
     told: Told,
-    /// What the stream has behind the last units that the log only notes.
-    skipped: Skipped,
-    /// The stream's end.
-    stream_end: u64,
+    stream: Stream,
     /// Where the last units end, and the last that were written to a file.
     appended: u64,
     pub(super) written: u64,
@@ -271,13 +280,10 @@ impl Log {
             current,
             previous: Vec::new(),
             pending: VecDeque::new(),
-            head: Vec::new(),
-            preface: Vec::new(),
+            scratch: Scratch::default(),
             sequence: 1,
-            history,
             told: Told::default(),
-            skipped: Skipped::default(),
-            stream_end: offset,
+            stream: Stream { history, skipped: Skipped::default(), end: offset },
             appended: offset,
             written: offset,
             durability: Durability { synced: offset, offset, ..Durability::default() },
@@ -301,7 +307,7 @@ impl Log {
 
     /// Names the history that the units behind this are of.
     pub fn set_history(&mut self, history: ReplicationId) {
-        self.history = history;
+        self.stream.history = history;
     }
 
     /// The end of a tick: writes what the journal sealed as one frame, and starts a sync where the policy
@@ -326,16 +332,16 @@ impl Log {
         for part in sealed.parts() {
             match part {
                 SealedPart::Units { offset, db, bytes } => {
-                    self.stream_end = offset + bytes.len() as u64;
-                    self.appended = self.stream_end;
+                    self.stream.end = offset + bytes.len() as u64;
+                    self.appended = self.stream.end;
                     outcome = outcome.and(self.write_or_keep(offset, db, bytes));
                 }
                 SealedPart::Unlogged(what) => {
-                    if self.skipped.is_full() {
-                        outcome = outcome.and(self.write_or_keep(self.stream_end, None, b""));
+                    if self.stream.skipped.is_full() {
+                        outcome = outcome.and(self.write_or_keep(self.stream.end, None, b""));
                     }
-                    self.skipped.push(what);
-                    self.stream_end += what.bytes().len() as u64;
+                    self.stream.skipped.push(what);
+                    self.stream.end += what.bytes().len() as u64;
                 }
             }
         }
@@ -348,7 +354,7 @@ impl Log {
         db: Option<u32>,
         units: &[u8],
     ) -> Result<(), LogError> {
-        let skipped = std::mem::take(&mut self.skipped);
+        let skipped = std::mem::take(&mut self.stream.skipped);
         let outcome = if self.write_failure.is_none() {
             match self.write_frame(offset, db, &skipped, units) {
                 Ok(()) => return Ok(()),
@@ -367,29 +373,29 @@ impl Log {
     /// What a frame's payload begins with that is not in the stream, and what is told with it.
     fn push_preface(&mut self, db: Option<u32>, units: &[u8]) -> Told {
         let mut told = self.told;
-        self.preface.clear();
+        self.scratch.preface.clear();
         if self.durability.frame > told.frame {
             told.frame = self.durability.frame;
-            push_annotation(&mut self.preface, SYNCED_MARK, told.frame);
+            push_annotation(&mut self.scratch.preface, SYNCED_MARK, told.frame);
         }
-        if told.history != Some(self.history) {
-            told.history = Some(self.history);
-            self.preface.extend_from_slice(HISTORY_MARK);
-            self.preface.extend_from_slice(self.history.digits());
-            self.preface.extend_from_slice(b"\r\n");
+        if told.history != Some(self.stream.history) {
+            told.history = Some(self.stream.history);
+            self.scratch.preface.extend_from_slice(HISTORY_MARK);
+            self.scratch.preface.extend_from_slice(self.stream.history.digits());
+            self.scratch.preface.extend_from_slice(b"\r\n");
         }
         if self.options.timestamps {
             let seconds = self.env.clock.unix_micros() / 1_000_000;
             if seconds > told.seconds {
                 told.seconds = seconds;
-                push_annotation(&mut self.preface, TIME_MARK, seconds as u64);
+                push_annotation(&mut self.scratch.preface, TIME_MARK, seconds as u64);
             }
         }
         if !told.units && !units.is_empty() {
             told.units = true;
             // Loaders begin each file in database 0.
             if let Some(db) = db {
-                push_select(&mut self.preface, db);
+                push_select(&mut self.scratch.preface, db);
             }
         }
         told
@@ -404,10 +410,16 @@ impl Log {
     ) -> Result<(), LogError> {
         let told = self.push_preface(db, units);
         let place = (offset, skipped);
-        frame::write_head(&mut self.head, self.sequence, place, &self.preface, units);
-        match self.current.file.append_two(&self.head, units) {
+        frame::write_head(
+            &mut self.scratch.head,
+            self.sequence,
+            place,
+            &self.scratch.preface,
+            units,
+        );
+        match self.current.file.append_two(&self.scratch.head, units) {
             Ok(()) => {
-                self.current.bytes += (self.head.len() + units.len()) as u64;
+                self.current.bytes += (self.scratch.head.len() + units.len()) as u64;
                 self.sequence += 1;
                 self.told = told;
                 self.written = self.written.max(offset + units.len() as u64).min(self.appended);
@@ -536,12 +548,13 @@ impl Log {
             // Told before, and still so: no sync of now makes up for one that failed.
             return Err(LogError { doing: Doing::Sync, source: io::Error::other(text.clone()) });
         }
-        let untold = self.told.history != Some(self.history) || !self.skipped.is_empty();
+        let untold =
+            self.told.history != Some(self.stream.history) || !self.stream.skipped.is_empty();
         if self.durability.frame > self.told.frame || untold {
             // The last word: all of it was durable, so any damage found later is damage. And this is
             // where the stream ends.
-            let skipped = std::mem::take(&mut self.skipped);
-            self.write_frame(self.stream_end, None, &skipped, b"")?;
+            let skipped = std::mem::take(&mut self.stream.skipped);
+            self.write_frame(self.stream.end, None, &skipped, b"")?;
         }
         Ok(())
     }

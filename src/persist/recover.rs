@@ -35,6 +35,9 @@ pub use crate::persist::recover_error::RecoverError;
 /// The log's directory, made for an old single-file log.
 pub const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
 
+/// The fewest bytes that a key takes in a snapshot: what says how many there are is believed no
+/// further than the file's length allows.
+const ENTRY_BYTES_MIN: u64 = 4;
 /// Bytes between two calls of [`Replay::progress`].
 const PROGRESS_BYTES: u64 = 1 << 20;
 
@@ -44,8 +47,8 @@ pub trait Replay {
     fn begin_file(&mut self, path: &Path);
     /// An auxiliary field of a snapshot.
     fn aux(&mut self, _key: &[u8], _value: &[u8]) {}
-    /// A database of a snapshot will have about so many keys.
-    fn resize(&mut self, _db: u32, _keys: u64, _expires: u64) {}
+    /// A database of a snapshot will have about so many keys: never more than the file has room for.
+    fn resize(&mut self, _db: u32, _keys: u64) {}
     /// A key of a snapshot.
     fn entry(
         &mut self,
@@ -632,6 +635,8 @@ impl<'a> Recovery<'a> {
 
     fn decode(&mut self, scanner: &mut Scanner, checksum: Checksum) -> Result<Vec<u8>, String> {
         let text = |error: DecodeError| error.to_string();
+        // For all databases together.
+        let mut keys_max = scanner.rest_bytes() / ENTRY_BYTES_MIN;
         let mut decoder =
             Decoder::new(scanner, checksum).map_err(text)?.with_thresholds(self.options.thresholds);
         let (mut db, mut empty_keys) = (0, 0_u64);
@@ -642,7 +647,11 @@ impl<'a> Recovery<'a> {
                     self.target.aux(&key, &value);
                 }
                 Event::SelectDb(selected) => db = selected,
-                Event::ResizeDb { keys, expires } => self.target.resize(db, keys, expires),
+                Event::ResizeDb { keys, expires: _ } => {
+                    let keys = keys.min(keys_max);
+                    keys_max -= keys;
+                    self.target.resize(db, keys);
+                }
                 Event::Entry { key, value, expiry, access } => {
                     self.target.entry(db, key, value, expiry, access)?;
                     self.report(decoder.offset(), false);

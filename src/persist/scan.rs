@@ -149,6 +149,11 @@ impl std::fmt::Debug for Scanner {
 }
 
 impl Scanner {
+    /// Bytes that the file has left, as far as known.
+    pub fn rest_bytes(&self) -> u64 {
+        self.len.saturating_sub(self.offset)
+    }
+
     /// A scanner of a file of `len` bytes.
     pub fn new(source: Box<dyn Read + Send>, len: u64) -> Self {
         Self {

@@ -7,8 +7,9 @@
 //!    └── empty buffers, outcome ◄─────────┘
 //! ```
 //!
-//! Memory: the queue holds what [`SnapshotWriter::backlog_bytes`] says. The actor stops producing
-//! where that is above [`BACKLOG_BYTES_MAX`], so the bound is that and one slice's chunk. Writing out
+//! Memory: the queue holds what [`SnapshotWriter::copied_bytes`] says; how much that may be is the
+//! actor's to decide (`engine::keep::walks`). Parts that are encoded when their turn comes are shared
+//! with the keyspace until it changes them, and count in [`SnapshotWriter::backlog_bytes`] only. Writing out
 //! as it goes keeps the last sync short and dirty pages few; it isn't a sync, because each of those
 //! commits the file system's journal, which the log's appends then wait for. Without threads each
 //! chunk is written on the spot.
@@ -16,7 +17,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::checksum::Crc64;
@@ -25,8 +26,6 @@ use crate::base::pieces::PieceSink;
 use crate::persist::detached::DetachedBase;
 use crate::persist::worker::{Urgency, Waker, Worker};
 
-/// Backlog above which the actor should wait before it serialises more.
-pub const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// Bytes that are handed to the disk at once, before the last sync.
 const WINDOW_BYTES: u64 = 256 << 10;
 /// Empty buffers that are kept for reuse, each of at most this many bytes.
@@ -159,15 +158,46 @@ struct Done {
     removal: bool,
 }
 
+/// What is on its way to the disk, as both sides see it.
+#[derive(Default)]
+struct Flow {
+    /// Bytes queued and not written, whatever holds them.
+    backlog: AtomicUsize,
+    /// Those of them that are copies in memory.
+    copied: AtomicUsize,
+    /// Bytes that were written, or need not be any more.
+    done: AtomicU64,
+    /// What is still queued is not worth writing.
+    given_up: AtomicBool,
+}
+
+impl Flow {
+    fn add(&self, bytes: usize, copied: usize) {
+        self.backlog.fetch_add(bytes, Ordering::Relaxed);
+        self.copied.fetch_add(copied, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize, copied: usize) {
+        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+        self.copied.fetch_sub(copied, Ordering::Relaxed);
+    }
+
+    fn note(&self, done: usize) {
+        self.done.fetch_add(done as u64, Ordering::Relaxed);
+    }
+
+    fn given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+}
+
 /// Writes one snapshot.
 pub struct SnapshotWriter {
     /// Locked by one job at a time, and by nobody else.
     sink: Arc<Mutex<Sink>>,
     worker: Worker<Done>,
     spare: Vec<Vec<u8>>,
-    backlog: Arc<AtomicUsize>,
-    /// What is still queued is not worth writing.
-    given_up: Arc<AtomicBool>,
+    flow: Arc<Flow>,
     /// What came of it, while the removal is on its way.
     verdict: Option<io::Result<Outcome>>,
     disk: Arc<dyn Disk>,
@@ -204,8 +234,7 @@ impl SnapshotWriter {
             sink: Arc::new(Mutex::new(sink)),
             worker: Worker::new("snapshot", Urgency::CanWait, env.threads, wake),
             spare: Vec::new(),
-            backlog: Arc::default(),
-            given_up: Arc::default(),
+            flow: Arc::default(),
             verdict: None,
             disk: Arc::clone(&env.disk),
             temporary,
@@ -221,15 +250,15 @@ impl SnapshotWriter {
     /// Queues a chunk.
     pub fn write(&mut self, chunk: Vec<u8>) {
         self.bytes += chunk.len() as u64;
-        self.backlog.fetch_add(chunk.len(), Ordering::Relaxed);
-        let (sink, backlog) = (Arc::clone(&self.sink), Arc::clone(&self.backlog));
-        let given_up = Arc::clone(&self.given_up);
+        self.flow.add(chunk.len(), chunk.len());
+        let (sink, flow) = (Arc::clone(&self.sink), Arc::clone(&self.flow));
         self.worker.run(move || {
             let mut buffer = chunk;
-            if !given_up.load(Ordering::Relaxed) {
+            if !flow.given_up() {
                 lock(&sink).write(&buffer);
             }
-            backlog.fetch_sub(buffer.len(), Ordering::Relaxed);
+            flow.note(buffer.len());
+            flow.remove(buffer.len(), buffer.len());
             buffer.clear();
             Done { buffer, outcome: None, removal: false }
         });
@@ -240,28 +269,38 @@ impl SnapshotWriter {
     /// bytes over in pieces for as long as it's told to go on. `weight` is what it counts for in the
     /// backlog.
     pub fn write_later(&mut self, weight: usize, encode: Encode) {
-        self.backlog.fetch_add(weight, Ordering::Relaxed);
-        let (sink, backlog) = (Arc::clone(&self.sink), Arc::clone(&self.backlog));
-        let given_up = Arc::clone(&self.given_up);
+        self.flow.add(weight, 0);
+        let (sink, flow) = (Arc::clone(&self.sink), Arc::clone(&self.flow));
         self.worker.run(move || {
             let mut sink = lock(&sink);
             encode(&mut |piece| {
-                let goes_on = !given_up.load(Ordering::Relaxed) && !sink.failed;
+                let goes_on = !flow.given_up() && !sink.failed;
                 if goes_on {
                     sink.write(piece);
                 }
+                flow.note(piece.len());
                 goes_on
             });
             drop(sink);
-            backlog.fetch_sub(weight, Ordering::Relaxed);
+            flow.remove(weight, 0);
             Done { buffer: Vec::new(), outcome: None, removal: false }
         });
         self.recycle();
     }
 
-    /// Bytes queued and not written: above [`BACKLOG_BYTES_MAX`] the actor should wait.
+    /// Bytes queued and not written.
     pub fn backlog_bytes(&self) -> usize {
-        self.backlog.load(Ordering::Relaxed)
+        self.flow.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that only this writer keeps in memory.
+    pub fn copied_bytes(&self) -> usize {
+        self.flow.copied.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the thread is done with: stands still where the disk does.
+    pub fn done_bytes(&self) -> u64 {
+        self.flow.done.load(Ordering::Relaxed)
     }
 
     /// Bytes taken so far.
@@ -272,10 +311,10 @@ impl SnapshotWriter {
     /// The last chunk was written: closes the file with its checksum and makes it durable.
     /// The outcome comes from [`SnapshotWriter::poll`].
     pub fn finish(&mut self) {
-        let (sink, given_up) = (Arc::clone(&self.sink), Arc::clone(&self.given_up));
+        let (sink, flow) = (Arc::clone(&self.sink), Arc::clone(&self.flow));
         self.worker.run(move || {
             let mut sink = lock(&sink);
-            let outcome = if given_up.load(Ordering::Relaxed) { None } else { sink.finish() };
+            let outcome = if flow.given_up() { None } else { sink.finish() };
             Done { buffer: Vec::new(), outcome, removal: false }
         });
     }
@@ -287,7 +326,7 @@ impl SnapshotWriter {
         if let Some(outcome) = self.recycle() {
             return Some(outcome);
         }
-        if !self.given_up.load(Ordering::Relaxed) {
+        if !self.flow.given_up() {
             let error = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take())?;
             self.give_up(Some(error));
         }
@@ -305,22 +344,22 @@ impl SnapshotWriter {
     }
 
     /// Gives the snapshot up and removes its file. Waits for that: the process may end next.
-    pub fn abort(mut self) {
+    pub fn abort(&mut self) {
         self.give_up(None);
         while self.worker.wait().is_some() {}
     }
 
     /// Gives the snapshot up without waiting for that: [`SnapshotWriter::poll`] tells the end, which
-    /// is still success where the snapshot was in its place already.
-    pub fn cancel(&mut self) {
-        if !self.given_up.load(Ordering::Relaxed) {
-            self.give_up(Some(io::ErrorKind::Interrupted.into()));
+    /// is still success where the snapshot was in its place already, or else `reason`.
+    pub fn cancel(&mut self, reason: io::Error) {
+        if !self.flow.given_up() {
+            self.give_up(Some(reason));
         }
     }
 
     /// Has the file removed, and the error told behind that.
     fn give_up(&mut self, error: Option<io::Error>) {
-        self.given_up.store(true, Ordering::Relaxed);
+        self.flow.given_up.store(true, Ordering::Relaxed);
         let (disk, path) = (Arc::clone(&self.disk), self.temporary.clone());
         self.worker.run(move || {
             // Where it can't be removed it is a leftover that the next snapshot overwrites.
@@ -348,7 +387,7 @@ impl SnapshotWriter {
             let failed = || lock(&self.sink).error.take().map(Err);
             return done.outcome.map(|own| self.verdict.take().or_else(failed).unwrap_or(own));
         }
-        if self.given_up.load(Ordering::Relaxed) {
+        if self.flow.given_up() {
             // The removal must be over before the next snapshot begins, whose file has the same name.
             self.verdict = done.outcome.or(self.verdict.take());
             return None;
@@ -445,8 +484,8 @@ mod tests {
                     std::thread::yield_now();
                 }
             }
-            writer.cancel();
-            writer.cancel();
+            writer.cancel(io::ErrorKind::Interrupted.into());
+            writer.cancel(io::ErrorKind::Interrupted.into());
             let outcome = writer.wait();
             assert_eq!(outcome.is_ok(), finished, "{outcome:?}");
             assert_eq!(disk.exists(Path::new("dump.rdb")).unwrap(), finished);
@@ -469,7 +508,7 @@ mod tests {
             while disk.faults_met().is_empty() {
                 std::thread::yield_now();
             }
-            writer.cancel();
+            writer.cancel(io::ErrorKind::Interrupted.into());
             let outcome = loop {
                 match writer.poll() {
                     Some(outcome) => break outcome,

@@ -100,8 +100,9 @@ pub fn frozen_head(
     key: &[u8],
     frozen: &Frozen,
     expiry: Option<UnixMillis>,
+    access: Access,
 ) {
-    entry_head(out, expiry, Access::Unknown);
+    entry_head(out, expiry, access);
     out.push(frozen.type_byte(*options));
     string(out, *options, key);
 }

@@ -66,6 +66,13 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    #[inline]
+    fn counted(&mut self, mark: u8, count: usize) {
+        self.out.push(mark);
+        text::push_u64(self.out, count as u64);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {
@@ -104,14 +111,14 @@ impl<'a> Reply<'a> {
     /// A length or count as an integer.
     #[inline]
     pub fn count(&mut self, number: usize) {
-        self.prefixed(b':', number as i64);
+        self.counted(b':', number);
     }
 
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 32);
-        self.prefixed(b'$', bytes.len() as i64);
+        self.counted(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
     }
@@ -142,27 +149,27 @@ impl<'a> Reply<'a> {
     /// Begins an array of `len` elements, which the caller writes next.
     #[inline]
     pub fn array(&mut self, len: usize) {
-        self.prefixed(b'*', len as i64);
+        self.counted(b'*', len);
     }
 
     /// Begins a map of `len` pairs; in RESP2 an array of twice as many elements.
     pub fn map(&mut self, len: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.prefixed(b'*', 2 * len as i64),
-            Protocol::Resp3 => self.prefixed(b'%', len as i64),
+            Protocol::Resp2 => self.counted(b'*', 2 * len),
+            Protocol::Resp3 => self.counted(b'%', len),
         }
     }
 
     /// Begins a set of `len` elements; in RESP2 an array.
     pub fn set(&mut self, len: usize) {
         let mark = if self.protocol == Protocol::Resp3 { b'~' } else { b'*' };
-        self.prefixed(mark, len as i64);
+        self.counted(mark, len);
     }
 
     /// Begins an out-of-band message of `len` elements; in RESP2 an array.
     pub fn push(&mut self, len: usize) {
         let mark = if self.protocol == Protocol::Resp3 { b'>' } else { b'*' };
-        self.prefixed(mark, len as i64);
+        self.counted(mark, len);
     }
 
     /// Begins an array whose length is known only afterwards: give what this returns, and the
@@ -227,7 +234,7 @@ impl<'a> Reply<'a> {
         match self.protocol {
             Protocol::Resp2 => self.bulk(bytes),
             Protocol::Resp3 => {
-                self.prefixed(b'=', bytes.len() as i64 + 4);
+                self.counted(b'=', bytes.len() + 4);
                 self.out.extend_from_slice(format.as_bytes());
                 self.out.push(b':');
                 self.out.extend_from_slice(bytes);
@@ -252,7 +259,7 @@ impl<'a> Reply<'a> {
     /// must write nothing then.
     pub fn attribute(&mut self, len: usize) {
         debug_assert_eq!(self.protocol, Protocol::Resp3, "RESP2 has no attributes");
-        self.prefixed(b'|', len as i64);
+        self.counted(b'|', len);
     }
 
     /// An array of simple strings as status lines.

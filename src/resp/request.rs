@@ -12,6 +12,12 @@ use std::fmt;
 
 use crate::base::text;
 
+/// The longest buffer of requests: ranges have 32 bits. Whoever reads keeps to it
+/// (`client-query-buffer-limit` goes no further).
+pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
+/// The longest argument that `proto-max-bulk-len` can allow: what is with it in the buffer has a MiB.
+pub const ARGUMENT_BYTES_MAX: usize = BUFFER_BYTES_MAX - (1 << 20);
+
 /// Most arguments that a command may announce before the client is authenticated.
 const UNAUTHENTICATED_ARGUMENTS_MAX: i64 = 10;
 /// Longest argument that may be announced before the client is authenticated, in bytes.
@@ -28,9 +34,26 @@ pub struct Range {
 
 impl Range {
     /// The piece of `len` bytes at `start`.
+    ///
+    /// # Panics
+    /// Where it ends behind [`BUFFER_BYTES_MAX`].
     #[inline]
     pub fn new(start: usize, len: usize) -> Self {
+        assert!(start.saturating_add(len) <= BUFFER_BYTES_MAX, "a buffer of more than 4 GiB");
+        Self::within(start, len)
+    }
+
+    /// A piece of a buffer that is known to be no longer than [`BUFFER_BYTES_MAX`].
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the buffer's length, which has 32 bits")]
+    fn within(start: usize, len: usize) -> Self {
         Self { start: start as u32, len: len as u32 }
+    }
+
+    /// The same piece with other bytes in front of the buffer, or fewer.
+    #[inline]
+    fn moved(self, from: usize, to: usize) -> Self {
+        Self::within(self.start as usize - from + to, self.len as usize)
     }
 
     /// The bytes.
@@ -128,6 +151,20 @@ pub enum ProtocolError {
     UnbalancedQuotes,
 }
 
+impl ProtocolError {
+    /// The reply's bytes, code word included. A byte that is quoted stays one byte, and no line end:
+    /// those become spaces, or are left out at the end.
+    pub fn wire(&self) -> Vec<u8> {
+        match self {
+            Self::ExpectedDollar(byte) => {
+                let byte = if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+                [b"ERR Protocol error: expected '$', got '".as_slice(), &[byte, b'\'']].concat()
+            }
+            other => format!("ERR {other}").into_bytes(),
+        }
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Protocol error: ")?;
@@ -139,7 +176,7 @@ impl fmt::Display for ProtocolError {
             Self::BigBulkCountString => f.write_str("too big bulk count string"),
             Self::BigInlineRequest => f.write_str("too big inline request"),
             Self::ExpectedDollar(byte) => {
-                write!(f, "expected '$', got '{}'", char::from(*byte))
+                write!(f, "expected '$', got '{}'", byte.escape_ascii())
             }
             Self::BulkLength => f.write_str("invalid bulk length"),
             Self::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
@@ -180,12 +217,16 @@ impl Parser {
     /// Parses every complete command of `buffer` into `requests` and returns how many bytes they
     /// took. Bytes after that belong to a command still incomplete: give them again, with more
     /// behind them, at the beginning of the next buffer. Commands before an error count.
+    ///
+    /// # Panics
+    /// Where the buffer is longer than [`BUFFER_BYTES_MAX`].
     pub fn parse(
         &mut self,
         buffer: &mut [u8],
         bounds: Bounds,
         requests: &mut Requests,
     ) -> (usize, Result<(), ProtocolError>) {
+        assert!(buffer.len() <= BUFFER_BYTES_MAX, "whoever reads keeps to that");
         let mut at = 0;
         while at < buffer.len() {
             let inline = self.missing.is_none() && buffer[at] != b'*';
@@ -221,6 +262,7 @@ impl Parser {
     }
 
     #[inline]
+    #[expect(clippy::too_many_lines, reason = "one pass over the bytes, its state in registers")]
     fn multibulk(
         &mut self,
         buffer: &[u8],
@@ -241,15 +283,16 @@ impl Parser {
                 if number > i64::from(i32::MAX) {
                     return Err(ProtocolError::MultibulkLength);
                 }
+                let count = u32::try_from(number).unwrap_or(0);
                 if number > UNAUTHENTICATED_ARGUMENTS_MAX && !bounds.authenticated {
                     return Err(ProtocolError::UnauthenticatedMultibulk);
                 }
                 self.position = next;
-                if number <= 0 {
+                if count == 0 {
                     return Ok(Step::Empty);
                 }
                 self.irregular = !regular;
-                number as u32
+                count
             }
         };
         let mut position = self.position;
@@ -274,15 +317,17 @@ impl Parser {
                                 .or(ProtocolError::BigBulkCountString, ProtocolError::BulkLength));
                         }
                     };
-                    if number < 0 || number > bounds.bulk_max {
+                    let Some(len) =
+                        usize::try_from(number).ok().filter(|_| number <= bounds.bulk_max)
+                    else {
                         break Err(ProtocolError::BulkLength);
-                    }
+                    };
                     if number > UNAUTHENTICATED_BULK_MAX && !bounds.authenticated {
                         break Err(ProtocolError::UnauthenticatedBulk);
                     }
                     self.irregular |= !regular;
                     position = next;
-                    number as usize
+                    len
                 }
             };
             // Upstream takes the two bytes behind an argument for granted, whatever they are.
@@ -292,7 +337,7 @@ impl Parser {
             }
             self.bulk = None;
             self.irregular |= bytes[position + len] != b'\r' || bytes[position + len + 1] != b'\n';
-            requests.ranges.push(Range::new(at + position, len));
+            requests.ranges.push(Range::within(at + position, len));
             position += len + 2;
             missing -= 1;
         };
@@ -305,9 +350,7 @@ impl Parser {
             Ok(step) => {
                 // Keep what was found, counted from the command's first byte.
                 let found = requests.ranges.drain(first..);
-                self.ranges.extend(
-                    found.map(|range| Range { start: range.start - at as u32, len: range.len }),
-                );
+                self.ranges.extend(found.map(|range| range.moved(at, 0)));
                 self.missing = Some(missing);
                 Ok(step)
             }
@@ -321,12 +364,14 @@ impl Parser {
     /// Ends a command whose last ranges were pushed from `first` on; those found in earlier pieces
     /// go in front of them.
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a buffer's length has 32 bits, and an \
+        argument at least 4 bytes of it"
+    )]
     fn complete(&mut self, at: usize, first: usize, canonical: bool, requests: &mut Requests) {
         if !self.ranges.is_empty() {
-            let earlier = self
-                .ranges
-                .drain(..)
-                .map(|range| Range { start: range.start + at as u32, len: range.len });
+            let earlier = self.ranges.drain(..).map(|range| range.moved(0, at));
             requests.ranges.splice(first..first, earlier);
         }
         requests.list.push(Request {

@@ -36,6 +36,10 @@ pub fn same(check: Check, theirs: &Value, ours: &Value) -> bool {
             (Value::Integer(a), Value::Integer(b)) => {
                 *a > 0 && *b > 0 && a.abs_diff(*b) <= tolerance as u64
             }
+            (Value::Array(theirs), Value::Array(ours)) => {
+                let mut pairs = theirs.iter().zip(ours);
+                theirs.len() == ours.len() && pairs.all(|(a, b)| same(check, a, b))
+            }
             _ => false,
         },
         Check::Unordered => {

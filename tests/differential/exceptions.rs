@@ -2,7 +2,9 @@
 //! isn't listed here is a bug of ours.
 
 use crate::compare::same_but_for_digits;
+use crate::newer;
 use crate::support::client::Value;
+use crate::support::server::Program;
 
 /// A difference in replies that is meant.
 pub struct Exception {
@@ -158,14 +160,21 @@ pub const REPLIES: &[Exception] = &[
 ];
 
 /// Whether a command whose replies may differ leaves other data where they do.
-pub fn may_store(argv: &[Vec<u8>]) -> bool {
-    argv[0].eq_ignore_ascii_case(b"SORT")
-        && argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"STORE"))
+pub fn may_store(oracle: Program, argv: &[Vec<u8>]) -> bool {
+    oracle == Program::Valkey && newer::may_store(argv)
+        || argv[0].eq_ignore_ascii_case(b"SORT")
+            && argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"STORE"))
 }
 
 /// Why these replies may differ, where they may.
-pub fn reason(argv: &[Vec<u8>], theirs: &Value, ours: &Value) -> Option<&'static str> {
-    let exception = REPLIES.iter().find(|exception| (exception.explains)(argv, theirs, ours))?;
+pub fn reason(
+    oracle: Program,
+    argv: &[Vec<u8>],
+    theirs: &Value,
+    ours: &Value,
+) -> Option<&'static str> {
+    let exceptions = if oracle == Program::Valkey { newer::EXCEPTIONS } else { REPLIES };
+    let exception = exceptions.iter().find(|exception| (exception.explains)(argv, theirs, ours))?;
     Some(exception.reason)
 }
 

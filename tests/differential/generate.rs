@@ -190,28 +190,31 @@ const FRAGILE: &[&[u8]] = &[
     b"SAVE",
     b"SHUTDOWN",
     b"TIME",
+    b"WAITAOF",
 ];
 
 /// The source of random commands.
 pub struct Generator {
     /// Every choice comes from here.
     pub random: Random,
+    families: &'static [Family],
     /// Serialised values that either server gave, to be restored.
     pub payloads: Vec<Vec<u8>>,
 }
 
 impl Generator {
     /// The generator of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), payloads: Vec::new() }
+    pub fn new(seed: u64, families: &'static [Family]) -> Self {
+        Self { random: Random::new(seed), families, payloads: Vec::new() }
     }
 
     /// The next command.
     pub fn step(&mut self) -> Step {
         loop {
-            let total: usize = FAMILIES.iter().map(|family| family.weight).sum();
+            let families = self.families;
+            let total: usize = families.iter().map(|family| family.weight).sum();
             let mut place = self.random.below(total);
-            let family = FAMILIES.iter().find(|family| {
+            let family = families.iter().find(|family| {
                 let found = place < family.weight;
                 place = place.saturating_sub(family.weight);
                 found
@@ -452,9 +455,9 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
     let soon = |index: usize, unit: i64| number(index).is_some_and(|n| n > 0 && n < 5_000 * unit);
     let name = argv[0].to_ascii_uppercase();
     match name.as_slice() {
-        b"EXPIRE" | b"SETEX" => soon(2, 1),
-        b"PEXPIRE" | b"PSETEX" | b"RESTORE" => soon(2, 1000),
-        b"SET" | b"GETEX" => (2..argv.len()).any(|index| {
+        b"EXPIRE" | b"SETEX" | b"HEXPIRE" => soon(2, 1),
+        b"PEXPIRE" | b"PSETEX" | b"RESTORE" | b"HPEXPIRE" => soon(2, 1000),
+        b"SET" | b"GETEX" | b"HGETEX" | b"HSETEX" => (2..argv.len()).any(|index| {
             let word = argv[index].to_ascii_uppercase();
             (word == b"EX" && soon(index + 1, 1)) || (word == b"PX" && soon(index + 1, 1000))
         }),

@@ -1,10 +1,10 @@
-//! Random hash commands. Those on the expiry times of fields aren't among them: 7.0 has none.
+//! Random hash commands. Those on the expiry times of fields are in [`crate::newer`]: 7.0 has none.
 
 use crate::compare::Check;
 use crate::generate::{Generator, Step, Words};
 
 /// A field's name, most often one of few, so that commands meet.
-fn field(g: &mut Generator) -> Vec<u8> {
+pub fn field(g: &mut Generator) -> Vec<u8> {
     match g.random.below(20) {
         0..=12 => format!("f{}", g.random.below(12)).into(),
         13..=14 => g.random.between(-5, 5).to_string().into(),

@@ -9,6 +9,7 @@
 //! - [`events`]: what a listener hears of keyspace events while random commands run.
 //! - [`pubsub`]: what random subscribers are told.
 //! - [`introspection`]: COMMAND INFO, COMMAND DOCS, the names of CONFIG GET and INFO.
+//! - [`newer`]: what 7.0 lacks, in a run of the same kind against Valkey.
 //! - [`exceptions`]: where Redstart may differ, and why. Everything else is a bug.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
@@ -22,6 +23,7 @@ mod hashes;
 mod introspection;
 mod keys;
 mod lists;
+mod newer;
 mod pubsub;
 mod raw;
 mod run;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use crate::compare::{Check, same, same_but_for_digits};
 use crate::exceptions::is_encoding_of_7_2;
 use crate::generate::all_keys;
+use crate::newer::is_encoding_of_redis;
 use crate::support::client::{Client, Value, quote};
+use crate::support::server::Program;
 
 /// As many databases as there are by default.
 const DATABASES: usize = 16;
@@ -25,13 +27,15 @@ pub struct Entry {
     pub time_to_live: Value,
     /// The whole value, in an order of its own where the type has none.
     pub value: Value,
+    /// HPEXPIRETIME's reply of a hash's fields in that order, where the oracle knows it.
+    pub field_times: Value,
 }
 
 /// Everything a server holds, by database and key.
 pub type State = BTreeMap<(usize, Vec<u8>), Entry>;
 
 /// Reads everything; the connection ends in database 0.
-pub fn read(client: &mut Client) -> State {
+pub fn read(oracle: Program, client: &mut Client) -> State {
     let mut state = State::new();
     for database in 0..DATABASES {
         client.call(&["SELECT", &database.to_string()]);
@@ -43,7 +47,7 @@ pub fn read(client: &mut Client) -> State {
             .collect();
         keys.sort();
         for chunk in keys.chunks(200) {
-            for (key, entry) in chunk.iter().zip(read_entries(client, chunk)) {
+            for (key, entry) in chunk.iter().zip(read_entries(oracle, client, chunk)) {
                 state.insert((database, key.clone()), entry);
             }
         }
@@ -52,7 +56,7 @@ pub fn read(client: &mut Client) -> State {
     state
 }
 
-fn read_entries(client: &mut Client, keys: &[Vec<u8>]) -> Vec<Entry> {
+fn read_entries(oracle: Program, client: &mut Client, keys: &[Vec<u8>]) -> Vec<Entry> {
     let about = |words: &[&str], key: &Vec<u8>| -> Vec<Vec<u8>> {
         words.iter().map(|word| word.as_bytes().to_vec()).chain([key.clone()]).collect()
     };
@@ -69,16 +73,28 @@ fn read_entries(client: &mut Client, keys: &[Vec<u8>]) -> Vec<Entry> {
         .map(|(key, facts)| reading(&facts[0].text(), key))
         .collect();
     let values = client.pipeline(&reads);
-    facts
-        .chunks(3)
-        .zip(values)
-        .map(|(facts, value)| Entry {
-            kind: facts[0].clone(),
-            encoding: facts[1].clone(),
-            time_to_live: facts[2].clone(),
-            value: in_order(&facts[0].text(), value),
+    keys.iter()
+        .zip(facts.chunks(3).zip(values))
+        .map(|(key, (facts, value))| {
+            let value = in_order(&facts[0].text(), value);
+            let timed = oracle == Program::Valkey && facts[0].text() == "hash";
+            Entry {
+                kind: facts[0].clone(),
+                encoding: facts[1].clone(),
+                time_to_live: facts[2].clone(),
+                field_times: if timed { field_times(client, key, &value) } else { Value::Null },
+                value,
+            }
         })
         .collect()
+}
+
+fn field_times(client: &mut Client, key: &[u8], pairs: &Value) -> Value {
+    let pairs = pairs.elements();
+    let fields = pairs.iter().step_by(2).filter_map(Value::bytes);
+    let count = (pairs.len() / 2).to_string();
+    let words = [&b"HPEXPIRETIME"[..], key, b"FIELDS", count.as_bytes()];
+    client.call(&words.into_iter().chain(fields).collect::<Vec<_>>())
 }
 
 /// The command that reads a whole value of a type.
@@ -132,17 +148,19 @@ pub fn differences(theirs: &State, ours: &State) -> Vec<String> {
 fn same_entry(theirs: &Entry, ours: &Entry) -> bool {
     theirs.kind == ours.kind
         && (theirs.encoding == ours.encoding
-            || is_encoding_of_7_2(&theirs.encoding, &ours.encoding))
+            || is_encoding_of_7_2(&theirs.encoding, &ours.encoding)
+            || is_encoding_of_redis(&theirs.encoding, &ours.encoding))
         && (theirs.value == ours.value
             || theirs.kind.text() == "zset" && same_but_for_digits(&theirs.value, &ours.value))
         && same(Check::Near(TIME_TO_LIVE_APART), &theirs.time_to_live, &ours.time_to_live)
+        && same(Check::Near(TIME_TO_LIVE_APART), &theirs.field_times, &ours.field_times)
 }
 
 /// What differs in the data, and how many keys were compared: both states, and what DBSIZE says once
 /// SCAN has looked at each key that might be past its time.
-pub fn compare(theirs: &mut Client, ours: &mut Client) -> (Vec<String>, usize) {
-    let their_state = read(theirs);
-    let mut found = differences(&their_state, &read(ours));
+pub fn compare(oracle: Program, theirs: &mut Client, ours: &mut Client) -> (Vec<String>, usize) {
+    let their_state = read(oracle, theirs);
+    let mut found = differences(&their_state, &read(oracle, ours));
     let exists: Vec<Vec<u8>> = [b"EXISTS".to_vec()].into_iter().chain(all_keys()).collect();
     for database in 0..2 {
         let commands = [

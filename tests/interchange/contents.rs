@@ -206,7 +206,7 @@ impl Contents {
 /// shrunk takes its compact form again only on such a way. The bounds are the defaults of both.
 fn encodings_of(program: Program, key: &[u8], entry: &Entry) -> &'static [&'static str] {
     let count = entry.value.len();
-    let ours = program == Program::Redstart;
+    let since_7_2 = program != Program::Redis;
     let is_integer = |text: &Vec<u8>| {
         let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
         number.is_some_and(|number| number.to_string().as_bytes() == text)
@@ -216,16 +216,18 @@ fn encodings_of(program: Program, key: &[u8], entry: &Entry) -> &'static [&'stat
     match entry.kind.as_str() {
         // A command may leave a text that could be a number (APPEND), or one with room (SETRANGE).
         "string" if is_integer(&entry.value[0]) => &["int"],
+        // Valkey counts the key in, and the expiry.
+        "string" if program == Program::Valkey => &["embstr", "raw"],
         "string" if entry.value[0].len() <= 44 => &["embstr"],
         "string" => &["raw"],
-        "list" if !ours => &["quicklist"],
+        "list" if !since_7_2 => &["quicklist"],
         "list" if key.starts_with(b"list:small") => &["listpack"],
         "list" if entry.value.iter().map(Vec::len).sum::<usize>() > 8_192 => &["quicklist"],
         // It depends on its nodes.
         "list" => &["listpack", "quicklist"],
         "hash" if short(2 * 512) => &["listpack"],
         "set" if count <= 512 && entry.value.iter().all(is_integer) => &["intset"],
-        "set" if ours && short(128) => &["listpack"],
+        "set" if since_7_2 && short(128) => &["listpack"],
         "hash" | "set" => &["hashtable"],
         // The text of a score is never that long.
         "zset" if short(2 * 128) => &["listpack"],

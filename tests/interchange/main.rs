@@ -1,9 +1,10 @@
-//! Data goes both ways between redis-server 7.0 and Redstart: what one wrote, the other loads; as
+//! Data goes both ways between redis-server 7.0, or Valkey, and Redstart: what one wrote, the other loads; as
 //! snapshot, as multi-part log, and value by value with DUMP and RESTORE. What comes back from there
 //! is what was sent.
 //!
 //! - [`data`] and [`collections`] are the dataset: every type in every encoding.
 //! - [`contents`] reads all that a server holds through a client, and compares.
+//! - [`usage`]: how keys were used, and how many there are.
 //! - [`timed`]: expiry times of fields, which came after 7.0, so they go from ours to ours only.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
@@ -14,6 +15,7 @@ mod data;
 #[path = "../support/mod.rs"]
 mod support;
 mod timed;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -83,8 +85,18 @@ fn await_background(client: &mut Client) {
     }
 }
 
-/// Runs one of redis's own checkers, and fails unless it's content.
+/// Whether a snapshot, or one beside a manifest, has the format that is Valkey's alone.
+fn is_of_valkey(file: &Path) -> bool {
+    let beside = fs::read_dir(file.parent().expect("a directory")).expect("its files");
+    let mut bytes = beside.map(|entry| fs::read(entry.expect("a file").path()).unwrap_or_default());
+    bytes.any(|bytes| bytes.starts_with(b"VALKEY"))
+}
+
+/// Runs one of redis's own checkers, and fails unless it's content. They know no format of Valkey's.
 fn check_with(program: &str, file: &Path) {
+    if is_of_valkey(file) {
+        return;
+    }
     let output = Command::new(program).arg(file).output().expect("the checker is installed");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{program} {}: {said}", file.display());
@@ -95,6 +107,36 @@ fn manifest(dir: &Path) -> PathBuf {
     let entries = fs::read_dir(dir.join("appendonlydir")).expect("a log directory");
     let mut files = entries.map(|entry| entry.expect("an entry").path());
     files.find(|path| path.extension().is_some_and(|end| end == "manifest")).expect("a manifest")
+}
+
+#[test]
+fn a_snapshot_of_valkey_loads_here() {
+    there_and_back(Program::Valkey, Program::Redstart, SNAPSHOT);
+}
+
+#[test]
+fn a_snapshot_of_ours_loads_in_valkey() {
+    there_and_back(Program::Redstart, Program::Valkey, SNAPSHOT);
+}
+
+#[test]
+fn a_log_of_valkey_loads_here() {
+    there_and_back(Program::Valkey, Program::Redstart, LOG);
+}
+
+#[test]
+fn a_log_of_ours_loads_in_valkey() {
+    there_and_back(Program::Redstart, Program::Valkey, LOG);
+}
+
+#[test]
+fn values_dumped_by_valkey_are_restored_here() {
+    values_there_and_back(Program::Valkey, Program::Redstart);
+}
+
+#[test]
+fn values_dumped_by_ours_are_restored_in_valkey() {
+    values_there_and_back(Program::Redstart, Program::Valkey);
 }
 
 #[test]

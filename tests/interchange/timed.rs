@@ -133,6 +133,63 @@ fn times_of_fields_survive_in_a_log() {
     compare(&written, &read(&mut server.connect()), Way::Values);
 }
 
+/// Fields and times; encodings and digests are each program's own.
+fn compare_fields(written: &[Timed], read: &[Timed]) {
+    for (key, (written, read)) in KEYS.iter().zip(written.iter().zip(read)) {
+        assert_eq!(written.fields, read.fields, "{key}");
+        assert_eq!(written.expiry, read.expiry, "{key}");
+    }
+}
+
+fn start_filled_valkey(directives: &[&str]) -> (Server, Vec<Timed>) {
+    let server = Server::start_with(Program::Valkey, directives);
+    let mut client = server.connect();
+    fill(&mut client);
+    let written = read(&mut client);
+    (server, written)
+}
+
+#[test]
+fn times_of_fields_of_valkey_are_read_from_its_snapshot() {
+    let (server, written) = start_filled_valkey(SNAPSHOT);
+    let server = start_again(server, SNAPSHOT);
+    let snapshot = std::fs::read(server.dir().join("dump.rdb")).expect("Valkey's snapshot");
+    assert!(snapshot.starts_with(b"VALKEY080"), "a format of its own");
+    compare_fields(&written, &read(&mut server.connect()));
+}
+
+#[test]
+fn times_of_fields_of_valkey_are_read_from_its_log() {
+    for rewritten in [false, true] {
+        let (server, written) = start_filled_valkey(LOG);
+        if rewritten {
+            let mut client = server.connect();
+            client.words("BGREWRITEAOF");
+            await_background(&mut client);
+        }
+        let server = start_again(server, LOG);
+        compare_fields(&written, &read(&mut server.connect()));
+    }
+}
+
+#[test]
+fn times_of_fields_of_valkey_are_read_from_its_payloads() {
+    let (from, written) = start_filled_valkey(SNAPSHOT);
+    let to = Server::start_with(Program::Redstart, SNAPSHOT);
+    let mut client = to.connect();
+    hand_values(&mut from.connect(), &mut client);
+    client.words("SELECT 0");
+    compare_fields(&written, &read(&mut client));
+}
+
+#[test]
+fn valkey_reads_times_of_fields_from_our_log() {
+    let (mut server, written) = start_filled(LOG);
+    assert!(server.terminate().success(), "{}", server.log());
+    let server = Server::start_in(Program::Valkey, server.into_dir(), LOG);
+    compare_fields(&written, &read(&mut server.connect()));
+}
+
 #[test]
 fn times_of_fields_survive_in_payloads() {
     let (from, written) = start_filled(SNAPSHOT);

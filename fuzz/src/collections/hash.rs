@@ -63,7 +63,7 @@ impl Model {
         let due: Vec<i64> =
             self.0.values().filter_map(|(_, expiry)| *expiry).filter(|at| *at <= now).collect();
         let all_due = due.len() == self.0.len();
-        // Only a big hash takes the trouble to know.
+        // Only a big hash keeps count of it.
         assert!(all_due || !hash.is_all_due(UnixMillis(now)));
         let mut removed = Vec::new();
         hash.remove_due(UnixMillis(now), most, &mut removed);

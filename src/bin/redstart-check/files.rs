@@ -81,10 +81,15 @@ impl Log {
     }
 }
 
-/// Whether a file can be opened.
+/// Whether a path is a file or directory that can be opened. Anything else is refused: opening a
+/// pipe would wait for a writer, and a device may have no end.
 pub fn open(path: &Path) -> Result<(), Failure> {
-    let opened = SystemDisk.open_read(path).map(drop);
-    opened.map_err(|error| format!("Cannot open file {}: {}", path.display(), plain(&error)))
+    let refused = |error| format!("Cannot open file {}: {}", path.display(), plain(&error));
+    let kind = std::fs::metadata(path).map_err(refused)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(format!("Cannot open file {}: not a regular file", path.display()));
+    }
+    SystemDisk.open_read(path).map(drop).map_err(refused)
 }
 
 /// The system's words for an error, without its number.

@@ -57,6 +57,10 @@ impl Request {
                 "No log follows: BGREWRITEAOF wrote the base while appendonly was no, or it was turned off"
             );
         }
+        // What is missing is told below; what is there must be a file.
+        for path in log.paths.iter().filter(|path| path.exists()) {
+            files::open(path)?;
+        }
         let verdict = if self.until.is_some() { Verdict::Sound } else { judge(log)? };
         for index in 0..log.paths.len() {
             announce(log, index);

@@ -23,6 +23,10 @@ struct Counts {
 /// Checks a file and prints what is found. An RDB may be followed by something else.
 pub fn check(path: &Path) -> Result<(), Failure> {
     println!("[offset 0] Checking RDB file {}", path.display());
+    files::open(path)?;
+    if path.is_dir() {
+        return Err(format!("Cannot open file {}: Is a directory", path.display()));
+    }
     let source = SystemDisk.open_read(path).map_err(|error| {
         format!("Cannot open file {}: {}", path.display(), files::plain(&error))
     })?;

@@ -17,8 +17,7 @@ pub const ROWS: &[Directive] = &[
     number("maxmemory-samples", field!(maxmemory_samples), (1, INT), "5")
         .doc("Keys looked at to find one that goes."),
     number("maxmemory-eviction-tenacity", field!(maxmemory_eviction_tenacity), (0, 100), "10")
-        .inert("a command never waits long for room: the next ones go on with it")
-        .doc("Share of time that making room may take, 0 to 100."),
+        .doc("How long a command may wait for room: 10 for half a millisecond, 100 for ever."),
     number("lfu-log-factor", field!(lfu_log_factor), (0, INT), "10")
         .doc("How slowly the counter of uses grows."),
     number("lfu-decay-time", field!(lfu_decay_time), (0, INT), "1")

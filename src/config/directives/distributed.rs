@@ -11,7 +11,7 @@ const CLUSTER: &str = "cluster mode is not there yet";
 
 /// The rows.
 pub const ROWS: &[Directive] = &[
-    several("replicaof", field!(replicaof), "")
+    several("replicaof", field!(replicaof), "no one")
         .alias("slaveof")
         .fixed()
         .refused(REPLICATION)

@@ -114,7 +114,7 @@ pub struct Directive {
     pub standing: Standing,
     /// Whether only its exact name shows it in CONFIG GET: switches for tests.
     pub hidden: bool,
-    /// Whether its value must not show up in logs.
+    /// Whether its value must not show up where commands and lines of configuration are shown.
     pub secret: bool,
     /// Whether CONFIG SET refuses it while data is being loaded.
     pub denied_loading: bool,
@@ -139,12 +139,8 @@ pub const FAMILIES: &[(&str, &[Directive])] = &[
 ];
 
 /// Names that are accepted with one argument in a file and then forgotten: upstream retired them.
-pub const RETIRED: &[&str] = &[
-    "list-max-ziplist-entries",
-    "list-max-ziplist-value",
-    "lua-replicate-commands",
-    "gopher-enabled",
-];
+pub const RETIRED: &[&str] =
+    &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Directive> {
@@ -157,6 +153,11 @@ pub fn find(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
     all().find_map(|row| {
         Some(row.name).filter(is).or(row.alias.filter(is)).map(|spelling| (row, spelling))
     })
+}
+
+/// Whether a name is that of a directive whose value must not be shown.
+pub fn is_secret(name: &[u8]) -> bool {
+    find(name).is_some_and(|(row, _)| row.secret)
 }
 
 /// The settings without a configuration.

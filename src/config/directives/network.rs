@@ -4,6 +4,8 @@ use crate::config::directives::{
     Directive, INT, LONG, UINT, choice, field, flag, memory, number, octal, several, single, text,
 };
 
+use crate::resp::request::{ARGUMENT_BYTES_MAX, BUFFER_BYTES_MAX};
+
 const THREADS: &str = "one thread reads and writes";
 const USERS: &str = "access control lists are not there yet";
 
@@ -50,10 +52,20 @@ pub const ROWS: &[Directive] = &[
         "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
     )
     .doc("How far replies may pile up: class, hard limit, soft limit, seconds."),
-    memory("client-query-buffer-limit", field!(client_query_buffer_limit), (1 << 20, LONG), "1gb")
-        .doc("Size of a request in the making at which its client is closed."),
-    memory("proto-max-bulk-len", field!(proto_max_bulk_len), (1 << 20, LONG), "512mb")
-        .doc("Longest single argument and longest string."),
+    memory(
+        "client-query-buffer-limit",
+        field!(client_query_buffer_limit),
+        (1 << 20, BUFFER_BYTES_MAX as i128),
+        "1gb",
+    )
+    .doc("Size of a request in the making at which its client is closed; below 4 GiB."),
+    memory(
+        "proto-max-bulk-len",
+        field!(proto_max_bulk_len),
+        (1 << 20, ARGUMENT_BYTES_MAX as i128),
+        "512mb",
+    )
+    .doc("Longest single argument and longest string; at most a MiB less than 4 GiB."),
     number("max-new-connections-per-cycle", field!(max_new_connections_per_cycle), (1, 1000), "10")
         .inert("the listener takes turns with the clients")
         .doc("Connections accepted in one go."),

@@ -68,6 +68,10 @@ pub const ROWS: &[Directive] = &[
         "With appendfsync everysec: after so many bytes of log the disk begins to write them, without \
              waiting for the second to end; 0 to leave all of it to the sync.",
     ),
+    memory("walk-memory-max", field!(walk_memory_max), (1 << 20, LONG), "64mb").doc(
+        "Memory for what a snapshot or a rewrite has taken and the disk has not: from half of it on, \
+             commands that write wait for the disk; past it the walk is given up and tried again.",
+    ),
     choice("sanitize-dump-payload", field!(sanitize_dump_payload), "no")
         .inert("they are always checked")
         .doc("When to check payloads of RESTORE in depth."),

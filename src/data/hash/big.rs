@@ -4,7 +4,7 @@ use super::due::Due;
 use super::{Field, FieldExpiry};
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::element::Element;
-use crate::data::index::{self, Body, Entry, Frozen, Shape, Table};
+use crate::data::index::{self, Body, Entry, Frozen, Room, Shape, Table};
 
 /// See the file's head.
 #[derive(Clone)]
@@ -33,6 +33,11 @@ impl Big {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self, room: Room) -> bool {
+        self.table.is_full(room)
     }
 
     #[inline]

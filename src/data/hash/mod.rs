@@ -24,6 +24,7 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::data::element::Element;
 use crate::data::hash::big::Big;
 pub use crate::data::hash::big::FrozenFields;
+use crate::data::index::Room;
 use crate::data::listpack::{self, Cursor, Listpack};
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -150,6 +151,12 @@ impl Hash {
             Self::Packed(pack) | Self::Timed(pack) => pack.heap_bytes(),
             Self::Big(big) => size_of::<Big>() + big.heap_bytes(),
         }
+    }
+
+    /// Whether nothing more may be added: it is as large as it may get.
+    #[inline]
+    pub fn is_full(&self, room: Room) -> bool {
+        matches!(self, Self::Big(big) if big.is_full(room))
     }
 
     /// Whether all fields are in one block, so that walking over them costs next to nothing.
@@ -324,15 +331,15 @@ impl Hash {
         match self {
             Self::Big(big) => big.sample(rng),
             _ if self.is_empty() => None,
-            _ => self.at_index(rng.below(self.len() as u64) as usize),
+            _ => self.at_index(rng.index(self.len())),
         }
     }
 
     /// The field at an index of a block. In a big hash an index means nothing.
     fn at_index(&self, index: usize) -> Option<Field<'_>> {
         match self {
-            Self::Packed(pack) => pair_at(pack, pack.seek((index * PAIR) as isize)?),
-            Self::Timed(pack) => timed::at(pack, pack.seek((index * timed::TRIPLE) as isize)?),
+            Self::Packed(pack) => pair_at(pack, pack.seek(index * PAIR)?),
+            Self::Timed(pack) => timed::at(pack, pack.seek(index * timed::TRIPLE)?),
             Self::Big(_) => None,
         }
     }

@@ -34,9 +34,10 @@ pub(super) fn is_sorted(pack: &Listpack) -> Option<bool> {
 }
 
 /// What triples are ordered by: those that don't expire are behind the latest time.
+/// Times are behind the epoch, so that their order is that of unsigned numbers.
 #[inline]
 fn rank(expiry: Option<UnixMillis>) -> u64 {
-    expiry.map_or(u64::MAX, |at| at.0 as u64)
+    expiry.map_or(u64::MAX, |at| at.0.cast_unsigned())
 }
 
 /// The same fields without expiry times.

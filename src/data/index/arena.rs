@@ -25,6 +25,7 @@ const UNIT: usize = 4;
 /// Bytes of a full chunk's data: with the counters before it, one of the allocator's sizes.
 const CHUNK_BYTES: usize = 14 * 1024 - 16;
 /// Units of a full chunk.
+#[expect(clippy::cast_possible_truncation, reason = "3,580")]
 const CHUNK_UNITS: u32 = (CHUNK_BYTES / UNIT) as u32;
 /// The first chunk begins with so many bytes and grows.
 const FIRST_BYTES: usize = 256;
@@ -33,12 +34,61 @@ const INLINE_MAX: usize = 2048;
 /// Long keys or values in one block.
 const LONG_BLOCK: usize = 256;
 
+/// Chunks whose places fit into a handle: 16 GiB.
+const CHUNKS_MAX: usize = (u32::MAX / CHUNK_UNITS) as usize;
+/// Those that emptying a chunk may take before it gives one back.
+const CHUNKS_SPARE: usize = 4;
+/// Chunks in use from which on nothing is added for a client: half of all. One request is shorter
+/// than 4 GiB, so that it fits behind that with all that a chunk leaves unused; and what clients could
+/// put in finds room again when it is loaded in another order.
+const CHUNKS_USUAL: usize = CHUNKS_MAX / 2;
+
 const DEAD: u8 = 1;
 const EXPIRES: u8 = 1 << 1;
 const KEY_WIDE: u8 = 1 << 2;
 const VALUE_WIDE: u8 = 1 << 3;
 const KEY_LONG: u8 = 1 << 4;
 const VALUE_LONG: u8 = 1 << 5;
+
+/// How far a collection may grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// As far as clients may have it grow: to 8 GiB of short elements.
+    #[default]
+    Usual,
+    /// As far as it can: for what is loaded.
+    All,
+}
+
+impl Room {
+    fn chunks(self) -> usize {
+        #[cfg(test)]
+        if let Some(chunks) = lowered::get() {
+            return if self == Self::Usual { chunks } else { 2 * chunks };
+        }
+        match self {
+            Self::Usual => CHUNKS_USUAL,
+            Self::All => CHUNKS_MAX - CHUNKS_SPARE,
+        }
+    }
+}
+
+/// A lower limit, for tests of what happens at it.
+#[cfg(test)]
+pub(crate) mod lowered {
+    use std::cell::Cell;
+
+    thread_local!(static CHUNKS: Cell<Option<usize>> = const { Cell::new(None) });
+
+    pub(super) fn get() -> Option<usize> {
+        CHUNKS.get()
+    }
+
+    /// Lets clients have so many chunks in this thread, and loading twice as many.
+    pub(crate) fn set(chunks: Option<usize>) {
+        CHUNKS.set(chunks);
+    }
+}
 
 /// An entry's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +138,7 @@ impl Long {
         block[number as usize % LONG_BLOCK].as_deref().unwrap_or_default()
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "each takes 2 KiB: memory has no 2^32")]
     fn add(&mut self, bytes: &[u8]) -> u32 {
         if self.free.is_empty() {
             let first = (self.blocks.len() * LONG_BLOCK) as u32;
@@ -234,6 +285,7 @@ fn load<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "what an entry holds itself is below 8 KiB")]
 fn units(bytes: usize) -> u32 {
     bytes.div_ceil(UNIT) as u32
 }
@@ -264,6 +316,12 @@ impl Arena {
             + self.chunks.capacity() * size_of::<Chunk>()
             + self.empty.capacity() * size_of::<u32>()
             + self.long.heap_bytes()
+    }
+
+    /// Whether nothing more may be added.
+    #[inline]
+    pub(super) fn is_full(&self, room: Room) -> bool {
+        self.chunks.len() - self.empty.len() > room.chunks()
     }
 
     #[inline]
@@ -375,6 +433,7 @@ impl Arena {
     }
 
     /// A chunk in which nothing lives goes.
+    #[expect(clippy::cast_possible_truncation, reason = "there are at most CHUNKS_MAX")]
     fn give_back(&mut self, chunk: usize) {
         let Chunk { data, used, dead } = &mut self.chunks[chunk];
         self.used -= u64::from(*used);
@@ -388,6 +447,7 @@ impl Arena {
     }
 
     /// Room for an entry.
+    #[expect(clippy::cast_possible_truncation, reason = "at most CHUNKS_MAX of CHUNK_BYTES")]
     fn allocate(&mut self, count: u32) -> Handle {
         let room = |chunk: &Chunk| chunk.data.len() as u32 / UNIT as u32 - chunk.used;
         match self.chunks.get(self.current) {
@@ -427,6 +487,7 @@ impl Arena {
             self.chunks[number as usize] = chunk;
             number as usize
         } else {
+            assert!(self.chunks.len() < CHUNKS_MAX, "whoever adds has asked `is_full`");
             self.chunks.push(chunk);
             self.chunks.len() - 1
         };
@@ -490,6 +551,7 @@ pub struct Iter<'a> {
 impl<'a> Iter<'a> {
     /// The next live entry: its chunk and place.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "there are at most CHUNKS_MAX")]
     fn step(&mut self) -> Option<(usize, Handle)> {
         loop {
             let chunk = self.arena.chunks.get(self.chunk)?;
@@ -556,6 +618,7 @@ impl Image {
 
     /// `keep` takes what is too long for an entry, and gives its number.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "longer than INLINE_MAX is kept elsewhere")]
     fn write(&mut self, key: &[u8], body: &Body<'_>, mut keep: impl FnMut(&[u8]) -> u32) {
         let mut flags = 0;
         let mut numbers = [[0; 4]; 2];

@@ -25,7 +25,9 @@ use crate::base::env::Rng;
 use arena::Arena;
 use segment::{DEPTH_MAX, Segment, home_of};
 
-pub use arena::{Body, Entry, Handle, Iter, Shape};
+#[cfg(test)]
+pub(crate) use arena::lowered;
+pub use arena::{Body, Entry, Handle, Iter, Room, Shape};
 
 /// Two buddies with no more keys than this become one.
 const MERGE_MAX: usize = segment::SLOTS_MAX * 5 / 8;
@@ -33,8 +35,11 @@ const MERGE_MAX: usize = segment::SLOTS_MAX * 5 / 8;
 const SPARSE_MAX: usize = segment::SLOTS_MAX / 4;
 /// Tries of a sample before the table is walked instead.
 const SAMPLE_TRIES: usize = 2_000;
-/// A scan looks at so many buckets for each key it was asked for, found or not.
+/// A scan looks at so many buckets for each key it was asked for, found or not...
 const BUCKETS_PER_KEY: usize = 10;
+/// ...but always at as many as a segment has, so that one call covers a table of one segment that
+/// holds fewer keys than were asked for. A segment without keys counts as one bucket.
+const BUCKETS_MIN: usize = segment::BUCKETS;
 
 /// The hash's key: another in each process, so that nobody can choose keys that collide.
 static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(|| {
@@ -104,6 +109,12 @@ impl Table {
         self.len == 0
     }
 
+    /// Whether nothing more may be added.
+    #[inline]
+    pub fn is_full(&self, room: Room) -> bool {
+        self.arena.is_full(room)
+    }
+
     /// Bytes of heap.
     #[inline]
     pub fn heap_bytes(&self) -> usize {
@@ -115,6 +126,7 @@ impl Table {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most DEPTH_MAX bits are left")]
     fn slot_of(&self, hash: u64) -> usize {
         if self.depth == 0 { 0 } else { (hash >> (64 - self.depth)) as usize }
     }
@@ -288,6 +300,10 @@ impl Table {
         (self.slot_of(hash) & !(span - 1), span)
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more than the directory's 2^24 entries"
+    )]
     fn add_segment(&mut self, segment: Segment) -> u32 {
         self.segment_bytes += segment.heap_bytes();
         if let Some(number) = self.vacant.pop() {
@@ -299,6 +315,10 @@ impl Table {
     }
 
     /// Merges the segment of a hash with its buddy, or makes it smaller, where it has become sparse.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more than the directory's 2^24 entries"
+    )]
     fn shrink(&mut self, hash: u64) {
         let index = self.segment_of(hash);
         let (count, depth) = (self.segments[index].count(), self.segments[index].depth());
@@ -355,14 +375,21 @@ impl Table {
 
     /// Visits about `count` entries from `cursor` on and returns the next cursor; 0 is both start and
     /// end. A key that is there from the first call to the last is visited exactly once, whatever
-    /// else changes.
+    /// else changes. A table with fewer keys than `count` in one segment takes one call.
     pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Entry<'_>)) -> u64 {
         // Positions are borders between buckets, which no hash's lowest bit decides: shifted by one
         // they fit a positive signed number.
         let mut position = cursor << 1;
         let mut found = 0;
-        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(1) {
+        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(BUCKETS_MIN) {
             let segment = &self.segments[self.segment_of(position)];
+            if segment.count() == 0 {
+                position = segment.end_position(position);
+                if position == 0 {
+                    break;
+                }
+                continue;
+            }
             let home = home_of(position, segment.depth(), segment.buckets());
             segment.for_each_near(home, |handle| {
                 let entry = self.arena.get(handle);
@@ -377,6 +404,10 @@ impl Table {
                 break;
             }
         }
+        if cursor == 0 && found == self.len {
+            // What is behind the last key is empty.
+            return 0;
+        }
         position >> 1
     }
 
@@ -387,13 +418,13 @@ impl Table {
         }
         if self.spilled > 0 && rng.below(self.len as u64) < self.spilled as u64 {
             let mut spilled = self.segments.iter().flat_map(Segment::spilled_handles);
-            let handle = spilled.nth(rng.below(self.spilled as u64) as usize);
+            let handle = spilled.nth(rng.index(self.spilled));
             return handle.map(|handle| self.arena.get(handle));
         }
         // All segments but a single one have as many slots, so that each slot is met with the same
         // chance where each segment is.
         for _ in 0..SAMPLE_TRIES {
-            let slot = rng.below(self.directory.len() as u64) as usize;
+            let slot = rng.index(self.directory.len());
             let segment = &self.segments[self.directory[slot] as usize];
             let span = 1 << (self.depth - segment.depth());
             if slot & (span - 1) != 0 {
@@ -403,7 +434,7 @@ impl Table {
                 return Some(self.arena.get(handle));
             }
         }
-        self.arena.iter().nth(rng.below(self.len as u64) as usize)
+        self.arena.iter().nth(rng.index(self.len))
     }
 
     /// The entries as they are now, for another thread.

@@ -18,7 +18,7 @@ use crate::base::env::Rng;
 /// Slots of a bucket.
 const SLOTS: usize = 12;
 /// Buckets of a full segment.
-const BUCKETS: usize = 64;
+pub(super) const BUCKETS: usize = 64;
 /// Slots of a full segment.
 pub(super) const SLOTS_MAX: usize = SLOTS * BUCKETS;
 /// Buckets that a key may be in, its home first.
@@ -62,7 +62,7 @@ fn slots(mut bits: u128) -> impl Iterator<Item = usize> {
 
 #[inline]
 fn fingerprint_of(hash: u64) -> u8 {
-    (hash as u8).max(1)
+    hash.to_le_bytes()[0].max(1)
 }
 
 /// The bucket where a hash is at home in a segment of a depth.
@@ -257,19 +257,25 @@ impl Segment {
     pub(super) fn next_position(&self, position: u64) -> u64 {
         let next = self.home(position) as u64 + 1;
         let buckets = self.buckets.len() as u64;
-        let prefix = if self.depth == 0 { 0 } else { position >> (64 - self.depth) };
         if next == buckets {
-            return if self.depth == 0 { 0 } else { (prefix + 1) << (64 - self.depth) };
+            return self.end_position(position);
         }
         // The least 32 bits that lead to the next bucket.
         let bits = (next << 32).div_ceil(buckets);
-        let start = if self.depth == 0 { 0 } else { prefix << (64 - self.depth) };
-        start | bits << 32 >> self.depth
+        let low = u64::MAX.checked_shr(self.depth).unwrap_or(0);
+        position & !low | bits << 32 >> self.depth
+    }
+
+    /// Where the segment ends in which a position is: the first position of the next, 0 after the
+    /// last of all.
+    pub(super) fn end_position(&self, position: u64) -> u64 {
+        let low = u64::MAX.checked_shr(self.depth).unwrap_or(0);
+        (position | low).wrapping_add(1)
     }
 
     /// A random slot's handle; nothing where it is empty.
     pub(super) fn sample(&self, rng: &mut Rng) -> Option<Handle> {
-        let slot = rng.below((self.buckets.len() * SLOTS) as u64) as usize;
+        let slot = rng.index(self.buckets.len() * SLOTS);
         let bucket = &self.buckets[slot / SLOTS];
         (bucket.fingerprints[slot % SLOTS] != 0).then(|| Handle(bucket.handles[slot % SLOTS]))
     }

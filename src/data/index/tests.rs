@@ -258,3 +258,26 @@ fn memory_is_given_back() {
     assert_eq!(table.len(), 5);
     assert!(table.heap_bytes() < small + 33_000, "{}", table.heap_bytes());
 }
+
+/// A call ends with the last key where it began with the first, and covers a segment at least.
+#[test]
+fn a_small_table_is_scanned_in_one_call() {
+    let mut table = Table::new(Shape::Members);
+    let one_call = |table: &Table, count| {
+        let mut found = 0;
+        assert_eq!(table.scan(0, count, |_| found += 1), 0, "{count} of {}", table.len());
+        assert_eq!(found, table.len());
+    };
+    for number in 0..600_u64 {
+        table.put(&number.to_le_bytes(), &Body::default());
+        one_call(&table, table.len());
+    }
+    // What has shrunk is scanned like what was always small, a sparse segment with a count of 1, too.
+    for number in 0..20_000_u64 {
+        table.put(&number.to_le_bytes(), &Body::default());
+    }
+    for number in 1..20_000_u64 {
+        table.remove(&number.to_le_bytes());
+    }
+    one_call(&table, 1);
+}

@@ -22,27 +22,12 @@ pub enum Part<'a> {
 pub struct FrozenList(pub(super) List);
 
 impl FrozenList {
-    /// How many elements there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The elements in order.
     pub fn iter(&self) -> Elements<'_> {
         self.0.iter()
     }
 
-    /// The elements in pieces.
-    pub fn parts(&self) -> Parts<'_> {
-        self.0.parts()
-    }
-
-    /// The list, which nobody changes.
+    /// The list, to be read only.
     pub fn as_list(&self) -> &List {
         &self.0
     }
@@ -91,7 +76,7 @@ impl<'a> InNode<'a> {
 }
 
 fn pack_from(pack: &Listpack, index: usize, backward: bool) -> PackIter<'_> {
-    match pack.seek(index as isize) {
+    match pack.seek(index) {
         Some(at) if backward => pack.iter_up_to(at),
         Some(at) => pack.iter_from(at),
         None => Listpack::iter(pack),

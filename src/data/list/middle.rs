@@ -234,7 +234,7 @@ impl Nodes {
 
 /// Puts an element before the one at an index of a node, or at its end.
 fn insert_into(node: &mut Node, index: usize, element: &[u8]) {
-    node.edit(|pack| match pack.seek(index as isize) {
+    node.edit(|pack| match pack.seek(index) {
         Some(at) => pack.insert_before(at, element),
         None => pack.push_back(element),
     });
@@ -249,13 +249,13 @@ fn remove_from(node: &mut Node, index: usize, count: usize) {
 /// Removes the elements at some indices, which are ascending.
 pub(super) fn remove_all(pack: &mut Listpack, indices: &[usize]) {
     let [first, .., last] = *indices else {
-        if let Some(at) = indices.first().and_then(|index| pack.seek(*index as isize)) {
+        if let Some(at) = indices.first().and_then(|index| pack.seek(*index)) {
             pack.remove(at, 1);
         }
         return;
     };
     if last - first + 1 == indices.len() {
-        if let Some(at) = pack.seek(first as isize) {
+        if let Some(at) = pack.seek(first) {
             pack.remove(at, indices.len());
         }
         return;

@@ -29,8 +29,14 @@ impl Limit {
         match usize::try_from(thresholds.list_size) {
             Ok(count) => Self { bytes: COUNTED_BYTES_MAX, count: count.max(1) },
             Err(_) => {
-                let size = thresholds.list_size.unsigned_abs().min(SIZES.len() as u64) as usize;
-                Self { bytes: SIZES[size - 1], count: usize::MAX }
+                let bytes = match thresholds.list_size {
+                    -1 => SIZES[0],
+                    -2 => SIZES[1],
+                    -3 => SIZES[2],
+                    -4 => SIZES[3],
+                    _ => SIZES[4],
+                };
+                Self { bytes, count: usize::MAX }
             }
         }
     }
@@ -67,6 +73,13 @@ pub(super) enum Node {
 
 const _: () = assert!(size_of::<Node>() == 16, "256 nodes make a block of 4 KiB");
 
+/// How many elements a node's listpack has.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a listpack is shorter than 4 GiB")]
+fn count_of(pack: &Listpack) -> u32 {
+    pack.len() as u32
+}
+
 impl Node {
     /// A node of one element.
     pub(super) fn of(element: &[u8], limit: Limit) -> Self {
@@ -80,7 +93,7 @@ impl Node {
 
     /// A node of a listpack that isn't empty.
     pub(super) fn of_pack(pack: Listpack) -> Self {
-        Self::Pack { count: pack.len() as u32, pack: Arc::new(pack) }
+        Self::Pack { count: count_of(&pack), pack: Arc::new(pack) }
     }
 
     /// How many elements there are.
@@ -127,7 +140,7 @@ impl Node {
     /// The element at an index.
     pub(super) fn get(&self, index: usize) -> Option<Element<'_>> {
         match self {
-            Self::Pack { pack, .. } => Some(pack.get(pack.seek(index as isize)?)),
+            Self::Pack { pack, .. } => Some(pack.get(pack.seek(index)?)),
             Self::Plain(bytes) => (index == 0).then_some(Element::Bytes(bytes)),
         }
     }
@@ -139,14 +152,14 @@ impl Node {
         if let Self::Pack { count, pack } = self {
             let pack = Arc::make_mut(pack);
             change(pack);
-            *count = pack.len() as u32;
+            *count = count_of(pack);
         }
     }
 
     /// Changes the listpack at an index, as [`Node::edit`].
     pub(super) fn edit_at(&mut self, index: usize, change: impl FnOnce(&mut Listpack, Cursor)) {
         self.edit(|pack| {
-            if let Some(at) = pack.seek(index as isize) {
+            if let Some(at) = pack.seek(index) {
                 change(pack, at);
             }
         });

@@ -171,6 +171,7 @@ impl Scratch {
 
     /// The entries of elements.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "below 64")]
     pub(super) fn encode(&mut self, elements: &[Element<'_>]) -> &[u8] {
         if let [Element::Bytes(bytes)] = elements
             && bytes.len() < 64
@@ -196,6 +197,7 @@ impl Scratch {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "at most 9")]
 fn push_int(out: &mut Vec<u8>, number: i64) {
     out.reserve(INT_ENTRY_MAX);
     let bytes = number.to_le_bytes();
@@ -216,6 +218,7 @@ fn push_int(out: &mut Vec<u8>, number: i64) {
     out.push(len as u8);
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "each arm's bound; the last: a listpack's own")]
 fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     match bytes.len() {
@@ -231,6 +234,7 @@ fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Seven bits a byte, the highest first; all but the first have their highest bit set.
+#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
 pub(super) fn push_back_length(out: &mut Vec<u8>, len: usize) {
     let count = back_bytes(len);
     for index in (0..count).rev() {

@@ -9,6 +9,7 @@
 //! order fill their leaves. A node that is sparse merges with a neighbour. Nothing touches more than a
 //! few nodes a level, and nodes never move once they are made.
 
+use super::narrow;
 use crate::data::index::Handle;
 
 /// Elements of a leaf: about a kilobyte.
@@ -113,7 +114,7 @@ impl Inner {
 
     fn set(&mut self, at: usize, child: Child) {
         self.children[at] = child.node;
-        self.counts[at] = child.count as u32;
+        self.counts[at] = narrow(child.count);
         self.scores[at] = child.first.score;
         self.handles[at] = child.first.handle.0;
     }
@@ -121,7 +122,7 @@ impl Inner {
     fn insert(&mut self, at: usize, child: Child) {
         let len = self.len;
         insert_at(&mut self.children, at, len, child.node);
-        insert_at(&mut self.counts, at, len, child.count as u32);
+        insert_at(&mut self.counts, at, len, narrow(child.count));
         insert_at(&mut self.scores, at, len, child.first.score);
         insert_at(&mut self.handles, at, len, child.first.handle.0);
         self.len += 1;
@@ -198,7 +199,7 @@ impl<N> Nodes<N> {
             return number;
         }
         self.nodes.push(Some(Box::new(node)));
-        self.nodes.len() as u32 - 1
+        narrow(self.nodes.len() - 1)
     }
 
     fn take(&mut self, node: u32) -> N {
@@ -435,7 +436,7 @@ impl Tree {
         let child = self.inners.get(node).children[at];
         let removed = self.remove_below(child, height - 1, rest, most);
         let inner = self.inners.get_mut(node);
-        inner.counts[at] -= removed as u32;
+        inner.counts[at] -= narrow(removed);
         if inner.counts[at] == 0 && inner.len > 1 {
             inner.remove(at);
             self.drop_node(child, height - 1);

@@ -179,6 +179,7 @@ impl Engine {
                 Item::Aux { key, value } => {
                     self.aux(key.of(batch.bytes()), value.of(batch.bytes()));
                 }
+                Item::Resize { db, keys } => self.resize(*db, *keys),
                 Item::Progress(bytes) => self.progress(*bytes),
                 Item::Expect(bytes) => self.expect(*bytes),
             }
@@ -198,7 +199,7 @@ impl Engine {
                 }
                 Item::Command { words, .. } => {
                     let args = Args::new(batch.bytes(), batch.words(*words));
-                    let command = self.registry.resolve(args);
+                    let command = self.registry.resolve_logged(args);
                     let key = command.and_then(|id| self.registry[id].spec.first_key());
                     let Some(key) = key.and_then(|index| args.get(index)) else { continue };
                     (loader, key)

@@ -11,7 +11,9 @@ use std::task;
 use crate::base::env::UnixMillis;
 use crate::command::args::Args;
 use crate::command::context::Cx;
+use crate::command::error::CommandError;
 use crate::command::spec::Flags;
+use crate::data::index::Room;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::keep::load_slices::Progress;
@@ -26,7 +28,7 @@ use crate::persist::{scan, snapshot, worker};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
-use crate::resp::request::Range;
+use crate::resp::request::{BUFFER_BYTES_MAX, Range};
 
 /// Why a server can't start with the data that it found.
 #[derive(Debug, thiserror::Error)]
@@ -163,10 +165,9 @@ impl Engine {
             tracing::info!("Making the loaded snapshot the base of an append only file");
             self.start_log().map_err(LoadError::Start)?;
             // The log must be able to stand for the data before the first client is served.
-            if !self.finish_walk() {
+            if !self.complete_first_base() {
                 return Err(LoadError::Start("Can't write the append only file's base".into()));
             }
-            self.wait_for_rewrite();
             return Ok(());
         }
         let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
@@ -221,6 +222,7 @@ impl Engine {
     pub(in crate::engine) fn begin_loading(&mut self) {
         self.persistence.loading = true;
         self.databases.set_loading(true);
+        self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
@@ -230,13 +232,15 @@ impl Engine {
 
     pub(in crate::engine) fn end_loading(&mut self) {
         self.persistence.loading = false;
+        self.databases.fit();
         self.databases.set_loading(false);
+        self.databases.room = Room::Usual;
         self.observe_events();
         self.databases.unit.clear();
         self.persistence.dirty = 0;
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
-        loader.out.clear();
+        loader.output.buffer.clear();
     }
 
     /// Loads what a start would load, and leaves the disk as it is.
@@ -305,7 +309,11 @@ impl Replay for Engine {
     }
 
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {
-        let mut buffer = Vec::with_capacity(words.iter().map(|word| word.len()).sum());
+        let bytes = words.iter().map(|word| word.len()).sum();
+        if bytes > BUFFER_BYTES_MAX {
+            return Err(format!("a command of {bytes} bytes is too long"));
+        }
+        let mut buffer = Vec::with_capacity(bytes);
         let mut ranges = Vec::with_capacity(words.len());
         for word in words {
             ranges.push(Range::new(buffer.len(), word.len()));
@@ -333,6 +341,12 @@ impl Replay for Engine {
                 self.persistence.progress.snapshot_used_memory = bytes;
             }
             _ => {}
+        }
+    }
+
+    fn resize(&mut self, db: u32, keys: u64) {
+        if db < self.databases.count() {
+            self.databases.db(DbIndex(db)).reserve(usize::try_from(keys).unwrap_or(usize::MAX));
         }
     }
 
@@ -386,7 +400,7 @@ impl Engine {
     /// counted, measured and checked for.
     pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
-        let Some(command) = self.registry.resolve(args) else {
+        let Some(command) = self.registry.resolve_logged(args) else {
             return Err(format!("Unknown command '{}'", name()));
         };
         let entry = &self.registry[command];
@@ -406,7 +420,7 @@ impl Engine {
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
-                    reply: Reply::new(&mut session.out, session.protocol),
+                    reply: Reply::new(&mut session.output.buffer, session.protocol),
                     now: UnixMillis(self.now_micros / 1000),
                     rng: &mut self.rng,
                     limits: &self.limits,
@@ -417,13 +431,17 @@ impl Engine {
             Run::Control(handler) => handler(self, slot, args),
         };
         self.databases.unit.clear();
+        if matches!(result, Err(CommandError::CollectionFull)) {
+            // Nothing that was acknowledged is left out.
+            return Err(format!("'{}': more elements than a collection has room for", name()));
+        }
         let session = &mut self.sessions[slot];
         // EXEC answers with its commands' errors, too, but not with one of its own.
         let failed = result
             .err()
             .map(|error| error.wire().to_vec())
-            .or_else(|| session.out.strip_prefix(b"-").map(<[u8]>::to_vec));
-        session.out.clear();
+            .or_else(|| session.output.buffer.strip_prefix(b"-").map(<[u8]>::to_vec));
+        session.output.buffer.clear();
         if let Some(error) = failed {
             let text = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!("A command of the append only file failed: {} answers {text}", name());

@@ -1,65 +1,88 @@
 //! Turning the log on and off at run time.
 
 use crate::engine::Engine;
-use crate::engine::keep::persistence::Purpose;
+use crate::engine::keep::walks::{Purpose, Want};
 use crate::journal::ReplicationId;
 use crate::persist::detached;
 use crate::persist::log::Log;
 
 impl Engine {
-    /// Turns the log on at run time: a walk makes its first base.
+    /// Turns the log on at run time: a walk makes its first base, which is wanted until it is there.
+    /// Until then the log promises nothing.
     ///
     /// # Errors
-    /// Why that is not possible.
+    /// Why that is not possible. The log is off then, as before.
     pub fn start_log(&mut self) -> Result<(), String> {
-        self.abort_walk();
+        if self.persistence.walk.is_rewrite() {
+            // One without a log. The first base takes its place.
+            self.abort_walk();
+        }
+        self.enable_log()?;
+        self.persistence.wanted.rewrite = Want::No;
+        self.persistence.wanted.first_base.ask();
+        if !self.persistence.walk.is_idle() {
+            // It begins when the walk under way has ended, as a rewrite of what is in the log then.
+            if let Some(log) = &mut self.log {
+                log.abort_rewrite();
+            }
+            return Ok(());
+        }
+        if self.start_base(Purpose::FirstBase) {
+            return Ok(());
+        }
+        let stopped = self.stop_log();
+        debug_assert!(stopped.is_ok(), "a log without a base promises nothing");
+        Err("Can't begin rewriting the append only file".into())
+    }
+
+    /// Begins a log's files. Its walk must begin before another command is executed, or be aborted.
+    pub(in crate::engine) fn enable_log(&mut self) -> Result<(), String> {
         // What was done before is in the first base.
         self.write_log();
         let rng = &mut self.rng;
         self.journal.set_recording(true, || ReplicationId::random(rng));
-        let position = self.journal.end();
-        let (env, options) = (self.env.clone(), self.log_options());
+        let (env, options, position) = (self.env.clone(), self.log_options(), self.journal.end());
         let log = Log::enable(env, options, position, self.remote_waker());
-        self.log = match log {
-            Ok(log) => Some(log),
-            Err(error) => {
-                self.note_readers();
-                return Err(error.to_string());
-            }
-        };
+        let log = log.map_err(|error| error.to_string());
+        let outcome = log.map(|log| self.log = Some(log));
         self.note_readers();
+        outcome?;
         self.persistence.log_left = None;
         self.forget_written();
-        self.persistence.rewriting = true;
-        self.persistence.rewriting_first = true;
-        if !self.begin_walk(Purpose::Rewrite) {
-            self.stop_log();
-            return Err("Can't begin rewriting the append only file".into());
-        }
         Ok(())
     }
 
-    /// Turns the log off at run time.
-    pub fn stop_log(&mut self) {
-        self.persistence.log_scheduled = false;
-        if self.persistence.rewriting {
+    /// Turns the log off at run time. What is wanted of it is withdrawn.
+    ///
+    /// # Errors
+    /// Clients wait until what they are told is durable, and it can't be made so. The log is still
+    /// there, they are told nothing, and the server ends, as after any sync that failed.
+    pub fn stop_log(&mut self) -> Result<(), String> {
+        if self.persistence.walk.is_rewrite() {
             tracing::info!("Killing running AOF rewrite (a walk of the server, no child process)");
             self.abort_walk();
         }
+        // The next log must find the files as the last step of this one leaves them.
+        self.end_rewrite();
+        self.persistence.wanted.rewrite = Want::No;
+        self.persistence.wanted.first_base = Want::No;
         self.write_log();
-        if let Some(mut log) = self.log.take() {
-            // The next log must find the files as the last step of this one leaves them.
-            log.wait_for_rewrite();
+        if let Some(log) = &mut self.log {
             if let Err(error) = log.close() {
+                if log.gates_replies() {
+                    self.log_failed(&error);
+                    return Err(error.to_string());
+                }
                 tracing::warn!("Fail to fsync the AOF file: {error}");
             }
             self.persistence.log_left = Some(log.layout().clone());
+            self.log = None;
         }
         self.note_readers();
-        self.persistence.rewriting_first = false;
         self.drop_gates();
         self.refuse_copies_here();
         self.mark_log_left();
+        Ok(())
     }
 
     /// Has later starts prefer a snapshot that is begun from now on to a log that was turned off. One

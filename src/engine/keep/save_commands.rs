@@ -1,11 +1,13 @@
-//! SAVE, BGSAVE, BGREWRITEAOF and LASTSAVE: what clients ask of [`crate::engine::keep::persistence`].
+//! SAVE, BGSAVE, BGREWRITEAOF and LASTSAVE: what clients ask of [`crate::engine::keep::walks`].
 
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
-use crate::engine::keep::persistence::Purpose;
+use crate::engine::keep::walks::{Purpose, Want};
+use crate::engine::session::Doing;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
+use crate::persist::log::Log;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command<ControlHandler>] = &[
@@ -57,19 +59,19 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
         return Err(CommandError::text("ERR Background save already in progress"));
     }
     // A transaction is in a snapshot wholly or not at all: one that it asks for begins behind it.
-    let executing = engine.sessions[slot].executing;
-    if engine.persistence.busy() || executing {
+    let executing = engine.sessions[slot].doing == Doing::Exec;
+    if executing || !engine.persistence.walk.is_idle() {
         if !schedule && !executing {
             return Err(CommandError::text(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
                  SCHEDULE in order to schedule a BGSAVE whenever possible.",
             ));
         }
-        engine.persistence.save_scheduled = true;
+        engine.persistence.wanted.save.ask();
         engine.sessions[slot].reply().simple("Background saving scheduled");
         return Ok(Flow::Done);
     }
-    if !engine.begin_walk(Purpose::Snapshot) {
+    if !engine.ask(Purpose::Save) {
         return Err(CommandError::text("ERR Can't begin the snapshot. Check the logs."));
     }
     engine.sessions[slot].reply().simple("Background saving started");
@@ -79,9 +81,9 @@ fn bgsave(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
 fn cancel(engine: &mut Engine, slot: SessionId) -> Result<Flow, CommandError> {
     let reply = if engine.persistence.saving() {
         tracing::info!("Background saving will be aborted due to user request");
-        engine.cancel_walk();
+        engine.cancel_save();
         "Background saving cancelled"
-    } else if std::mem::take(&mut engine.persistence.save_scheduled) {
+    } else if std::mem::take(&mut engine.persistence.wanted.save) != Want::No {
         tracing::info!("Scheduled background saving will be cancelled due to user request");
         "Scheduled background saving cancelled"
     } else {
@@ -94,19 +96,20 @@ fn cancel(engine: &mut Engine, slot: SessionId) -> Result<Flow, CommandError> {
 }
 
 fn bgrewriteaof(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    if engine.persistence.rewriting {
+    if engine.persistence.walk.is_rewrite() {
         return Err(CommandError::text(
             "ERR Background append only file rewriting already in progress",
         ));
     }
-    if engine.persistence.busy() || engine.sessions[slot].executing {
-        engine.persistence.rewrite_scheduled = true;
-        engine.persistence.failed_rewrites = 0;
+    // A log that has no base yet waits for its first.
+    let baseless = engine.log.as_ref().is_some_and(Log::waiting_for_base);
+    let purpose = if baseless { Purpose::FirstBase } else { Purpose::Rewrite };
+    if (engine.sessions[slot].doing == Doing::Exec) || !engine.persistence.walk.is_idle() {
+        engine.persistence.wanted.of(purpose).ask();
         engine.sessions[slot].reply().simple("Background append only file rewriting scheduled");
         return Ok(Flow::Done);
     }
-    engine.begin_rewrite();
-    if !engine.persistence.rewriting {
+    if !engine.ask(purpose) {
         return Err(CommandError::text(
             "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
              information.",

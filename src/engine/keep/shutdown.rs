@@ -12,6 +12,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::kinds::ShutdownFlags;
+use crate::engine::keep::walks::{Purpose, Walk};
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 
@@ -169,14 +170,10 @@ impl Engine {
             return true;
         }
         let mut ok = true;
-        if self.persistence.rewriting_first || self.persistence.log_scheduled {
-            if !flags.force {
-                tracing::warn!("Writing initial AOF, can't exit.");
-                return false;
-            }
-            tracing::warn!("Writing initial AOF. Exiting anyway.");
+        if self.persistence.wanted.first_base.is_wanted() && !self.first_base_for_shutdown(flags) {
+            return false;
         }
-        if self.persistence.rewriting {
+        if self.persistence.walk.is_rewrite() {
             tracing::warn!("There is a rewrite of the append only file under way. Ending it.");
             self.abort_walk();
         }
@@ -198,6 +195,29 @@ impl Engine {
             self.abort_walk();
         }
         ok
+    }
+
+    /// The log has no base yet. One that is being written is waited for by whoever asks for the end, as
+    /// upstream; one that waits for its turn, or has failed, is made now. Whether to go on.
+    fn first_base_for_shutdown(&mut self, flags: ShutdownFlags) -> bool {
+        if flags.force {
+            tracing::warn!("Writing initial AOF. Exiting anyway.");
+            return true;
+        }
+        if matches!(self.persistence.walk, Walk::FirstBase(_)) {
+            tracing::warn!("Writing initial AOF, can't exit.");
+            return false;
+        }
+        tracing::info!("Writing the initial AOF before exiting.");
+        // The end comes before its result would.
+        self.abort_walk();
+        if self.ask(Purpose::FirstBase) && self.complete_first_base() {
+            return true;
+        }
+        if self.shutdown.exit.is_none() {
+            tracing::warn!("Error writing the initial AOF, can't exit.");
+        }
+        false
     }
 
     fn remove_traces(&self) {

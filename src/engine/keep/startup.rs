@@ -8,10 +8,12 @@ use std::sync::Arc;
 use crate::base::env::{Env, Rng};
 use crate::command::context::Limits;
 use crate::config::kinds::EvictionPolicy;
+use crate::config::renames::CommandNames;
 use crate::config::settings::Settings;
 use crate::data::thresholds::Thresholds;
 use crate::engine::Engine;
-use crate::engine::keep::{persistence, shutdown, stream};
+use crate::engine::compat_names::UPSTREAM;
+use crate::engine::keep::{persistence, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::session::{output, pause, pubsub};
@@ -21,6 +23,16 @@ use crate::keyspace::databases::{Databases, Policy};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+
+/// The names of all commands that `rename-command` may be given: ours, and those of upstream that
+/// aren't there yet.
+pub fn command_names() -> CommandNames {
+    let registry = Registry::new();
+    let ours = registry.iter().filter(|(_, entry)| entry.parent.is_none());
+    let upstream = UPSTREAM.iter().flat_map(|(_, names)| names.iter().copied());
+    let upstream = upstream.filter(|name| !name.contains(' '));
+    ours.map(|(_, entry)| entry.spec.name).chain(upstream).collect()
+}
 
 impl Engine {
     /// An engine without data. `mailbox` is how connections reach it.
@@ -34,7 +46,7 @@ impl Engine {
         for (from, to) in &settings.rename_command {
             if !registry.rename(from, to) {
                 tracing::warn!(
-                    "rename-command of an unknown command, or to a name that is taken: {}",
+                    "rename-command has no effect on a command that isn't there yet: {}",
                     String::from_utf8_lossy(from)
                 );
             }
@@ -62,7 +74,6 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             journal,
-            stream: stream::State::default(),
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),

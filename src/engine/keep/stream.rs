@@ -3,12 +3,6 @@
 use crate::engine::Engine;
 use crate::journal::{ReplicationId, StreamPosition};
 
-/// When the backlog was last needed, in milliseconds since the epoch.
-#[derive(Debug, Default)]
-pub struct State {
-    backlog_used_ms: i64,
-}
-
 impl Engine {
     /// To be called when a reader of the journal has come or gone.
     pub(in crate::engine) fn note_readers(&mut self) {
@@ -38,14 +32,14 @@ impl Engine {
     /// history begins.
     pub fn keep_backlog(&mut self) {
         self.journal.keep_backlog(self.settings.repl_backlog_size);
-        self.stream.backlog_used_ms = self.now().0;
+        self.persistence.backlog_used_ms = self.now().0;
         self.note_readers();
     }
 
     /// Frees the backlog when no replica has come for `repl-backlog-ttl` seconds; 0 for never.
     pub(in crate::engine) fn stream_cron(&mut self) {
         let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
-        let unused_ms = self.now().0 - self.stream.backlog_used_ms;
+        let unused_ms = self.now().0 - self.persistence.backlog_used_ms;
         if self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
             tracing::info!(
                 "Replication backlog freed after {} seconds without connected replicas.",

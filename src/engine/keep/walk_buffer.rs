@@ -1,8 +1,13 @@
-//! What a walk over the keyspace has taken and not handed to its writer yet.
+//! From entries to the snapshot's writer: what a walk over the keyspace takes, and what commands hand
+//! it before they change something.
 //!
 //! Each database's table gives its entries to a `DbSink`; all of them encode into one
-//! `WalkBuffer`, as RDB or as commands. Big collections aren't encoded here: they are frozen, and
-//! the writer's thread goes through them when their turn has come.
+//! `WalkBuffer`, as RDB or as commands, which queues a chunk with its writer as soon as there is one:
+//! one command may change thousands of buckets. Big collections aren't encoded here: they are frozen,
+//! and the writer's thread goes through them when their turn has come.
+//!
+//! Invariant: what waits for the writer in copies is at most `copied_max` bytes and one entry. What
+//! would be more is not kept, and the walk has `overflowed`: it comes to nothing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +16,16 @@ use crate::base::env::UnixMillis;
 use crate::base::pieces::PieceSink;
 use crate::data::frozen::Frozen;
 use crate::data::value::{Object, ObjectRef, ValueRef};
+use crate::keyspace::access::Remembered;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
-use crate::persist::snapshot::Encode;
-use crate::rdb::Access;
+use crate::persist::snapshot::{Encode, SnapshotWriter};
 use crate::rdb::encode::{self, EncodeOptions};
 
+/// Bytes that are handed to the writer at once.
+const CHUNK_BYTES: usize = 16 << 10;
 /// Collections of so many bytes are frozen, and encoded by the writer's thread.
 const FREEZE_BYTES: usize = 64 << 10;
 
@@ -31,23 +38,20 @@ pub(in crate::engine) enum Form {
     Commands,
 }
 
-/// A big collection that is to be encoded later.
-pub(in crate::engine) struct Part {
-    /// What comes before it.
-    pub before: Vec<u8>,
-    pub encode: Encode,
-    /// Its size.
-    pub bytes: usize,
-}
-
 /// Where walked entries are encoded.
 pub(in crate::engine) struct WalkBuffer {
     form: Form,
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
-    pub parts: Vec<Part>,
+    /// Databases that no entry came from yet: how many keys each has, and how many of them expire.
+    sizes: Vec<(DbIndex, u64, u64)>,
+    remembered: Remembered,
+    pub writer: SnapshotWriter,
+    copied_max: usize,
+    /// Something was not kept, for more had waited than may.
+    pub overflowed: bool,
 }
 
 impl fmt::Debug for WalkBuffer {
@@ -61,28 +65,69 @@ impl fmt::Debug for WalkBuffer {
 }
 
 impl WalkBuffer {
-    /// A buffer that begins with these bytes.
-    pub fn new(form: Form, bytes: Vec<u8>) -> Self {
-        Self { form, bytes, entries: 0, db: None, parts: Vec::new() }
+    /// A buffer that begins with these bytes, of which the writer may keep `copied_max`. `remembered` is
+    /// what it tells of the use of keys.
+    pub fn new(
+        form: Form,
+        bytes: Vec<u8>,
+        remembered: Remembered,
+        writer: SnapshotWriter,
+        copied_max: usize,
+    ) -> Self {
+        let (entries, db, sizes, overflowed) = (0, None, Vec::new(), false);
+        Self { form, bytes, entries, db, sizes, remembered, writer, copied_max, overflowed }
     }
 
-    /// All entries are there.
+    /// Says how many keys each database has, and how many of them expire: readers size their tables
+    /// by that.
+    pub fn expect(&mut self, sizes: Vec<(DbIndex, u64, u64)>) {
+        self.sizes = sizes;
+    }
+
+    /// All entries are there: the rest of them goes to the writer, which is told that it is the rest.
     pub fn end(&mut self) {
         if let Form::Rdb(_) = self.form {
             encode::end(&mut self.bytes);
         }
+        self.hand_over();
+        self.writer.finish();
     }
 
-    fn begin_entry(&mut self, db: DbIndex) {
+    /// Queues what there is.
+    fn hand_over(&mut self) {
+        let next = self.writer.take_buffer();
+        self.writer.write(std::mem::replace(&mut self.bytes, next));
+    }
+
+    fn hand_over_full(&mut self) {
+        if self.bytes.len() >= CHUNK_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// False where the entry can't be kept.
+    fn begin_entry(&mut self, db: DbIndex) -> bool {
+        self.overflowed |= self.writer.copied_bytes() > self.copied_max;
+        if self.overflowed {
+            return false;
+        }
         self.entries += 1;
         if self.db == Some(db) {
-            return;
+            return true;
         }
         self.db = Some(db);
         match self.form {
-            Form::Rdb(_) => encode::select_db(&mut self.bytes, db.0),
+            Form::Rdb(_) => {
+                encode::select_db(&mut self.bytes, db.0);
+                // Entries about to change come out of turn, so a database may begin more than once.
+                if let Some(at) = self.sizes.iter().position(|(index, ..)| *index == db) {
+                    let (_, keys, expires) = self.sizes.swap_remove(at);
+                    encode::resize_db(&mut self.bytes, keys, expires);
+                }
+            }
             Form::Commands => push_select(&mut self.bytes, db.0),
         }
+        true
     }
 }
 
@@ -94,41 +139,54 @@ pub(in crate::engine) struct DbSink {
 
 impl EntrySink for DbSink {
     fn entry(&mut self, entry: &Entry<'_>) {
-        self.push(entry.key(), entry.expiry(), entry.value());
+        let head = Head { key: entry.key(), expiry: entry.expiry(), access: entry.access() };
+        self.push(head, entry.value());
     }
 
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object) {
-        let size = object.heap_bytes();
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, access: u32, object: &mut Object) {
+        let (head, size) = (Head { key, expiry, access }, object.heap_bytes());
         match if size >= FREEZE_BYTES { object.freeze() } else { None } {
-            Some(frozen) => self.push_frozen(key, expiry, frozen, size),
-            None => self.push(key, expiry, ValueRef::Object(ObjectRef::from(&*object))),
+            Some(frozen) => self.push_frozen(head, frozen, size),
+            None => self.push(head, ValueRef::Object(ObjectRef::from(&*object))),
         }
     }
 }
 
+/// What an entry is beside its value.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    key: &'a [u8],
+    expiry: Option<UnixMillis>,
+    access: u32,
+}
+
 impl DbSink {
-    fn buffer(&self) -> MutexGuard<'_, WalkBuffer> {
+    /// The buffer, ready for an entry; nothing where it takes no more.
+    fn buffer(&self) -> Option<MutexGuard<'_, WalkBuffer>> {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.begin_entry(self.db);
-        buffer
+        buffer.begin_entry(self.db).then_some(buffer)
     }
 
-    fn push(&self, key: &[u8], expiry: Option<UnixMillis>, value: ValueRef<'_>) {
-        let mut buffer = self.buffer();
+    fn push(&self, Head { key, expiry, access }: Head<'_>, value: ValueRef<'_>) {
+        let Some(mut buffer) = self.buffer() else { return };
         match buffer.form {
             Form::Rdb(options) => {
-                encode::entry(&mut buffer.bytes, &options, key, value, expiry, Access::Unknown);
+                let access = buffer.remembered.of(access);
+                encode::entry(&mut buffer.bytes, &options, key, value, expiry, access);
             }
             Form::Commands => aof_value::push_entry(&mut buffer.bytes, key, value, expiry),
         }
+        buffer.hand_over_full();
     }
 
     /// A big collection, which the writer's thread will go through.
-    fn push_frozen(&self, key: &[u8], expiry: Option<UnixMillis>, frozen: Frozen, bytes: usize) {
-        let mut buffer = self.buffer();
+    fn push_frozen(&self, head: Head<'_>, frozen: Frozen, bytes: usize) {
+        let Head { key, expiry, access } = head;
+        let Some(mut buffer) = self.buffer() else { return };
         let encode: Encode = match buffer.form {
             Form::Rdb(options) => {
-                encode::frozen_head(&mut buffer.bytes, &options, key, &frozen, expiry);
+                let access = buffer.remembered.of(access);
+                encode::frozen_head(&mut buffer.bytes, &options, key, &frozen, expiry, access);
                 Box::new(move |sink: PieceSink<'_>| frozen.encode(options, sink))
             }
             Form::Commands => {
@@ -138,7 +196,7 @@ impl DbSink {
                 })
             }
         };
-        let before = std::mem::take(&mut buffer.bytes);
-        buffer.parts.push(Part { before, encode, bytes });
+        buffer.hand_over();
+        buffer.writer.write_later(bytes, encode);
     }
 }

@@ -1,28 +1,33 @@
-//! Clients that wait for a key: parking them, letting them try again, and sending them on their way
-//! when their time is over. The last is the same for those that wait for what they wrote
+//! Clients that wait for a key: parking them, letting them try again, and answering them when their
+//! time is over. The last is the same for those that wait for copies of what they wrote
 //! ([`crate::engine::session::copies`]).
 //!
-//! A parked client keeps its command's words. When a key somebody waits for has changed, the clients
-//! in that key's line run their commands again, first come first, each as a unit of its own, until
-//! one finds nothing; that may ready further keys, and so on until none is. A client that still
-//! finds nothing goes to the end of the lines with the deadline it had.
+//! A parked client keeps its command's words. When a key that clients wait for has changed, the
+//! clients in that key's line run their commands again, first come first, each as a unit of its own,
+//! as long as the key holds what they wait for: a push costs what it serves, not what waits. That
+//! may ready further keys, and so on until none is. A client that still finds nothing keeps its
+//! place and its deadline.
+//!
+//! What belongs to the waiting request stays with it: its deadline, the time it has taken, and
+//! CLIENT REPLY's mode, which moves on when the command is answered ([`Engine::end_request`]).
 
 use std::collections::BTreeSet;
 
 use crate::command::args::Args;
 use crate::command::error::CommandError;
+use crate::command::spec::Flow;
 use crate::command::wait::{NullReply, Wait};
 use crate::data::value::Type;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
+use crate::engine::session::Doing;
 use crate::engine::session::copies::{self, Copies};
+use crate::engine::session::run::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
+use crate::keyspace::waits::Ticket;
 use crate::mailbox::SessionId;
-
-/// When a wait is given up, in milliseconds since the epoch; `None` for never.
-#[derive(Clone, Copy, Debug)]
-struct Deadline(Option<i64>);
+use crate::resp::reply::Reply;
 
 /// What a client waits for.
 #[derive(Debug)]
@@ -37,7 +42,12 @@ enum Awaited {
 #[derive(Debug)]
 pub struct Parked {
     awaited: Awaited,
-    deadline: Deadline,
+    /// When it gives up, in milliseconds since the epoch; `None` for never.
+    deadline_ms: Option<i64>,
+    /// Its place in the lines of its keys.
+    ticket: Ticket,
+    /// What its command has taken so far, in ticks of the stopwatch.
+    spent: u64,
 }
 
 /// The parked clients.
@@ -45,10 +55,10 @@ pub struct Parked {
 pub struct State {
     /// How many there are.
     count: usize,
+    /// The last ticket given.
+    tickets: Ticket,
     /// Those that give up some day, by when.
     deadlines: BTreeSet<(i64, SessionId)>,
-    /// The deadline that a command under way had, where it is one that tries again.
-    kept_deadline: Option<Deadline>,
     /// Those among the parked that wait for copies of what they wrote.
     pub(in crate::engine) copies: copies::State,
 }
@@ -63,9 +73,14 @@ impl State {
     pub fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        self.tickets
+    }
 }
 
-/// With what a parked client is sent on, its command not having run again.
+/// With what a parked client is answered, its command not having run again.
 #[derive(Debug)]
 pub enum Release {
     /// With what there is: nothing of a key, and the copies that it has. Its time is over, CLIENT
@@ -76,7 +91,8 @@ pub enum Release {
 }
 
 impl Engine {
-    /// A blocking command found nothing: the client waits, or is answered at once where nobody may.
+    /// A blocking command found nothing: the client waits, or is answered at once where it may not.
+    /// `spent` is what the command has taken, in ticks of the stopwatch.
     #[cold]
     pub(in crate::engine) fn park(
         &mut self,
@@ -84,23 +100,25 @@ impl Engine {
         command: CommandId,
         args: Args<'_>,
         wait: Wait,
+        spent: u64,
     ) {
-        let now_ms = self.now().0;
         let session = &mut self.sessions[slot];
-        if session.executing || session.replaying || session.outlet.is_none() {
+        if !session.may_wait() {
             match wait.on_timeout {
                 NullReply::BulkAtOnce => session.reply().null(),
                 how => reply_nothing(&mut session.reply(), how),
             }
             return;
         }
-        let fresh = || wait.timeout_ms.map(|timeout| now_ms.saturating_add_unsigned(timeout));
-        let deadline = self.blocking.kept_deadline.unwrap_or_else(|| Deadline(fresh()));
-        for index in wait.keys.clone() {
-            self.databases.waits.wait(slot.0, session.db, args.at(index), wait.kind);
+        if !self.may_stand_still(slot) {
+            return;
         }
+        let now_ms = self.now().0;
+        let deadline_ms = wait.timeout_ms.map(|timeout| now_ms.saturating_add_unsigned(timeout));
         let queued = Queued::new(command, args);
-        self.put_aside(slot, Awaited::Key { queued, command, wait }, deadline);
+        let ticket = self.blocking.ticket();
+        let awaited = Awaited::Key { queued, command, wait };
+        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent }));
     }
 
     /// A client waits for copies of what it wrote, for so many milliseconds; 0 for ever.
@@ -110,49 +128,61 @@ impl Engine {
         copies: Copies,
         timeout_ms: i64,
     ) {
-        let at = (timeout_ms > 0).then(|| self.now().0.saturating_add(timeout_ms));
-        self.blocking.copies.enter(slot);
-        self.put_aside(slot, Awaited::Copies(copies), Deadline(at));
+        if !self.may_stand_still(slot) {
+            return;
+        }
+        let deadline_ms = (timeout_ms > 0).then(|| self.now().0.saturating_add(timeout_ms));
+        let ticket = self.blocking.ticket();
+        let awaited = Awaited::Copies(copies);
+        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent: 0 }));
     }
 
-    fn put_aside(&mut self, slot: SessionId, awaited: Awaited, deadline: Deadline) {
-        if let Deadline(Some(at)) = deadline {
+    /// Parks a client: it stands in the lines of what it waits for.
+    fn enter_lines(&mut self, slot: SessionId, parked: Box<Parked>) {
+        let db = self.sessions[slot].db;
+        match &parked.awaited {
+            Awaited::Key { queued, wait, .. } => {
+                let args = queued.args();
+                for index in wait.keys.clone() {
+                    let waiter = (parked.ticket, slot.0);
+                    self.databases.waits.wait(waiter, db, args.at(index), wait.kind);
+                }
+            }
+            Awaited::Copies(_) => self.blocking.copies.enter(slot),
+        }
+        if let Some(at) = parked.deadline_ms {
             self.blocking.deadlines.insert((at, slot));
         }
         self.blocking.count += 1;
-        self.sessions[slot].parked = Some(Box::new(Parked { awaited, deadline }));
+        self.stop(slot, Run::Parked(parked));
     }
 
-    /// The copies that a client waits for, where it waits for any.
-    pub(in crate::engine) fn awaited_copies(&self, slot: SessionId) -> Option<Copies> {
-        match &self.sessions.get(slot)?.parked.as_ref()?.awaited {
-            Awaited::Copies(copies) => Some(*copies),
-            Awaited::Key { .. } => None,
-        }
-    }
-
-    /// Takes a client out of all lines; it isn't parked any more.
-    fn unpark(&mut self, slot: SessionId) -> Option<Box<Parked>> {
-        let session = self.sessions.get_mut(slot)?;
-        let parked = session.parked.take()?;
+    /// Takes a client out of the lines of what it waited for.
+    pub(in crate::engine) fn leave_lines(&mut self, slot: SessionId, parked: &Parked) {
+        let db = self.sessions[slot].db;
         match &parked.awaited {
             Awaited::Key { queued, wait, .. } => {
                 for index in wait.keys.clone() {
-                    self.databases.waits.leave(slot.0, session.db, queued.args().at(index));
+                    self.databases.waits.leave(parked.ticket, db, queued.args().at(index));
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
         }
-        if let Deadline(Some(at)) = parked.deadline {
+        if let Some(at) = parked.deadline_ms {
             self.blocking.deadlines.remove(&(at, slot));
         }
         self.blocking.count -= 1;
-        Some(parked)
     }
 
-    /// A client goes, parked or not.
-    pub(in crate::engine) fn forget_parked(&mut self, slot: SessionId) {
-        self.unpark(slot);
+    /// The copies that a client waits for, where it waits for any.
+    pub(in crate::engine) fn awaited_copies(&self, slot: SessionId) -> Option<Copies> {
+        match &self.sessions.get(slot)?.run {
+            Run::Parked(parked) => match parked.awaited {
+                Awaited::Copies(copies) => Some(copies),
+                Awaited::Key { .. } => None,
+            },
+            _ => None,
+        }
     }
 
     /// Lets the clients try again whose keys have changed. To be called between units.
@@ -169,11 +199,11 @@ impl Engine {
         self.refresh_time();
         while self.databases.waits.any_ready() {
             for (db, key) in self.databases.waits.take_ready() {
-                // Those that come back into the line while it is served wait for the next change.
-                for (waiter, kind) in self.databases.waits.line(db, &key) {
-                    if self.kind_of(db, &key) != Some(kind) {
-                        continue;
-                    }
+                let mut from = 0;
+                while let Some(kind) = self.kind_of(db, &key)
+                    && let Some((ticket, waiter)) = self.databases.waits.next(db, &key, kind, from)
+                {
+                    from = ticket + 1;
                     self.try_again(SessionId(waiter));
                 }
             }
@@ -184,57 +214,76 @@ impl Engine {
         self.databases.db(db).peek(key).map(|entry| entry.value().kind())
     }
 
+    /// Runs a parked client's command again, as a unit of its own.
     fn try_again(&mut self, slot: SessionId) {
-        let Some(parked) = self.unpark(slot) else { return };
+        let Run::Parked(mut parked) = self.leave_run(slot) else {
+            debug_assert!(false, "only parked clients stand in a key's line");
+            return;
+        };
         // Only those that wait for a key stand in a key's line.
-        let Awaited::Key { queued, command, .. } = parked.awaited else { return };
-        let before = self.sessions[slot].out.len();
-        self.sessions[slot].running = true;
-        self.blocking.kept_deadline = Some(parked.deadline);
+        let Awaited::Key { queued, command, .. } = &parked.awaited else { return };
+        let (command, before) = (*command, self.sessions[slot].output.buffer.len());
+        self.sessions[slot].doing = Doing::Command;
         let db = self.sessions[slot].db;
         let args = queued.args();
         let unit = self.begin_unit(slot);
-        self.call(slot, command, args);
-        // It was counted when it came.
-        self.metrics.commands -= 1;
-        self.metrics.by_command[command.0 as usize].calls -= 1;
+        let (result, took) = self.invoke(slot, command, args);
+        // The call was counted when it came, and what it took then.
+        self.metrics.by_command[command.0 as usize].ticks += took;
+        let served = match result {
+            Ok(Flow::Block(_)) => false,
+            Ok(Flow::Done) => true,
+            Err(error) => {
+                self.answer_error(slot, command, &error);
+                true
+            }
+        };
+        if served {
+            self.note_duration(slot, command, args, parked.spent + took);
+        }
+        self.publish_notices();
         self.finish_command(unit, slot, db, args, None);
-        self.blocking.kept_deadline = None;
-        self.settle_reply(slot, before);
-        self.mark_dirty(slot);
-        self.go_on(slot);
-    }
-
-    /// Requests that came behind the blocking one may run now.
-    fn go_on(&mut self, slot: SessionId) {
-        let session = &self.sessions[slot];
-        if session.parked.is_none() && !session.inbox.is_empty() {
-            self.mark_resumable(slot);
+        if served {
+            self.end_request(slot, before);
+            self.mark_dirty(slot);
+            self.tick.resumed.push_back(slot);
+        } else {
+            parked.spent += took;
+            self.sessions[slot].doing = Doing::Nothing;
+            self.enter_lines(slot, parked);
+            self.release_deferred(slot);
         }
     }
 
-    /// Sends a parked client on; false where it wasn't parked.
+    /// Answers a parked client and resumes it; false where it wasn't parked.
     pub(in crate::engine) fn release(&mut self, slot: SessionId, how: Release) -> bool {
-        let Some(parked) = self.unpark(slot) else { return false };
-        let before = self.sessions[slot].out.len();
+        if !matches!(self.sessions.get(slot).map(|session| &session.run), Some(Run::Parked(_))) {
+            return false;
+        }
+        let Run::Parked(parked) = self.leave_run(slot) else { return false };
+        let before = self.sessions[slot].output.buffer.len();
         match (how, &parked.awaited) {
             (Release::Done, Awaited::Key { wait, .. }) => {
                 reply_nothing(&mut self.sessions[slot].reply(), wait.on_timeout);
             }
             (Release::Done, Awaited::Copies(copies)) => self.tell_copies(slot, *copies),
-            (Release::Error(error), _) => {
-                let text = error.wire();
-                self.metrics.count_error(&text);
-                self.sessions[slot].reply().error_bytes(&text);
+            (Release::Error(error), Awaited::Key { command, .. }) => {
+                self.answer_error(slot, *command, &error);
+            }
+            (Release::Error(error), Awaited::Copies(_)) => {
+                match self.sessions[slot].traffic.last_command {
+                    Some(command) => self.answer_error(slot, command, &error),
+                    None => self.sessions[slot].reply().error_bytes(&error.wire()),
+                }
             }
         }
-        self.settle_reply(slot, before);
+        self.end_request(slot, before);
         self.mark_dirty(slot);
-        self.go_on(slot);
+        self.tick.resumed.push_back(slot);
         true
     }
 
-    /// Sends those on whose time is over.
+    /// Answers those whose time is over.
     pub(in crate::engine) fn release_overdue(&mut self) {
         let now_ms = self.now().0;
         while let Some(&(deadline, slot)) = self.blocking.deadlines.first() {
@@ -245,7 +294,7 @@ impl Engine {
     }
 }
 
-fn reply_nothing(reply: &mut crate::resp::reply::Reply<'_>, how: NullReply) {
+fn reply_nothing(reply: &mut Reply<'_>, how: NullReply) {
     match how {
         NullReply::Bulk => reply.null(),
         NullReply::Array | NullReply::BulkAtOnce => reply.null_array(),

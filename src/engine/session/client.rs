@@ -133,7 +133,7 @@ const NOT_TRACKING: CommandError = CommandError::text(
 );
 
 /// What an error quotes of a subcommand's name, in bytes.
-const WORD_MAX: usize = 128;
+pub(in crate::engine) const WORD_MAX: usize = 128;
 
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -216,7 +216,7 @@ fn id(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Command
 
 fn get_name(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let name = session.name.clone();
+    let name = session.identity.name.clone();
     match name.as_slice() {
         [] => session.reply().null(),
         name => session.reply().bulk(name),
@@ -232,24 +232,25 @@ pub fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError>
 fn set_name(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     check_text(args.at(2), BAD_NAME)?;
     let session = &mut engine.sessions[slot];
-    session.name = args.at(2).to_vec();
+    session.identity.name = args.at(2).to_vec();
     session.reply().ok();
     Ok(Flow::Done)
 }
 
 fn set_info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let (field, error) = if args.is(2, "LIB-NAME") {
-        const BAD: &str = "ERR lib-name cannot contain spaces, newlines or special characters.";
-        (&mut session.lib_name, BAD)
+    let option = error::quotable(args.at(2));
+    let field = if args.is(2, "LIB-NAME") {
+        &mut session.identity.lib_name
     } else if args.is(2, "LIB-VER") {
-        const BAD: &str = "ERR lib-ver cannot contain spaces, newlines or special characters.";
-        (&mut session.lib_version, BAD)
+        &mut session.identity.lib_version
     } else {
-        let text = [b"ERR Unrecognized option '", args.at(2), b"'"].concat();
+        let text = [b"ERR Unrecognized option '", option, b"'"].concat();
         return Err(CommandError::quoting(text));
     };
-    check_text(args.at(3), CommandError::text(error))?;
+    const BAD: &[u8] = b" cannot contain spaces, newlines or special characters.";
+    let bad = || CommandError::quoting([b"ERR ", option, BAD].concat());
+    check_text(args.at(3), CommandError::Syntax).map_err(|_| bad())?;
     *field = args.at(3).to_vec();
     session.reply().ok();
     Ok(Flow::Done)

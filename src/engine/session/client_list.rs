@@ -7,8 +7,9 @@ use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::Flow;
 use crate::engine::Engine;
+use crate::engine::session::Session;
 use crate::engine::session::pubsub;
-use crate::engine::session::{Closing, Session};
+use crate::engine::session::run::Run;
 use crate::mailbox::{Origin, READ_BUFFER_BYTES, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
@@ -48,8 +49,10 @@ impl Filter<'_> {
             && self.addr.is_none_or(|addr| link.origin.peer_text().as_bytes() == addr)
             && self.laddr.is_none_or(|addr| link.origin.local_text().as_bytes() == addr)
             && self.class.is_none_or(|class| class == Class::of(session))
-            && self.user.is_none_or(|user| session.authenticated && session.user == user)
-            && self.age_seconds.is_none_or(|age| (now_ms - session.created_ms) / 1000 >= age)
+            && self.user.is_none_or(|user| session.authenticated && session.identity.user == user)
+            && self
+                .age_seconds
+                .is_none_or(|age| (now_ms - session.traffic.created_ms) / 1000 >= age)
     }
 }
 
@@ -115,7 +118,7 @@ pub fn kill(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     }
     for victim in chosen {
         if victim == slot {
-            engine.close_after_reply(victim);
+            engine.leave(victim);
         } else {
             engine.kill(victim);
         }
@@ -135,7 +138,9 @@ fn parse_option<'a>(
         let id = text::parse_i64(value).filter(|id| *id > 0);
         filter.ids = vec![id.ok_or(CommandError::text("ERR client-id should be greater than 0"))?];
     } else if args.is(option, "MAXAGE") {
-        let age = text::parse_i64(value).ok_or(CommandError::NotInteger)?;
+        const NO_NUMBER: CommandError =
+            CommandError::text("ERR maxage is not an integer or out of range");
+        let age = text::parse_i64(value).ok_or(NO_NUMBER)?;
         if age <= 0 {
             return Err(CommandError::text("ERR maxage should be greater than 0"));
         }
@@ -147,7 +152,8 @@ fn parse_option<'a>(
     } else if args.is(option, "LADDR") {
         filter.laddr = Some(value);
     } else if args.is(option, "USER") {
-        let known = value == b"default" || engine.sessions.clients().any(|one| one.user == value);
+        let known =
+            value == b"default" || engine.sessions.clients().any(|one| one.identity.user == value);
         if !known {
             let text = [b"ERR No such user '", error::quotable(value), b"'"].concat();
             return Err(CommandError::quoting(text));
@@ -187,9 +193,9 @@ fn letters(session: &Session) -> String {
     let letters: String = [
         (session.is_listening(), 'P'),
         (session.in_transaction(), 'x'),
-        (session.parked.is_some(), 'b'),
-        (session.watch_broken, 'd'),
-        (session.closing == Closing::AfterReply, 'c'),
+        (matches!(session.run, Run::Parked(_) | Run::Paused(_)), 'b'),
+        (session.watching.broken, 'd'),
+        (matches!(session.run, Run::Leaving), 'c'),
         (unix, 'U'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
@@ -216,12 +222,13 @@ pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: 
     let (channels, patterns, shards) = pubsub::counts(session);
     let subscribed = session.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
     let queued = session.transaction.as_ref();
-    let pending = session.pending();
+    let pending = session.output.pending();
     let (fixed, listed) = if pending > FIXED_REPLY_BYTES { (0, pending) } else { (pending, 0) };
-    let capacity = session.out.capacity();
+    let capacity = session.output.buffer.capacity();
     let multi_memory = queued.map_or(0, |transaction| transaction.bytes());
     let total = size_of::<Session>() + query + query_free + capacity + multi_memory + subscribed;
-    let command = session.last_command.map_or("NULL", |id| engine.registry[id].full_name.as_str());
+    let command =
+        session.traffic.last_command.map_or("NULL", |id| engine.registry[id].full_name.as_str());
     let mut line = String::with_capacity(512);
     // Writing to a String can't fail.
     let _ = write!(
@@ -232,23 +239,23 @@ pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: 
          tot-mem={total} events={} cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} \
          tot-net-in={} tot-net-out={} tot-cmds={}",
         session.id,
-        String::from_utf8_lossy(&session.name),
-        (now_ms - session.created_ms).max(0) / 1000,
-        (now_ms - session.active_ms).max(0) / 1000,
+        String::from_utf8_lossy(&session.identity.name),
+        (now_ms - session.traffic.created_ms).max(0) / 1000,
+        (now_ms - session.traffic.active_ms).max(0) / 1000,
         letters(session),
         session.db.0,
         queued.map_or(-1, |transaction| transaction.len() as i64),
-        session.watching.len(),
-        session.out_peak,
+        session.watching.keys.len(),
+        session.output.peak,
         usize::from(listed > 0),
-        if session.awaiting_writable { "rw" } else { "r" },
-        String::from_utf8_lossy(&session.user),
+        if session.output.awaiting_writable { "rw" } else { "r" },
+        String::from_utf8_lossy(&session.identity.user),
         session.protocol.number(),
-        String::from_utf8_lossy(&session.lib_name),
-        String::from_utf8_lossy(&session.lib_version),
-        session.input_bytes,
-        session.output_bytes,
-        session.commands,
+        String::from_utf8_lossy(&session.identity.lib_name),
+        String::from_utf8_lossy(&session.identity.lib_version),
+        session.traffic.input_bytes,
+        session.traffic.output_bytes,
+        session.traffic.commands,
     );
     out.extend_from_slice(line.as_bytes());
     out.push(b'\n');

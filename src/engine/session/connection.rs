@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
+use crate::command::secrets::Secrets;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::REDIS_VERSION;
 use crate::engine::session::ReplyMode;
@@ -18,7 +19,7 @@ use crate::resp::request::Bounds;
 pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("PING", Arity::AtLeast(1), ping as ControlHandler)
         .group(Group::Connection)
-        .flags(Flags::FAST)
+        .flags(Flags::FAST.or(Flags::FOR_LISTENERS).or(Flags::CHECKS_DISK))
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .syntax("[message]")
         .summary("Answers PONG, or repeats a message: is anybody there?"),
@@ -29,17 +30,18 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Repeats a message."),
     control("QUIT", Arity::AtLeast(1), quit as ControlHandler)
         .group(Group::Connection)
-        .flags(ALWAYS)
+        .flags(ENDS)
         .deprecated("7.2.0", "just closing the connection")
         .summary("Ends the connection when all replies are written."),
     control("RESET", Arity::Exactly(1), reset as ControlHandler)
         .group(Group::Connection)
-        .flags(ALWAYS)
+        .flags(ENDS)
         .since("6.2.0")
         .summary("Makes the connection as it was when it began."),
     control("HELLO", Arity::AtLeast(1), hello as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
+        .secrets(&Secrets::Behind { from: 2, word: "AUTH", count: 2 })
         .since("6.0.0")
         .syntax("[protover [AUTH username password] [SETNAME clientname]]")
         .summary("Chooses the protocol version and tells about the server.")
@@ -50,6 +52,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("AUTH", Arity::AtLeast(2), auth as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
+        .secrets(&Secrets::From(1))
         .cost("O(N) for a user with N passwords")
         .syntax("[username] password")
         .summary("Logs in.")
@@ -69,6 +72,9 @@ const ALWAYS: Flags = Flags::NOSCRIPT
     .or(Flags::FAST)
     .or(Flags::NO_AUTH)
     .or(Flags::ALLOW_BUSY);
+
+/// Commands that end what the connection was doing.
+const ENDS: Flags = ALWAYS.or(Flags::RUNS_IN_MULTI).or(Flags::ENDS_MULTI).or(Flags::FOR_LISTENERS);
 
 const WRONG_PASSWORD: CommandError =
     CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
@@ -98,7 +104,7 @@ fn echo(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
 
 fn quit(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
     engine.sessions[slot].reply().ok();
-    engine.close_after_reply(slot);
+    engine.leave(slot);
     Ok(Flow::Done)
 }
 
@@ -110,9 +116,12 @@ fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, 
     session.transaction = None;
     session.protocol = Protocol::Resp2;
     session.db = DbIndex(0);
-    session.user = b"default".to_vec();
-    session.name.clear();
-    session.reply_mode = ReplyMode::On;
+    session.identity.user = b"default".to_vec();
+    session.identity.name.clear();
+    // As upstream: a SKIP in front covers the reply of RESET itself.
+    if session.reply_mode == ReplyMode::Off {
+        session.reply_mode = ReplyMode::On;
+    }
     session.no_evict = false;
     session.no_touch = false;
     engine.set_authenticated(slot, open);
@@ -195,7 +204,7 @@ fn hello(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         ));
     }
     if let Some(name) = name {
-        session.name = name.to_vec();
+        session.identity.name = name.to_vec();
     }
     session.protocol = protocol.unwrap_or(session.protocol);
     let (version, id) = (i64::from(session.protocol.number()), session.id);

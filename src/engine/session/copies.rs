@@ -7,6 +7,8 @@
 //!
 //! [`Session::written`]: crate::engine::session::Session::written
 
+use std::collections::BTreeSet;
+
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
@@ -64,18 +66,18 @@ pub enum Copies {
 /// Who waits for copies.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct State {
-    waiting: Vec<SessionId>,
+    waiting: BTreeSet<SessionId>,
     /// How far the log was durable when they were last looked at.
     seen: Option<LogOffset>,
 }
 
 impl State {
     pub fn enter(&mut self, slot: SessionId) {
-        self.waiting.push(slot);
+        self.waiting.insert(slot);
     }
 
     pub fn leave(&mut self, slot: SessionId) {
-        self.waiting.retain(|waiting| *waiting != slot);
+        self.waiting.remove(&slot);
     }
 }
 
@@ -99,10 +101,9 @@ fn wait_for_logs(
             ));
         }
     };
-    let replicas = args.int(2)?;
-    if replicas < 0 {
-        return Err(CommandError::text("ERR value is out of range, must be positive"));
-    }
+    let replicas = text::parse_i64(args.at(2))
+        .filter(|replicas| *replicas >= 0)
+        .ok_or(CommandError::text("ERR value is out of range, must be positive"))?;
     let timeout_ms = timeout(engine, args, 3)?;
     if here && engine.log.is_none() {
         return Err(NO_LOG);
@@ -126,9 +127,7 @@ fn timeout(engine: &Engine, args: Args<'_>, index: usize) -> Result<i64, Command
 impl Engine {
     /// Answers a client that has its copies, or that may not wait; parks any other.
     fn await_copies(&mut self, slot: SessionId, copies: Copies, timeout_ms: i64) -> Flow {
-        let session = &self.sessions[slot];
-        let nobody_waits = session.executing || session.replaying || session.outlet.is_none();
-        if nobody_waits || self.has_copies(slot, copies) {
+        if !self.sessions[slot].may_wait() || self.has_copies(slot, copies) {
             self.tell_copies(slot, copies);
         } else {
             self.park_for_copies(slot, copies, timeout_ms);

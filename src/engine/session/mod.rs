@@ -1,13 +1,13 @@
 //! A client, as the engine sees it: what it chose, what it is in the middle of, and the replies
 //! that wait for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::registry::CommandId;
-use crate::engine::session::blocking::Parked;
 use crate::engine::session::pubsub::listeners::Subscriptions;
+use crate::engine::session::run::{Input, Run};
 use crate::engine::tick::transaction::Transaction;
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Batch, Link, Outlet, SessionId};
@@ -21,6 +21,7 @@ pub mod copies;
 pub mod output;
 pub mod pause;
 pub mod pubsub;
+pub mod run;
 
 /// A place in the log; replies may have to wait until it is durable.
 pub type LogOffset = u64;
@@ -39,16 +40,86 @@ pub enum ReplyMode {
     Skip,
 }
 
-/// Whether a session is on its way out.
+/// What the session itself is executing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Closing {
-    /// It is not.
+pub enum Doing {
+    /// Nothing: pushes go straight into its replies.
     #[default]
-    No,
-    /// When the replies so far are written.
-    AfterReply,
-    /// The socket has been told; only its last message is missing.
-    Closed,
+    Nothing,
+    /// A command; what is pushed to it meanwhile comes behind the reply.
+    Command,
+    /// EXEC's queue: as a command, and nothing in it may wait.
+    Exec,
+}
+
+/// Replies: what is made, what may leave, what has left.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Replies not yet written; the first `sent` bytes are.
+    pub buffer: Vec<u8>,
+    /// How much of the buffer is written.
+    pub sent: usize,
+    /// How much of the buffer may be written: what is behind it waits for the log.
+    pub released: usize,
+    /// Parts of the buffer that wait for the log: up to that length when that offset is durable.
+    pub gates: VecDeque<(LogOffset, usize)>,
+    /// Whether a write would have blocked and the socket will tell when it takes more.
+    pub awaiting_writable: bool,
+    /// Whether the session is on the list of those with something to write this tick.
+    pub dirty: bool,
+    /// When the buffer passed the soft limit, in milliseconds; 0 when it is below.
+    pub soft_limit_since_ms: i64,
+    /// Messages that came while the session's own command ran; they come behind the reply.
+    pub deferred: Vec<u8>,
+    /// The largest buffer so far, in bytes.
+    pub peak: usize,
+}
+
+impl Output {
+    /// Bytes not yet written.
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.buffer.len() - self.sent
+    }
+}
+
+/// What the client says of itself.
+#[derive(Debug)]
+pub struct Identity {
+    /// The ACL user.
+    pub user: Vec<u8>,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO lib-name.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO lib-ver.
+    pub lib_version: Vec<u8>,
+}
+
+/// What CLIENT LIST counts.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// When it connected, in milliseconds since the epoch.
+    pub created_ms: i64,
+    /// When something was last read from it or written to it, in milliseconds since the epoch.
+    pub active_ms: i64,
+    /// The last command.
+    pub last_command: Option<CommandId>,
+    /// Commands executed.
+    pub commands: u64,
+    /// Bytes received.
+    pub input_bytes: u64,
+    /// Bytes sent.
+    pub output_bytes: u64,
+}
+
+/// WATCH.
+#[derive(Debug, Default)]
+pub struct Watching {
+    /// The keys.
+    pub keys: Vec<(DbIndex, Box<[u8]>)>,
+    /// Whether one of them has changed.
+    pub broken: bool,
 }
 
 /// A client.
@@ -61,81 +132,40 @@ pub struct Session {
     pub link: Option<Arc<Link>>,
     /// The writing end.
     pub outlet: Option<Box<dyn Outlet>>,
-    /// Replies not yet written; the first `sent` bytes are.
-    pub out: Vec<u8>,
-    /// How much of `out` is written.
-    pub sent: usize,
-    /// How much of `out` may be written: what is behind it waits for the log.
-    pub released: usize,
-    /// Parts of `out` that wait for the log: up to that length when that offset is durable.
-    pub gates: VecDeque<(LogOffset, usize)>,
-    /// Whether a write would have blocked and the socket will tell when it takes more.
-    pub awaiting_writable: bool,
-    /// Whether it is on the list of sessions with something to write this tick.
-    pub dirty: bool,
-    /// When its output buffer passed the soft limit, in milliseconds; 0 when it is below.
-    pub soft_limit_since_ms: i64,
-    /// Messages that came while its own command ran; they come behind the reply.
-    pub deferred: Vec<u8>,
-    /// The largest reply buffer it has had, in bytes.
-    pub out_peak: usize,
-
-    /// Requests that wait because the session is stopped.
+    /// Whether it executes what it sends, and if not, why.
+    pub run: Run,
+    /// How far the connection's reading side is.
+    pub input: Input,
+    /// Requests that wait because the session doesn't execute any for now.
     pub inbox: VecDeque<Batch>,
-    /// Whether it is on its way out.
-    pub closing: Closing,
-    /// Whether CLIENT PAUSE holds it.
-    pub paused: bool,
-
+    /// What it is executing itself.
+    pub doing: Doing,
+    /// Replies.
+    pub output: Output,
     /// The protocol version.
     pub protocol: Protocol,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
     /// The selected database.
     pub db: DbIndex,
     /// Whether it may use commands that need authentication.
     pub authenticated: bool,
-    /// The ACL user.
-    pub user: Vec<u8>,
-    /// CLIENT SETNAME.
-    pub name: Vec<u8>,
-    /// CLIENT SETINFO lib-name.
-    pub lib_name: Vec<u8>,
-    /// CLIENT SETINFO lib-ver.
-    pub lib_version: Vec<u8>,
-    /// CLIENT REPLY.
-    pub reply_mode: ReplyMode,
+    /// Who it says it is.
+    pub identity: Identity,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
-    /// When it connected, in milliseconds since the epoch.
-    pub created_ms: i64,
-    /// When it last sent something, in milliseconds since the epoch.
-    pub active_ms: i64,
-    /// The last command.
-    pub last_command: Option<CommandId>,
-    /// Commands executed.
-    pub commands: u64,
-    /// Bytes received and sent.
-    pub input_bytes: u64,
-    /// Bytes sent.
-    pub output_bytes: u64,
+    /// What CLIENT LIST counts.
+    pub traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
     pub written: LogOffset,
-
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
-    /// Whether a command of its own is under way.
-    pub running: bool,
-    /// Whether EXEC is running its queue.
-    pub executing: bool,
-    /// The command that it waits in.
-    pub parked: Option<Box<Parked>>,
     /// What it listens to; nothing where it doesn't listen.
     pub subscriptions: Option<Box<Subscriptions>>,
-    /// Keys it watches.
-    pub watching: Vec<(DbIndex, Box<[u8]>)>,
-    /// Whether a watched key changed.
-    pub watch_broken: bool,
+    /// WATCH.
+    pub watching: Watching,
     /// Whether its commands come from our own log.
     pub replaying: bool,
 }
@@ -157,42 +187,28 @@ impl Session {
             id,
             link: None,
             outlet: None,
-            out: Vec::new(),
-            sent: 0,
-            released: 0,
-            gates: VecDeque::new(),
-            awaiting_writable: false,
-            dirty: false,
-            soft_limit_since_ms: 0,
-            deferred: Vec::new(),
-            out_peak: 0,
+            run: Run::Running,
+            input: Input::Open,
             inbox: VecDeque::new(),
-            closing: Closing::No,
-            paused: false,
+            doing: Doing::Nothing,
+            output: Output::default(),
             protocol: Protocol::Resp2,
+            reply_mode: ReplyMode::On,
             db: DbIndex(0),
             authenticated: true,
-            user: b"default".to_vec(),
-            name: Vec::new(),
-            lib_name: Vec::new(),
-            lib_version: Vec::new(),
-            reply_mode: ReplyMode::On,
+            identity: Identity {
+                user: b"default".to_vec(),
+                name: Vec::new(),
+                lib_name: Vec::new(),
+                lib_version: Vec::new(),
+            },
             no_evict: false,
             no_touch: false,
-            created_ms: now_ms,
-            active_ms: now_ms,
-            last_command: None,
-            commands: 0,
-            input_bytes: 0,
-            output_bytes: 0,
+            traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
             written: 0,
             transaction: None,
-            running: false,
-            executing: false,
-            parked: None,
             subscriptions: None,
-            watching: Vec::new(),
-            watch_broken: false,
+            watching: Watching::default(),
             replaying: false,
         }
     }
@@ -200,22 +216,30 @@ impl Session {
     /// A writer for its replies.
     #[inline]
     pub fn reply(&mut self) -> Reply<'_> {
-        Reply::new(&mut self.out, self.protocol)
+        Reply::new(&mut self.output.buffer, self.protocol)
     }
 
-    /// Bytes of replies not yet written.
+    /// Whether it executes the next request.
     #[inline]
-    pub fn pending(&self) -> usize {
-        self.out.len() - self.sent
+    pub fn is_running(&self) -> bool {
+        matches!(self.run, Run::Running)
     }
 
-    /// Whether the session executes nothing for now.
+    /// Whether it waits in a command.
     #[inline]
-    pub fn is_stopped(&self) -> bool {
-        self.closing != Closing::No
-            || self.paused
-            || self.parked.is_some()
-            || self.pending() > PENDING_MAX
+    pub fn is_parked(&self) -> bool {
+        matches!(self.run, Run::Parked(_))
+    }
+
+    /// Whether the connection ends, now or when the replies so far are written.
+    #[inline]
+    pub fn is_ending(&self) -> bool {
+        matches!(self.run, Run::Leaving | Run::Closed)
+    }
+
+    /// Whether a command of it may wait. Not inside EXEC, and not in the engine's own sessions.
+    pub fn may_wait(&self) -> bool {
+        self.doing != Doing::Exec && !self.replaying && self.outlet.is_some()
     }
 
     /// Whether it listens to anything.
@@ -231,16 +255,12 @@ impl Session {
     }
 }
 
-/// Bytes of unread replies past which a client's further requests wait until it reads. Upstream
-/// has no such bound for normal clients, whose buffers may grow without end; this one is far above
-/// what a pipelining client leaves unread.
-pub const PENDING_MAX: usize = 256 << 20;
-
 /// The table of clients.
 #[derive(Debug, Default)]
 pub struct Sessions {
     slots: Vec<Option<Box<Session>>>,
-    count: usize,
+    /// Clients connected over sockets and not closed, by number.
+    by_id: HashMap<u64, SessionId, ahash::RandomState>,
 }
 
 impl Sessions {
@@ -251,14 +271,21 @@ impl Sessions {
             self.slots.resize_with(index + 1, || None);
         }
         debug_assert!(self.slots[index].is_none(), "a place is given to one session at a time");
-        self.count += 1;
+        if session.outlet.is_some() {
+            self.by_id.insert(session.id, session.slot);
+        }
         self.slots[index] = Some(Box::new(session));
+    }
+
+    /// A client's connection is closed: it is listed and counted no more.
+    pub fn delist(&mut self, id: u64) {
+        self.by_id.remove(&id);
     }
 
     /// Takes a session out.
     pub fn remove(&mut self, slot: SessionId) -> Option<Box<Session>> {
         let session = self.slots.get_mut(slot.0 as usize)?.take()?;
-        self.count -= 1;
+        self.delist(session.id);
         Some(session)
     }
 
@@ -277,12 +304,12 @@ impl Sessions {
     /// Clients connected over sockets, in the order of their places.
     pub fn clients(&self) -> impl Iterator<Item = &Session> {
         let all = self.slots.iter().flatten().map(|session| &**session);
-        all.filter(|session| session.outlet.is_some() && session.closing != Closing::Closed)
+        all.filter(|session| session.outlet.is_some() && !matches!(session.run, Run::Closed))
     }
 
     /// The place of a client by its number.
     pub fn find(&self, id: u64) -> Option<SessionId> {
-        self.clients().find(|session| session.id == id).map(|session| session.slot)
+        self.by_id.get(&id).copied()
     }
 
     /// Places of the clients connected over sockets.
@@ -292,7 +319,7 @@ impl Sessions {
 
     /// How many clients are connected over sockets.
     pub fn client_count(&self) -> usize {
-        self.clients().count()
+        self.by_id.len()
     }
 }
 

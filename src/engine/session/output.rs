@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::session::{Closing, PENDING_MAX, Session};
+use crate::engine::session::run::{PENDING_MAX, Run};
+use crate::engine::session::{Output, Session};
 use crate::mailbox::{Link, Outlet, SessionId};
 use crate::resp::request::Bounds;
 
@@ -16,7 +17,8 @@ use crate::resp::request::Bounds;
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
-/// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer.
+/// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer. A client that has not
+/// authenticated may not leave more of them unread.
 const UNCOUNTED_BYTES: usize = 16 * 1024;
 
 /// Reply buffers for reuse.
@@ -47,7 +49,7 @@ impl Engine {
             Some(text) => {
                 self.metrics.connections_rejected += 1;
                 session.reply().error(text);
-                session.closing = Closing::AfterReply;
+                session.run = Run::Leaving;
             }
         }
         let refused = refusal.is_some();
@@ -74,8 +76,6 @@ impl Engine {
     /// A connection is gone: its session goes with all it held.
     pub(in crate::engine) fn close_session(&mut self, slot: SessionId) {
         self.unwatch_all(slot);
-        self.forget_parked(slot);
-        self.silence(slot);
         if let Some(session) = self.sessions.remove(slot)
             && let Some(link) = &session.link
         {
@@ -86,32 +86,6 @@ impl Engine {
             );
         }
         self.mailbox.release(slot);
-    }
-
-    /// Ends a connection now, unwritten replies or not.
-    pub fn kill(&mut self, slot: SessionId) {
-        self.forget_parked(slot);
-        self.silence(slot);
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.closing = Closing::Closed;
-            session.inbox.clear();
-            if let Some(link) = &session.link {
-                link.hold(false);
-            }
-            if let Some(outlet) = &session.outlet {
-                outlet.close();
-            }
-        }
-    }
-
-    /// Ends a connection when its replies so far are written.
-    pub fn close_after_reply(&mut self, slot: SessionId) {
-        if let Some(session) = self.sessions.get_mut(slot)
-            && session.closing == Closing::No
-        {
-            session.closing = Closing::AfterReply;
-            self.mark_dirty(slot);
-        }
     }
 
     /// A request outgrew `client-query-buffer-limit`.
@@ -149,23 +123,30 @@ impl Engine {
             Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
             None => (0, u64::MAX, false),
         };
-        let mut dirty = std::mem::take(&mut self.tick.dirty);
-        for slot in dirty.drain(..) {
-            let Some(session) = self.sessions.get_mut(slot) else { continue };
-            session.dirty = false;
-            let shown = if always { offset } else { session.written };
-            if shown > answerable || !session.gates.is_empty() {
-                let gated_to = session.gates.back().map_or(session.released, |gate| gate.1);
-                if session.out.len() > gated_to {
-                    session.gates.push_back((offset, session.out.len()));
-                    self.waiting.push_back((offset, slot));
+        // Writing may end or resume sessions, which marks further ones.
+        while !self.tick.dirty.is_empty() {
+            let mut dirty = std::mem::take(&mut self.tick.dirty);
+            for slot in dirty.drain(..) {
+                let Some(session) = self.sessions.get_mut(slot) else { continue };
+                let output = &mut session.output;
+                output.dirty = false;
+                let shown = if always { offset } else { session.written };
+                if shown > answerable || !output.gates.is_empty() {
+                    let gated_to = output.gates.back().map_or(output.released, |gate| gate.1);
+                    if output.buffer.len() > gated_to {
+                        output.gates.push_back((offset, output.buffer.len()));
+                        self.waiting.push_back((offset, slot));
+                    }
+                } else {
+                    output.released = output.buffer.len();
                 }
-            } else {
-                session.released = session.out.len();
+                self.flush(slot);
             }
-            self.flush(slot);
+            if self.tick.dirty.is_empty() {
+                self.tick.dirty = dirty;
+                return;
+            }
         }
-        self.tick.dirty = dirty;
     }
 
     /// Lets replies go whose part of the log may be acknowledged.
@@ -177,9 +158,10 @@ impl Engine {
             }
             self.waiting.pop_front();
             if let Some(session) = self.sessions.get_mut(slot) {
-                while let Some(&(_, len)) = session.gates.front().filter(|g| g.0 <= answerable) {
-                    session.released = len;
-                    session.gates.pop_front();
+                let output = &mut session.output;
+                while let Some(&(_, len)) = output.gates.front().filter(|g| g.0 <= answerable) {
+                    output.released = len;
+                    output.gates.pop_front();
                 }
                 self.mark_dirty(slot);
             }
@@ -190,7 +172,7 @@ impl Engine {
     pub(in crate::engine) fn drop_gates(&mut self) {
         for (_, slot) in std::mem::take(&mut self.waiting) {
             if let Some(session) = self.sessions.get_mut(slot) {
-                session.gates.clear();
+                session.output.gates.clear();
                 self.mark_dirty(slot);
             }
         }
@@ -200,30 +182,27 @@ impl Engine {
     #[inline]
     fn flush(&mut self, slot: SessionId) {
         // Replies count before they are written, as upstream has it.
-        let counted = |session: &Session| session.pending() > UNCOUNTED_BYTES;
+        let counted = |session: &Session| session.output.pending() > UNCOUNTED_BYTES;
         if self.sessions.get(slot).is_some_and(counted) {
             self.check_output_limit(slot);
-            if self.sessions.get(slot).is_none_or(|one| one.closing == Closing::Closed) {
+            if self.sessions.get(slot).is_none_or(|one| matches!(one.run, Run::Closed)) {
                 return;
             }
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let (Some(outlet), false) = (&session.outlet, session.awaiting_writable) else { return };
-        let was_stopped = session.pending() > PENDING_MAX;
+        let output = &mut session.output;
+        let (Some(outlet), false) = (&session.outlet, output.awaiting_writable) else { return };
+        let sent = output.sent;
         let mut failed = false;
-        while session.sent < session.released {
-            match outlet.try_write(&session.out[session.sent..session.released]) {
+        while output.sent < output.released {
+            match outlet.try_write(&output.buffer[output.sent..output.released]) {
                 Ok(0) => {
                     failed = true;
                     break;
                 }
-                Ok(written) => {
-                    session.sent += written;
-                    session.output_bytes += written as u64;
-                    self.metrics.output_bytes += written as u64;
-                }
+                Ok(written) => output.sent += written,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    session.awaiting_writable = true;
+                    output.awaiting_writable = true;
                     outlet.notify_writable(slot);
                     break;
                 }
@@ -234,22 +213,41 @@ impl Engine {
                 }
             }
         }
+        let written = output.sent - sent;
+        if written > 0 {
+            session.traffic.output_bytes += written as u64;
+            session.traffic.active_ms = self.now_micros / 1000;
+            self.metrics.output_bytes += written as u64;
+        }
         if failed {
             self.kill(slot);
             return;
         }
-        session.reuse_output(&mut self.spares);
-        if session.pending() == 0 {
-            session.soft_limit_since_ms = 0;
-            if session.closing == Closing::AfterReply {
-                self.kill(slot);
-            }
-        } else if session.closing == Closing::No {
-            self.check_output_limit(slot);
+        output.reuse(&mut self.spares);
+        let pending = output.pending();
+        if pending == 0 {
+            output.soft_limit_since_ms = 0;
         }
-        let resumes = |session: &Session| !session.inbox.is_empty() && !session.is_stopped();
-        if was_stopped && self.sessions.get(slot).is_some_and(resumes) {
-            self.mark_resumable(slot);
+        match session.run {
+            Run::Leaving if pending == 0 => self.kill(slot),
+            Run::Choked if pending <= PENDING_MAX => self.go_on(slot),
+            Run::Running if pending > PENDING_MAX => self.stop(slot, Run::Choked),
+            Run::Leaving | Run::Closed => {}
+            _ if pending > 0 => self.check_output_limit(slot),
+            _ => {}
+        }
+    }
+
+    /// After an error reply: a client that has not authenticated is closed at once when it leaves
+    /// more replies unread than upstream's fixed buffer holds, so that it costs bounded memory
+    /// (CVE-2025-21605). All that such a client gets by sending more is errors.
+    #[cold]
+    pub(in crate::engine) fn bound_unauthenticated(&mut self, slot: SessionId) {
+        let over = |session: &Session| {
+            !session.authenticated && session.output.pending() > UNCOUNTED_BYTES
+        };
+        if self.sessions.get(slot).is_some_and(over) {
+            self.check_output_limit(slot);
         }
     }
 
@@ -257,22 +255,23 @@ impl Engine {
     pub(in crate::engine) fn check_output_limit(&mut self, slot: SessionId) {
         let now_ms = self.now().0;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.closing == Closing::Closed {
+        if matches!(session.run, Run::Closed) {
             return;
         }
         let limits = &self.settings.client_output_buffer_limit;
         let limit = if session.is_listening() { limits.pubsub } else { limits.normal };
-        let pending = session.pending() as u64;
+        let pending = session.output.pending() as u64;
         let hard = limit.hard != 0 && pending >= limit.hard;
         let soft = limit.soft != 0 && pending >= limit.soft;
         if !soft {
-            session.soft_limit_since_ms = 0;
-        } else if session.soft_limit_since_ms == 0 {
-            session.soft_limit_since_ms = now_ms;
+            session.output.soft_limit_since_ms = 0;
+        } else if session.output.soft_limit_since_ms == 0 {
+            session.output.soft_limit_since_ms = now_ms;
         }
+        let unauthenticated = !session.authenticated && session.output.pending() > UNCOUNTED_BYTES;
         let too_long =
-            soft && now_ms - session.soft_limit_since_ms > limit.soft_seconds as i64 * 1000;
-        if hard || too_long {
+            soft && now_ms - session.output.soft_limit_since_ms > limit.soft_seconds as i64 * 1000;
+        if hard || too_long || unauthenticated {
             tracing::warn!(
                 "Client id={} closed for overcoming of output buffer limits.",
                 session.id
@@ -283,22 +282,22 @@ impl Engine {
     }
 }
 
-impl Session {
+impl Output {
     /// Gives the buffer back when all of it is written; gives up what is written when that is much.
     #[inline]
-    fn reuse_output(&mut self, spares: &mut Spares) {
-        self.out_peak = self.out_peak.max(self.out.len());
-        if self.sent == self.out.len() {
+    fn reuse(&mut self, spares: &mut Spares) {
+        self.peak = self.peak.max(self.buffer.len());
+        if self.sent == self.buffer.len() {
             self.sent = 0;
             self.released = 0;
-            let mut buffer = std::mem::take(&mut self.out);
+            let mut buffer = std::mem::take(&mut self.buffer);
             if buffer.capacity() <= SPARE_BYTES_MAX && spares.0.len() < SPARES_MAX {
                 buffer.clear();
                 spares.0.push(buffer);
             }
-        } else if self.sent > 1 << 20 && self.sent > self.out.len() / 2 {
+        } else if self.sent > 1 << 20 && self.sent > self.buffer.len() / 2 {
             let sent = std::mem::take(&mut self.sent);
-            self.out.drain(..sent);
+            self.buffer.drain(..sent);
             self.released -= sent;
             for gate in &mut self.gates {
                 gate.1 -= sent;

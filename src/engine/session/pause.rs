@@ -1,17 +1,46 @@
-//! CLIENT PAUSE: for a time, clients' commands wait: all of them, or those that write.
+//! What holds commands back that may run otherwise: CLIENT PAUSE (for a time, clients' commands wait:
+//! all of them, or those that write), and a walk whose writer doesn't keep up (commands that write
+//! wait until it does, [`Run::Paced`]).
+//!
+//! A session whose next command has to wait is [`Run::Paused`]; the command is executed when the
+//! pause is over, in the order in which the sessions were paused.
+
+use std::collections::BTreeMap;
 
 use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
+use crate::engine::session::run::Run;
 use crate::mailbox::SessionId;
 
 /// A pause in force.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Pause {
     /// When it ends, in milliseconds since the epoch; 0 where there is none.
     pub until_ms: i64,
     /// Whether reading commands wait too.
     pub all: bool,
+    /// The sessions that it holds, first come first.
+    held: BTreeMap<u64, SessionId>,
+    /// The last place given in that line.
+    places: u64,
+}
+
+impl Pause {
+    /// How many sessions it holds.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When it ends, in milliseconds since the epoch, where there is one.
+    pub fn ends_ms(&self) -> Option<i64> {
+        (self.until_ms != 0).then_some(self.until_ms)
+    }
+
+    /// A session is held no more.
+    pub(in crate::engine) fn leave(&mut self, place: u64) {
+        self.held.remove(&place);
+    }
 }
 
 impl Engine {
@@ -24,16 +53,14 @@ impl Engine {
 
     /// Ends the pause; what waited goes on.
     pub fn unpause_clients(&mut self) {
-        self.pause = Pause::default();
-        for slot in self.sessions.client_slots() {
-            if self.sessions[slot].paused {
-                self.sessions[slot].paused = false;
-                self.mark_resumable(slot);
-            }
+        self.pause.until_ms = 0;
+        self.pause.all = false;
+        for slot in std::mem::take(&mut self.pause.held).into_values() {
+            self.go_on(slot);
         }
     }
 
-    /// Ends the pause when its time is over; called by cron.
+    /// Ends the pause when its time is over.
     pub(in crate::engine) fn check_pause(&mut self) {
         if self.pause.until_ms != 0 && self.now().0 >= self.pause.until_ms {
             self.unpause_clients();
@@ -45,31 +72,30 @@ impl Engine {
         self.pause.until_ms > self.now().0
     }
 
-    /// Whether this command has to wait; the session is stopped then.
+    /// Whether this command has to wait, for a pause or for a walk; the session is stopped then.
     #[inline]
     pub(in crate::engine) fn is_paused_for(&mut self, slot: SessionId, command: CommandId) -> bool {
-        if self.pause.until_ms == 0 {
-            return false;
+        (self.pause.until_ms != 0 || self.walk_holds_writers()) && self.holds(slot, command)
+    }
+
+    #[cold]
+    fn holds(&mut self, slot: SessionId, command: CommandId) -> bool {
+        let flags = self.effective_flags(slot, command);
+        let writes = flags.has(Flags::WRITE);
+        if self.pause.until_ms != 0 && (self.pause.all || writes || flags.has(Flags::MAY_REPLICATE))
+        {
+            if self.may_stand_still(slot) {
+                self.pause.places += 1;
+                self.pause.held.insert(self.pause.places, slot);
+                self.stop(slot, Run::Paused(self.pause.places));
+            }
+            return true;
         }
-        let flags = self.registry[command].spec.flags;
-        let waits = if self.pause.all {
-            self.registry[command].spec.name != "CLIENT"
-                && self.registry[command]
-                    .parent
-                    .is_none_or(|parent| self.registry[parent].spec.name != "CLIENT")
-        } else {
-            flags.has(Flags::WRITE)
-                || flags.has(Flags::MAY_REPLICATE)
-                || (self.registry[command].spec.name == "EXEC"
-                    && self.sessions[slot].transaction.as_ref().is_some_and(|transaction| {
-                        transaction.writes() || transaction.flags().has(Flags::MAY_REPLICATE)
-                    }))
-        };
-        let in_queue =
-            self.sessions[slot].in_transaction() && self.registry[command].spec.name != "EXEC";
-        if waits && !in_queue {
-            self.sessions[slot].paused = true;
+        let paced = writes && self.walk_holds_writers();
+        if paced {
+            self.pace(slot);
+            self.stop(slot, Run::Paced);
         }
-        waits && !in_queue
+        paced
     }
 }

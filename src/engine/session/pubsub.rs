@@ -18,7 +18,7 @@ use crate::engine::session::client::misused;
 use crate::engine::session::output;
 use crate::engine::session::pubsub::listeners::{Directory, Kind, Listeners};
 use crate::engine::session::pubsub::message::{Forms, Message};
-use crate::engine::session::{Closing, ReplyMode, Session, Sessions};
+use crate::engine::session::{Doing, ReplyMode, Session, Sessions};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
@@ -26,7 +26,8 @@ use crate::resp::reply::Reply;
 pub mod listeners;
 mod message;
 
-const LISTENER: Flags = Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
+const LISTENER: Flags =
+    Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE).or(Flags::FOR_LISTENERS);
 const PUBLISHER: Flags =
     Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::MAY_REPLICATE);
 const ASKER: Flags = Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE);
@@ -143,23 +144,6 @@ pub struct State {
     forms: Forms,
 }
 
-/// Whether a command is one of those that a listening client may use in RESP2, where a reply could
-/// not be told from a message.
-pub fn serves_listeners(full_name: &str) -> bool {
-    matches!(
-        full_name,
-        "subscribe"
-            | "unsubscribe"
-            | "psubscribe"
-            | "punsubscribe"
-            | "ssubscribe"
-            | "sunsubscribe"
-            | "ping"
-            | "quit"
-            | "reset"
-    )
-}
-
 fn subscribe(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     engine.subscribe(slot, Kind::Channel, args);
     Ok(Flow::Done)
@@ -172,7 +156,7 @@ fn psubscribe(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Fl
 
 fn ssubscribe(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     // Its older relatives may be in a transaction, since they always could.
-    if engine.sessions[slot].executing {
+    if engine.sessions[slot].doing == Doing::Exec {
         return Err(CommandError::text("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
     }
     engine.subscribe(slot, Kind::Shard, args);
@@ -269,7 +253,7 @@ const fn confirmations(kind: Kind) -> (&'static str, &'static str) {
 fn confirm(session: &mut Session, kind: Kind, word: &str, name: Option<&[u8]>) {
     let count = session.subscriptions.as_ref().map_or(0, |mine| mine.counted_with(kind));
     let answered = session.reply_mode == ReplyMode::On;
-    let out = if answered { &mut session.out } else { &mut session.deferred };
+    let out = if answered { &mut session.output.buffer } else { &mut session.output.deferred };
     let mut reply = Reply::new(out, session.protocol);
     reply.push(3);
     reply.bulk(word.as_bytes());
@@ -436,24 +420,24 @@ impl Post<'_> {
     fn send(&mut self, listeners: &Listeners, mut message: Message<'_>) -> usize {
         for &slot in listeners {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
-            if session.closing != Closing::No {
+            if session.is_ending() {
                 continue;
             }
             let bytes = message.bytes(session.protocol);
-            if session.running {
-                session.deferred.extend_from_slice(bytes);
+            if session.doing != Doing::Nothing {
+                session.output.deferred.extend_from_slice(bytes);
                 continue;
             }
-            if session.out.capacity() == 0 {
-                session.out = self.spares.take();
+            if session.output.buffer.capacity() == 0 {
+                session.output.buffer = self.spares.take();
             }
-            session.out.extend_from_slice(bytes);
-            if !session.dirty {
-                session.dirty = true;
+            session.output.buffer.extend_from_slice(bytes);
+            if !session.output.dirty {
+                session.output.dirty = true;
                 self.dirty.push(slot);
             }
             // Those that don't read must not wait for the end of the tick with what they hold.
-            if self.pending_max != 0 && session.pending() as u64 >= self.pending_max {
+            if self.pending_max != 0 && session.output.pending() as u64 >= self.pending_max {
                 self.choked.push(slot);
             }
         }

@@ -1,7 +1,8 @@
 //! CONFIG, and what a changed setting leads to.
 
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
+use crate::command::secrets::Secrets;
 use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
@@ -10,6 +11,7 @@ use crate::config::directives::Directive;
 use crate::config::rewrite::{self, Scope};
 use crate::config::settings::Settings;
 use crate::config::{self, ConfigError, Origin};
+use crate::engine::session::Doing;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::keyspace::databases::KeyspaceStats;
 use crate::mailbox::SessionId;
@@ -37,6 +39,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
             row("REWRITE", Exactly(2), rewrite_file, ADMIN, "2.8.0")
                 .summary("Writes the settings in force into the configuration file."),
             row("SET", AtLeast(4), set, ADMIN, "2.0.0")
+                .secrets(&Secrets::Settings(2))
                 .cost("O(N) for N names given")
                 .tips(ALL_NODES)
                 .syntax("parameter value [parameter value ...]")
@@ -109,9 +112,17 @@ fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
     Ok(Flow::Done)
 }
 
+/// Names are quoted byte for byte, as they came.
+const UNKNOWN_SETTING: &[u8] = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn refusal(error: ConfigError) -> CommandError {
-    CommandError::owned(error.to_string())
+    match &error {
+        ConfigError::Unknown(name) => {
+            CommandError::quoting([UNKNOWN_SETTING, error::quotable(name), b"'"].concat())
+        }
+        _ => CommandError::owned(error.to_string()),
+    }
 }
 
 fn reset_statistics(
@@ -122,7 +133,7 @@ fn reset_statistics(
     engine.metrics.reset();
     engine.databases.stats = KeyspaceStats::default();
     engine.databases.reclaimer.reset_freed();
-    engine.evict.evicted = 0;
+    engine.evict.reset();
     if let Some(log) = &mut engine.log {
         log.reset_delayed_syncs();
     }
@@ -188,10 +199,8 @@ impl Engine {
         }
         for row in changed {
             match row.name {
-                "maxmemory" | "maxmemory-policy" if self.settings.maxmemory != 0 => {
-                    // What doesn't go now goes with the commands that come.
-                    self.make_room();
-                }
+                // Not here: this may be part of a transaction, and what goes is no part of it.
+                "maxmemory" | "maxmemory-policy" => self.evict.begin(),
                 "loglevel" => {
                     if let Some(log) = &self.log_handle {
                         log.set_level(self.settings.loglevel);
@@ -233,16 +242,15 @@ impl Engine {
                 }
             }
             "dir" => self.settings.enter_directory().map_err(|error| error_text(&error)),
-            "appendonly" if self.settings.appendonly && self.sessions[slot].executing => {
+            "appendonly"
+                if self.settings.appendonly && self.sessions[slot].doing == Doing::Exec =>
+            {
                 // The log's first base has a transaction wholly or not at all.
-                self.persistence.log_scheduled = true;
+                self.persistence.wanted.first_base.ask();
                 Ok(())
             }
             "appendonly" if self.settings.appendonly => self.start_log(),
-            "appendonly" => {
-                self.stop_log();
-                Ok(())
-            }
+            "appendonly" => self.stop_log(),
             _ => Ok(()),
         }
     }

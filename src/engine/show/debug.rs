@@ -5,11 +5,12 @@
 
 use crate::base::text;
 use crate::command::args::Args;
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::rewrite::Scope;
 use crate::data::value::NewValue;
-use crate::engine::show::{debug_protocol, debug_values};
+use crate::engine::session::client;
+use crate::engine::show::{debug_protocol, debug_values, info_memory};
 use crate::engine::{ControlHandler, Engine};
 use crate::keyspace::databases::Expiry;
 use crate::keyspace::digest;
@@ -45,7 +46,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("DICT-RESIZING", 1, 1, accept),
     ("DIGEST", 0, 0, digest_all),
     ("DIGEST-VALUE", 1, usize::MAX, digest_values),
-    ("ERROR", 1, 1, error),
+    ("ERROR", 1, 1, answer_error),
     ("HELP", 0, 0, help),
     ("HTSTATS", 1, 2, debug_values::table_statistics),
     ("HTSTATS-KEY", 1, 2, debug_values::value_statistics),
@@ -60,9 +61,9 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("POPULATE", 1, 3, populate),
     ("PROTOCOL", 1, 1, debug_protocol::protocol),
     ("QUICKLIST", 1, 2, debug_values::quicklist),
-    ("QUICKLIST-PACKED-THRESHOLD", 1, 1, accept),
+    ("QUICKLIST-PACKED-THRESHOLD", 1, 1, packed_threshold),
     ("RELOAD", 0, usize::MAX, reload),
-    ("REPLYBUFFER", 2, 2, accept),
+    ("REPLYBUFFER", 2, 2, reply_buffer),
     ("SDSLEN", 1, 1, debug_values::string_lengths),
     ("SEGFAULT", 0, 0, crash),
     ("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
@@ -122,7 +123,8 @@ fn debug(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         .find(|(name, least, most, _)| args.is(1, name) && (*least..=*most).contains(&given));
     let Some((_, _, _, run)) = known else {
         let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
-        text.extend_from_slice(&args.at(1)[..args.at(1).len().min(128)]);
+        let word = error::quotable(args.at(1));
+        text.extend_from_slice(&word[..word.len().min(client::WORD_MAX)]);
         text.extend_from_slice(b"'. Try DEBUG HELP.");
         return Err(CommandError::quoting(text));
     };
@@ -134,6 +136,28 @@ fn debug(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
 fn accept(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.sessions[slot].reply().ok();
     Ok(())
+}
+
+/// Nodes have no such threshold: only the number is looked at.
+fn packed_threshold(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    if text::parse_memory(args.at(2)).is_none_or(|bytes| bytes >= 1 << 32) {
+        return Err(CommandError::text(
+            "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+        ));
+    }
+    accept(engine, slot, args)
+}
+
+/// Reply buffers are shared: only the number is looked at.
+fn reply_buffer(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    if args.is(2, "PEAK-RESET-TIME") && !args.is(3, "NEVER") && !args.is(3, "RESET") {
+        args.int(3)?;
+    }
+    accept(engine, slot, args)
 }
 
 fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
@@ -195,7 +219,7 @@ fn digest_values(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result
     Ok(())
 }
 
-fn error(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+fn answer_error(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
     let text: Vec<u8> = args
         .at(2)
         .iter()
@@ -245,8 +269,11 @@ fn pause_cron(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<()
 }
 
 fn match_string(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
-    let length = args.int(2)?.clamp(0, 1 << 30) as usize;
-    text::glob(args.at(3), &vec![b'a'; length], false);
+    let length = positive(args, 2)?;
+    if length > engine.settings.proto_max_bulk_len {
+        return Err(CommandError::StringTooLong);
+    }
+    text::glob(args.at(3), &vec![b'a'; length as usize], false);
     accept(engine, slot, args)
 }
 
@@ -256,13 +283,37 @@ fn positive(args: Args<'_>, index: usize) -> Result<u64, CommandError> {
         .ok_or(CommandError::text("ERR value is out of range, must be positive"))
 }
 
+/// What a key of DEBUG POPULATE takes at least beside its name and value, in bytes.
+const KEY_BYTES: u64 = 16;
+
+/// Refuses what no string can hold, or what this machine's memory can't.
+fn check_population(
+    engine: &Engine,
+    count: u64,
+    prefix: &[u8],
+    size: Option<u64>,
+) -> Result<(), CommandError> {
+    let size = size.unwrap_or(0);
+    if size > engine.settings.proto_max_bulk_len {
+        return Err(CommandError::StringTooLong);
+    }
+    let each = KEY_BYTES + prefix.len() as u64 + size;
+    let memory = info_memory::total_system_bytes();
+    if memory != 0 && count.saturating_mul(each) > memory {
+        return Err(CommandError::text("ERR OOM: this machine has no memory for so many keys"));
+    }
+    Ok(())
+}
+
 fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
     let count = positive(args, 2)?;
     let prefix = args.get(3).unwrap_or(b"key");
     let size = match args.get(4) {
         None => None,
-        Some(_) => Some(positive(args, 4)? as usize),
+        // Without a size, as with none, a value is as long as its text.
+        Some(_) => Some(positive(args, 4)?).filter(|size| *size > 0),
     };
+    check_population(engine, count, prefix, size)?;
     let index = engine.sessions[slot].db;
     for number in 0..count {
         let mut key = prefix.to_vec();
@@ -271,7 +322,7 @@ fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), 
         let mut value = b"value:".to_vec();
         text::push_u64(&mut value, number);
         if let Some(size) = size {
-            value.resize(size, 0);
+            value.resize(size as usize, 0);
         }
         let mut db = engine.databases.db(index);
         if !db.exists(&key) {

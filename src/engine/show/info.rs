@@ -137,14 +137,14 @@ fn operating_system() -> String {
 fn clients(out: &mut String, engine: &mut Engine) {
     let sessions = &engine.sessions;
     let input = sessions.clients().filter_map(|one| one.link.as_ref()).map(|link| link.unread());
-    let output = sessions.clients().map(|one| one.pending());
-    let watching = sessions.clients().filter(|one| !one.watching.is_empty());
+    let output = sessions.clients().map(|one| one.output.pending());
+    let watching = sessions.clients().filter(|one| !one.watching.keys.is_empty());
     line!(out, "connected_clients:{}", sessions.client_count());
     line!(out, "cluster_connections:0");
     line!(out, "maxclients:{}", engine.settings.maxclients);
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
     line!(out, "client_recent_max_output_buffer:{}", output.max().unwrap_or(0));
-    line!(out, "blocked_clients:{}", engine.blocking.count());
+    line!(out, "blocked_clients:{}", engine.blocking.count() + engine.pause.held());
     line!(out, "tracking_clients:0");
     line!(out, "pubsub_clients:{}", engine.pubsub.clients);
     line!(out, "watching_clients:{}", watching.count());
@@ -169,15 +169,17 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     let now = engine.now_micros / 1_000_000;
     let word = |ok: bool| if ok { "ok" } else { "err" };
     let running = |this: bool| {
-        let since = state.job.as_ref().map_or(now, |job| job.started_seconds);
+        let since = state.walk.started_seconds().unwrap_or(now);
         if this { now - since } else { -1 }
     };
     line!(out, "loading:{}", u8::from(state.loading));
     line!(out, "async_loading:0");
     line!(out, "current_cow_peak:0");
-    line!(out, "current_cow_size:0");
+    let waiting = state.walk.job().map_or(0, crate::engine::keep::walk_job::Job::waiting_bytes);
+    // There is no fork; it is what was copied and waits for the disk.
+    line!(out, "current_cow_size:{waiting}");
     line!(out, "current_cow_size_age:0");
-    let (taken, keys) = state.job.as_ref().map_or((0, 0), |job| (job.keys_taken(), job.keys));
+    let (taken, keys) = state.walk.job().map_or((0, 0), |job| (job.keys_taken(), job.keys));
     // There is no fork; it is the share of the keys that the walk has taken.
     line!(out, "current_fork_perc:{:.2}", taken as f64 * 100.0 / keys.max(1) as f64);
     line!(out, "current_save_keys_processed:{taken}");
@@ -192,11 +194,15 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "rdb_last_cow_size:0");
     line!(out, "rdb_last_load_keys_expired:{}", state.load_expired);
     line!(out, "rdb_last_load_keys_loaded:{}", state.load_keys);
-    line!(out, "aof_enabled:{}", u8::from(engine.log.is_some()));
-    line!(out, "aof_rewrite_in_progress:{}", u8::from(state.rewriting));
-    line!(out, "aof_rewrite_scheduled:{}", u8::from(state.rewrite_scheduled));
+    line!(
+        out,
+        "aof_enabled:{}",
+        u8::from(engine.log.is_some() || state.wanted.first_base.is_wanted())
+    );
+    line!(out, "aof_rewrite_in_progress:{}", u8::from(state.walk.is_rewrite()));
+    line!(out, "aof_rewrite_scheduled:{}", u8::from(state.rewrite_scheduled()));
     line!(out, "aof_last_rewrite_time_sec:{}", state.last_rewrite_took);
-    line!(out, "aof_current_rewrite_time_sec:{}", running(state.rewriting));
+    line!(out, "aof_current_rewrite_time_sec:{}", running(state.walk.is_rewrite()));
     line!(out, "aof_last_bgrewrite_status:{}", word(state.last_rewrite_ok));
     line!(out, "aof_rewrites:{}", state.rewrites);
     line!(out, "aof_rewrites_consecutive_failures:{}", state.rewrites_failed_in_a_row);
@@ -208,7 +214,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     if let Some(log) = &engine.log {
         line!(out, "aof_current_size:{}", log.size_bytes());
         line!(out, "aof_base_size:{}", state.log_base_bytes);
-        line!(out, "aof_pending_rewrite:{}", u8::from(state.rewrite_scheduled));
+        line!(out, "aof_pending_rewrite:{}", u8::from(state.rewrite_scheduled()));
         line!(out, "aof_buffer_length:{}", log.pending_bytes());
         line!(out, "aof_pending_bio_fsync:{}", log.syncs_in_flight());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());
@@ -292,7 +298,7 @@ fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
     }
     let (mut sum, mut count) = (0i128, 0i128);
     for _ in 0..TTL_SAMPLES {
-        table.sample_volatile_bucket(rng, |entry| {
+        table.sample_volatile_bucket(rng, TTL_SEGMENTS_MAX, |entry| {
             if let Some(at) = entry.expiry() {
                 sum += i128::from((at.0 - now).max(0));
                 count += 1;
@@ -302,8 +308,9 @@ fn mean_ttl(table: &Table, rng: &mut Rng, now: i64) -> i64 {
     (sum / count.max(1)).try_into().unwrap_or(i64::MAX)
 }
 
-/// Places that are looked at for [`mean_ttl`].
+/// Places that are looked at for [`mean_ttl`], and segments for each.
 const TTL_SAMPLES: usize = 16;
+const TTL_SEGMENTS_MAX: usize = 64;
 
 impl Engine {
     /// How far the stream of changes has come, in bytes.

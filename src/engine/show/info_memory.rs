@@ -46,7 +46,7 @@ impl Figures {
             active: stats::active::read().unwrap_or(0) as u64,
             allocator_resident: stats::resident::read().unwrap_or(0) as u64,
             tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
-            clients: engine.sessions.clients().map(|one| one.out.capacity() as u64).sum(),
+            clients: engine.sessions.clients().map(|one| one.output.buffer.capacity() as u64).sum(),
         }
     }
 
@@ -98,7 +98,7 @@ fn resident_bytes() -> u64 {
     pages * 4096
 }
 
-fn total_system_bytes() -> u64 {
+pub(in crate::engine) fn total_system_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
@@ -144,7 +144,7 @@ pub fn push_section(out: &mut String, engine: &mut Engine) {
         "maxmemory_policy:{}\r\nallocator_frag_ratio:{:.2}\r\nallocator_frag_bytes:{fragmentation}\r\n\
          allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\nrss_overhead_ratio:{:.2}\r\n\
          rss_overhead_bytes:{}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
-         mem_not_counted_for_evict:0\r\nmem_replication_backlog:{backlog}\r\n\
+         mem_not_counted_for_evict:{}\r\nmem_replication_backlog:{backlog}\r\n\
          mem_total_replication_buffers:{backlog}\r\nmem_clients_slaves:0\r\nmem_clients_normal:{}\r\n\
          mem_cluster_links:0\r\nmem_aof_buffer:{aof}\r\nmem_allocator:jemalloc-5.3.0\r\n\
          mem_tables_mapped:{}\r\nmem_overhead_db_hashtable_rehashing:0\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
@@ -157,6 +157,7 @@ pub fn push_section(out: &mut String, engine: &mut Engine) {
         memory.resident.saturating_sub(memory.allocator_resident + memory.tables),
         memory.ratio(memory.resident, memory.used),
         memory.resident as i64 - memory.used as i64,
+        engine.uncounted_memory(),
         memory.clients,
         memory.tables,
         engine.databases.reclaimer.pending(),

@@ -34,8 +34,11 @@ pub fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "evicted_keys:{}", engine.evict.evicted);
     line!(out, "evicted_clients:0");
     line!(out, "evicted_scripts:0");
-    line!(out, "total_eviction_exceeded_time:0");
-    line!(out, "current_eviction_exceeded_time:0");
+    let exceeded = engine.evict.exceeded_ticks(engine.env.stopwatch.ticks());
+    let (current, total) =
+        (engine.env.stopwatch.micros(exceeded.0), engine.env.stopwatch.micros(exceeded.1));
+    line!(out, "total_eviction_exceeded_time:{}", total / 1000);
+    line!(out, "current_eviction_exceeded_time:{}", current / 1000);
     line!(out, "keyspace_hits:{}", keys.hits);
     line!(out, "keyspace_misses:{}", keys.misses);
     let directory = &engine.pubsub.directory;

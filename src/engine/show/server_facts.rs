@@ -3,13 +3,13 @@
 
 use crate::command::args::Args;
 use crate::command::category::{self, Categories};
-use crate::command::error::CommandError;
+use crate::command::error::{self, CommandError};
 use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, Flags, Flow, Group, control, read,
 };
 use crate::config::REDIS_VERSION;
-use crate::engine::session::client::misused;
+use crate::engine::session::client::{self, misused};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
@@ -113,7 +113,7 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 
 fn acl_whoami(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    let user = session.user.clone();
+    let user = session.identity.user.clone();
     session.reply().bulk(&user);
     Ok(Flow::Done)
 }
@@ -123,7 +123,9 @@ fn acl_cat(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         2 => category::NAMES.to_vec(),
         3 => {
             let Some(wanted) = Categories::named(args.at(2)) else {
-                let text = [b"ERR Unknown category '", args.at(2), b"'"].concat();
+                let word = error::quotable(args.at(2));
+                let word = &word[..word.len().min(client::WORD_MAX)];
+                let text = [b"ERR Unknown category '", word, b"'"].concat();
                 return Err(CommandError::quoting(text));
             };
             let commands = engine.registry.iter().map(|(_, entry)| entry);

@@ -4,6 +4,7 @@
 //! and prefetched first, which is worth more than any other trick here (a lookup in a table of
 //! millions of keys is two cache misses, and sixteen of them overlap).
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use tokio::time::Sleep;
 use crate::command::args::Args;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
-use crate::engine::session::{Closing, Session};
+use crate::engine::session::Session;
+use crate::engine::session::run::set_hold;
 use crate::engine::tick::pacing::{Active, Pacing};
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Batch, Message, SessionId};
+use crate::resp::request::ProtocolError;
 
 /// The longest time that an alarm is set for: cron looks as well.
 const ALARM_MS_MAX: i64 = 1_000_000;
@@ -27,14 +30,15 @@ const WINDOW: usize = 16;
 /// Buffers that a tick reuses.
 #[derive(Debug, Default)]
 pub struct Tick {
-    work: Vec<(SessionId, Batch)>,
+    pub(in crate::engine) work: Vec<(SessionId, Batch)>,
     plan: Vec<Planned>,
     /// Sessions with something to write.
     pub(in crate::engine) dirty: Vec<SessionId>,
-    /// Sessions whose connection is gone, to be ended when their last replies had their chance.
-    closed: Vec<SessionId>,
-    /// Sessions that may go on with requests that had to wait.
-    pub(in crate::engine) resumable: Vec<SessionId>,
+    /// Sessions whose connection is gone with both its sides, to be taken out of the table.
+    pub(in crate::engine) ended: Vec<SessionId>,
+    /// Sessions that are resuming, first come first; those among them that aren't any more count
+    /// for nothing.
+    pub(in crate::engine) resumed: VecDeque<SessionId>,
     /// How many clients are at it.
     pub(in crate::engine) active: Active,
 }
@@ -62,10 +66,17 @@ impl Engine {
     /// Polled by the actor's task: one tick.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> After {
         let mailbox = std::rc::Rc::clone(&self.mailbox);
-        mailbox.take(messages, cx.waker());
+        let any_end = mailbox.take(messages, cx.waker());
         self.remote.register(cx.waker());
         self.refresh_time();
         let (began, commands) = (self.env.stopwatch.ticks(), self.metrics.commands);
+        if any_end {
+            for message in messages.iter() {
+                if let Message::Closed(slot) = message {
+                    self.end_input(*slot);
+                }
+            }
+        }
         for message in messages.drain(..) {
             match message {
                 Message::Requests(session, batch) => self.receive(session, batch),
@@ -76,8 +87,9 @@ impl Engine {
             }
         }
         self.run_work();
-        while !self.tick.resumable.is_empty() {
-            self.resume();
+        self.check_pause();
+        if !self.tick.resumed.is_empty() {
+            self.run_resumed();
         }
         let after = self.finish_tick();
         let took = self.env.stopwatch.ticks().saturating_sub(began);
@@ -88,14 +100,10 @@ impl Engine {
     fn take_message(&mut self, message: Message) {
         match message {
             Message::Opened(slot, link, outlet) => self.open_session(slot, link, outlet),
-            Message::Closed(slot) => {
-                // It may still be owed replies; messages would keep it forever.
-                self.silence(slot);
-                self.tick.closed.push(slot);
-            }
+            Message::Closed(slot) => self.input_ended(slot),
             Message::Writable(slot) => {
                 if let Some(session) = self.sessions.get_mut(slot) {
-                    session.awaiting_writable = false;
+                    session.output.awaiting_writable = false;
                     self.mark_dirty(slot);
                 }
             }
@@ -112,46 +120,40 @@ impl Engine {
             self.mailbox.recycle(batch);
             return;
         };
-        if session.active_ms != now_ms {
-            session.active_ms = now_ms;
+        if session.traffic.active_ms != now_ms {
+            session.traffic.active_ms = now_ms;
             self.tick.active.note(now_ms, batch.requests.len());
         }
-        session.input_bytes += batch.buffer.len() as u64;
+        session.traffic.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;
-        if session.is_stopped() || !session.inbox.is_empty() {
-            session.inbox.push_back(batch);
-            hold_reading(session);
-            return;
+        if session.is_running() {
+            self.tick.work.push((slot, batch));
+        } else {
+            self.keep_for_later(slot, batch);
         }
-        self.tick.work.push((slot, batch));
     }
 
-    /// Requests of sessions that may go on.
+    /// A session that isn't running can't execute these requests: they wait in its inbox, or go
+    /// with it.
     #[cold]
-    fn resume(&mut self) {
-        for slot in std::mem::take(&mut self.tick.resumable) {
-            let Some(session) = self.sessions.get_mut(slot) else { continue };
-            if session.is_stopped() {
-                continue;
+    fn keep_for_later(&mut self, slot: SessionId, batch: Batch) {
+        match self.sessions.get_mut(slot) {
+            Some(session) if !session.is_ending() => {
+                session.inbox.push_back(batch);
+                set_hold(session);
             }
-            if let Some(batch) = session.inbox.pop_front() {
-                self.tick.work.push((slot, batch));
-                self.run_work();
-            }
-            let Some(session) = self.sessions.get_mut(slot) else { continue };
-            if session.inbox.is_empty() {
-                if let Some(link) = &session.link {
-                    link.hold(false);
-                }
-            } else if !session.is_stopped() {
-                self.tick.resumable.push(slot);
-            }
+            _ => self.mailbox.recycle(batch),
         }
     }
 
     /// Executes the batches in line.
-    fn run_work(&mut self) {
+    pub(in crate::engine) fn run_work(&mut self) {
         if self.tick.work.is_empty() {
+            return;
+        }
+        if self.shutdown.exit_code().is_some() {
+            // All is saved; what came behind would be acknowledged and lost.
+            self.tick.work.clear();
             return;
         }
         let mut work = std::mem::take(&mut self.tick.work);
@@ -165,16 +167,16 @@ impl Engine {
                 plan.push(Planned { work: number as u32, index: index as u32, command });
             }
         }
-        for window in plan.chunks(WINDOW) {
+        'plan: for window in plan.chunks(WINDOW) {
             if window.len() > 1 {
                 self.prefetch(window, &work);
             }
             for planned in window {
                 let (slot, batch) = &mut work[planned.work as usize];
-                let stopped = self.sessions.get(*slot).is_none_or(Session::is_stopped);
-                if stopped || batch.next != planned.index as usize {
+                if !self.sessions.get(*slot).is_some_and(Session::is_running) {
                     continue;
                 }
+                debug_assert_eq!(batch.next, planned.index as usize, "in order, none left out");
                 batch.next += 1;
                 let request = batch.requests.command(planned.index as usize, &batch.buffer);
                 let args = Args::new(&batch.buffer, request.ranges);
@@ -182,12 +184,14 @@ impl Engine {
                     // Held back (CLIENT PAUSE): it runs later.
                     batch.next -= 1;
                 }
+                if self.shutdown.exit_code().is_some() {
+                    break 'plan;
+                }
             }
         }
         plan.clear();
         self.tick.plan = plan;
-        // The last first: each puts what is left of it in front of its session's inbox.
-        for (slot, batch) in work.drain(..).rev() {
+        for (slot, batch) in work.drain(..) {
             self.finish_batch(slot, batch);
         }
         self.tick.work = work;
@@ -225,75 +229,55 @@ impl Engine {
     /// After a batch: keep what could not run, answer what broke the protocol, reuse the buffer.
     #[inline]
     fn finish_batch(&mut self, slot: SessionId, mut batch: Batch) {
-        if let Some(session) = self.sessions.get_mut(slot) {
-            if batch.next < batch.requests.len() && session.closing == Closing::No {
-                session.inbox.push_front(batch);
-                hold_reading(session);
-                return;
-            }
-            if let Some(error) = batch.error.take()
-                && session.closing == Closing::No
-            {
-                let peer = session.link.as_ref().map(|link| link.origin.peer_text());
-                tracing::debug!("{error} from client {}", peer.unwrap_or_default());
-                session.reply().error(format_args!("ERR {error}"));
-                session.closing = Closing::AfterReply;
-                self.metrics.count_error(b"ERR");
-                self.mark_dirty(slot);
-            }
+        let running = self.sessions.get(slot).is_some_and(Session::is_running);
+        if !running && (batch.next < batch.requests.len() || batch.error.is_some()) {
+            self.keep_for_later(slot, batch);
+            return;
+        }
+        if let Some(error) = batch.error.take() {
+            self.refuse_protocol(slot, &error);
         }
         self.mailbox.recycle(batch);
+    }
+
+    /// Answers what broke the protocol; the connection ends with that.
+    #[cold]
+    fn refuse_protocol(&mut self, slot: SessionId, error: &ProtocolError) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let peer = session.link.as_ref().map(|link| link.origin.peer_text());
+        tracing::debug!("{error} from client {}", peer.unwrap_or_default());
+        session.reply().error_bytes(&error.wire());
+        self.metrics.count_error(b"ERR");
+        self.leave(slot);
     }
 
     /// Puts a session on the list of those that get their replies at the end of the tick.
     #[inline]
     pub fn mark_dirty(&mut self, slot: SessionId) {
         if let Some(session) = self.sessions.get_mut(slot)
-            && !session.dirty
+            && !session.output.dirty
         {
-            session.dirty = true;
+            session.output.dirty = true;
             self.tick.dirty.push(slot);
-        }
-    }
-
-    /// Has the requests that a session was stopped with looked at again.
-    pub fn mark_resumable(&mut self, slot: SessionId) {
-        if !self.tick.resumable.contains(&slot) {
-            self.tick.resumable.push(slot);
         }
     }
 
     /// The end of the tick: log, replies, and whether background work wants another tick.
     fn finish_tick(&mut self) -> After {
         self.check_signals();
-        let background = self.background_slice();
+        let background = self.evict_slice() | self.background_slice();
         self.write_log();
         self.poll_log();
         self.serve_copies();
         self.flush_dirty();
-        for slot in std::mem::take(&mut self.tick.closed) {
-            // A client may close its sending side only, and still read what it is owed.
-            let owed = self.sessions.get(slot).is_some_and(|session| {
-                session.closing != Closing::Closed && !session.gates.is_empty()
-            });
-            if owed {
-                self.tick.closed.push(slot);
-            } else {
-                self.close_session(slot);
-            }
+        for slot in std::mem::take(&mut self.tick.ended) {
+            self.close_session(slot);
         }
         if let Some(code) = self.shutdown.exit_code() {
             return After::Exit(code);
         }
         // Replies that went out may have let stopped sessions go on.
-        if background || !self.tick.resumable.is_empty() { After::Again } else { After::Wait }
-    }
-}
-
-/// A stopped session's further requests stay in the socket.
-fn hold_reading(session: &Session) {
-    if let Some(link) = &session.link {
-        link.hold(true);
+        if background || !self.tick.resumed.is_empty() { After::Again } else { After::Wait }
     }
 }
 
@@ -308,6 +292,7 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
         if alarm.rings(cx) {
             engine.refresh_time();
             engine.release_overdue();
+            engine.check_pause();
         }
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();
@@ -366,7 +351,8 @@ impl Alarm {
 
     /// Sets it to the next deadline. True where that is now.
     fn set(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
-        let next = engine.blocking.next_deadline_ms();
+        let ends = [engine.blocking.next_deadline_ms(), engine.pause.ends_ms()];
+        let next = ends.into_iter().flatten().min();
         if next == self.deadline_ms {
             return false;
         }

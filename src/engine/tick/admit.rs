@@ -7,7 +7,8 @@ use crate::command::spec::{Effect, Flags};
 use crate::config::change::{self, Origin};
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
-use crate::engine::session::pubsub;
+use crate::engine::session::Doing;
+use crate::engine::session::run::{PENDING_MAX, Run};
 use crate::engine::tick::transaction::Queued;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Protocol;
@@ -25,8 +26,8 @@ impl Engine {
         args: Args<'_>,
         encoded: Option<&[u8]>,
     ) -> bool {
-        if self.sessions[slot].out.capacity() == 0 {
-            self.sessions[slot].out = self.spares.take();
+        if self.sessions[slot].output.buffer.capacity() == 0 {
+            self.sessions[slot].output.buffer = self.spares.take();
         }
         if command.is_none() && is_http(args.at(0)) {
             tracing::warn!(
@@ -39,25 +40,47 @@ impl Engine {
         }
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
-        let before = self.sessions[slot].out.len();
+        let before = self.sessions[slot].output.buffer.len();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
                 if self.is_paused_for(slot, command) {
                     return false;
                 }
-                self.sessions[slot].running = true;
-                if self.sessions[slot].in_transaction() && !runs_in_multi(self, command) {
+                self.sessions[slot].doing = Doing::Command;
+                let joins = !self.registry[command].spec.flags.has(Flags::RUNS_IN_MULTI);
+                if joins && self.sessions[slot].in_transaction() {
                     self.queue(slot, command, args);
                 } else {
                     self.execute(slot, command, args, encoded);
                 }
             }
             (Ok(()), None) => unreachable!("an unknown command is refused"),
-            (Err(error), _) => self.refuse(slot, command, &error),
+            (Err(error), _) => {
+                // A word that is no subcommand is an unknown command: no row counts it.
+                let named =
+                    |id: &CommandId| args.len() == 1 || self.registry[*id].subcommands.is_empty();
+                self.refuse(slot, command.filter(named), &error);
+            }
         }
-        self.settle_reply(slot, before);
+        self.end_request(slot, before);
         self.mark_dirty(slot);
+        let session = &self.sessions[slot];
+        if session.output.pending() > PENDING_MAX && session.is_running() {
+            self.stop(slot, Run::Choked);
+        }
         true
+    }
+
+    /// A command's flags, together with those of the commands that it runs where it runs a queue:
+    /// what refuses or holds back one of them refuses or holds back EXEC.
+    pub(in crate::engine) fn effective_flags(&self, slot: SessionId, command: CommandId) -> Flags {
+        let flags = self.registry[command].spec.flags;
+        match &self.sessions[slot].transaction {
+            Some(transaction) if flags.has(Flags::RUNS_QUEUE) => flags.or(transaction
+                .flags()
+                .and(Flags::DENYOOM.or(Flags::WRITE).or(Flags::MAY_REPLICATE))),
+            _ => flags,
+        }
     }
 
     /// Answers with an error instead of running; a transaction being queued can't be executed.
@@ -68,8 +91,9 @@ impl Engine {
         let text = error.wire();
         self.metrics.count_error(&text);
         let session = &mut self.sessions[slot];
-        let ends = command.is_some_and(|command| self.registry[command].full_name == "exec");
-        if ends {
+        let runs_queue =
+            command.is_some_and(|command| self.registry[command].spec.flags.has(Flags::RUNS_QUEUE));
+        if runs_queue {
             session.transaction = None;
             let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
             // The usual code word gives way to the one in front; others (OOM, MISCONF) tell more.
@@ -82,6 +106,7 @@ impl Engine {
             transaction.refused = true;
         }
         session.reply().error_bytes(&text);
+        self.bound_unauthenticated(slot);
     }
 
     fn check(
@@ -106,36 +131,31 @@ impl Engine {
         if !session.authenticated && !flags.has(Flags::NO_AUTH) {
             return Err(NO_AUTH);
         }
-        // EXEC may do what the commands that it runs may do.
-        let flags = match &session.transaction {
-            Some(transaction) if entry.full_name == "exec" => {
-                flags.or(transaction.flags().and(Flags::DENYOOM.or(Flags::WRITE)))
+        let flags =
+            if flags.has(Flags::RUNS_QUEUE) { self.effective_flags(slot, command) } else { flags };
+        if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
+            // A transaction must not queue without limit what it may never run.
+            let queues = session_queues(self, slot) && !flags.has(Flags::ENDS_MULTI);
+            if flags.has(Flags::DENYOOM) || queues {
+                return Err(CommandError::text(
+                    "OOM command not allowed when used memory > 'maxmemory'.",
+                ));
             }
-            _ => flags,
-        };
-        if flags.has(Flags::DENYOOM)
-            && self.settings.maxmemory != 0
-            && !self.persistence.loading
-            && !self.make_room()
-        {
-            return Err(CommandError::text(
-                "OOM command not allowed when used memory > 'maxmemory'.",
-            ));
         }
-        // PING, too: it is what watches over a server that should be replaced.
-        if flags.has(Flags::WRITE) || self.registry[command].spec.name == "PING" {
+        if flags.has(Flags::WRITE) || flags.has(Flags::CHECKS_DISK) {
             self.check_disk()?;
         }
         // With RESP2 a listener couldn't tell a reply from a message.
         let session = &self.sessions[slot];
-        if session.is_listening() && session.protocol == Protocol::Resp2 {
+        if session.is_listening()
+            && session.protocol == Protocol::Resp2
+            && !flags.has(Flags::FOR_LISTENERS)
+        {
             let name = &self.registry[command].full_name;
-            if !pubsub::serves_listeners(name) {
-                return Err(CommandError::owned(format!(
-                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
-                     QUIT / RESET are allowed in this context"
-                )));
-            }
+            return Err(CommandError::owned(format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context"
+            )));
         }
         if self.persistence.loading && !flags.has(Flags::LOADING) {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
@@ -189,7 +209,7 @@ impl Engine {
         let spec = &self.registry[command].spec;
         let (flags, writes) = (spec.flags, spec.effect != Effect::None);
         let session = &mut self.sessions[slot];
-        session.last_command = Some(command);
+        session.traffic.last_command = Some(command);
         if let Some(transaction) = &mut session.transaction {
             transaction.queue(Queued::new(command, args), flags, writes);
         }
@@ -206,14 +226,6 @@ fn session_queues(engine: &Engine, slot: SessionId) -> bool {
 /// Words that begin lines of an HTTP request: a browser was made to talk to us.
 fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
-}
-
-/// Commands that act on a transaction being queued instead of becoming part of it.
-fn runs_in_multi(engine: &Engine, command: CommandId) -> bool {
-    matches!(
-        engine.registry[command].spec.name,
-        "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "QUIT" | "RESET"
-    ) && engine.registry[command].parent.is_none()
 }
 
 /// The beginning of a name or argument, as much of it as an error quotes.

@@ -132,7 +132,7 @@ impl Engine {
     fn break_watches(&mut self) {
         for watcher in self.databases.watches.take_broken() {
             if let Some(slot) = self.sessions.find(watcher) {
-                self.sessions[slot].watch_broken = true;
+                self.sessions[slot].watching.broken = true;
             }
         }
     }

@@ -1,9 +1,10 @@
 //! What time brings: expired keys, idle clients, automatic snapshots, the end of a pause.
 
 use crate::command::args::Args;
+use crate::config::directives;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
-use crate::engine::session::Closing;
+use crate::engine::session::run::Run;
 use crate::mailbox::SessionId;
 
 /// Entries of the slow log.
@@ -93,6 +94,7 @@ impl Engine {
             self.metrics.sample_rates(self.now_micros);
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
+            self.evict_in_background();
         }
         if second {
             self.close_idle_clients();
@@ -107,7 +109,8 @@ impl Engine {
     /// A bounded round of active expiry. Where many keys are due, rounds follow each other in the
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
-        if !self.cron.active_expire || self.pauses_expiry() || self.persistence.loading {
+        let held = self.pauses_expiry() || self.walk_holds_writers();
+        if !self.cron.active_expire || held || self.persistence.loading {
             return;
         }
         let effort = self.settings.active_expire_effort.clamp(1, 10) as usize;
@@ -135,15 +138,15 @@ impl Engine {
         let timeout_ms = self.settings.timeout as i64 * 1000;
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
-            if session.closing != Closing::No {
-                continue;
-            }
-            // Listeners are silent by nature.
-            let idle = now_ms - session.active_ms > timeout_ms && !session.is_listening();
+            // Those that wait in a command, or are held by a pause, are silent by no choice of theirs,
+            // and listeners by nature.
+            let silent = !session.is_listening()
+                && !matches!(session.run, Run::Parked(_) | Run::Paused(_) | Run::Paced);
+            let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
             if timeout_ms > 0 && idle {
                 tracing::debug!("Closing idle client");
                 self.kill(slot);
-            } else if session.soft_limit_since_ms != 0 {
+            } else if session.output.soft_limit_since_ms != 0 {
                 self.check_output_limit(slot);
             }
         }
@@ -163,7 +166,12 @@ impl Engine {
             return;
         }
         let shown = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
-        let mut words: Vec<Vec<u8>> = args.from(0).take(shown).map(shortened).collect();
+        let secrets = self.registry[command].spec.secrets;
+        let mut words: Vec<Vec<u8>> = secrets
+            .shown(args, shown, directives::is_secret)
+            .iter()
+            .map(|word| shortened(word))
+            .collect();
         if args.len() > shown {
             words.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
         }
@@ -174,7 +182,7 @@ impl Engine {
             micros: self.env.stopwatch.micros(ticks),
             args: words,
             peer: session.link.as_ref().map(|link| link.origin.peer_text()).unwrap_or_default(),
-            name: session.name.clone(),
+            name: session.identity.name.clone(),
         };
         self.cron.next_slow_id += 1;
         self.cron.slow_log.push_front(entry);

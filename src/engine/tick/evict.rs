@@ -1,21 +1,38 @@
-//! `maxmemory`: how much memory is in use, and which keys go when it is too much.
+//! `maxmemory`: which keys go when too much memory is in use.
 //!
 //! Candidates come from random buckets, up to twenty for one cache miss, and the best few are kept
-//! from one round to the next, as upstream's pool does. Each evicted key is a unit of its own, a
-//! DEL in the log; where a command under way made it go, it is part of that one's.
+//! from one round to the next, as upstream's pool does. What is kept may have changed since: a
+//! candidate is scored again before it goes, and one that is used more now goes back in line. Each
+//! evicted key is a unit of its own, a DEL in the log; where a command under way made it go, it is part
+//! of that one's.
+//!
+//! ```text
+//!            over the limit                      out of time
+//!  enough ──────────────────► evicts keys ──────────────────────► evicts on, a slice a tick
+//!     ▲                            │    ▲                              │
+//!     └────────────────────────────┴────┼──────────────────────────────┘ below the limit,
+//!                                       └ next command                   or no key may go
+//! ```
+//!
+//! Bound: a command that finds memory over the limit evicts at least as much as came since the one
+//! before it, however long that takes; only what was too much before that is left to the slices. So
+//! data exceed `maxmemory` by no more than one command adds, or `maxmemory` was lowered.
 
 use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
+use crate::engine::tick::memory::Meter;
 use crate::keyspace::databases::{Databases, DbIndex};
 use crate::keyspace::table::Entry;
 use crate::keyspace::unit::Event;
 
 /// Candidates kept between rounds.
 const POOL_MAX: usize = 16;
-/// Keys evicted between two looks at the allocator.
+/// Rounds of random buckets without a candidate before the slow, exact search.
+const TRIES_MAX: usize = 8;
+/// Segments that one of those rounds looks at for keys that expire, where these are rare.
+const VOLATILE_SEGMENTS_MAX: usize = 64;
+/// Keys evicted between two looks at the time.
 const ROUND: usize = 16;
-/// Time that one command may spend on evicting, in microseconds; then it goes on if it can.
-const EVICT_MICROS_MAX: u64 = 500;
 
 /// A key that may go: the higher the score, the sooner.
 #[derive(Clone, Debug)]
@@ -26,92 +43,195 @@ struct Candidate {
 }
 
 /// What eviction keeps between its rounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
+    /// What memory is in use.
+    pub(super) meter: Meter,
+    /// The best candidate last.
     pool: Vec<Candidate>,
-    /// Memory in use at the last look, in bytes.
-    used: u64,
-    /// When that was, in ticks of the stopwatch.
-    looked: u64,
+    /// The policy that scored them.
+    policy: EvictionPolicy,
+    /// What was too much when time was up, in bytes; 0 where nothing is.
+    excess: u64,
+    /// Whether slices go on with it.
+    running: bool,
+    /// Since when too much has been in use, in ticks of the stopwatch.
+    exceeded_since: Option<u64>,
+    /// How long it was before that, in ticks.
+    exceeded: u64,
     /// Keys evicted (INFO `evicted_keys`).
     pub evicted: u64,
 }
 
-/// Bytes that the allocator has handed out, without the pages that tables map themselves.
-pub fn allocated_bytes() -> u64 {
-    use tikv_jemalloc_ctl::{epoch, stats};
-    // Fails only where the allocator is another one, as in tests: nothing is known then.
-    if epoch::advance().is_err() {
-        return 0;
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            meter: Meter::default(),
+            pool: Vec::new(),
+            policy: EvictionPolicy::NoEviction,
+            excess: 0,
+            running: false,
+            exceeded_since: None,
+            exceeded: 0,
+            evicted: 0,
+        }
     }
-    stats::allocated::read().unwrap_or(0) as u64
+}
+
+impl State {
+    /// Has the next tick look whether there is too much: the limit or the policy is another one.
+    pub fn begin(&mut self) {
+        self.running = true;
+    }
+
+    /// For how long memory has been over the limit at `now`, and for how long altogether since the
+    /// last reset, in ticks.
+    pub fn exceeded_ticks(&self, now: u64) -> (u64, u64) {
+        let current = self.exceeded_since.map_or(0, |since| now.saturating_sub(since));
+        (current, self.exceeded + current)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&mut self) {
+        (self.evicted, self.exceeded, self.exceeded_since) = (0, 0, None);
+    }
+
+    fn note_exceeded(&mut self, exceeded: bool, now: u64) {
+        if exceeded {
+            self.exceeded_since.get_or_insert(now);
+        } else if let Some(since) = self.exceeded_since.take() {
+            self.exceeded += now.saturating_sub(since);
+        }
+    }
+}
+
+/// How making room ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Memory is below the limit.
+    Enough,
+    /// Time was up first.
+    OutOfTime,
+    /// No key may go.
+    Full,
 }
 
 impl Engine {
-    /// Memory in use for data and clients, in bytes.
-    pub fn used_memory(&self) -> u64 {
-        let tables: usize =
-            self.databases.occupied().map(|(_, table)| table.memory().segment_bytes).sum();
-        allocated_bytes() + tables as u64
-    }
-
-    /// Evicts until memory is below `maxmemory`; false where that is not possible.
+    /// Evicts until memory is below `maxmemory`, which isn't 0; false where that is not possible.
+    #[inline]
     pub(in crate::engine) fn make_room(&mut self) -> bool {
-        let limit = self.settings.maxmemory;
-        let now = self.env.stopwatch.ticks();
-        // Looking costs microseconds, so not for every command: memory grows by little in between.
-        if now.saturating_sub(self.evict.looked) > self.env.stopwatch.ticks_of(200) {
-            self.evict.used = self.used_memory();
-            self.evict.looked = now;
-        }
-        if self.evict.used <= limit {
+        let counted = self.counted_memory();
+        if counted <= self.settings.maxmemory && self.evict.exceeded_since.is_none() {
             return true;
         }
-        if self.settings.maxmemory_policy == EvictionPolicy::NoEviction {
-            return false;
-        }
-        let bound = self.env.stopwatch.ticks_of(EVICT_MICROS_MAX);
-        loop {
-            for _ in 0..ROUND {
-                if !self.evict_one() {
-                    return self.used_memory() <= limit;
-                }
-            }
-            self.evict.used = self.used_memory();
-            self.evict.looked = self.env.stopwatch.ticks();
-            // Out of time: the next commands go on with it.
-            if self.evict.used <= limit || self.evict.looked - now > bound {
-                return true;
-            }
-        }
+        self.evict_from(counted) != Outcome::Full
     }
 
-    /// Evicts the best candidate. False where there is none.
+    /// A slice of eviction in the background; true where the next should follow soon.
+    pub(in crate::engine) fn evict_slice(&mut self) -> bool {
+        if !self.evict.running {
+            return false;
+        }
+        self.evict.running = false;
+        self.evict_in_background();
+        self.evict.running
+    }
+
+    /// Looks whether too much is in use, and begins to evict then. Called by cron as well: memory may
+    /// grow without any command, by what clients don't read.
+    pub(in crate::engine) fn evict_in_background(&mut self) {
+        if self.settings.maxmemory == 0 || self.persistence.loading {
+            let now = self.env.stopwatch.ticks();
+            self.evict.note_exceeded(false, now);
+            return;
+        }
+        self.make_room();
+    }
+
+    /// As [`Engine::make_room`], for what is counted now.
+    #[cold]
+    fn evict_from(&mut self, counted: u64) -> Outcome {
+        // During CLIENT PAUSE the data stay as they are, and nothing is refused for that.
+        if self.pauses_expiry() {
+            return Outcome::Enough;
+        }
+        let outcome = self.evict_until(counted);
+        self.evict.running |= outcome == Outcome::OutOfTime;
+        let now = self.env.stopwatch.ticks();
+        self.evict.note_exceeded(outcome != Outcome::Enough, now);
+        outcome
+    }
+
+    fn evict_until(&mut self, mut counted: u64) -> Outcome {
+        let limit = self.settings.maxmemory;
+        let began = self.env.stopwatch.ticks();
+        let bound_micros = slice_micros(self.settings.maxmemory_eviction_tenacity);
+        let owed = std::mem::take(&mut self.evict.excess);
+        let mut keys = 0usize;
+        while counted > limit {
+            if !self.evict_one() {
+                return Outcome::Full;
+            }
+            counted = self.counted_memory();
+            keys += 1;
+            if keys.is_multiple_of(ROUND) && counted <= limit.saturating_add(owed) {
+                let took = self.env.stopwatch.ticks().saturating_sub(began);
+                if bound_micros.is_some_and(|bound| self.env.stopwatch.micros(took) > bound) {
+                    self.evict.excess = counted.saturating_sub(limit);
+                    break;
+                }
+            }
+        }
+        if counted > limit { Outcome::OutOfTime } else { Outcome::Enough }
+    }
+
+    /// Evicts the best candidate. False where no key may go.
     fn evict_one(&mut self) -> bool {
-        for _ in 0..8 {
-            self.gather_candidates();
+        let policy = self.settings.maxmemory_policy;
+        if policy == EvictionPolicy::NoEviction {
+            return false;
+        }
+        if self.evict.policy != policy {
+            self.evict.pool.clear();
+            self.evict.policy = policy;
+        }
+        for round in 0..=TRIES_MAX {
+            let segments = if round < TRIES_MAX { VOLATILE_SEGMENTS_MAX } else { usize::MAX };
+            self.gather_candidates(segments);
             while let Some(candidate) = self.evict.pool.pop() {
-                let unit = self.begin_own_unit();
-                let mut db = self.databases.db(candidate.db);
-                let elsewhere = self.settings.lazyfree_lazy_eviction;
-                let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
-                if evicted {
-                    let record: [&[u8]; 2] = [b"DEL", &candidate.key];
-                    self.databases.unit.record(candidate.db, &record);
+                let table = self.databases.table(candidate.db);
+                let entry = table.and_then(|table| table.get(&candidate.key));
+                match entry.and_then(|entry| score(&self.databases, policy, &entry)) {
+                    Some(score) if score < candidate.score => {
+                        let pool = &mut self.evict.pool;
+                        let at = pool.partition_point(|other| other.score <= score);
+                        pool.insert(at, Candidate { score, ..candidate });
+                    }
+                    Some(_) if self.evict_key(&candidate) => return true,
+                    Some(_) | None => {}
                 }
-                self.finish_own_unit(unit);
-                if !evicted {
-                    continue;
-                }
-                self.evict.evicted += 1;
-                return true;
             }
         }
         false
     }
 
-    /// Fills the pool up from random buckets of the databases that hold keys.
-    fn gather_candidates(&mut self) {
+    fn evict_key(&mut self, candidate: &Candidate) -> bool {
+        let elsewhere = self.settings.lazyfree_lazy_eviction;
+        let unit = self.begin_own_unit();
+        let mut db = self.databases.db(candidate.db);
+        let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
+        if evicted {
+            self.databases.unit.record(candidate.db, &[b"DEL", &candidate.key]);
+            self.evict.evicted += 1;
+        }
+        // A key whose time has come is gone as well, though not counted here.
+        self.finish_own_unit(unit);
+        evicted
+    }
+
+    /// Fills the pool up from random buckets of the databases that hold keys; where only keys that
+    /// expire may go, looks for them in so many segments of each.
+    fn gather_candidates(&mut self, segments_max: usize) {
         let policy = self.settings.maxmemory_policy;
         let indices: Vec<DbIndex> = self.databases.occupied().map(|(index, _)| index).collect();
         let buckets = (self.settings.maxmemory_samples as usize).div_ceil(10).max(1);
@@ -125,7 +245,7 @@ impl Engine {
                     }
                 };
                 if is_volatile(policy) {
-                    table.sample_volatile_bucket(&mut self.rng, collect);
+                    table.sample_volatile_bucket(&mut self.rng, segments_max, collect);
                 } else {
                     table.sample_bucket(&mut self.rng, collect);
                 }
@@ -145,6 +265,16 @@ impl Engine {
         pool.dedup_by(|a, b| a.key == b.key && a.db == b.db);
         let surplus = pool.len().saturating_sub(POOL_MAX);
         pool.drain(..surplus);
+    }
+}
+
+/// Time that a command, or a slice in the background, may spend on evicting, in microseconds: half a
+/// millisecond by default, more by 15 % a step above that, and without bound at 100.
+fn slice_micros(tenacity: u64) -> Option<u64> {
+    match tenacity {
+        0..=10 => Some(50 * tenacity),
+        11..=99 => Some((500.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64),
+        _ => None,
     }
 }
 

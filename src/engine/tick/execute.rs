@@ -3,10 +3,10 @@
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
-use crate::command::spec::{Effect, Flow};
+use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{CommandId, Run};
-use crate::engine::session::ReplyMode;
+use crate::engine::session::{Doing, ReplyMode};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
@@ -30,22 +30,68 @@ impl Engine {
     /// Runs a command inside the unit under way. The reply is written, an error too.
     #[inline]
     pub(in crate::engine) fn call(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
+        let (result, took) = self.invoke(slot, command, args);
+        self.metrics.commands += 1;
+        let stats = &mut self.metrics.by_command[command.0 as usize];
+        stats.calls += 1;
+        stats.ticks += took;
+        match result {
+            Ok(Flow::Done) => {}
+            // How long it took is known when it is answered.
+            Ok(Flow::Block(wait)) => {
+                self.park(slot, command, args, wait, took);
+                self.publish_notices();
+                return;
+            }
+            Err(error) => self.answer_error(slot, command, &error),
+        }
+        self.note_duration(slot, command, args, took);
+        self.publish_notices();
+    }
+
+    /// How long a command took, all its tries together, in ticks of the stopwatch: the histogram
+    /// and the slow log.
+    #[inline]
+    pub(in crate::engine) fn note_duration(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+        took: u64,
+    ) {
+        if self.settings.latency_tracking {
+            self.metrics.by_command[command.0 as usize].latency.record(took);
+        }
+        if took > self.cron.slow_ticks {
+            self.note_slow(slot, command, args, took);
+        }
+    }
+
+    /// Runs a command's handler inside the unit under way, and tells how long it took, in ticks of
+    /// the stopwatch.
+    #[inline]
+    pub(in crate::engine) fn invoke(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+    ) -> (Result<Flow, CommandError>, u64) {
         let entry = &self.registry[command];
-        let (run, effect) = (entry.run, entry.spec.effect);
+        let (run, effect, logged_name) = (entry.run, entry.spec.effect, entry.logged_name);
         let changes = self.databases.unit.changes;
         let began = self.env.stopwatch.ticks();
         let result = match run {
             Run::Data(handler) => {
                 let session = &mut self.sessions[slot];
-                session.last_command = Some(command);
-                session.commands += 1;
-                let before = session.out.len();
-                // TOUCH is asked for by name, so it does what it says.
-                self.databases.untouched = session.no_touch && entry.spec.name != "TOUCH";
+                session.traffic.last_command = Some(command);
+                session.traffic.commands += 1;
+                let before = session.output.buffer.len();
+                self.databases.untouched =
+                    session.no_touch && !entry.spec.flags.has(Flags::TOUCHES);
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,
-                    reply: Reply::new(&mut session.out, session.protocol),
+                    reply: Reply::new(&mut session.output.buffer, session.protocol),
                     now: crate::base::env::UnixMillis(self.now_micros / 1000),
                     rng: &mut self.rng,
                     limits: &self.limits,
@@ -60,22 +106,12 @@ impl Engine {
             }
             Run::Control(handler) => {
                 let session = &mut self.sessions[slot];
-                session.last_command = Some(command);
-                session.commands += 1;
+                session.traffic.last_command = Some(command);
+                session.traffic.commands += 1;
                 handler(self, slot, args)
             }
         };
         let took = self.env.stopwatch.ticks().saturating_sub(began);
-        self.metrics.commands += 1;
-        let stats = &mut self.metrics.by_command[command.0 as usize];
-        stats.calls += 1;
-        stats.ticks += took;
-        if self.settings.latency_tracking {
-            stats.latency.record(took);
-        }
-        if took > self.cron.slow_ticks {
-            self.note_slow(slot, command, args, took);
-        }
         if self.databases.unit.changes != changes {
             match effect {
                 Effect::Verbatim => self.databases.unit.verbatim = true,
@@ -93,46 +129,72 @@ impl Engine {
                 ),
             }
         }
-        match result {
-            Ok(Flow::Done) => {}
-            Ok(Flow::Block(wait)) => self.park(slot, command, args, wait),
-            Err(error) => self.answer_error(slot, command, &error),
+        if let Some(name) = logged_name {
+            self.record_original(slot, name, args);
         }
-        self.publish_notices();
+        (result, took)
+    }
+
+    /// A command that clients call by another name goes into the log by its own, so that the log loads
+    /// under any `rename-command` lines.
+    #[cold]
+    fn record_original(&mut self, slot: SessionId, name: &str, args: Args<'_>) {
+        let unit = &mut self.databases.unit;
+        if std::mem::take(&mut unit.verbatim) {
+            let mut words: Vec<&[u8]> = args.from(0).collect();
+            words[0] = name.as_bytes();
+            unit.record(self.sessions[slot].db, &words);
+        }
     }
 
     #[cold]
-    fn answer_error(&mut self, slot: SessionId, command: CommandId, error: &CommandError) {
+    pub(in crate::engine) fn answer_error(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        error: &CommandError,
+    ) {
         self.metrics.by_command[command.0 as usize].failed += 1;
         let text = error.wire();
         self.metrics.count_error(&text);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.reply().error_bytes(&text);
         }
+        self.bound_unauthenticated(slot);
     }
 
-    /// After a session's own command: leaves out the reply where CLIENT REPLY said so, and puts
-    /// the messages behind it that came meanwhile.
+    /// The end of a session's own request, when it is answered: leaves out the reply where CLIENT
+    /// REPLY said so, and puts the messages behind it that came meanwhile. `before` is where its reply
+    /// begins. A command that waits isn't answered yet.
     #[inline]
-    pub(in crate::engine) fn settle_reply(&mut self, slot: SessionId, before: usize) {
+    pub(in crate::engine) fn end_request(&mut self, slot: SessionId, before: usize) {
         let session = &mut self.sessions[slot];
-        session.running = false;
-        match session.reply_mode {
-            ReplyMode::On => {}
-            ReplyMode::Off => session.out.truncate(before),
-            ReplyMode::SkipNext => {
-                session.out.truncate(before);
-                session.reply_mode = ReplyMode::Skip;
-            }
-            ReplyMode::Skip => {
-                session.out.truncate(before);
-                session.reply_mode = ReplyMode::On;
+        session.doing = Doing::Nothing;
+        if !session.is_parked() {
+            let buffer = &mut session.output.buffer;
+            match session.reply_mode {
+                ReplyMode::On => {}
+                ReplyMode::Off => buffer.truncate(before),
+                ReplyMode::SkipNext => {
+                    buffer.truncate(before);
+                    session.reply_mode = ReplyMode::Skip;
+                }
+                ReplyMode::Skip => {
+                    buffer.truncate(before);
+                    session.reply_mode = ReplyMode::On;
+                }
             }
         }
-        if !session.deferred.is_empty() {
-            let session = &mut self.sessions[slot];
-            session.out.extend_from_slice(&session.deferred);
-            session.deferred = Vec::new();
+        if !session.output.deferred.is_empty() {
+            self.release_deferred(slot);
         }
+    }
+
+    /// Puts the messages behind the replies that came while a command ran.
+    #[cold]
+    pub(in crate::engine) fn release_deferred(&mut self, slot: SessionId) {
+        let output = &mut self.sessions[slot].output;
+        let deferred = std::mem::take(&mut output.deferred);
+        output.buffer.extend_from_slice(&deferred);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`actor`] takes a tick's messages and prefetches their keys; [`admit`] decides whether a command may
 //! run; [`execute`] runs it; [`transaction`] queues and runs MULTI; [`commit`] turns what a unit changed
-//! into log records. [`cron`] does what time brings, [`evict`] makes room, [`notify`] publishes keyspace
-//! events, and [`pacing`] decides when the next tick begins.
+//! into log records. [`cron`] does what time brings, [`evict`] makes room by what [`memory`] says is in
+//! use, [`notify`] publishes keyspace events, and [`pacing`] decides when the next tick begins.
 
 pub mod actor;
 pub mod admit;
@@ -11,6 +11,7 @@ pub mod commit;
 pub mod cron;
 pub mod evict;
 pub mod execute;
+pub mod memory;
 pub mod notify;
 pub mod pacing;
 pub mod transaction;

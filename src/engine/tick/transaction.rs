@@ -8,6 +8,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, Key, control};
 use crate::engine::registry::CommandId;
+use crate::engine::session::Doing;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 use crate::resp::request::Range;
@@ -16,7 +17,7 @@ use crate::resp::request::Range;
 pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("MULTI", Arity::Exactly(1), multi as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUICK)
+        .flags(QUEUED_NEVER)
         .since("1.2.0")
         .summary("Begins a transaction: what follows is queued until EXEC.")
         .deviates(&[
@@ -25,19 +26,27 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         ]),
     control("EXEC", Arity::Exactly(1), exec as ControlHandler)
         .group(Group::Transactions)
-        .flags(Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::SKIP_SLOWLOG))
+        .flags(
+            Flags::NOSCRIPT
+                .or(Flags::LOADING)
+                .or(Flags::STALE)
+                .or(Flags::SKIP_SLOWLOG)
+                .or(Flags::RUNS_IN_MULTI)
+                .or(Flags::RUNS_QUEUE)
+                .or(Flags::ENDS_MULTI),
+        )
         .since("1.2.0")
         .cost("The sum of the queued commands")
         .summary("Runs the queued commands as one."),
     control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUICK)
+        .flags(QUEUED_NEVER.or(Flags::ENDS_MULTI))
         .since("2.0.0")
         .cost("O(N) for N queued commands")
         .summary("Forgets the queued commands."),
     control("WATCH", Arity::AtLeast(2), watch as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUICK)
+        .flags(QUEUED_NEVER)
         .keys(&[Key::at(1).range(-1, 1).ro()])
         .since("2.2.0")
         .cost("O(1) for each key")
@@ -52,6 +61,9 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
 
 const QUICK: Flags =
     Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY);
+
+/// Those that act on the transaction being queued.
+const QUEUED_NEVER: Flags = QUICK.or(Flags::RUNS_IN_MULTI);
 
 /// A command waiting for EXEC, with its bytes.
 #[derive(Debug)]
@@ -146,7 +158,7 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
     let Some(transaction) = engine.sessions[slot].transaction.take() else {
         return Err(CommandError::text("ERR EXEC without MULTI"));
     };
-    let broken = engine.sessions[slot].watch_broken || engine.any_watched_expired(slot);
+    let broken = engine.sessions[slot].watching.broken || engine.any_watched_expired(slot);
     engine.unwatch_all(slot);
     if transaction.refused {
         return Err(CommandError::text(
@@ -158,15 +170,15 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
         return Ok(Flow::Done);
     }
     engine.sessions[slot].reply().array(transaction.len());
-    engine.sessions[slot].executing = true;
+    engine.sessions[slot].doing = Doing::Exec;
     engine.databases.unit.hold_together();
     for queued in &transaction.queue {
         let db = engine.sessions[slot].db;
         engine.call(slot, queued.command, queued.args());
         engine.join_unit(db, queued.args(), None);
     }
-    engine.sessions[slot].executing = false;
-    engine.sessions[slot].last_command = engine.registry.find(b"exec");
+    engine.sessions[slot].doing = Doing::Command;
+    engine.sessions[slot].traffic.last_command = engine.registry.find(b"exec");
     Ok(Flow::Done)
 }
 
@@ -185,11 +197,11 @@ fn watch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
     }
     // A session that is already bound to fail watches no more.
-    if !engine.sessions[slot].watch_broken {
+    if !engine.sessions[slot].watching.broken {
         for key in args.from(1) {
             let stale = engine.databases.db(db).is_stale(key);
             engine.databases.watches.watch(id, db, key, stale);
-            let watching = &mut engine.sessions[slot].watching;
+            let watching = &mut engine.sessions[slot].watching.keys;
             if !watching.iter().any(|(at, name)| *at == db && **name == *key) {
                 watching.push((db, key.into()));
             }
@@ -209,9 +221,9 @@ impl Engine {
     /// Forgets what a session watches.
     pub fn unwatch_all(&mut self, slot: SessionId) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        session.watch_broken = false;
+        session.watching.broken = false;
         let id = session.id;
-        for (db, key) in std::mem::take(&mut session.watching) {
+        for (db, key) in std::mem::take(&mut session.watching.keys) {
             self.databases.watches.unwatch(id, db, &key);
         }
     }
@@ -220,7 +232,7 @@ impl Engine {
     fn any_watched_expired(&mut self, slot: SessionId) -> bool {
         let session = &self.sessions[slot];
         let id = session.id;
-        session.watching.iter().any(|(db, key)| {
+        session.watching.keys.iter().any(|(db, key)| {
             !self.databases.watches.is_stale(id, *db, key) && self.databases.db(*db).is_stale(key)
         })
     }

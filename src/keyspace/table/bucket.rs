@@ -88,7 +88,7 @@ impl Bucket {
         self.matches(0).next()
     }
 
-    /// Where the slot's entry lies, in granules from the start of the heap.
+    /// Where the slot's entry is stored, in granules from the start of the heap.
     #[inline(always)]
     pub(super) fn place(&self, slot: usize) -> u16 {
         self.places[slot]
@@ -100,7 +100,7 @@ impl Bucket {
         self.fingerprints[slot]
     }
 
-    /// Notes that the slot's entry lies somewhere else now.
+    /// Notes that the slot's entry has moved.
     #[inline(always)]
     pub(super) fn set_place(&mut self, slot: usize, place: u16) {
         self.places[slot] = place;
@@ -128,7 +128,8 @@ impl Bucket {
         self.overflow
     }
 
-    /// An entry passes by. At most three buckets of 20 slots lie ahead of it, so this can't wrap.
+    /// Counts an entry that passes this bucket by. At most three buckets of 20 slots come before
+    /// it, so this can't wrap.
     #[inline(always)]
     pub(super) fn add_overflow(&mut self) {
         debug_assert!(self.overflow < 3 * SLOTS as u8);

@@ -3,7 +3,7 @@
 //! The top `depth` bits of a hash are the index. A segment whose hashes share fewer bits than that
 //! stands in several entries side by side: `1 << (depth - its own depth)` of them, aligned to as
 //! many. An entry is one word: a segment's address is a multiple of 256 KiB, and the segment's own
-//! depth lies in the low bits, so that a lookup knows the bucket without touching the segment's
+//! depth is in the low bits, so that a lookup knows the bucket without touching the segment's
 //! header.
 
 use std::ptr::NonNull;
@@ -72,6 +72,16 @@ impl Directory {
         Self { entries: vec![Handle::new(segment, 0)], depth: 0, at_depth, segments: 1 }
     }
 
+    /// A directory of `1 << depth` segments, each of that depth, in hash order.
+    pub(super) fn full(depth: u32, segments: impl Iterator<Item = NonNull<Segment>>) -> Self {
+        let entries: Vec<Handle> = segments.map(|segment| Handle::new(segment, depth)).collect();
+        debug_assert_eq!(entries.len(), 1 << depth);
+        let mut at_depth = [0; DEPTH_MAX as usize + 1];
+        at_depth[depth as usize] = entries.len();
+        let segments = entries.len();
+        Self { entries, depth, at_depth, segments }
+    }
+
     #[inline(always)]
     fn index(&self, hash: u64) -> usize {
         // Two shifts, because shifting by 64 (depth 0) isn't defined.
@@ -85,6 +95,11 @@ impl Directory {
         debug_assert!(index < self.entries.len());
         // SAFETY: `index` has `depth` bits, and there are `1 << depth` entries.
         unsafe { *self.entries.get_unchecked(index) }
+    }
+
+    /// How many segments there are, chains counted once.
+    pub(super) fn segments(&self) -> usize {
+        self.segments
     }
 
     /// Asks for the cache line of a hash's entry.

@@ -1,4 +1,4 @@
-//! One key with its value, as it lies in a segment's heap.
+//! One key with its value, as it is stored in a segment's heap.
 //!
 //! ```text
 //! | flags 1 | key length 1 | access 3 | value length 1 | [expiry 6 or 8] | key | value |
@@ -16,7 +16,7 @@
 //! eviction policy; they are the only ones that may change under a shared reference.
 //!
 //! An entry may be moved as bytes, so it holds no pointer to itself, and nothing outside keeps one
-//! to it. It owns the heap blocks it points to: whoever copies the bytes must forget the original.
+//! to it. It owns the heap blocks it points to: code that copies the bytes must forget the original.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -40,10 +40,10 @@ pub(super) const HAS_EXPIRY: u8 = 1 << 3;
 pub(super) const WIDE_EXPIRY: u8 = 1 << 4;
 pub(super) const RAW: u8 = 1 << 5;
 
-/// The longest key that lies in the entry itself.
+/// The longest key that is stored in the entry itself.
 pub(super) const KEY_INLINE_MAX: usize = 254;
 pub(super) const KEY_ON_HEAP: u8 = 255;
-/// The longest string value that lies in the entry itself. In the entry a value costs 34 to 40
+/// The longest string value that is stored in the entry itself. In the entry a value costs 34 to 40
 /// bytes beyond its own (with a key of 16), on the heap 73 and more, at every length measured; so
 /// this is the most that the exact-size free lists of a segment can hold.
 pub(super) const VALUE_INLINE_MAX: usize = 224;
@@ -53,8 +53,6 @@ pub(super) const POINTER_BYTES: usize = 8;
 pub(super) const OBJECT_BYTES: usize = 1 + POINTER_BYTES;
 /// No entry is longer.
 pub(super) const ENTRY_BYTES_MAX: usize = FIXED_BYTES + 8 + KEY_INLINE_MAX + VALUE_INLINE_MAX;
-/// Bits of the access field.
-pub const ACCESS_BITS: u32 = 24;
 
 const _: () = assert!(VALUE_INLINE_MAX <= u8::MAX as usize);
 const _: () = assert!(size_of::<*mut u8>() <= POINTER_BYTES);
@@ -93,7 +91,7 @@ impl Removed {
 /// A value taken out of a table whole, to be put under another key or into another table.
 #[derive(Debug)]
 pub struct Taken {
-    /// The value; nothing of it was copied that lies on the heap.
+    /// The value; what of it is on the heap was not copied.
     pub value: TakenValue,
     /// When it expires.
     pub expiry: Option<UnixMillis>,
@@ -136,8 +134,8 @@ impl TakenValue {
 /// A live entry's address.
 ///
 /// Invariant: it points to a well-formed entry in a segment's heap, and the holder may read it (and
-/// write its access bytes) for as long as it uses this handle. Whoever changes or frees the entry
-/// lets go of all handles to it.
+/// write its access bytes) for as long as it uses this handle. Code that changes or frees the
+/// entry drops all handles to it first.
 #[derive(Clone, Copy)]
 pub(super) struct RawEntry(NonNull<u8>);
 
@@ -205,7 +203,7 @@ impl RawEntry {
     #[inline(always)]
     pub(super) fn key<'a>(self) -> &'a [u8] {
         match self.byte(KEY_LEN) {
-            // SAFETY: the entry owns the key's string, and nobody changes it while lent out.
+            // SAFETY: the entry owns the key's string, and nothing changes it while lent out.
             KEY_ON_HEAP => unsafe { HeapString::peek(self.pointer(self.key_at())) },
             len => self.slice(self.key_at(), usize::from(len)),
         }
@@ -222,9 +220,9 @@ impl RawEntry {
                 4 => i64::from(i32::from_le_bytes(self.load(at))),
                 _ => i64::from_le_bytes(self.load(at)),
             }),
-            // SAFETY: the entry owns the string, and nobody changes it while lent out.
+            // SAFETY: the entry owns the string, and nothing changes it while lent out.
             KIND_STRING => ValueRef::Str(unsafe { HeapString::peek(self.pointer(at)) }),
-            // SAFETY: the entry owns the object, and nobody changes it while lent out.
+            // SAFETY: the entry owns the object, and nothing changes it while lent out.
             _ => ValueRef::Object(unsafe {
                 ObjectRef::of_parts(self.byte(at), self.pointer(at + 1))
             }),

@@ -7,8 +7,9 @@
 
 use std::ptr::NonNull;
 
-use super::directory::Handle;
+use super::directory::{Directory, Handle};
 use super::entry::RawEntry;
+use super::scan::segment_end;
 use super::segment::{
     BUCKETS, Full, HEAP_GRANULES, SEGMENT_SLOTS, Segment, fingerprint_of, granules, home_of,
 };
@@ -25,6 +26,11 @@ const MERGED_GRANULES_MAX: usize = HEAP_GRANULES as usize / 2;
 const MERGE_CHECK_EVERY: usize = 16;
 /// Holes are worth compacting, after a removal, from so many granules (8 KiB) on...
 const COMPACT_DEAD_MIN: u16 = 2048;
+/// What a segment holds where a table of small entries has grown by itself, at most: to reserve for
+/// fewer a segment would cost memory that such a table doesn't need.
+const RESERVED_FILL: usize = SEGMENT_SLOTS * 15 / 16;
+/// No more segments are made ahead than two to this: 9 million keys, which takes some milliseconds.
+const RESERVED_DEPTH_MAX: u32 = 12;
 /// A chain of more segments isn't split: with so many equal hashes that's hopeless and slow.
 const SPLIT_CHAIN_MAX: usize = 4;
 
@@ -196,7 +202,7 @@ impl Table {
         let granules = granules(entry.bytes());
         let mut links = 1;
         loop {
-            // SAFETY: a live segment that nobody else reads; the entry is in another one.
+            // SAFETY: a live segment that nothing else reads; the entry is in another one.
             let segment = unsafe { pointer.as_mut() };
             let vacancy = segment.vacancy(home_of(hash, depth));
             let room =
@@ -247,6 +253,41 @@ impl Table {
             unsafe {
                 next = pointer.as_ref().next();
                 pointer.as_mut().destroy(&self.pool, &mut self.tally);
+            }
+        }
+    }
+
+    /// Sizes an empty table ahead for so many keys. One that has keys stays as it is.
+    pub fn reserve(&mut self, keys: usize) {
+        let mut depth = 0;
+        while keys >> depth > RESERVED_FILL && depth < RESERVED_DEPTH_MAX {
+            depth += 1;
+        }
+        let only = self.directory.get(0);
+        if depth == 0 || !self.is_empty() || only.depth() > 0 || self.snapshot.is_some() {
+            return;
+        }
+        let (pool, epoch, tally) = (&self.pool, self.epoch, &mut self.tally);
+        let create = || NonNull::from(Segment::create(pool, depth, epoch, tally));
+        self.directory = Directory::full(depth, std::iter::repeat_with(create).take(1 << depth));
+        self.destroy_chain(only);
+    }
+
+    /// Merges what is sparse, where a table was made for many more keys than came.
+    pub fn fit(&mut self) {
+        if self.len >= self.directory.segments() * MERGED_MAX / 4 {
+            return;
+        }
+        let mut position = 0;
+        loop {
+            let handle = self.directory.get(position);
+            if let Some(buddy) = self.mergeable(position, handle) {
+                self.merge(position, handle, buddy);
+                continue;
+            }
+            position = segment_end(position, handle.depth());
+            if position == 0 {
+                return;
             }
         }
     }

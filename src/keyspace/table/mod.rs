@@ -14,7 +14,7 @@
 //! - entries and holes cover each heap up to its end, without overlap;
 //! - while a snapshot runs, a bucket that it hasn't been handed holds what it held at its start.
 //!
-//! Entries move, so nothing keeps a pointer into the table: whoever changed it looks up again.
+//! Entries move, so nothing keeps a pointer into the table: after a change a key is looked up again.
 //! Deliberately absent: lazy expiry, types, memory limits, notifications; the databases above know
 //! those. The table is owned by one thread at a time (`Send`, not `Sync`).
 
@@ -37,6 +37,8 @@ mod tests;
 
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::string::HeapString;
@@ -48,7 +50,7 @@ use entry::RawEntry;
 use segment::{Segment, Spot, Tally, fingerprint_of, granules, home_of};
 
 pub use due::ExpireProgress;
-pub use entry::{ACCESS_BITS, Entry, HeapPart, Removed, Taken, TakenValue};
+pub use entry::{Entry, HeapPart, Removed, Taken, TakenValue};
 pub use pool::Pool;
 pub use snapshot::EntrySink;
 
@@ -56,7 +58,7 @@ pub use snapshot::EntrySink;
 /// for at a time.
 const PREFETCH_GROUP: usize = 16;
 
-/// The key of the hash function. Whoever doesn't know it can't choose keys that collide.
+/// The key of the hash function. A client that doesn't know it can't choose keys that collide.
 #[derive(Clone, Copy, Debug)]
 pub struct HashSeed(pub u64);
 
@@ -116,10 +118,12 @@ pub struct Table {
     snapshot: Option<snapshot::Running>,
     /// The last snapshot's number.
     epoch: u64,
-    /// Where [`Table::expire_step`] goes on, a position in hash order.
+    /// Where [`Table::expire_step`] continues, a position in hash order.
     expire_position: u64,
     /// Segments in the longest chain that ever was: 1 unless hashes collide.
     chain_max: usize,
+    /// What shows others how far the table's end has come; see [`Table::count_down`].
+    countdown: Option<Arc<AtomicU64>>,
 }
 
 // SAFETY: the table owns its segments and all that their entries point to; the pool's handle, the
@@ -157,6 +161,7 @@ impl Table {
             epoch: 0,
             expire_position: 0,
             chain_max: 1,
+            countdown: None,
         }
     }
 
@@ -186,6 +191,13 @@ impl Table {
             directory_bytes: self.directory.bytes(),
             heap_bytes: self.tally.owned_bytes,
         }
+    }
+
+    /// Adds the bytes that the table owns on the heap to `bytes`, and has them taken off again as they
+    /// are freed, a segment at a time. For a table that nothing is done with any more.
+    pub fn count_down(&mut self, bytes: Arc<AtomicU64>) {
+        bytes.fetch_add(self.tally.owned_bytes as u64, Ordering::Relaxed);
+        self.countdown = Some(bytes);
     }
 
     /// A key's hash, for [`Table::prefetch`] and the `_hashed` forms.
@@ -292,7 +304,7 @@ impl Table {
         self.remove(key).is_some()
     }
 
-    /// Removes a key and keeps its value, for RENAME and MOVE. What lies on the heap isn't copied.
+    /// Removes a key and keeps its value, for RENAME and MOVE. What is on the heap isn't copied.
     pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
         use crate::data::value::ValueRef;
         let hash = self.hash(key);
@@ -476,11 +488,17 @@ impl Drop for Table {
                 let segment = unsafe { pointer.as_mut() };
                 next = segment.next();
                 if left > 0 {
+                    let mut bytes = 0;
                     segment.for_each(|_, entry| {
-                        left -= entry.owned().blocks;
+                        let owned = entry.owned();
+                        left -= owned.blocks;
+                        bytes += owned.bytes as u64;
                         // SAFETY: each entry is met once, and its segment goes next.
                         drop(unsafe { entry.disown() });
                     });
+                    if let Some(countdown) = &self.countdown {
+                        countdown.fetch_sub(bytes, Ordering::Relaxed);
+                    }
                 }
                 // SAFETY: as above.
                 unsafe { segment.destroy(&self.pool, &mut self.tally) };

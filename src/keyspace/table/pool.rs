@@ -47,7 +47,7 @@ impl Frame {
         }
         let from = usize::from(keep_pages) * PAGE_BYTES;
         let len = usize::from(self.touched_pages) * PAGE_BYTES - from;
-        // SAFETY: the range lies within the frame, which we own, and holds nothing of value.
+        // SAFETY: the range is within the frame, which we own, and holds nothing of value.
         let result = unsafe {
             libc::madvise(self.start.as_ptr().add(from).cast(), len, libc::MADV_DONTNEED)
         };
@@ -170,7 +170,7 @@ fn map_region() -> Region {
 
 fn try_map(frames: usize) -> Option<Region> {
     let bytes = frames * FRAME_BYTES;
-    // One frame more than wanted, so that an aligned range lies within; the rest goes back.
+    // One frame more than wanted, so that it contains an aligned range; the rest goes back.
     let mapped = bytes + FRAME_BYTES;
     // SAFETY: a new anonymous mapping touches nothing that exists.
     let start = unsafe {
@@ -189,7 +189,7 @@ fn try_map(frames: usize) -> Option<Region> {
     let start = start.cast::<u8>();
     let before = start.align_offset(FRAME_BYTES);
     let after = FRAME_BYTES - before;
-    // SAFETY: all ranges are parts of the mapping just made, which nobody else knows of; only
+    // SAFETY: all ranges are parts of the mapping just made, which no other code knows of; only
     // the parts before and after the aligned range are unmapped.
     unsafe {
         let aligned = start.add(before);

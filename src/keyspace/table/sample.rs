@@ -14,8 +14,6 @@ use super::{Entry, Table};
 
 /// Tries before the exact, slow way. Even a table just emptied to a tenth finds a key in twenty.
 const TRIES_MAX: usize = 512;
-/// Segments that a search for volatile keys looks at.
-const VOLATILE_SEGMENTS_MAX: usize = 64;
 
 impl Table {
     /// A key, each with the same probability.
@@ -57,14 +55,19 @@ impl Table {
         }
     }
 
-    /// The same among keys that have an expiry. Looks at a bounded number of segments, so it may
-    /// find none where such keys are rare.
-    pub fn sample_volatile_bucket(&self, rng: &mut Rng, mut visit: impl FnMut(Entry<'_>)) {
+    /// The same among keys that have an expiry. Looks at so many segments at most, so it may find none
+    /// where such keys are rare; never so where it may look at all of them.
+    pub fn sample_volatile_bucket(
+        &self,
+        rng: &mut Rng,
+        segments_max: usize,
+        mut visit: impl FnMut(Entry<'_>),
+    ) {
         if self.expiring == 0 {
             return;
         }
         let mut position = rng.next_u64();
-        for _ in 0..VOLATILE_SEGMENTS_MAX {
+        for _ in 0..segments_max.min(self.tally.segments.saturating_add(1)) {
             let handle = self.directory.get(position);
             let start = rng.below(BUCKETS as u64) as usize;
             for segment in chain(handle) {

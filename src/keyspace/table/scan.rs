@@ -11,8 +11,11 @@ use super::grow::chain;
 use super::segment::{BUCKETS, Segment, after, home_of};
 use super::{Entry, Table};
 
-/// A call looks at so many buckets for each key it was asked for, found or not.
+/// A call looks at so many buckets for each key it was asked for, found or not...
 const BUCKETS_PER_KEY: usize = 10;
+/// ...but always at as many as a segment has, so that one call covers a table of one segment that
+/// holds fewer keys than were asked for. A segment without keys counts as one bucket.
+const BUCKETS_MIN: usize = BUCKETS;
 
 const _: () = assert!(DEPTH_MAX + 32 < 64);
 
@@ -20,17 +23,26 @@ impl Table {
     /// Visits about `count` keys from `cursor` on and returns the next cursor; 0 is both start and
     /// end. A key that is in the table from the first call to the last is visited exactly once,
     /// whatever else changes. Always whole buckets, so it may visit some more than `count`, or
-    /// fewer where the table is sparse.
+    /// fewer where the table is sparse. A table with fewer keys than `count` in one segment takes one
+    /// call.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Entry<'_>)) -> u64 {
         let mut position = cursor << 1;
         let mut found = 0;
-        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(1) {
+        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(BUCKETS_MIN) {
             let handle = self.directory.get(position);
-            found += self.visit_home(handle, position, &mut visit);
-            position = next_home(position, handle.depth());
+            if chain(handle).all(|segment| segment.count() == 0) {
+                position = segment_end(position, handle.depth());
+            } else {
+                found += self.visit_home(handle, position, &mut visit);
+                position = next_home(position, handle.depth());
+            }
             if position == 0 || found >= count {
                 break;
             }
+        }
+        if cursor == 0 && found == self.len {
+            // What is behind the last key is empty.
+            return 0;
         }
         position >> 1
     }

@@ -1,8 +1,8 @@
 //! A snapshot of the table as it is at one moment, taken in slices while the table goes on
 //! changing.
 //!
-//! Each bucket is handed to the sink once: by the walk when it comes there, or before, by whoever
-//! is about to change something in it. A segment's header says which snapshot its marks belong to,
+//! Each bucket is handed to the sink once: by the walk when it comes there, or before, by the
+//! operation that is about to change something in it. A segment's header says which snapshot its marks belong to,
 //! in 64 bits that never wrap, so marks that an aborted snapshot left behind mean nothing to the
 //! next one. New segments are born fully marked: what goes into them is new, or was handed out
 //! where it came from. Compaction and access bits are no change.
@@ -22,9 +22,9 @@ pub trait EntrySink: Send {
     /// One entry, as it was when the snapshot began (its access bits may be newer).
     fn entry(&mut self, entry: &Entry<'_>);
 
-    /// One entry that is a collection. It may be frozen, so that it can be looked at later as it is
-    /// now; nothing else may be done to it.
-    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, object: &mut Object);
+    /// One entry that is a collection, with its access bits. It may be frozen, so that it can be
+    /// looked at later as it is now; nothing else may be done to it.
+    fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, access: u32, object: &mut Object);
 }
 
 /// A snapshot under way.
@@ -122,10 +122,10 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     let mut handed = 0;
     for slot in segment.bucket(bucket).occupied() {
         let raw = segment.entry(bucket, slot);
-        // SAFETY: we hold the table exclusively. What is taken out is put back before anybody else
+        // SAFETY: we hold the table exclusively. What is taken out is put back before any other code
         // looks at the entry, whose key and expiry stay as they are.
         if let Some(mut object) = unsafe { raw.take_object() } {
-            running.sink.object(raw.key(), raw.expiry(), &mut object);
+            running.sink.object(raw.key(), raw.expiry(), raw.access(), &mut object);
             // SAFETY: as above.
             unsafe { raw.put_object(object) };
         } else {

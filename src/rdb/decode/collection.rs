@@ -13,6 +13,7 @@ use crate::base::env::UnixMillis;
 use crate::base::text;
 use crate::data::element::Element;
 use crate::data::hash::{FieldExpiry, Hash};
+use crate::data::index::Room;
 use crate::data::intset::IntSet;
 use crate::data::list::ListBuilder;
 use crate::data::listpack::Listpack;
@@ -62,6 +63,9 @@ impl Blob {
         ziplist::elements(&self.bytes).ok_or_else(|| self.error("damage"))
     }
 }
+
+/// More than an index has room for.
+const TOO_MANY: &str = "more than 16 GiB of elements in a collection";
 
 fn wrong(offset: u64, expected: &'static str, found: impl Into<String>) -> DecodeError {
     DecodeError::Collection { offset, expected, found: found.into() }
@@ -183,6 +187,9 @@ fn set<R: Read>(
         let set = set.get_or_insert_with(|| {
             Set::for_members(&member, usize::try_from(count).unwrap_or(usize::MAX), thresholds)
         });
+        if set.is_full(Room::All) {
+            return Err(wrong(offset, "a member", TOO_MANY));
+        }
         if !set.insert(&member, thresholds) {
             return Err(wrong(offset, "a member", "one that was there before"));
         }
@@ -263,6 +270,9 @@ fn put(
     (offset, member, score): ScoredMember,
     thresholds: &Thresholds,
 ) -> Result<(), DecodeError> {
+    if zset.is_full(Room::All) {
+        return Err(wrong(offset, "a member", TOO_MANY));
+    }
     if zset.put(&member, score, thresholds) != Put::Added {
         return Err(wrong(offset, "a member", "one that was there before"));
     }
@@ -398,6 +408,9 @@ fn fields<R: Read>(
         }
         if expiry.is_some_and(|at| at <= 0) {
             return Err(wrong(offset, "an expiry", "a negative one"));
+        }
+        if hash.is_full(Room::All) {
+            return Err(wrong(offset, "a field", TOO_MANY));
         }
         let (name, value) = (Element::Bytes(&name), Element::Bytes(&value));
         if !put_field(&mut hash, name, value, expiry.map(UnixMillis), context) {

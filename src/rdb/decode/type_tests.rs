@@ -213,7 +213,7 @@ fn a_long_list_keeps_its_elements_in_every_version() {
         let frozen = object.freeze().unwrap();
         let mut out = Vec::new();
         encode::header(&mut out, &options);
-        encode::frozen_head(&mut out, &options, b"k", &frozen, None);
+        encode::frozen_head(&mut out, &options, b"k", &frozen, None, Access::Unknown);
         frozen.encode(options, &mut |piece| {
             out.extend_from_slice(piece);
             true

@@ -82,21 +82,50 @@ fn scan_meets_all_that_stays_exactly_once() {
 #[test]
 fn scan_works_a_bounded_stretch_at_a_time() {
     let mut pair = Pair::new(3, 10);
-    // Any cursor will do, and one that nobody gave out does no harm.
+    // Any cursor will do, and one that was never handed out does no harm.
     for cursor in [1, 77, i64::MAX as u64, u64::MAX] {
         assert!(pair.table.scan(cursor, 10, |_| panic!("nothing there")) < 1 << 63);
     }
-    pair.put(key_of(5));
+    for n in 0..30 {
+        pair.put(key_of(n));
+    }
     let (mut cursor, mut calls, mut found) = (0, 0, 0);
     loop {
+        let before = found;
         cursor = pair.table.scan(cursor, 1, |_| found += 1);
         calls += 1;
+        assert!(found - before <= 4, "a bucket's keys");
         if cursor == 0 {
             break;
         }
     }
-    assert_eq!(found, 1);
-    assert!((2..=123).contains(&calls), "{calls} calls");
+    assert_eq!(found, 30);
+    assert!((15..=31).contains(&calls), "{calls} calls");
+}
+
+/// A call ends with the last key where it began with the first, and covers a segment at least.
+#[test]
+fn a_small_table_is_scanned_in_one_call() {
+    let mut pair = Pair::new(3, 10);
+    for n in 1..=300 {
+        pair.put(key_of(n));
+        for count in [n, n + 1, 1000] {
+            let mut found = 0;
+            assert_eq!(pair.table.scan(0, count as usize, |_| found += 1), 0, "{count} of {n}");
+            assert_eq!(found, n);
+        }
+    }
+}
+
+/// What has shrunk is scanned like what was always small.
+#[test]
+fn a_table_that_shrank_is_scanned_in_one_call() {
+    let mut pair = Pair::new(3, 10);
+    (0..30_000).for_each(|n| pair.put(key_of(n)));
+    (9..30_000).for_each(|n| pair.remove(&key_of(n)));
+    let mut found = 0;
+    assert_eq!(pair.table.scan(0, 10, |_| found += 1), 0);
+    assert_eq!(found, 9);
 }
 
 #[test]
@@ -157,4 +186,66 @@ fn in_place_changes_are_counted() {
     }
     assert!(pair.table.memory().heap_bytes >= before + 9_000);
     pair.table.check();
+}
+
+/// Made for more keys than come, or fewer: it behaves as one that grew, and takes no more memory once
+/// it was told that all are there.
+#[test]
+fn a_table_that_was_sized_ahead_is_like_one_that_grew() {
+    for (reserved, keys) in [(0, 3_000), (3_000, 3_000), (40_000, 9), (9, 40_000), (30_000, 40_000)]
+    {
+        let mut pair = Pair::new(5, keys);
+        let mut grown = Pair::new(5, keys);
+        pair.table.reserve(reserved);
+        let segments = pair.table.memory().segments;
+        assert!(segments <= 1 + reserved / 1_150, "{segments} for {reserved}");
+        for key in (0..keys).map(key_of) {
+            pair.put(key.clone());
+            grown.put(key);
+        }
+        // It has keys by now.
+        pair.table.reserve(1 << 20);
+        pair.table.fit();
+        pair.verify();
+        let (ahead, usual) = (pair.table.memory().total(), grown.table.memory().total());
+        assert!(ahead <= usual + usual / 50, "{ahead} {usual} for {keys} of {reserved}");
+        let (mut cursor, mut calls, mut found) = (0, 0, 0);
+        loop {
+            cursor = pair.table.scan(cursor, 10, |_| found += 1);
+            calls += 1;
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert!(found == keys && calls <= 1 + keys / 8, "{found} of {keys}, {calls} calls");
+        for _ in 0..keys {
+            pair.change(10);
+        }
+        pair.verify();
+    }
+}
+
+/// A count that nothing can bring costs a bounded step and bounded memory, and a scan of what is empty
+/// works a bounded stretch at a time.
+#[test]
+fn sizing_ahead_is_bounded() {
+    let mut pair = Pair::new(5, 10);
+    pair.table.reserve(usize::MAX);
+    let memory = pair.table.memory();
+    assert!(memory.total() < 40 << 20, "{memory:?}");
+    pair.put(key_of(1));
+    let (mut cursor, mut calls, mut found) = (0, 0, 0);
+    loop {
+        let before = cursor;
+        cursor = pair.table.scan(cursor, 1, |_| found += 1);
+        calls += 1;
+        if cursor == 0 {
+            break;
+        }
+        assert!(cursor - before <= (u64::MAX >> 1) / 4096 * 124, "{before} to {cursor}");
+    }
+    assert!(found == 1 && calls >= 16, "{found} in {calls} calls");
+    pair.table.fit();
+    assert_eq!(pair.table.memory().segments, 1);
+    pair.verify();
 }

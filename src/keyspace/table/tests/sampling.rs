@@ -72,6 +72,6 @@ fn bucket_samples_find_something() {
     }
     for _ in 0..1_000 {
         assert!((1..=20).contains(&bucket(&pair, &mut rng).len()));
-        pair.table.sample_volatile_bucket(&mut rng, |entry| assert!(entry.expiry().is_some()));
+        pair.table.sample_volatile_bucket(&mut rng, 64, |entry| assert!(entry.expiry().is_some()));
     }
 }

@@ -19,7 +19,7 @@ impl EntrySink for Collector {
         assert!(twice.is_none(), "handed out twice");
     }
 
-    fn object(&mut self, _: &[u8], _: Option<UnixMillis>, _: &mut Object) {
+    fn object(&mut self, _: &[u8], _: Option<UnixMillis>, _: u32, _: &mut Object) {
         unreachable!("the model has strings");
     }
 }

@@ -1,13 +1,13 @@
 //! redis-compat.md says what the tables say.
 
-use std::path::Path;
+mod render;
 
-use redstart::engine::compat;
+use std::path::Path;
 
 #[test]
 fn redis_compat_md_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("redis-compat.md");
-    let wanted = compat::render();
+    let wanted = render::render();
     if std::env::var_os("REGENERATE").is_some() {
         std::fs::write(&path, &wanted).unwrap();
     }

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::command::syntax;
-use crate::config::directives::{self, Standing};
-use crate::config::{REDIS_VERSION, VERSION};
-use crate::engine::compat_names::UPSTREAM;
-use crate::engine::registry::{Entry, Registry};
+use redstart::command::syntax;
+use redstart::config::directives::{self, Standing};
+use redstart::config::{REDIS_VERSION, VERSION};
+use redstart::engine::compat_names::UPSTREAM;
+use redstart::engine::registry::{Entry, Registry};
 
 /// Differences that belong to no single command or directive.
 const GENERAL: &[&str] = &[
@@ -31,6 +31,13 @@ const GENERAL: &[&str] = &[
     "A connection that waits holds no query buffer, and a buffer grows with what has arrived, not \
      with what the client announces: CLIENT LIST's `qbuf` and `qbuf-free` are 0 for most clients.",
     "HELP texts are our own words.",
+    "A hash field whose time has come is never seen nor counted: HLEN, HKEYS, HSCAN and the others leave \
+     it out at once. Redis counts it until it is removed.",
+    "A client that has not authenticated is closed when more than 16 KiB of its replies are unread, as \
+     Redis does since the fix of CVE-2025-21605.",
+    "`client-query-buffer-limit` counts an incomplete request as a whole; Redis leaves out those of its \
+     arguments that are complete.",
+    "SLOWLOG hides passwords in wrong commands as well (`AUTH a b c`, `HELLO 2 AUTH password`).",
     "Crash reports have our own functions in their stack traces, not Redis's.",
 ];
 

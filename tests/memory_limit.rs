@@ -1,0 +1,317 @@
+//! `maxmemory`: which keys go, which never do, how exactly the limit is kept, and that it is kept
+//! while nobody writes. Stories that hold for redis-server as well are told to it, too.
+
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use support::client::{Client, Value, argv};
+use support::server::{Program, Server};
+
+const BOTH: [Program; 2] = [Program::Redis, Program::Redstart];
+
+/// How long to wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MIB: i64 = 1 << 20;
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+fn start(program: Program, directives: &[&str]) -> Server {
+    let common = ["--appendonly", "no", "--save", "", "--enable-debug-command", "yes"];
+    Server::start_with(program, &[&common, directives].concat())
+}
+
+fn info(client: &mut Client, field: &str) -> i64 {
+    let text = client.words("INFO everything").text();
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {field}")).trim().parse().expect("a number")
+}
+
+/// The limit becomes what is used now and so many bytes more.
+fn limit_to_used_and(client: &mut Client, more: i64) -> i64 {
+    let limit = info(client, "used_memory") + more;
+    assert_eq!(client.words(&format!("CONFIG SET maxmemory {limit}")).text(), "OK");
+    limit
+}
+
+fn sets(count: usize, size: usize, name: &str, more: &str) -> Vec<Vec<Vec<u8>>> {
+    let value = vec![b'v'; size];
+    let set = |number: usize| {
+        let mut words = argv(&format!("SET {name}{number} value {more}"));
+        words[2].clone_from(&value);
+        words
+    };
+    (0..count).map(set).collect()
+}
+
+fn count_of(replies: &[Value], text: &str) -> usize {
+    replies.iter().filter(|reply| reply.text() == text).count()
+}
+
+const VOLATILE: [&str; 4] = ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"];
+
+/// Candidates are kept between rounds: meanwhile each may have lost its expiry, or be another value.
+#[test]
+fn keys_that_do_not_expire_stay_under_volatile_policies() {
+    for policy in VOLATILE {
+        let server = start(Program::Redstart, &["--maxmemory-policy", policy]);
+        let mut client = server.connect();
+        client.pipeline(&sets(400, 2000, "a", "EX 1000"));
+        limit_to_used_and(&mut client, 100_000);
+        for batch in sets(1000, 2000, "b", "EX 1000").chunks(10) {
+            client.pipeline(batch);
+        }
+        assert!(info(&mut client, "evicted_keys") > 0, "{policy}: candidates have been gathered");
+        client.words("CONFIG SET maxmemory 0");
+        let keys = client.words("KEYS *").elements();
+        for (number, key) in keys.iter().enumerate() {
+            let words = if number % 2 == 0 { "PERSIST key" } else { "SET key another" };
+            let mut words = argv(words);
+            words[1] = key.bytes().expect("a name").to_vec();
+            client.call(&words);
+        }
+        limit_to_used_and(&mut client, -200_000);
+        assert_eq!(client.words("SET one more").text(), OOM, "{policy}");
+        assert_eq!(client.words("DBSIZE").integer(), Some(keys.len() as i64), "{policy}");
+    }
+}
+
+#[test]
+fn candidates_of_another_policy_are_forgotten() {
+    let server = start(Program::Redstart, &["--maxmemory-policy", "allkeys-lru"]);
+    let mut client = server.connect();
+    client.pipeline(&sets(400, 2000, "a", ""));
+    limit_to_used_and(&mut client, 100_000);
+    client.pipeline(&sets(200, 2000, "b", ""));
+    assert!(info(&mut client, "evicted_keys") > 0, "candidates have been gathered");
+    client.words("CONFIG SET maxmemory 0 maxmemory-policy volatile-lru");
+    let before = client.words("DBSIZE").integer();
+    limit_to_used_and(&mut client, -200_000);
+    assert_eq!(client.words("SET one more").text(), OOM);
+    assert_eq!(client.words("DBSIZE").integer(), before);
+}
+
+/// A candidate that was read since it was chosen is no longer the best.
+#[test]
+fn a_candidate_that_is_used_again_stays() {
+    let directives = ["--maxmemory-policy", "allkeys-lfu", "--maxmemory-samples", "2000"];
+    let server = start(Program::Redstart, &directives);
+    let mut client = server.connect();
+    client.pipeline(&sets(20, 100_000, "key", ""));
+    limit_to_used_and(&mut client, -50_000);
+    client.words("PING");
+    let start = Instant::now();
+    while client.words("DBSIZE").integer() == Some(20) {
+        assert!(start.elapsed() < PATIENCE, "a key goes, and others are candidates now");
+    }
+    client.words("CONFIG SET maxmemory 0");
+    let mut keys: Vec<String> =
+        client.words("KEYS *").elements().iter().map(|key| key.text()).collect();
+    keys.sort();
+    let (unused, used) = keys.split_at(5);
+    for key in used {
+        client.pipeline(&vec![argv(&format!("STRLEN {key}")); 300]);
+    }
+    let (evicted, mut gone) = (info(&mut client, "evicted_keys"), 0);
+    limit_to_used_and(&mut client, -350_000);
+    while gone < 2 {
+        assert!(start.elapsed() < PATIENCE, "others go");
+        gone = info(&mut client, "evicted_keys") - evicted;
+    }
+    for key in used {
+        assert_eq!(client.words(&format!("EXISTS {key}")).integer(), Some(1), "{key} {unused:?}");
+    }
+}
+
+/// A random search misses one key in hundreds of thousands; being refused for that would be wrong.
+#[test]
+fn the_only_key_that_expires_is_found() {
+    let server = start(Program::Redstart, &["--maxmemory-policy", "volatile-ttl"]);
+    let mut client = server.connect();
+    client.words("DEBUG POPULATE 2000000 key 8");
+    for _ in 0..8 {
+        client.words("CONFIG SET maxmemory 0");
+        client.call(&[&b"SET"[..], b"volatile", &vec![b'v'; 4 * MIB as usize], b"EX", b"1000"]);
+        limit_to_used_and(&mut client, -2 * MIB);
+        assert_eq!(client.words("SET one more").text(), "OK");
+        assert_eq!(client.words("EXISTS volatile").integer(), Some(0));
+    }
+}
+
+#[test]
+fn big_values_in_one_tick_are_counted_one_by_one() {
+    for program in BOTH {
+        let server = start(program, &[]);
+        let mut client = server.connect();
+        let limit = limit_to_used_and(&mut client, 50 * MIB);
+        let replies = client.pipeline(&sets(100, MIB as usize, "big", ""));
+        let stored = count_of(&replies, "OK");
+        assert_eq!(stored + count_of(&replies, OOM), 100, "{program:?}");
+        assert!(stored >= 30, "{program:?}: only {stored} stored");
+        let used = info(&mut client, "used_memory");
+        assert!(used <= limit + 5 * MIB / 4, "{program:?}: {} over", used - limit);
+    }
+}
+
+/// Here a thousand keys have to go for each that comes: more than fits into a slice.
+#[test]
+fn each_command_pays_for_the_one_before() {
+    for lazy in ["no", "yes"] {
+        let server = start(
+            Program::Redstart,
+            &["--maxmemory-policy", "allkeys-random", "--lazyfree-lazy-eviction", lazy],
+        );
+        let mut client = server.connect();
+        client.words("DEBUG POPULATE 600000 key 150");
+        let limit = limit_to_used_and(&mut client, 0);
+        let replies = client.pipeline(&sets(40, MIB as usize, "big", ""));
+        assert_eq!(count_of(&replies, "OK"), 40);
+        let used = info(&mut client, "used_memory");
+        assert!(used <= limit + 5 * MIB / 4, "lazy {lazy}: {} over", used - limit);
+        assert!(info(&mut client, "evicted_keys") > 10_000);
+    }
+}
+
+#[test]
+fn a_flush_makes_room_at_once() {
+    for flush in ["FLUSHALL SYNC", "FLUSHALL ASYNC", "FLUSHDB ASYNC"] {
+        let server = start(Program::Redstart, &[]);
+        let mut client = server.connect();
+        client.words("DEBUG POPULATE 300000 key 1000");
+        limit_to_used_and(&mut client, -MIB);
+        assert_eq!(client.words("SET a 1").text(), OOM, "{flush}");
+        let mut commands = vec![argv("SET a 1"), argv(flush)];
+        commands.extend(sets(20, 10_000, "key", ""));
+        let replies = client.pipeline(&commands);
+        assert_eq!(replies[0].text(), OOM, "{flush}");
+        assert_eq!(count_of(&replies, "OK"), 21, "{flush}: {replies:?}");
+    }
+}
+
+/// The snapshot still needs the keys: that's no reason to refuse others.
+#[test]
+fn a_flush_makes_room_beside_a_snapshot() {
+    let server = start(Program::Redstart, &["--rdb-key-save-delay", "1000000"]);
+    let mut client = server.connect();
+    client.words("DEBUG POPULATE 300000 key 1000");
+    limit_to_used_and(&mut client, -60 * MIB);
+    assert_eq!(client.words("SET a 1").text(), OOM);
+    assert_eq!(client.words("BGSAVE").text(), "Background saving started");
+    assert_eq!(client.words("FLUSHDB").text(), "OK");
+    assert_eq!(client.words("SET a 1").text(), "OK");
+    assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), 1);
+}
+
+#[test]
+fn nothing_is_queued_when_memory_is_full() {
+    for program in BOTH {
+        let server = start(program, &[]);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let refused = |client: &mut Client, line: &str| {
+            assert_eq!(client.words(line).text(), OOM, "{program:?}: {line}");
+        };
+        client.words("MULTI");
+        assert_eq!(client.words("GET a").text(), "QUEUED");
+        other.words("CONFIG SET maxmemory 1");
+        for line in ["GET a", "PING", "WATCH a", "MULTI", "UNWATCH", "CLIENT ID"] {
+            refused(&mut client, line);
+        }
+        assert_eq!(
+            client.words("EXEC").text(),
+            "EXECABORT Transaction discarded because of previous errors."
+        );
+        // Outside of a transaction these run, full or not.
+        assert_eq!(client.words("PING").text(), "PONG");
+        for (end, answer) in [("DISCARD", "OK"), ("RESET", "RESET")] {
+            client.words("MULTI");
+            refused(&mut client, "PING");
+            assert_eq!(client.words(end).text(), answer);
+        }
+        client.words("MULTI");
+        assert_eq!(client.words("EXEC").elements(), []);
+        client.words("MULTI");
+        assert_eq!(client.words("QUIT").text(), "OK");
+    }
+}
+
+/// A listener sends nothing, and the one that lowers the limit nothing more.
+#[test]
+fn a_lowered_limit_is_kept_though_nothing_comes() {
+    for program in BOTH {
+        let directives = ["--notify-keyspace-events", "Ee", "--maxmemory-policy", "allkeys-lru"];
+        let server = start(program, &directives);
+        let (mut client, mut listener) = (server.connect(), server.connect());
+        client.words("DEBUG POPULATE 100000 key 100");
+        listener.words("SUBSCRIBE __keyevent@0__:evicted");
+        assert_eq!(info(&mut client, "total_eviction_exceeded_time"), 0, "{program:?}");
+        let limit = limit_to_used_and(&mut client, -6 * MIB);
+        let heard = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&heard);
+        // To the end: what isn't read takes memory, for which more keys go.
+        let thread = std::thread::spawn(move || {
+            while listener.try_read().is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let start = Instant::now();
+        while heard.load(Ordering::Relaxed) < 20_000 {
+            assert!(start.elapsed() < PATIENCE, "{program:?}: {heard:?} keys went");
+            std::thread::yield_now();
+        }
+        // INFO's own reply counts as well.
+        while info(&mut client, "used_memory") > limit + 100_000 {
+            let over = info(&mut client, "used_memory") - limit;
+            assert!(start.elapsed() < PATIENCE, "{program:?}: still {over} over");
+        }
+        assert!(info(&mut client, "evicted_keys") >= 20_000);
+        assert!(info(&mut client, "total_eviction_exceeded_time") > 0, "{program:?}");
+        assert_eq!(info(&mut client, "current_eviction_exceeded_time"), 0, "{program:?}");
+        client.words("CONFIG RESETSTAT");
+        assert_eq!(info(&mut client, "total_eviction_exceeded_time"), 0, "{program:?}");
+        drop(server);
+        thread.join().expect("the listener ends with the server");
+    }
+}
+
+#[test]
+fn info_says_for_how_long_memory_has_been_full() {
+    for program in BOTH {
+        let server = start(program, &[]);
+        let mut client = server.connect();
+        client.words("CONFIG SET maxmemory 1");
+        let start = Instant::now();
+        while info(&mut client, "current_eviction_exceeded_time") < 20 {
+            assert!(start.elapsed() < PATIENCE, "{program:?}");
+        }
+        assert!(info(&mut client, "total_eviction_exceeded_time") >= 20, "{program:?}");
+        client.words("CONFIG SET maxmemory 0");
+        client.words("CONFIG SET maxmemory 1gb");
+        client.words("PING");
+        assert_eq!(info(&mut client, "current_eviction_exceeded_time"), 0, "{program:?}");
+    }
+}
+
+#[test]
+fn nothing_is_evicted_or_refused_during_a_pause() {
+    for program in BOTH {
+        let server = start(program, &["--maxmemory-policy", "allkeys-lru"]);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        client.words("DEBUG POPULATE 1000 key 1000");
+        client.words("CLIENT PAUSE 100000 WRITE");
+        limit_to_used_and(&mut client, -200_000);
+        for _ in 0..100 {
+            assert_eq!(client.words("DBSIZE").integer(), Some(1000), "{program:?}");
+        }
+        client.words("MULTI");
+        assert_eq!(client.words("PING").text(), "QUEUED", "{program:?}");
+        assert_eq!(info(&mut other, "evicted_keys"), 0, "{program:?}");
+        other.words("CLIENT UNPAUSE");
+        let start = Instant::now();
+        while info(&mut other, "evicted_keys") == 0 {
+            assert!(start.elapsed() < PATIENCE, "{program:?}: nothing is evicted");
+        }
+    }
+}
