@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use redstart::base::disk::SystemDisk;
-use redstart::base::env::{Disk, DiskFile, Env, SyncPoint};
+use redstart::base::env::{Disk, DiskFile, Env, Rng, SyncPoint};
 use redstart::config::kinds::AppendFsync;
+use redstart::journal::{Journal, ReplicationId, StreamPosition};
 use redstart::persist::log::{Log, LogOptions};
 use redstart::persist::manifest::{Layout, Manifest};
 use redstart::persist::recover::Resume;
@@ -40,6 +41,10 @@ impl DiskFile for Nowhere {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         std::hint::black_box(bytes);
         Ok(())
+    }
+    fn append_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        self.append(first)?;
+        self.append(second)
     }
     fn sync(&self) -> io::Result<()> {
         Ok(())
@@ -90,7 +95,7 @@ impl Disk for Discarding {
     }
 }
 
-fn open(dir: &Path, disk: Arc<dyn Disk>) -> Log {
+fn open(dir: &Path, disk: Arc<dyn Disk>, position: StreamPosition) -> Log {
     let env = Env { disk, ..Env::system() };
     let options = LogOptions::new(Layout::default_in(dir), AppendFsync::No);
     let resume = Resume {
@@ -98,8 +103,9 @@ fn open(dir: &Path, disk: Arc<dyn Disk>) -> Log {
         next_frame: 1,
         append_to_last: false,
         settled: Place::default(),
+        position: None,
     };
-    Log::open(env, options, resume, b"", Arc::new(|| ())).expect("a log")
+    Log::open(env, options, resume, b"", position, Arc::new(|| ())).expect("a log")
 }
 
 /// The time that so many commits take, in as many logs as their size asks for.
@@ -107,13 +113,16 @@ fn time(mut commits: u64, records: u64, record: &[u8], disk: &Arc<dyn Disk>) -> 
     let mut elapsed = Duration::ZERO;
     while commits > 0 {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let mut log = open(dir.path(), Arc::clone(disk));
+        let id = ReplicationId::random(&mut Rng::from_seed(1));
+        let mut journal = Journal::new(id);
+        journal.set_recording(true, || id);
+        let mut log = open(dir.path(), Arc::clone(disk), journal.end());
         let start = Instant::now();
         while commits > 0 && log.size_bytes() < LOG_BYTES_MAX {
             for _ in 0..records {
-                log.append(0, record);
+                journal.append(0, record);
             }
-            log.commit().expect("written");
+            journal.seal(|sealed| log.commit(&sealed)).expect("written");
             commits -= 1;
         }
         elapsed += start.elapsed();

@@ -12,15 +12,17 @@
 //! 6. [`command`]: one row and one handler for each data command. Knows neither log nor socket.
 //! 7. [`config`], [`metrics`], [`mailbox`]: what the server is told, what it counts, and
 //!    how a connection hands its requests to the store actor.
-//! 8. [`persist`]: the log, the snapshot, and the way back from both.
-//! 9. [`engine`]: the store actor: it admits, executes, commits, and replies.
-//! 10. [`net`]: sockets. Knows the mailbox, never the engine.
+//! 8. [`journal`]: every change as one numbered stream of bytes, for log and replicas.
+//! 9. [`persist`]: the log, the snapshot, and the way back from both.
+//! 10. [`engine`]: the store actor: it admits, executes, commits, and replies.
+//! 11. [`net`]: sockets. Knows the mailbox, never the engine.
 
 pub mod base;
 pub mod command;
 pub mod config;
 pub mod data;
 pub mod engine;
+pub mod journal;
 pub mod keyspace;
 pub mod mailbox;
 pub mod metrics;

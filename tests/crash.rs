@@ -21,10 +21,11 @@ use redstart::base::env::{Disk, Env, Rng, Stopwatch, SyncPoint, UnixMillis};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::data::value::ValueRef;
+use redstart::journal::{Journal, ReplicationId, Unlogged};
 use redstart::persist::aof_encode::{EXEC, MULTI};
 use redstart::persist::detached::DetachedBase;
 use redstart::persist::detached::{SYNC_DETACHED_DIR, SYNC_DETACHED_NAME};
-use redstart::persist::log::{Log, LogOptions};
+use redstart::persist::log::{Log, LogError, LogOptions};
 use redstart::persist::log_rewrite::RewriteEvent;
 use redstart::persist::manifest::{BaseForm, Layout, SYNC_MANIFEST, SYNC_MANIFEST_NAME};
 use redstart::persist::recover::{
@@ -191,6 +192,7 @@ struct Life<'a> {
     disk: &'a SimDisk,
     clock: Arc<SimClock>,
     rng: Rng,
+    journal: Journal,
     log: Log,
     /// Units appended, ever.
     issued: u64,
@@ -225,16 +227,23 @@ impl<'a> Life<'a> {
         let world = env(disk, &clock);
         let wake: redstart::persist::worker::Waker = Arc::new(|| ());
         let enable = recovered.source == Source::Snapshot;
+        let mut rng = Rng::from_seed(seed);
+        let mut journal = Journal::new(ReplicationId::random(&mut rng));
+        let position = recovered.resume.position;
+        journal.resume(ReplicationId::random(&mut rng), position);
+        journal.set_recording(true, || unreachable!("nothing has changed yet"));
+        let end = journal.end();
         let log = if enable {
-            Log::enable(world, options, wake)
+            Log::enable(world, options, end, wake)
         } else {
-            Log::open(world, options, recovered.resume, &first_base(), wake)
+            Log::open(world, options, recovered.resume, &first_base(), end, wake)
         };
         let Ok(log) = log else { return Ok(None) };
         let mut life = Self {
             disk,
             clock,
             rng: Rng::from_seed(seed),
+            journal,
             log,
             issued: units,
             durable: units,
@@ -258,10 +267,19 @@ impl<'a> Life<'a> {
         let (unit, db) = (self.issued, db_of(self.issued));
         let records = records(unit);
         match records.as_slice() {
-            [one] => self.log.append(db, one),
-            several => self.log.append_unit(several.iter().map(|record| (db, record.as_slice()))),
+            [one] => self.journal.append(db, one),
+            several => {
+                self.journal.append_unit(several.iter().map(|record| (db, record.as_slice())));
+            }
         }
-        self.waiting.push_back((self.log.offset(), unit));
+        self.waiting.push_back((self.journal.offset(), unit));
+        if unit.is_multiple_of(7) {
+            self.journal.append_unlogged(Unlogged::Ping);
+        }
+    }
+
+    fn commit(&mut self) -> Result<u64, LogError> {
+        self.journal.seal(|sealed| self.log.commit(&sealed))
     }
 
     fn start_base(&mut self) {
@@ -301,7 +319,7 @@ impl<'a> Life<'a> {
         let now = redstart::base::env::Clock::monotonic_nanos(&*self.clock);
         let status = self.log.poll(now);
         if let Some(RewriteEvent::Prepared) = status.rewrite
-            && self.log.switch()
+            && self.log.switch(self.journal.end())
         {
             self.start_base();
         }
@@ -315,7 +333,7 @@ impl<'a> Life<'a> {
                     self.append_unit();
                 }
                 // A failure stays until poll has tried again.
-                let _ = self.log.commit();
+                let _ = self.commit();
                 self.note_durable();
             }
             6..=8 => self.poll(),
@@ -629,7 +647,7 @@ fn finished(seed: u64) -> (SimDisk, u64) {
     life.log.abort_rewrite();
     for _ in 0..4 {
         life.append_unit();
-        life.log.commit().unwrap();
+        life.commit().unwrap();
     }
     life.log.close().unwrap();
     let issued = life.issued;

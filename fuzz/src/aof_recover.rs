@@ -18,11 +18,14 @@ use std::sync::Arc;
 use redstart::base::checksum::crc64;
 use redstart::base::env::{Env, Stopwatch, UnixMillis};
 use redstart::base::sim_disk::{SimClock, SimDisk};
+use redstart::journal::skipped::Skipped;
 use redstart::persist::aof_encode::{
     FrameHeader, HEADER_BYTES_MAX, SYNCED_MARK, TIME_MARK, push_annotation, push_select,
 };
+use redstart::persist::frame::write_head;
 use redstart::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 use redstart::persist::recover::{RecoverOptions, Recovered, Replay, recover};
+use redstart::persist::scan::Preface;
 use redstart::rdb::encode::{self, EncodeOptions};
 use redstart::rdb::{Access, OwnedValue};
 use redstart::resp::record::push_command;
@@ -200,9 +203,20 @@ impl Frame {
         for words in commands.iter().skip(usize::from(starts_file || notes & 8 != 0)) {
             push_command(&mut payload, words.iter().map(Vec::as_slice));
         }
-        let mut room = [0; HEADER_BYTES_MAX];
-        let start = FrameHeader::of(sequence, &payload).write_before(&mut room);
-        Self { bytes: [&room[start..], &payload].concat(), commands }
+        let bytes = if sequence.is_multiple_of(3) {
+            // The earlier form.
+            let mut room = [0; HEADER_BYTES_MAX];
+            let start = FrameHeader::of(sequence, &payload).write_before(&mut room);
+            [&room[start..], &payload].concat()
+        } else {
+            let (preface, units) = payload.split_at(Preface::of(&payload).end);
+            let mut head = Vec::new();
+            // The place need not be right: that costs the place, never data.
+            let place = (u64::from(notes), &Skipped::default());
+            write_head(&mut head, sequence, place, preface, units);
+            [&head, units].concat()
+        };
+        Self { bytes, commands }
     }
 }
 

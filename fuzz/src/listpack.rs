@@ -86,9 +86,10 @@ fn wrapped(type_byte: u8, block: &[u8]) -> Vec<u8> {
 fn cursor(pack: &Listpack, input: &mut Input<'_>) -> Option<(usize, Cursor)> {
     let len = pack.len();
     let index = input.below(len.max(1));
-    // From the front or from the back, which must be the same.
-    let front = pack.seek(index);
-    Some((index, front?))
+    // From the front or from the back, whichever is nearer.
+    let at = pack.seek(index);
+    assert_eq!(at.is_some(), index < len);
+    Some((index, at?))
 }
 
 fn listpack(mut pack: Listpack, input: &mut Input<'_>) {

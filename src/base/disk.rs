@@ -5,7 +5,7 @@
 //! goes to the caller, who alone knows what a partial write means. Nothing here buffers.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -27,6 +27,19 @@ struct SystemFile(File);
 impl DiskFile for SystemFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
+    }
+
+    fn append_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        let written = loop {
+            match self.0.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
+        // A disk that is full, or a signal, cuts it short: the rest says which.
+        let rest = written.saturating_sub(first.len()).min(second.len());
+        self.0.write_all(&first[written.min(first.len())..])?;
+        self.0.write_all(&second[rest..])
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -135,6 +135,10 @@ pub struct SyncPoint(pub &'static str);
 pub trait DiskFile: Send + Sync {
     /// Appends all of `bytes` at the end. After an error any prefix of them may be in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Appends two pieces, one behind the other, in one operation. As [`DiskFile::append`].
+    fn append_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        self.append(&[first, second].concat())
+    }
     /// Makes everything appended so far durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
     /// [`DiskFile::sync`], saying which one it is.

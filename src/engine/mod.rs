@@ -25,6 +25,7 @@ use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
 use crate::engine::tick::{actor, cron, evict, transaction};
+use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
 use crate::mailbox::{Mailbox, SessionId};
 use crate::metrics::Metrics;
@@ -106,8 +107,8 @@ pub struct Engine {
     pub started_micros: i64,
     /// A number of 40 hexadecimal digits that is another at each start.
     pub run_id: String,
-    /// What names the history of changes to replicas.
-    pub replication_id: String,
+    /// All changes as a stream.
+    pub journal: Journal,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

@@ -1,7 +1,5 @@
-//! Commands and frames of the log as bytes.
-//!
-//! A frame is an annotation line, which every loader since Redis 7.0 skips, and the commands that
-//! were committed together:
+//! What the log has beside commands: annotation lines, and the frames of its earlier form, which are
+//! still read (the present form is in [`crate::persist::frame`]):
 //!
 //! ```text
 //! #RS1:<sequence>:<payload bytes>:<crc32>\r\n<payload>
@@ -14,7 +12,7 @@
 
 use crate::base::checksum::Crc32;
 use crate::base::text;
-use crate::resp::record::push_command;
+pub use crate::journal::encode::{EXEC, MULTI, push_select};
 
 /// How the line before a frame begins.
 pub const FRAME_MARK: &[u8] = b"#RS1:";
@@ -22,19 +20,8 @@ pub const FRAME_MARK: &[u8] = b"#RS1:";
 pub const SYNCED_MARK: &[u8] = b"#SYNCED:";
 /// How upstream's annotation of the time begins.
 pub const TIME_MARK: &[u8] = b"#TS:";
-/// What precedes several records that belong together.
-pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-/// What follows them.
-pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// The longest line before a frame.
 pub const HEADER_BYTES_MAX: usize = FRAME_MARK.len() + 20 + 1 + 20 + 1 + 8 + 2;
-
-/// Appends `SELECT db`.
-pub fn push_select(out: &mut Vec<u8>, db: u32) {
-    let mut number = Vec::with_capacity(10);
-    text::push_u64(&mut number, u64::from(db));
-    push_command(out, [b"SELECT", number.as_slice()].into_iter());
-}
 
 /// Appends an annotation line: its mark and a number.
 pub fn push_annotation(out: &mut Vec<u8>, mark: &[u8], number: u64) {
@@ -161,26 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_encoded_in_resp() {
+    fn annotations_are_read_in_one_form() {
         let mut out = Vec::new();
-        push_select(&mut out, 12);
-        push_command(&mut out, [b"GET".as_slice(), b""].into_iter());
         push_annotation(&mut out, SYNCED_MARK, 5);
-        let expected =
-            b"*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n#SYNCED:5\r\n";
-        assert_eq!(out, expected);
+        assert_eq!(out, b"#SYNCED:5\r\n");
         assert_eq!(parse_annotation(b"#TS:123\r\n", TIME_MARK), Some(123));
         assert_eq!(parse_annotation(b"#TS:12x\r\n", TIME_MARK).or(parse_number(b"")), None);
-        let mut again = Vec::new();
-        again.extend_from_slice(MULTI);
-        again.extend_from_slice(EXEC);
-        let mut pushed = Vec::new();
-        push_command(&mut pushed, [b"MULTI".as_slice()].into_iter());
-        push_command(&mut pushed, [b"EXEC".as_slice()].into_iter());
-        assert_eq!(again, pushed);
-        assert_eq!(
-            frame_checksum(1, b"").to_string().parse::<u32>().unwrap(),
-            frame_checksum(1, b"")
-        );
     }
 }

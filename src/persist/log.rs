@@ -1,14 +1,16 @@
-//! The log: records in, one frame a tick out, and how much of it a crash can no longer take.
+//! The log: what the journal sealed in, one frame a tick out, and how much of it a crash can no longer
+//! take.
 //!
 //! ```text
-//!  append ──► buffer ──commit──► current file ──sync (worker)──► durable
-//!   offset()     │ one write, one frame                             durable()
-//!                └ a failed write keeps the frame here and is tried again by poll
+//!  journal ──commit──► current file ──sync (worker)──► durable
+//!              │  one write, one frame (offset())         durable()
+//!              └► pending: a frame whose write failed is kept, and tried again by poll
 //! ```
 //!
-//! Offsets count payload bytes since the log was opened. At most one sync is in flight; it covers
-//! everything written before it began, in the current file and in those before it that a rewrite
-//! left behind. [`Log::poll`] collects what the workers have done.
+//! Offsets are those of the stream ([`crate::journal`]), up to the last byte that is for the log. The bytes
+//! are written from where the journal has them; they are copied only where a write fails. At most one
+//! sync is in flight; it covers everything written before it began, in the current file and in those
+//! before it that a rewrite left behind. [`Log::poll`] collects what the workers have done.
 //!
 //! Invariants:
 //! - A file gets whole frames only; where part of one was written, it is cut off again, or nothing
@@ -24,6 +26,7 @@
 
 mod sync;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -31,10 +34,11 @@ use std::sync::Arc;
 
 use crate::base::env::{DiskFile, Env, SyncPoint};
 use crate::config::kinds::AppendFsync;
-use crate::persist::aof_encode::{
-    EXEC, FrameHeader, HEADER_BYTES_MAX, MULTI, SYNCED_MARK, TIME_MARK, push_annotation,
-    push_select,
-};
+use crate::journal::encode::push_select;
+use crate::journal::skipped::Skipped;
+use crate::journal::{ReplicationId, Sealed, SealedPart, StreamPosition};
+use crate::persist::aof_encode::{SYNCED_MARK, TIME_MARK, push_annotation};
+use crate::persist::frame::{self, HISTORY_MARK};
 use crate::persist::log_rewrite::{Rewrite, RewriteEvent, RewriteStep};
 use crate::persist::manifest::{BaseForm, Layout, Manifest};
 use crate::persist::worker::{Urgency, Waker, Worker};
@@ -45,8 +49,6 @@ pub const SYNC_FRAMES: SyncPoint = SyncPoint("frames");
 /// Frames in a file that a rewrite left behind.
 pub const SYNC_PREVIOUS: SyncPoint = SyncPoint("frames of the previous increment");
 
-/// The buffer keeps up to this much room between ticks.
-const BUFFER_KEPT_BYTES: usize = 1 << 20;
 const SECOND_NANOS: u64 = 1_000_000_000;
 /// Between syncs the system writes the file out in parts of so many bytes.
 const WRITE_OUT_BYTES: u64 = 1 << 20;
@@ -172,6 +174,44 @@ impl WriteFailure {
     }
 }
 
+/// Units that could not be written yet.
+struct Pending {
+    offset: u64,
+    /// The database selected before them.
+    db: Option<u32>,
+    skipped: Skipped,
+    units: Vec<u8>,
+}
+
+/// What the frames so far have told, for those behind them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// The last `#SYNCED`.
+    frame: u64,
+    /// The last `#TS`.
+    seconds: i64,
+    /// The history, in the current file.
+    history: Option<ReplicationId>,
+    /// Whether the current file has units.
+    units: bool,
+}
+
+/// Room for a frame's first bytes, and for what of them belongs to the payload.
+#[derive(Default)]
+struct Scratch {
+    head: Vec<u8>,
+    preface: Vec<u8>,
+}
+
+/// The stream, as far as the log has been given it.
+struct Stream {
+    /// The history that it is of.
+    history: ReplicationId,
+    /// What it has behind the last units that the log only notes.
+    skipped: Skipped,
+    end: u64,
+}
+
 /// The log of a server.
 pub struct Log {
     pub(super) env: Env,
@@ -182,19 +222,17 @@ pub struct Log {
     pub(super) current: Segment,
     /// Files switched away from that may hold frames not synced.
     pub(super) previous: Vec<Segment>,
-    /// Room for a header, then the pending frame's payload.
-    buffer: Vec<u8>,
+    /// What could not be written yet, in order.
+    pending: VecDeque<Pending>,
+    scratch: Scratch,
     /// The next frame's number.
     pub(super) sequence: u64,
-    /// The database that the current file's commands are in.
-    pub(super) selected: Option<u32>,
-    /// Payload bytes appended, and those that were written to a file.
+    told: Told,
+    stream: Stream,
+    /// Where the last units end, and the last that were written to a file.
     appended: u64,
     pub(super) written: u64,
     pub(super) durability: Durability,
-    /// The last `#SYNCED` written.
-    told_frame: u64,
-    told_seconds: i64,
     syncs: Worker<Done>,
     in_flight: Option<InFlight>,
     /// A part of the current file, or of the one before, is being written out.
@@ -229,9 +267,11 @@ impl Log {
         options: LogOptions,
         manifest: Manifest,
         current: Segment,
+        position: StreamPosition,
         wake: &Waker,
     ) -> Self {
         let last_sync_nanos = env.clock.monotonic_nanos();
+        let StreamPosition { id: history, offset } = position;
         Self {
             syncs: Worker::new("log-sync", Urgency::Waited, env.threads, Arc::clone(wake)),
             steps: Worker::new("log-files", Urgency::CanWait, env.threads, Arc::clone(wake)),
@@ -239,14 +279,14 @@ impl Log {
             manifest,
             current,
             previous: Vec::new(),
-            buffer: vec![0; HEADER_BYTES_MAX],
+            pending: VecDeque::new(),
+            scratch: Scratch::default(),
             sequence: 1,
-            selected: None,
-            appended: 0,
-            written: 0,
-            durability: Durability::default(),
-            told_frame: 0,
-            told_seconds: 0,
+            told: Told::default(),
+            stream: Stream { history, skipped: Skipped::default(), end: offset },
+            appended: offset,
+            written: offset,
+            durability: Durability { synced: offset, offset, ..Durability::default() },
             in_flight: None,
             writing_out: false,
             last_sync_nanos,
@@ -265,74 +305,21 @@ impl Log {
 
     // ---- what goes in
 
-    /// Adds a record, a command in RESP, that is a unit of its own.
-    #[inline]
-    pub fn append(&mut self, db: u32, record: &[u8]) {
-        let before = self.buffer.len();
-        self.open_frame();
-        self.push(db, record);
-        self.appended += (self.buffer.len() - before) as u64;
+    /// Names the history that the units behind this are of.
+    pub fn set_history(&mut self, history: ReplicationId) {
+        self.stream.history = history;
     }
 
-    /// Adds records that are recovered together or not at all.
-    pub fn append_unit<'a>(&mut self, records: impl Iterator<Item = (u32, &'a [u8])>) {
-        let mut records = records.peekable();
-        let Some(&(db, _)) = records.peek() else { return };
-        let before = self.buffer.len();
-        self.open_frame();
-        // Before MULTI, so that a transaction that stays in one database holds only its commands.
-        self.select(db);
-        self.buffer.extend_from_slice(MULTI);
-        for (db, record) in records {
-            self.push(db, record);
-        }
-        self.buffer.extend_from_slice(EXEC);
-        self.appended += (self.buffer.len() - before) as u64;
-    }
-
-    #[inline]
-    fn push(&mut self, db: u32, record: &[u8]) {
-        self.select(db);
-        self.buffer.extend_from_slice(record);
-    }
-
-    #[inline]
-    fn select(&mut self, db: u32) {
-        if self.selected != Some(db) {
-            push_select(&mut self.buffer, db);
-            self.selected = Some(db);
-        }
-    }
-
-    /// What a frame begins with, when this is its first record.
-    #[inline]
-    fn open_frame(&mut self) {
-        if self.buffer.len() > HEADER_BYTES_MAX {
-            return;
-        }
-        if self.durability.frame > self.told_frame {
-            self.told_frame = self.durability.frame;
-            push_annotation(&mut self.buffer, SYNCED_MARK, self.told_frame);
-        }
-        if self.options.timestamps {
-            let seconds = self.env.clock.unix_micros() / 1_000_000;
-            if seconds > self.told_seconds {
-                self.told_seconds = seconds;
-                push_annotation(&mut self.buffer, TIME_MARK, seconds as u64);
-            }
-        }
-    }
-
-    /// The end of a tick: writes what was appended as one frame, and starts a sync where the policy
+    /// The end of a tick: writes what the journal sealed as one frame, and starts a sync where the policy
     /// asks for it now. Returns [`Log::offset`].
     ///
     /// # Errors
-    /// The write failed. The frame is kept, and [`Log::poll`] tries again; until then this does
-    /// nothing, and [`Log::failure`] says why.
+    /// The write failed. The units are kept, and [`Log::poll`] tries again; until then further ones are
+    /// kept, too, and [`Log::failure`] says why.
     #[inline]
-    pub fn commit(&mut self) -> Result<u64, LogError> {
-        if self.buffer.len() > HEADER_BYTES_MAX && self.write_failure.is_none() {
-            self.write_frame()?;
+    pub fn commit(&mut self, sealed: &Sealed<'_>) -> Result<u64, LogError> {
+        if !sealed.is_empty() {
+            self.take(sealed)?;
         }
         if self.options.policy == AppendFsync::Always {
             self.start_sync();
@@ -340,19 +327,102 @@ impl Log {
         Ok(self.appended)
     }
 
-    fn write_frame(&mut self) -> Result<(), LogError> {
-        let (room, payload) = self.buffer.split_at_mut(HEADER_BYTES_MAX);
-        let start = FrameHeader::of(self.sequence, payload).write_before(room);
-        let frame = &self.buffer[start..];
-        match self.current.file.append(frame) {
-            Ok(()) => {
-                self.current.bytes += frame.len() as u64;
-                self.sequence += 1;
-                self.written = self.appended;
-                self.buffer.truncate(HEADER_BYTES_MAX);
-                if self.buffer.capacity() > BUFFER_KEPT_BYTES {
-                    self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+    fn take(&mut self, sealed: &Sealed<'_>) -> Result<(), LogError> {
+        let mut outcome = Ok(());
+        for part in sealed.parts() {
+            match part {
+                SealedPart::Units { offset, db, bytes } => {
+                    self.stream.end = offset + bytes.len() as u64;
+                    self.appended = self.stream.end;
+                    outcome = outcome.and(self.write_or_keep(offset, db, bytes));
                 }
+                SealedPart::Unlogged(what) => {
+                    if self.stream.skipped.is_full() {
+                        outcome = outcome.and(self.write_or_keep(self.stream.end, None, b""));
+                    }
+                    self.stream.skipped.push(what);
+                    self.stream.end += what.bytes().len() as u64;
+                }
+            }
+        }
+        outcome
+    }
+
+    fn write_or_keep(
+        &mut self,
+        offset: u64,
+        db: Option<u32>,
+        units: &[u8],
+    ) -> Result<(), LogError> {
+        let skipped = std::mem::take(&mut self.stream.skipped);
+        let outcome = if self.write_failure.is_none() {
+            match self.write_frame(offset, db, &skipped, units) {
+                Ok(()) => return Ok(()),
+                failed => failed,
+            }
+        } else {
+            Ok(())
+        };
+        match self.pending.back_mut() {
+            Some(last) if skipped.is_empty() => last.units.extend_from_slice(units),
+            _ => self.pending.push_back(Pending { offset, db, skipped, units: units.to_vec() }),
+        }
+        outcome
+    }
+
+    /// What a frame's payload begins with that is not in the stream, and what is told with it.
+    fn push_preface(&mut self, db: Option<u32>, units: &[u8]) -> Told {
+        let mut told = self.told;
+        self.scratch.preface.clear();
+        if self.durability.frame > told.frame {
+            told.frame = self.durability.frame;
+            push_annotation(&mut self.scratch.preface, SYNCED_MARK, told.frame);
+        }
+        if told.history != Some(self.stream.history) {
+            told.history = Some(self.stream.history);
+            self.scratch.preface.extend_from_slice(HISTORY_MARK);
+            self.scratch.preface.extend_from_slice(self.stream.history.digits());
+            self.scratch.preface.extend_from_slice(b"\r\n");
+        }
+        if self.options.timestamps {
+            let seconds = self.env.clock.unix_micros() / 1_000_000;
+            if seconds > told.seconds {
+                told.seconds = seconds;
+                push_annotation(&mut self.scratch.preface, TIME_MARK, seconds as u64);
+            }
+        }
+        if !told.units && !units.is_empty() {
+            told.units = true;
+            // Loaders begin each file in database 0.
+            if let Some(db) = db {
+                push_select(&mut self.scratch.preface, db);
+            }
+        }
+        told
+    }
+
+    fn write_frame(
+        &mut self,
+        offset: u64,
+        db: Option<u32>,
+        skipped: &Skipped,
+        units: &[u8],
+    ) -> Result<(), LogError> {
+        let told = self.push_preface(db, units);
+        let place = (offset, skipped);
+        frame::write_head(
+            &mut self.scratch.head,
+            self.sequence,
+            place,
+            &self.scratch.preface,
+            units,
+        );
+        match self.current.file.append_two(&self.scratch.head, units) {
+            Ok(()) => {
+                self.current.bytes += (self.scratch.head.len() + units.len()) as u64;
+                self.sequence += 1;
+                self.told = told;
+                self.written = self.written.max(offset + units.len() as u64).min(self.appended);
                 self.write_failure = None;
                 if self.current.bytes - self.current.written_out >= self.options.write_out_bytes {
                     self.write_out();
@@ -371,26 +441,42 @@ impl Log {
         }
     }
 
-    /// Brings the current file up to date before another takes its place. Where that fails, the
-    /// frame is given up: the new base will have what is in it, and until there is one, recovery
+    /// Writes what could not be written before.
+    fn write_pending(&mut self) -> Result<(), LogError> {
+        while let Some(Pending { offset, db, skipped, units }) = self.pending.pop_front() {
+            if let Err(error) = self.write_frame(offset, db, &skipped, &units) {
+                self.pending.push_front(Pending { offset, db, skipped, units });
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the current file up to date before another takes its place. Where that fails, what is
+    /// pending is given up: the new base will have what is in it, and until there is one, recovery
     /// sees the gap in the numbers and goes no further.
     pub(super) fn finish_current(&mut self) {
         let stuck = self.write_failure.as_ref().is_some_and(|failure| failure.stuck);
-        if self.buffer.len() == HEADER_BYTES_MAX {
+        if self.pending.is_empty() {
             return;
         }
         if !stuck {
-            match self.write_frame() {
+            match self.write_pending() {
                 Ok(()) => return,
                 Err(error) => self.error = Some(error),
             }
         }
         let text = self.write_failure.take().map_or_else(String::new, |failure| failure.text);
-        self.buffer.truncate(HEADER_BYTES_MAX);
+        self.pending.clear();
         self.sequence += 1;
         self.durability.kept.get_or_insert(self.written);
         self.written = self.appended;
         self.durability.failed = Some((self.current.generation, text));
+    }
+
+    /// The file that comes next begins in no database, and names its history.
+    pub(super) fn begin_file(&mut self) {
+        (self.told.history, self.told.units) = (None, false);
     }
 
     // ---- what is durable
@@ -401,7 +487,7 @@ impl Log {
         self.collect_syncs();
         let mut status = LogStatus { rewrite: self.poll_rewrite(), ..LogStatus::default() };
         if self.write_failure.as_ref().is_some_and(|failure| failure.is_due(now_nanos)) {
-            match self.write_frame() {
+            match self.write_pending() {
                 Ok(()) => status.healed = true,
                 Err(error) => self.tell_again(error, now_nanos),
             }
@@ -446,9 +532,7 @@ impl Log {
             let cut = self.current.file.truncate(self.current.bytes);
             cut.map_err(LogError::new(Doing::Write))?;
         }
-        if self.buffer.len() > HEADER_BYTES_MAX {
-            self.write_frame()?;
-        }
+        self.write_pending()?;
         while let Some(done) = self.syncs.wait() {
             self.take_done(done);
         }
@@ -464,10 +548,13 @@ impl Log {
             // Told before, and still so: no sync of now makes up for one that failed.
             return Err(LogError { doing: Doing::Sync, source: io::Error::other(text.clone()) });
         }
-        if self.durability.frame > self.told_frame {
-            // The last word: all of it was durable, so any damage found later is damage.
-            self.open_frame();
-            self.write_frame()?;
+        let untold =
+            self.told.history != Some(self.stream.history) || !self.stream.skipped.is_empty();
+        if self.durability.frame > self.told.frame || untold {
+            // The last word: all of it was durable, so any damage found later is damage. And this is
+            // where the stream ends.
+            let skipped = std::mem::take(&mut self.stream.skipped);
+            self.write_frame(self.stream.end, None, &skipped, b"")?;
         }
         Ok(())
     }
@@ -479,13 +566,13 @@ impl Log {
         &self.options.layout
     }
 
-    /// Payload bytes appended since the log was opened.
+    /// Bytes of the stream up to the last that the log got.
     #[inline]
     pub fn offset(&self) -> u64 {
         self.appended
     }
 
-    /// Payload bytes that a crash can't take. Advances in [`Log::commit`] and [`Log::poll`].
+    /// Bytes of the stream that a crash can't take. Advances in [`Log::commit`] and [`Log::poll`].
     #[inline]
     pub fn durable(&self) -> u64 {
         self.durability.offset
@@ -498,7 +585,7 @@ impl Log {
         self.options.policy == AppendFsync::Always && !self.durability.waiting && !self.paused()
     }
 
-    /// Payload bytes up to which what was done may be acknowledged: what is durable where replies
+    /// Bytes of the stream up to which what was done may be acknowledged: what is durable where replies
     /// wait for that, else what the system has taken. Less than [`Log::offset`] after a write that
     /// failed, until [`Log::poll`] has repeated it.
     #[inline]
@@ -552,7 +639,7 @@ impl Log {
 
     /// Bytes that were appended and are not written (INFO `aof_buffer_length`).
     pub fn pending_bytes(&self) -> usize {
-        self.buffer.len() - HEADER_BYTES_MAX
+        self.pending.iter().map(|pending| pending.units.len()).sum()
     }
 
     /// Syncs in flight (INFO `aof_pending_bio_fsync`).

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
+use crate::journal::StreamPosition;
 use crate::persist::log::{Doing, Log, LogError, LogOptions, Segment};
 use crate::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 use crate::persist::recover::Resume;
@@ -60,10 +61,12 @@ pub(super) enum Rewrite {
     /// The next increment is there and named.
     Prepared(Prepared),
     /// The walk is being written. `generation` is the increment's that goes with the new base.
+    /// The data that is walked is at `position` of the stream.
     Running {
         first_frame: u64,
         offset: u64,
         generation: u64,
+        position: StreamPosition,
     },
     Finishing {
         offset: u64,
@@ -105,17 +108,19 @@ pub enum RewriteEvent {
 }
 
 impl Log {
-    /// Opens the log of a data directory after recovery. Where there was none, it begins with
-    /// `first_base`: the bytes of an RDB file of an empty server, or nothing for a base in commands.
+    /// Opens the log of a data directory after recovery, for a stream that goes on from `position`. Where
+    /// there was none, it begins with `first_base`: the bytes of an RDB file of an empty server, or
+    /// nothing for a base in commands.
     #[expect(clippy::needless_pass_by_value, reason = "the log keeps it, in its workers")]
     pub fn open(
         env: Env,
         options: LogOptions,
         resume: Resume,
         first_base: &[u8],
+        position: StreamPosition,
         wake: Waker,
     ) -> Result<Self, LogError> {
-        Self::open_files(env, options, resume, first_base, &wake)
+        Self::open_files(env, options, resume, first_base, position, &wake)
             .map_err(LogError::new(Doing::Open))
     }
 
@@ -124,6 +129,7 @@ impl Log {
         options: LogOptions,
         resume: Resume,
         first_base: &[u8],
+        position: StreamPosition,
         wake: &Waker,
     ) -> io::Result<Self> {
         let disk = Arc::clone(&env.disk);
@@ -144,6 +150,7 @@ impl Log {
             base.sync_at(SYNC_FIRST_BASE)?;
             let part = Part { name, number: base_number + 1, kind: Kind::Base, first_frame };
             manifest.base = Some(part);
+            manifest.base_position = Some(position);
         } else {
             make_durable(&*disk, layout, &manifest, resume.settled)?;
         }
@@ -165,7 +172,7 @@ impl Log {
         remove_temporaries(&*disk, layout);
         remove_leftovers(&*disk, layout, &mut manifest, options.keep_history);
         let sizes = sizes(&*disk, layout, &manifest);
-        let mut log = Self::assemble(env, options, manifest, segment, wake);
+        let mut log = Self::assemble(env, options, manifest, segment, position, wake);
         log.sequence = resume.next_frame;
         log.durability.synced_frame = resume.next_frame - 1;
         log.durability.frame = resume.next_frame - 1;
@@ -175,13 +182,24 @@ impl Log {
 
     /// Starts a log for data that has none: `appendonly` was turned on, or the data came from a
     /// snapshot. The caller starts its walk before it executes another command, as after
-    /// [`Log::switch`]; the log counts for recovery once [`RewriteEvent::Finished`] has come.
+    /// [`Log::switch`]; the log counts for recovery once [`RewriteEvent::Finished`] has come. The data is
+    /// at `position` of the stream.
     #[expect(clippy::needless_pass_by_value, reason = "the log keeps it, in its workers")]
-    pub fn enable(env: Env, options: LogOptions, wake: Waker) -> Result<Self, LogError> {
-        Self::enable_files(env, options, &wake).map_err(LogError::new(Doing::Open))
+    pub fn enable(
+        env: Env,
+        options: LogOptions,
+        position: StreamPosition,
+        wake: Waker,
+    ) -> Result<Self, LogError> {
+        Self::enable_files(env, options, position, &wake).map_err(LogError::new(Doing::Open))
     }
 
-    fn enable_files(env: Env, options: LogOptions, wake: &Waker) -> io::Result<Self> {
+    fn enable_files(
+        env: Env,
+        options: LogOptions,
+        position: StreamPosition,
+        wake: &Waker,
+    ) -> io::Result<Self> {
         let disk = Arc::clone(&env.disk);
         let layout = &options.layout;
         disk.create_dir(&layout.log_dir)?;
@@ -193,9 +211,10 @@ impl Log {
         manifest.detached = None;
         remove_temporaries(&*disk, layout);
         let segment = temporary_increment(&*disk, layout, 1)?;
-        let mut log = Self::assemble(env, options, manifest, segment, wake);
+        let mut log = Self::assemble(env, options, manifest, segment, position, wake);
         log.durability.waiting = true;
-        log.rewrite = Rewrite::Running { first_frame: 1, offset: 0, generation: 1 };
+        let offset = position.offset;
+        log.rewrite = Rewrite::Running { first_frame: 1, offset, generation: 1, position };
         Ok(log)
     }
 
@@ -247,8 +266,9 @@ impl Log {
     }
 
     /// The moment that the new base stands for: what was appended so far goes to the old increment,
-    /// what follows to the new one. False where nothing was prepared.
-    pub fn switch(&mut self) -> bool {
+    /// what follows to the new one. The data is at `position` of the stream. False where nothing was
+    /// prepared.
+    pub fn switch(&mut self, position: StreamPosition) -> bool {
         let prepared = match std::mem::replace(&mut self.rewrite, Rewrite::Idle) {
             Rewrite::Prepared(prepared) => prepared,
             other => {
@@ -268,9 +288,9 @@ impl Log {
             self.earlier_bytes = 0;
             self.previous.clear();
         }
-        self.selected = None;
-        let offset = self.written;
-        self.rewrite = Rewrite::Running { first_frame: self.sequence, offset, generation };
+        self.begin_file();
+        let (first_frame, offset) = (self.sequence, self.written);
+        self.rewrite = Rewrite::Running { first_frame, offset, generation, position };
         // Upstream, too, makes the old increment durable now, whatever the policy.
         self.start_sync();
         true
@@ -279,7 +299,9 @@ impl Log {
     /// The new base is complete and synced at `temporary`: puts it in place.
     /// [`RewriteEvent::Finished`] or [`RewriteEvent::Failed`] follows.
     pub fn finish_rewrite(&mut self, temporary: &Path) {
-        let Rewrite::Running { first_frame, offset, generation } = self.rewrite else { return };
+        let Rewrite::Running { first_frame, offset, generation, position } = self.rewrite else {
+            return;
+        };
         self.rewrite = Rewrite::Finishing { offset, generation, frame: first_frame - 1 };
         // A number is used once, also where finishing fails: which manifest a crash would leave
         // is not known then, and either must find the base that it means.
@@ -297,6 +319,7 @@ impl Log {
         let first_frame = Some(first_frame);
         manifest.base = Some(Part { name, number, kind: Kind::Base, first_frame });
         manifest.increments = vec![Part { first_frame, ..increment }];
+        manifest.base_position = Some(position);
         let job = Finish {
             layout: self.options.layout.clone(),
             temporary: temporary.to_owned(),

@@ -6,9 +6,9 @@
 //! add `firstframe NUMBER`, the number of the first frame in the file (in the first increment, for a
 //! base), where it is known, so that a missing beginning is noticed. Lines that begin with `#` are
 //! skipped; our last one is `#CRC32:` and the checksum of all before it, so that a flipped bit can't
-//! drop a file. Before it stands `#DETACHED:` where no log follows the base (see
-//! [`crate::persist::detached`]). Redis leaves all of these away when it writes the manifest: one
-//! with neither `firstframe` nor the mark needs no checksum.
+//! drop a file. Before it stand `#STREAM:`, where in the stream the base is ([`crate::journal`]), and
+//! `#DETACHED:` where no log follows the base (see [`crate::persist::detached`]). Redis leaves all of
+//! these away when it writes the manifest: one with none of them needs no checksum.
 //!
 //! The manifest is replaced as a whole: temporary file, sync, rename, sync of the directory. What
 //! it names must be durable before it is.
@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::base::checksum::crc32;
 use crate::base::env::{Disk, SyncPoint};
 use crate::base::text;
+use crate::journal::StreamPosition;
 use crate::persist::detached::Mark;
 
 /// Upstream's longest line.
@@ -30,6 +31,8 @@ const LINE_BYTES_MAX: usize = 1024;
 const CHECKSUM_MARK: &[u8] = b"#CRC32:";
 /// How the line begins that says that no log follows the base.
 const DETACHED_MARK: &[u8] = b"#DETACHED:";
+/// How the line begins that says where in the stream the base is.
+const STREAM_MARK: &[u8] = b"#STREAM:";
 /// The manifest's contents, before it gets its name.
 pub const SYNC_MANIFEST: SyncPoint = SyncPoint("manifest contents");
 /// The manifest's name.
@@ -164,6 +167,8 @@ pub struct Manifest {
     pub history: Vec<Part>,
     /// Changes since the base, in order.
     pub increments: Vec<Part>,
+    /// Where in the stream the data of the base is, where that is known.
+    pub base_position: Option<StreamPosition>,
     /// That no log follows these files, and what there was beside them.
     pub detached: Option<Mark>,
 }
@@ -217,6 +222,7 @@ impl Manifest {
 
     /// Everything becomes history.
     pub fn supersede(&mut self) {
+        self.base_position = None;
         let superseded = self.base.take().into_iter().chain(self.increments.drain(..));
         self.history.extend(superseded.map(|part| Part {
             kind: Kind::History,
@@ -233,6 +239,10 @@ impl Manifest {
     /// The file's text.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.lines();
+        if let Some(position) = self.base_position {
+            out.extend_from_slice(STREAM_MARK);
+            out.extend_from_slice(format!("{position}\n").as_bytes());
+        }
         if let Some(mark) = self.detached {
             out.extend_from_slice(DETACHED_MARK);
             out.extend_from_slice(format!("{mark}\n").as_bytes());
@@ -293,6 +303,10 @@ impl Manifest {
                 manifest.detached = Mark::parse(told.trim_ascii_end());
                 let known = manifest.detached.is_some();
                 if known { Ok(()) } else { Err("The AOF manifest's mark of a base alone is wrong") }
+            } else if let Some(told) = line.strip_prefix(STREAM_MARK) {
+                manifest.base_position = StreamPosition::parse(told.trim_ascii_end());
+                let known = manifest.base_position.is_some();
+                if known { Ok(()) } else { Err("The AOF manifest's place in the stream is wrong") }
             } else if line.starts_with(b"#") {
                 Ok(())
             } else {
@@ -305,7 +319,8 @@ impl Manifest {
             })?;
         }
         let mut ours = manifest.base.iter().chain(&manifest.increments);
-        let is_ours = manifest.detached.is_some() || ours.any(|part| part.first_frame.is_some());
+        let marked = manifest.detached.is_some() || manifest.base_position.is_some();
+        let is_ours = marked || ours.any(|part| part.first_frame.is_some());
         if verified && !checked && is_ours {
             let what = "The AOF manifest's last line, its checksum, is missing";
             return Err(ManifestError { line: 0, text: String::new(), what });
@@ -425,6 +440,9 @@ mod tests {
         let redis = Manifest::parse(text.replace(" firstframe 17", "").as_bytes()).unwrap();
         let mut manifest = redis;
         manifest.increments[0].first_frame = Some(17);
+        let place = format!("{}:77", "0123456789".repeat(4));
+        manifest.base_position = StreamPosition::parse(place.as_bytes());
+        assert!(manifest.base_position.is_some());
         let written = manifest.to_bytes();
         assert!(written.starts_with(TEXT));
         assert_eq!(Manifest::parse(&written).unwrap(), manifest);

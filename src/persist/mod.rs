@@ -4,7 +4,7 @@
 //! Nothing here knows the engine: it hands in records and chunks of bytes, and takes commands and
 //! snapshots back through [`recover::Replay`].
 //!
-//! - [`aof_encode`]: commands and frames as bytes.
+//! - [`frame`]: what was committed together as bytes; [`aof_encode`]: annotations, and older frames.
 //! - [`manifest`]: which files make up the log.
 //! - [`log`]: appending, group commit and syncing; [`rewrite`](log_rewrite) changes the files.
 //! - [`detached`]: a base that no log follows.
@@ -18,11 +18,13 @@ pub mod ahead;
 pub mod aof_encode;
 pub mod aof_value;
 pub mod detached;
+pub mod frame;
 pub mod log;
 pub mod log_rewrite;
 pub mod manifest;
 pub mod recover;
 mod recover_error;
+mod recover_place;
 pub mod scan;
 pub mod snapshot;
 pub mod tail;

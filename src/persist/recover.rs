@@ -12,6 +12,9 @@
 //!
 //! Nothing of a frame is replayed before its checksum was right. No contents of the files make this
 //! panic, or ask for more memory than the largest frame takes.
+//!
+//! Where the files say so, the data's place in the stream comes out as well: from the manifest or the
+//! snapshot's fields, and then from frame to frame.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,9 @@ use std::sync::Arc;
 
 use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
+use crate::journal::StreamPosition;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::recover_place::StreamPlace;
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
 use crate::persist::tail::{self, Place, Settled, Tear};
 use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
@@ -163,6 +168,9 @@ pub struct Resume {
     pub append_to_last: bool,
     /// Everything before it is known to have been durable when the log was written.
     pub settled: Place,
+    /// Where in a stream the data is, where the files say so: what whoever has had that history up to
+    /// there has.
+    pub position: Option<StreamPosition>,
 }
 
 /// What was cut off the end.
@@ -225,6 +233,7 @@ struct Recovery<'a> {
     /// The last time that an annotation told.
     seconds: Option<u64>,
     settled: Settled,
+    place: StreamPlace,
     commands: u64,
     frames: u64,
     reported: u64,
@@ -248,6 +257,7 @@ impl<'a> Recovery<'a> {
             next_frame: None,
             seconds: None,
             settled: Settled::default(),
+            place: StreamPlace::default(),
             commands: 0,
             frames: 0,
             reported: 0,
@@ -283,10 +293,10 @@ impl<'a> Recovery<'a> {
 
     fn recovered(self, source: Source, manifest: Manifest, append_to_last: bool) -> Recovered {
         let next_frame = self.next_frame.unwrap_or(1);
-        let settled = self.settled.place();
+        let (settled, position) = (self.settled.place(), self.place.position());
         Recovered {
             source,
-            resume: Resume { manifest, next_frame, append_to_last, settled },
+            resume: Resume { manifest, next_frame, append_to_last, settled, position },
             commands: self.commands,
             frames: self.frames,
             cut: None,
@@ -388,6 +398,7 @@ impl<'a> Recovery<'a> {
         // A base has its name only since it is durable.
         let file = usize::from(manifest.base.is_some());
         self.settled = Settled::from(Place { file, offset: 0 });
+        self.place = StreamPlace::of_base(manifest.base_position);
         let mut append_to_last = false;
         for (index, path) in paths.iter().enumerate() {
             self.target.begin_file(path);
@@ -571,6 +582,9 @@ impl<'a> Recovery<'a> {
             self.commands += 1;
         }
         self.frames += 1;
+        self.place.pass_frame(scanner, preface.history).unwrap_or_else(|what| {
+            tracing::warn!("{what}, in {} at offset {offset}", path.display());
+        });
         Ok(preface)
     }
 
@@ -589,6 +603,8 @@ impl<'a> Recovery<'a> {
             file.multi = None;
         }
         self.commands += 1;
+        // Whoever wrote this had no stream of ours.
+        self.place = StreamPlace::default();
         self.target.position(offset);
         self.target.command(&words).map_err(|error| RecoverError::Command {
             file: path.to_owned(),
@@ -626,7 +642,10 @@ impl<'a> Recovery<'a> {
         let (mut db, mut empty_keys) = (0, 0_u64);
         while let Some(event) = decoder.next_event().map_err(text)? {
             match event {
-                Event::Aux { key, value } => self.target.aux(&key, &value),
+                Event::Aux { key, value } => {
+                    self.place.note_field(&key, &value);
+                    self.target.aux(&key, &value);
+                }
                 Event::SelectDb(selected) => db = selected,
                 Event::ResizeDb { keys, expires: _ } => {
                     let keys = keys.min(keys_max);

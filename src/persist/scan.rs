@@ -11,9 +11,9 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use crate::persist::aof_encode::{
-    FRAME_MARK, FrameHeader, SYNCED_MARK, TIME_MARK, frame_checksum, parse_annotation,
-};
+use crate::journal::ReplicationId;
+use crate::persist::aof_encode::{FRAME_MARK, SYNCED_MARK, TIME_MARK, parse_annotation};
+use crate::persist::frame::{ANY_MARK, FrameHead, FramePlace, HISTORY_MARK, MARK};
 
 /// Upstream's longest annotation line.
 const LINE_BYTES_MAX: usize = 1024;
@@ -136,6 +136,7 @@ pub struct Scanner {
     /// The file's length as far as known: no piece may claim to reach beyond it.
     len: u64,
     payload: Range<usize>,
+    place: Option<FramePlace>,
     command: Command,
     consumed: usize,
     ignore_checksums: bool,
@@ -162,6 +163,7 @@ impl Scanner {
             offset: 0,
             len,
             payload: 0..0,
+            place: None,
             command: Command::default(),
             consumed: 0,
             ignore_checksums: false,
@@ -181,6 +183,11 @@ impl Scanner {
     /// The last frame's commands.
     pub fn payload(&self) -> &[u8] {
         &self.buffer[self.payload.clone()]
+    }
+
+    /// Where the last frame stands in the stream, where it says so.
+    pub fn place(&self) -> Option<&FramePlace> {
+        self.place.as_ref()
     }
 
     /// The last command's arguments.
@@ -269,19 +276,19 @@ impl Scanner {
             have = LINE_BYTES_MAX;
         };
         let line = &self.unread()[..len];
-        if !line.starts_with(FRAME_MARK) {
+        if !line.starts_with(FRAME_MARK) && !line.starts_with(MARK) {
             let time = parse_annotation(line, TIME_MARK);
             self.consumed = len;
             return Ok(Piece::Note(time));
         }
-        let Some(header) = FrameHeader::parse(line) else {
+        let Some(head) = FrameHead::parse(line) else {
             let found = format!("{:?}", String::from_utf8_lossy(line));
             return Ok(Piece::Flaw(Flaw::malformed("the header of a frame", found)));
         };
-        self.frame(len, header)
+        self.frame(len, head)
     }
 
-    fn frame(&mut self, line: usize, header: FrameHeader) -> io::Result<Piece> {
+    fn frame(&mut self, line: usize, header: FrameHead) -> io::Result<Piece> {
         let left = self.len.saturating_sub(self.offset + line as u64);
         let flaw = |left| {
             let expected = format!("{} bytes of frame {}", header.bytes, header.sequence);
@@ -294,8 +301,8 @@ impl Scanner {
         if !self.fill(end)? {
             return flaw((self.unread().len() - line) as u64);
         }
-        let payload = &self.unread()[line..end];
-        let checksum = frame_checksum(header.sequence, payload);
+        let (head, payload) = self.unread()[..end].split_at(line);
+        let checksum = header.checksum_of(head, payload);
         if checksum != header.checksum && !self.ignore_checksums {
             return Ok(Piece::Flaw(Flaw::malformed(
                 format!("checksum {:08x} of frame {}", header.checksum, header.sequence),
@@ -303,6 +310,7 @@ impl Scanner {
             )));
         }
         self.payload = self.start + line..self.start + end;
+        self.place = header.place;
         self.consumed = end;
         Ok(Piece::Frame { sequence: header.sequence })
     }
@@ -369,13 +377,13 @@ impl Scanner {
     pub fn find_frame(&mut self) -> io::Result<Option<u64>> {
         self.consume();
         loop {
-            if !self.fill(FRAME_MARK.len())? {
+            if !self.fill(ANY_MARK.len())? {
                 self.consumed = self.unread().len();
                 return Ok(None);
             }
-            match memmem::find(self.unread(), FRAME_MARK) {
+            match memmem::find(self.unread(), ANY_MARK) {
                 None => {
-                    self.consumed = self.unread().len() + 1 - FRAME_MARK.len();
+                    self.consumed = self.unread().len() + 1 - ANY_MARK.len();
                     self.consume();
                 }
                 Some(at) => {
@@ -412,6 +420,8 @@ pub struct Preface {
     pub synced: Option<u64>,
     /// Seconds since the Unix epoch.
     pub seconds: Option<u64>,
+    /// The history that the stream is of from here on.
+    pub history: Option<ReplicationId>,
     /// Where the commands begin.
     pub end: usize,
 }
@@ -426,6 +436,9 @@ impl Preface {
             let line = &rest[..len];
             preface.synced = parse_annotation(line, SYNCED_MARK).or(preface.synced);
             preface.seconds = parse_annotation(line, TIME_MARK).or(preface.seconds);
+            if let Some(id) = line.strip_prefix(HISTORY_MARK) {
+                preface.history = ReplicationId::parse(id.trim_ascii_end());
+            }
             preface.end += len;
         }
         preface
@@ -435,7 +448,9 @@ impl Preface {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::aof_encode::HEADER_BYTES_MAX;
+    use crate::journal::skipped::Skipped;
+    use crate::persist::aof_encode::{FrameHeader, HEADER_BYTES_MAX};
+    use crate::persist::frame::write_head;
     use crate::resp::record::push_command;
 
     /// Gives one byte at a time, so that every boundary is met.
@@ -460,6 +475,13 @@ mod tests {
         [&room[start..], payload].concat()
     }
 
+    fn framed_in_stream(sequence: u64, offset: u64, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (preface, units) = payload.split_at(Preface::of(payload).end);
+        write_head(&mut out, sequence, (offset, &Skipped::default()), preface, units);
+        [out.as_slice(), units].concat()
+    }
+
     fn ping() -> Vec<u8> {
         let mut out = Vec::new();
         push_command(&mut out, [b"PING".as_slice(), b"x"].into_iter());
@@ -468,10 +490,15 @@ mod tests {
 
     #[test]
     fn pieces_come_in_order() {
-        let file = [framed(7, &ping()), b"#TS:12\r\n#x\n".to_vec(), ping()].concat();
+        let noted = [b"#SYNCED:7\r\n".as_slice(), &ping()].concat();
+        let frames = [framed(7, &ping()), framed_in_stream(8, 900, &noted)];
+        let file = [&frames.concat(), b"#TS:12\r\n#x\n".as_slice(), &ping()].concat();
         let mut scanner = scanner(&file);
         assert_eq!(scanner.next_piece().unwrap(), Piece::Frame { sequence: 7 });
-        assert_eq!(scanner.payload(), ping());
+        assert_eq!((scanner.payload(), scanner.place()), (ping().as_slice(), None));
+        assert_eq!(scanner.next_piece().unwrap(), Piece::Frame { sequence: 8 });
+        let place = FramePlace { uncounted: 11, offset: 900, skipped: Skipped::default() };
+        assert_eq!((scanner.payload(), scanner.place()), (noted.as_slice(), Some(&place)));
         assert_eq!(scanner.next_piece().unwrap(), Piece::Note(Some(12)));
         assert_eq!(scanner.next_piece().unwrap(), Piece::Note(None));
         assert_eq!(scanner.next_piece().unwrap(), Piece::Command);
@@ -482,7 +509,9 @@ mod tests {
 
     #[test]
     fn every_truncation_is_incomplete() {
-        for whole in [framed(7, &ping()), ping(), b"#note\r\n".to_vec()] {
+        for whole in
+            [framed(7, &ping()), framed_in_stream(7, 0, &ping()), ping(), b"#note\r\n".to_vec()]
+        {
             for end in 1..whole.len() {
                 let mut scanner = scanner(&whole[..end]);
                 match scanner.next_piece().unwrap() {
@@ -498,6 +527,7 @@ mod tests {
     fn lengths_that_lie_cost_no_memory() {
         for bytes in [
             b"#RS1:1:18446744073709551615:00000000\r\nxx".as_slice(),
+            b"#RS2:1:18446744073709551615:0:0::00000000\r\nxx",
             b"*1000000000000\r\n$1\r\nx\r\n",
             b"*1\r\n$9999999999999999999\r\nx",
             b"*1\r\n$99999999999999999999\r\nx",
@@ -517,11 +547,14 @@ mod tests {
         let mut broken = framed(1, &ping());
         let last = broken.len() - 1;
         broken[last] ^= 1;
-        let file = [broken, vec![0; 600], b"#RS1:#RS1:9".to_vec(), framed(3, &ping())].concat();
+        let whole = [framed(3, &ping()), framed_in_stream(4, 9, &ping())].concat();
+        let file = [broken, vec![0; 600], b"#RS1:#RS2:9".to_vec(), whole].concat();
         let mut scanner = scanner(&file);
         assert!(matches!(scanner.next_piece().unwrap(), Piece::Flaw(_)));
-        assert_eq!(scanner.find_frame().unwrap(), Some(3));
-        assert_eq!(scanner.payload(), ping());
+        for sequence in [3, 4] {
+            assert_eq!(scanner.find_frame().unwrap(), Some(sequence));
+            assert_eq!(scanner.payload(), ping());
+        }
         assert_eq!(scanner.find_frame().unwrap(), None);
         assert_eq!(scanner.offset(), file.len() as u64);
     }
@@ -529,8 +562,14 @@ mod tests {
     #[test]
     fn a_preface_is_told_from_commands() {
         let payload = [b"#SYNCED:5\r\n#TS:9\r\n".as_slice(), &ping()].concat();
-        assert_eq!(Preface::of(&payload), Preface { synced: Some(5), seconds: Some(9), end: 18 });
+        assert_eq!(
+            Preface::of(&payload),
+            Preface { synced: Some(5), seconds: Some(9), history: None, end: 18 }
+        );
         assert_eq!(Preface::of(b"#SYNCED:5").end, 9);
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        let history = Preface::of(format!("#HISTORY:{id}\r\n").as_bytes()).history;
+        assert_eq!(history.unwrap().to_string(), id);
         assert_eq!(Preface::of(&ping()), Preface::default());
     }
 }

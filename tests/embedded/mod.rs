@@ -17,6 +17,7 @@ use redstart::config::settings::Settings;
 use redstart::data::value::ValueRef;
 use redstart::engine::Engine;
 use redstart::engine::tick::actor::After;
+use redstart::journal::{Previous, StreamPosition};
 use redstart::keyspace::databases::DbIndex;
 use redstart::mailbox::{Batch, Link, Mailbox, Message, Origin, Outlet, SessionId};
 use redstart::resp::request::{Bounds, Parser, Requests};
@@ -55,6 +56,8 @@ impl Peer {
 /// An engine and one client of it.
 pub struct Embedded {
     pub engine: Engine,
+    /// Where in a stream the data is that was found.
+    pub found: Option<StreamPosition>,
     mailbox: Rc<Mailbox>,
     client: SessionId,
     replies: Capture,
@@ -85,16 +88,19 @@ impl Embedded {
         let mut engine = Engine::new(env, settings, None, Rc::clone(&mailbox));
         engine.load().map_err(|error| error.to_string())?;
         let Peer { session: client, replies } = join(&mailbox);
-        Ok(Self { engine, mailbox, client, replies, messages: Vec::new() })
+        // The stream goes on from there.
+        let previous = engine.journal.history().previous;
+        let found = previous.map(|Previous { id, end: offset }| StreamPosition { id, offset });
+        Ok(Self { engine, found, mailbox, client, replies, messages: Vec::new() })
     }
 
     /// An engine that has loaded what the disk holds and leaves the disk alone.
     pub fn look(env: Env, settings: Settings) -> Result<Self, String> {
         let mailbox = Rc::new(Mailbox::new());
         let mut engine = Engine::new(env, settings, None, Rc::clone(&mailbox));
-        engine.look().map_err(|error| error.to_string())?;
+        let found = engine.look().map_err(|error| error.to_string())?.resume.position;
         let Peer { session: client, replies } = join(&mailbox);
-        Ok(Self { engine, mailbox, client, replies, messages: Vec::new() })
+        Ok(Self { engine, found, mailbox, client, replies, messages: Vec::new() })
     }
 
     /// One more client.

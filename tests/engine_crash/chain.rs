@@ -9,7 +9,7 @@
 //! States are compared as they are stored: a key whose time has come is there until its removal is
 //! in the log. That is why whoever looks at a disk does it with a clock at which nothing has expired.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -20,11 +20,13 @@ use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::config::settings::Settings;
 use redstart::engine::tick::actor::After;
+use redstart::journal::StreamPosition;
 use redstart::keyspace::databases::DbIndex;
 use redstart::keyspace::digest;
 use redstart::persist::manifest::{Layout, Manifest};
 
 use crate::embedded::{Embedded, Peer, settings};
+use crate::streams::Streams;
 use crate::workload::{SMALL_FORMS, Words, Workload, words};
 
 const SECOND: u64 = 1_000_000_000;
@@ -94,6 +96,8 @@ pub struct Figures {
     pub lives: u64,
     pub crashes: u64,
     pub recoveries: u64,
+    /// Of these, those that found out where in the stream the data is.
+    pub placed: u64,
     /// By what was done and how it failed.
     pub faults: BTreeMap<String, u64>,
 }
@@ -103,6 +107,7 @@ impl Figures {
         self.lives += other.lives;
         self.crashes += other.crashes;
         self.recoveries += other.recoveries;
+        self.placed += other.placed;
         for (kind, count) in &other.faults {
             *self.faults.entry(kind.clone()).or_default() += count;
         }
@@ -143,6 +148,9 @@ pub struct Chain {
     /// Whether any life has had a fault in it.
     troubled: bool,
     states: Vec<Rc<State>>,
+    /// Where in the stream each state was.
+    places: Vec<BTreeSet<StreamPosition>>,
+    streams: Streams,
     floors: Floors,
     marks: Vec<Mark>,
     /// What was done, each with the number of the next operation of the disk.
@@ -224,6 +232,8 @@ impl Chain {
             shuts_down: false,
             troubled: false,
             states: vec![Rc::default()],
+            places: vec![BTreeSet::new()],
+            streams: Streams::new(seed.is_multiple_of(2)),
             floors,
             marks: Vec::new(),
             steps: Vec::new(),
@@ -241,6 +251,7 @@ impl Chain {
             ("save", ""),
             ("auto-aof-rewrite-percentage", "0"),
             ("aof-write-out-bytes", "1024"),
+            ("repl-backlog-size", "1gb"),
         ];
         directives.extend(SMALL_FORMS);
         let mut settings = settings(&directives);
@@ -249,12 +260,34 @@ impl Chain {
     }
 
     /// What a server would find on a disk; the disk stays as it is.
-    fn look(&mut self, disk: &SimDisk, source: Source) -> Result<State, String> {
+    fn look(
+        &mut self,
+        disk: &SimDisk,
+        source: Source,
+    ) -> Result<(State, Option<StreamPosition>), String> {
         self.figures.recoveries += 1;
         let settings = self.settings(source);
         let mut server = Embedded::look(env(disk, &Arc::default()), settings)
             .map_err(|error| format!("the {source:?} is not recovered: {error}"))?;
-        Ok(state_of(&mut server))
+        self.figures.placed += u64::from(server.found.is_some());
+        Ok((state_of(&mut server), server.found))
+    }
+
+    /// A place in the stream stands for the data that was found with it.
+    fn check_place(&self, found: &State, at: Option<StreamPosition>) -> Result<(), String> {
+        let Some(at) = at else { return Ok(()) };
+        let is_there = |(state, places): (&Rc<State>, &BTreeSet<StreamPosition>)| {
+            places.contains(&at) && **state == *found
+        };
+        if self.states.iter().zip(&self.places).rev().any(is_there) {
+            return Ok(());
+        }
+        let was = self.places.iter().rposition(|places| places.contains(&at));
+        if self.troubled && !self.places.iter().flatten().any(|place| place.id == at.id) {
+            // A start that failed had begun that history, and nobody had more of it.
+            return Ok(());
+        }
+        Err(format!("it says that it is at {at} of the stream, where state {was:?} was"))
     }
 
     /// Which state a disk holds.
@@ -265,9 +298,11 @@ impl Chain {
         floor: usize,
         ceiling: usize,
     ) -> Result<usize, String> {
-        let found = self.look(disk, source)?;
+        let (found, at) = self.look(disk, source)?;
         let is_found = |index: &usize| *self.states[*index] == found;
         if let Some(index) = (floor..=ceiling).rev().find(is_found) {
+            self.check_place(&found, at)?;
+            self.streams.check(disk)?;
             return Ok(index);
         }
         let promise = format!("the {source:?} must hold state {floor} to {ceiling}");
@@ -287,8 +322,18 @@ impl Chain {
         let state = state_of(server);
         if self.states.last().is_none_or(|last| **last != state) {
             self.states.push(Rc::new(state));
+            self.places.push(BTreeSet::new());
         }
+        self.note_place(server);
         self.states.len() - 1
+    }
+
+    /// Where in the stream the last state is.
+    fn note_place(&mut self, server: &Embedded) {
+        if let (Some(places), Some(at)) = (self.places.last_mut(), server.engine.journal.position())
+        {
+            places.insert(at);
+        }
     }
 
     fn mark(&mut self, floors: Floors) {
@@ -314,7 +359,9 @@ impl Chain {
         let clock = Arc::new(SimClock::default());
         clock.advance(self.now_nanos);
         let now_ms = clock.unix_micros() / 1000;
-        let mut server = match Embedded::open(env(&self.disk, &clock), self.settings(source)) {
+        // Each life has its own randomness, and so a history of its own.
+        let env = Env { seed: self.figures.lives, ..env(&self.disk, &clock) };
+        let mut server = match Embedded::open(env, self.settings(source)) {
             Ok(server) => server,
             Err(_) if !self.disk.faults_met().is_empty() => return Ok(None),
             Err(error) => return Err(format!("the server does not start: {error}")),
@@ -327,7 +374,11 @@ impl Chain {
             let lines = difference(&loaded, &wanted).join(", ");
             return Err(format!("a server that starts has another state than was seen: {lines}"));
         }
+        self.check_place(&self.states[found], server.found)?;
+        self.streams.follow(&mut server);
         self.states.push(Rc::new(loaded));
+        self.places.push(BTreeSet::new());
+        self.note_place(&server);
         if server.engine.log.as_ref().is_some_and(|log| !log.waiting_for_base()) {
             // What was found in a log was made durable before anything else was done.
             floors.log = Some(self.states.len() - 1);
@@ -431,6 +482,7 @@ impl Chain {
         life.server.engine.cron_tick();
         // What expired on the way goes into the same frame; a snapshot may begin here.
         let before = self.note_state(&mut life.server);
+        let stream = life.server.engine.journal.end();
         let mut told = format!("{} ms:", self.now_nanos / 1_000_000);
         for command in self.jobs(life.floors.log_on, step) {
             life.send(&mut told, &command);
@@ -451,6 +503,12 @@ impl Chain {
         let mut after = life.server.turn();
         while after == After::Again {
             after = life.server.turn();
+        }
+        self.streams.follow(&mut life.server);
+        let id = life.server.engine.journal.history().id;
+        if id != stream.id {
+            // The stream stood still, and is recorded since the log was turned on.
+            self.places[before].insert(StreamPosition { id, ..stream });
         }
         let state = self.note_state(&mut life.server);
         life.led_to.push(state);
@@ -539,7 +597,7 @@ impl Chain {
     /// it doesn't.
     pub fn holds(&mut self, disk: &SimDisk, log: bool, state: &State) -> Option<bool> {
         let source = if log { Source::Log } else { Source::Snapshot };
-        self.look(disk, source).ok().map(|found| found == *state)
+        self.look(disk, source).ok().map(|(found, _)| found == *state)
     }
 
     /// Each look of a start on what the last life left fails once: the server starts with all that is
@@ -595,6 +653,7 @@ impl Chain {
             self.floors.acknowledged = floors.log;
         }
         self.states.truncate(ceiling + 1);
+        self.places.truncate(ceiling + 1);
         let disk = self.disk.before(at);
         self.disk = if power { disk.crash(&mut self.rng) } else { disk.kill() };
     }

@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["keyspace"],
     &["command"],
     &["config", "metrics", "mailbox"],
+    &["journal"],
     &["persist"],
     &["engine"],
     &["net"],

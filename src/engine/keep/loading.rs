@@ -152,9 +152,11 @@ impl Engine {
         }
         snapshot::remove_leftovers(&*self.env.disk, &self.settings.dir);
         self.persistence.last_save_seconds = self.now_micros / 1_000_000;
+        self.resume_stream(recovered.resume.position);
         if self.settings.appendonly {
             self.open_log(recovered)?;
         }
+        self.note_readers();
         Ok(())
     }
 
@@ -170,10 +172,10 @@ impl Engine {
         }
         let base = if self.settings.aof_use_rdb_preamble { empty_base() } else { Vec::new() };
         let (options, wake) = (self.log_options(), self.remote_waker());
-        let log = Log::open(self.env.clone(), options, recovered.resume, &base, wake)?;
+        let position = self.journal.end();
+        let log = Log::open(self.env.clone(), options, recovered.resume, &base, position, wake)?;
         self.persistence.log_base_bytes = log.base_bytes().max(log.size_bytes());
         self.log = Some(log);
-        self.databases.unit.recording = true;
         Ok(())
     }
 
@@ -245,9 +247,9 @@ impl Engine {
     ///
     /// # Errors
     /// What is damaged or can't be read.
-    pub fn look(&mut self) -> Result<(), RecoverError> {
+    pub fn look(&mut self) -> Result<Recovered, RecoverError> {
         let options = RecoverOptions { repair: false, ..self.recover_options() };
-        self.replay(&options).map(|_| ())
+        self.replay(&options)
     }
 
     /// Empties all databases and loads them again: from the snapshot (DEBUG RELOAD), or from the

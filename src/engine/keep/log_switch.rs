@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::keep::walks::{Purpose, Want};
+use crate::journal::ReplicationId;
 use crate::persist::detached;
 use crate::persist::log::Log;
 
@@ -36,12 +37,18 @@ impl Engine {
 
     /// Begins a log's files. Its walk must begin before another command is executed, or be aborted.
     pub(in crate::engine) fn enable_log(&mut self) -> Result<(), String> {
-        let log = Log::enable(self.env.clone(), self.log_options(), self.remote_waker())
-            .map_err(|error| error.to_string())?;
-        self.log = Some(log);
+        // What was done before is in the first base.
+        self.write_log();
+        let rng = &mut self.rng;
+        self.journal.set_recording(true, || ReplicationId::random(rng));
+        let (env, options, position) = (self.env.clone(), self.log_options(), self.journal.end());
+        let log = Log::enable(env, options, position, self.remote_waker());
+        let log = log.map_err(|error| error.to_string());
+        let outcome = log.map(|log| self.log = Some(log));
+        self.note_readers();
+        outcome?;
         self.persistence.log_left = None;
         self.forget_written();
-        self.databases.unit.recording = true;
         Ok(())
     }
 
@@ -71,7 +78,7 @@ impl Engine {
             self.persistence.log_left = Some(log.layout().clone());
             self.log = None;
         }
-        self.databases.unit.recording = false;
+        self.note_readers();
         self.drop_gates();
         self.refuse_copies_here();
         self.mark_log_left();

@@ -14,6 +14,7 @@ pub mod save_commands;
 pub mod saves;
 pub mod shutdown;
 pub mod startup;
+pub mod stream;
 pub mod walk_buffer;
 pub mod walk_job;
 pub mod walks;

@@ -8,6 +8,8 @@ use crate::persist::manifest::Layout;
 /// What is known of snapshots and rewrites.
 #[derive(Debug)]
 pub struct State {
+    /// When the backlog was last needed, in milliseconds since the epoch.
+    pub(in crate::engine) backlog_used_ms: i64,
     /// What walks over the keyspace.
     pub walk: Walk,
     /// What is to walk.
@@ -53,6 +55,7 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
+            backlog_used_ms: 0,
             walk: Walk::Idle,
             wanted: Wanted::default(),
             paced: Vec::new(),

@@ -79,7 +79,10 @@ impl Engine {
         }
         match event {
             RewriteEvent::Prepared => {
-                if self.log.as_mut().is_some_and(Log::switch) {
+                // The base has what was done so far, and it goes to the increment before.
+                self.write_log();
+                let position = self.journal.end();
+                if self.log.as_mut().is_some_and(|log| log.switch(position)) {
                     self.start_base(purpose);
                 } else {
                     self.rewrite_failed(purpose, 0);

@@ -177,6 +177,7 @@ impl Engine {
             tracing::warn!("There is a rewrite of the append only file under way. Ending it.");
             self.abort_walk();
         }
+        self.write_log();
         if let Some(log) = &mut self.log {
             tracing::info!("Calling fsync() on the AOF file.");
             if let Err(error) = log.close() {

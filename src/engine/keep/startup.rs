@@ -18,6 +18,7 @@ use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::session::{output, pause, pubsub};
 use crate::engine::tick::{actor, cron, evict};
+use crate::journal::{Journal, ReplicationId};
 use crate::keyspace::databases::{Databases, Policy};
 use crate::keyspace::reclaim::Reclaimer;
 use crate::mailbox::Mailbox;
@@ -54,7 +55,7 @@ impl Engine {
         let mut rng = Rng::from_seed(env.seed);
         let databases = Databases::new(settings.databases as u32, rng.next_u64(), reclaimer);
         let run_id = hex_id(&mut rng);
-        let replication_id = hex_id(&mut rng);
+        let journal = Journal::new(ReplicationId::random(&mut rng));
         let loader = mailbox.reserve();
         let now_micros = env.clock.unix_micros();
         let metrics = Metrics::new(registry.len());
@@ -72,7 +73,7 @@ impl Engine {
             now_micros,
             started_micros: now_micros,
             run_id,
-            replication_id,
+            journal,
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),
@@ -139,7 +140,7 @@ impl Engine {
             authenticated: settings.requirepass.is_empty(),
         });
         self.cron.set_hz(settings.hz);
-        self.databases.unit.recording = self.log.is_some();
+        self.journal.resize_backlog(settings.repl_backlog_size);
         let options = self.log_options();
         if let Some(log) = &mut self.log {
             log.set_options(options);

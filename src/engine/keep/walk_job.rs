@@ -401,5 +401,11 @@ impl Engine {
         ] {
             encode::aux(bytes, options, key, value);
         }
+        if let Some(position) = self.stream_position() {
+            let db = self.journal.selected().unwrap_or_default().to_string();
+            encode::aux(bytes, options, b"repl-stream-db", db.as_bytes());
+            encode::aux(bytes, options, b"repl-id", position.id.digits());
+            encode::aux(bytes, options, b"repl-offset", position.offset.to_string().as_bytes());
+        }
     }
 }

@@ -100,10 +100,13 @@ impl Engine {
         }
     }
 
-    /// The end of a tick: the log gets the tick's frame.
+    /// The end of a tick: the journal is sealed, and the log gets the tick's frame.
     pub(in crate::engine) fn write_log(&mut self) {
-        let Some(log) = &mut self.log else { return };
-        if let Err(error) = log.commit() {
+        let outcome = self.journal.seal(|sealed| match &mut self.log {
+            Some(log) => log.commit(&sealed),
+            None => Ok(0),
+        });
+        if let Err(error) = outcome {
             self.log_failed(&error);
         }
     }

@@ -9,7 +9,6 @@ use crate::command::error::{self, CommandError};
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::rewrite::Scope;
 use crate::data::value::NewValue;
-use crate::engine::keep::startup::hex_id;
 use crate::engine::session::client;
 use crate::engine::show::{debug_protocol, debug_values, info_memory};
 use crate::engine::{ControlHandler, Engine};
@@ -191,7 +190,7 @@ fn change_replication_id(
     _: Args<'_>,
 ) -> Result<(), CommandError> {
     tracing::info!("Changing replication IDs after receiving change-repl-id");
-    engine.replication_id = hex_id(&mut engine.rng);
+    engine.change_history();
     engine.sessions[slot].reply().ok();
     Ok(())
 }

@@ -369,7 +369,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     number(&mut reply, "peak.allocated", memory.peak);
     number(&mut reply, "total.allocated", memory.used);
     number(&mut reply, "startup.allocated", memory.startup);
-    number(&mut reply, "replication.backlog", 0);
+    number(&mut reply, "replication.backlog", engine.journal.backlog_memory() as u64);
     number(&mut reply, "clients.slaves", 0);
     number(&mut reply, "clients.normal", memory.clients);
     number(&mut reply, "cluster.links", 0);

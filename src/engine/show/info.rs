@@ -234,14 +234,21 @@ fn replication(out: &mut String, engine: &mut Engine) {
     line!(out, "role:master");
     line!(out, "connected_slaves:0");
     line!(out, "master_failover_state:no-failover");
-    line!(out, "master_replid:{}", engine.replication_id);
-    line!(out, "master_replid2:{}", "0".repeat(40));
+    let history = engine.journal.history();
+    line!(out, "master_replid:{}", history.id);
+    match history.previous {
+        Some(previous) => line!(out, "master_replid2:{}", previous.id),
+        None => line!(out, "master_replid2:{}", "0".repeat(40)),
+    }
     line!(out, "master_repl_offset:{}", engine.offset());
-    line!(out, "second_repl_offset:-1");
-    line!(out, "repl_backlog_active:0");
+    // Upstream counts from 1 here and below.
+    let second = history.previous.map_or(-1, |previous| i128::from(previous.end) + 1);
+    line!(out, "second_repl_offset:{second}");
+    let extent = engine.journal.backlog_extent();
+    line!(out, "repl_backlog_active:{}", u8::from(extent.is_some()));
     line!(out, "repl_backlog_size:{}", engine.settings.repl_backlog_size);
-    line!(out, "repl_backlog_first_byte_offset:0");
-    line!(out, "repl_backlog_histlen:0");
+    line!(out, "repl_backlog_first_byte_offset:{}", extent.map_or(0, |(start, _)| start + 1));
+    line!(out, "repl_backlog_histlen:{}", extent.map_or(0, |(_, bytes)| bytes));
 }
 
 /// CPU seconds of the process: system and user.
@@ -308,6 +315,6 @@ const TTL_SEGMENTS_MAX: usize = 64;
 impl Engine {
     /// How far the stream of changes has come, in bytes.
     pub(in crate::engine) fn offset(&self) -> u64 {
-        self.log.as_ref().map_or(0, |log| log.offset())
+        self.journal.offset()
     }
 }

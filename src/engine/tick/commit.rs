@@ -3,7 +3,7 @@
 //! [`Engine::finish_unit`] is the only place where a unit ends, and only the guard of whoever began it
 //! gets there. A unit's records are those that handlers and lazy expiry wrote, then the command as it came
 //! where that is its effect; several are wrapped in MULTI and EXEC, so that they are recovered
-//! together or not at all. The log gets them at once; it is written at the end of the tick.
+//! together or not at all. The journal gets them at once; it is sealed at the end of the tick.
 
 use crate::command::args::Args;
 use crate::engine::Engine;
@@ -44,7 +44,7 @@ impl Engine {
             && self.offset() > before
             && let Some(session) = self.sessions.get_mut(slot)
         {
-            session.written = self.log.as_ref().map_or(0, |log| log.offset());
+            session.written = self.journal.offset();
         }
     }
 
@@ -89,19 +89,20 @@ impl Engine {
             unit.verbatim = false;
         }
         self.persistence.dirty += unit.changes;
-        if let Some(log) = &mut self.log {
+        if unit.recording {
+            let journal = &mut self.journal;
             match unit.record_count() {
                 0 if unit.verbatim => match encoded {
-                    Some(bytes) => log.append(db.0, bytes),
+                    Some(bytes) => journal.append(db.0, bytes),
                     None => {
                         let mut bytes = Vec::new();
                         push_command(&mut bytes, args.from(0));
-                        log.append(db.0, &bytes);
+                        journal.append(db.0, &bytes);
                     }
                 },
                 0 => {}
-                1 => unit.records().for_each(|(db, record)| log.append(db.0, record)),
-                _ => log.append_unit(unit.records().map(|(db, record)| (db.0, record))),
+                1 => unit.records().for_each(|(db, record)| journal.append(db.0, record)),
+                _ => journal.append_unit(unit.records().map(|(db, record)| (db.0, record))),
             }
         }
         let emptied = unit.emptied;

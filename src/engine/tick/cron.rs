@@ -99,6 +99,7 @@ impl Engine {
         }
         if second {
             self.close_idle_clients();
+            self.stream_cron();
             if self.metrics.commands_per_second() < 1000 {
                 self.mailbox.shrink();
                 self.spares.shrink();

@@ -48,7 +48,7 @@ pub(in crate::persist) struct Durability {
     pub frame: u64,
     /// The newest file in which a sync has failed, and what the disk said.
     pub failed: Option<(u64, String)>,
-    /// The payload offset where a frame was given up, until a base has what was in it.
+    /// The offset where a frame was given up, until a base has what was in it.
     pub kept: Option<u64>,
     /// There is no base yet: nothing is durable before it is.
     pub waiting: bool,

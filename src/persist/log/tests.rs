@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::base::env::Disk;
+use crate::base::env::{Disk, Rng};
 use crate::base::sim_disk::{Fault, SimClock, SimDisk};
+use crate::journal::{Journal, Unlogged};
+use crate::persist::frame::FramePlace;
 use crate::persist::recover::Resume;
+use crate::persist::scan::{Piece, Scanner};
 use crate::persist::tail::Place;
 use crate::resp::record::push_command;
 
@@ -19,21 +22,79 @@ fn record(word: &str) -> Vec<u8> {
     out
 }
 
-fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads: bool) -> Log {
+/// A log with the journal that feeds it.
+struct Fed {
+    journal: Journal,
+    log: Log,
+}
+
+impl std::ops::Deref for Fed {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        &self.log
+    }
+}
+
+impl std::ops::DerefMut for Fed {
+    fn deref_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+}
+
+impl Fed {
+    fn new(env: Env, options: LogOptions, wake: Waker) -> Self {
+        let mut journal = Journal::new(ReplicationId::random(&mut Rng::from_seed(1)));
+        journal.set_recording(true, || unreachable!("nothing has changed yet"));
+        let position = journal.end();
+        let resume = Resume {
+            manifest: Manifest::default(),
+            next_frame: 1,
+            append_to_last: false,
+            settled: Place::default(),
+            position: None,
+        };
+        let log = Log::open(env, options, resume, b"REDIS", position, wake).unwrap();
+        Self { journal, log }
+    }
+
+    fn append(&mut self, db: u32, record: &[u8]) {
+        self.journal.append(db, record);
+    }
+
+    fn commit(&mut self) -> Result<u64, LogError> {
+        self.journal.seal(|sealed| self.log.commit(&sealed))
+    }
+
+    fn switch(&mut self) -> bool {
+        let position = self.journal.end();
+        self.log.switch(position)
+    }
+
+    /// The frames of a file: what each says of its place, and its payload.
+    fn frames(disk: &SimDisk, path: &str) -> Vec<(FramePlace, String)> {
+        let bytes = disk.contents(Path::new(path)).unwrap();
+        let len = bytes.len() as u64;
+        let mut scanner = Scanner::new(Box::new(io::Cursor::new(bytes)), len);
+        let mut frames = Vec::new();
+        while let Piece::Frame { .. } = scanner.next_piece().unwrap() {
+            let payload = String::from_utf8(scanner.payload().to_vec()).unwrap();
+            frames.push((scanner.place().unwrap().clone(), payload));
+        }
+        assert_eq!(scanner.offset(), len);
+        frames
+    }
+}
+
+fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads: bool) -> Fed {
     let clock = Arc::clone(clock) as Arc<_>;
     let env =
         Env { clock, stopwatch: crate::base::env::Stopwatch::default(), disk, threads, seed: 1 };
     let options = LogOptions::new(Layout::default_in(Path::new("")), policy);
-    let resume = Resume {
-        manifest: Manifest::default(),
-        next_frame: 1,
-        append_to_last: false,
-        settled: Place::default(),
-    };
-    Log::open(env, options, resume, b"REDIS", Arc::new(|| ())).unwrap()
+    Fed::new(env, options, Arc::new(|| ()))
 }
 
-fn sim(policy: AppendFsync) -> (SimDisk, Arc<SimClock>, Log) {
+fn sim(policy: AppendFsync) -> (SimDisk, Arc<SimClock>, Fed) {
     let (disk, clock) = (SimDisk::default(), Arc::default());
     let log = open(Arc::new(disk.clone()), &clock, policy, false);
     (disk, clock, log)
@@ -49,7 +110,7 @@ fn a_tick_is_one_frame_and_one_write() {
     log.append(0, &record("A"));
     log.append(3, &record("B"));
     let records = [(3, record("C")), (3, record("D"))];
-    log.append_unit(records.iter().map(|(db, record)| (*db, record.as_slice())));
+    log.journal.append_unit(records.iter().map(|(db, record)| (*db, record.as_slice())));
     let before = disk.operations();
     let offset = log.commit().unwrap();
     assert_eq!(disk.operations() - before, 2, "one write, one sync");
@@ -58,8 +119,11 @@ fn a_tick_is_one_frame_and_one_write() {
         *2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\nB\r\n\
         *1\r\n$5\r\nMULTI\r\n*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n*1\r\n$4\r\nEXEC\r\n";
     assert_eq!(offset, payload.len() as u64);
-    assert!(text(&disk).starts_with(&format!("#RS1:1:{}:", payload.len())));
-    assert!(text(&disk).ends_with(payload));
+    let id = log.journal.history().id;
+    let preface = format!("#HISTORY:{id}\r\n");
+    let (bytes, uncounted) = (preface.len() + payload.len(), preface.len());
+    assert!(text(&disk).starts_with(&format!("#RS2:1:{bytes}:{uncounted}:0::")));
+    assert!(text(&disk).ends_with(&[&preface, payload].concat()));
     let before = disk.operations();
     log.commit().unwrap();
     assert_eq!(disk.operations(), before, "nothing to write, nothing to sync");
@@ -109,7 +173,7 @@ fn a_full_disk_heals_and_nothing_is_written_twice() {
     disk.set_full(false);
     assert!(log.poll(TELL_AGAIN_NANOS + 2 * RETRY_NANOS).healed && log.failure().is_none());
     assert_eq!(log.durable(), log.offset());
-    assert_eq!(text(&disk).matches("#RS1").count(), 1);
+    assert_eq!(text(&disk).matches("#RS2").count(), 1);
     assert!(text(&disk).ends_with("*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n"));
 }
 
@@ -156,11 +220,11 @@ fn nothing_follows_a_part_of_a_frame_that_could_not_be_cut_off() {
     disk.inject(next + 2, Fault::Io);
     assert!(log.commit().is_err());
     let torn = text(&disk);
-    assert_eq!(torn, format!("{whole}#RS1:"));
+    assert_eq!(torn, format!("{whole}#RS2:"));
     assert_eq!(log.close().unwrap_err().doing, Doing::Write);
     assert_eq!(text(&disk), torn);
     log.close().unwrap();
-    assert!(text(&disk).starts_with(&format!("{whole}#RS1:2:")), "{}", text(&disk));
+    assert!(text(&disk).starts_with(&format!("{whole}#RS2:2:")), "{}", text(&disk));
 }
 
 #[test]
@@ -173,13 +237,7 @@ fn with_threads_completion_wakes_and_everything_becomes_durable() {
     };
     let env = Env { disk: Arc::new(disk.clone()), ..Env::system() };
     let options = LogOptions::new(Layout::default_in(Path::new("")), AppendFsync::Always);
-    let resume = Resume {
-        manifest: Manifest::default(),
-        next_frame: 1,
-        append_to_last: false,
-        settled: Place::default(),
-    };
-    let mut log = Log::open(env, options, resume, b"REDIS", wake).unwrap();
+    let mut log = Fed::new(env, options, wake);
     for _ in 0..100 {
         log.append(0, &record("A"));
         log.commit().unwrap();
@@ -197,7 +255,7 @@ fn with_threads_completion_wakes_and_everything_becomes_durable() {
 #[test]
 fn under_everysec_the_system_is_asked_to_write_before_the_sync_does() {
     for (policy, expected) in
-        [(AppendFsync::Always, 0), (AppendFsync::Everysec, 3), (AppendFsync::No, 0)]
+        [(AppendFsync::Always, 0), (AppendFsync::Everysec, 4), (AppendFsync::No, 0)]
     {
         let (disk, _, mut log) = sim(policy);
         log.options.write_out_bytes = 100;
@@ -228,4 +286,44 @@ fn what_the_system_could_not_write_is_not_durable_whatever_a_later_sync_says() {
     assert!(disk.trace().last().unwrap().ends_with(SYNC_FRAMES.0));
     assert_eq!(log.durable(), 0);
     assert_eq!(log.close().unwrap_err().doing, Doing::Sync);
+}
+
+/// Each file is right by itself, and the stream has nothing of what that takes.
+#[test]
+fn a_frame_says_where_in_the_stream_it_is() {
+    let (disk, _, mut log) = sim(AppendFsync::Always);
+    log.append(3, &record("A"));
+    log.commit().unwrap();
+    log.begin_rewrite();
+    assert!(matches!(log.poll(0).rewrite, Some(RewriteEvent::Prepared)));
+    let first = log.offset();
+    assert!(log.switch());
+    log.append(3, &record("B"));
+    log.commit().unwrap();
+    log.append(3, &record("C"));
+    log.journal.append_unlogged(Unlogged::Ping);
+    log.journal.append_unlogged(Unlogged::Ping);
+    log.append(3, &record("D"));
+    log.journal.append_unlogged(Unlogged::GetAck);
+    log.commit().unwrap();
+    let (offset, end) = (log.offset(), log.journal.offset());
+    assert_eq!(log.durable(), offset, "nobody waits for what isn't logged");
+    log.close().unwrap();
+    let id = log.journal.history().id;
+    let ping = Unlogged::Ping.bytes().len() as u64;
+    let bytes = |word: &str| String::from_utf8(record(word)).unwrap();
+    let frames: Vec<_> = Fed::frames(&disk, "appendonlydir/appendonly.aof.2.incr.aof")
+        .into_iter()
+        .map(|(place, payload)| (place.offset, place.skipped.to_string(), payload))
+        .collect();
+    let select = "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n";
+    let b = format!("#SYNCED:1\r\n#HISTORY:{id}\r\n{select}{}", bytes("B"));
+    let c = format!("#SYNCED:2\r\n{}", bytes("C"));
+    let expected = [
+        (first, String::new(), b),
+        (first + 11, String::new(), c),
+        (first + 22 + 2 * ping, "2p".to_owned(), bytes("D")),
+        (end, "1g".to_owned(), "#SYNCED:4\r\n".to_owned()),
+    ];
+    assert_eq!(frames, expected);
 }

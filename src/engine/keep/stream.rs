@@ -1,0 +1,64 @@
+//! Who reads the journal: the log, and replicas by the backlog. Changes are recorded while either does.
+
+use crate::engine::Engine;
+use crate::journal::{ReplicationId, StreamPosition};
+
+impl Engine {
+    /// To be called when a reader of the journal has come or gone.
+    pub(in crate::engine) fn note_readers(&mut self) {
+        let on = self.log.is_some() || self.journal.has_backlog();
+        self.databases.unit.recording = on;
+        let rng = &mut self.rng;
+        self.journal.set_recording(on, || ReplicationId::random(rng));
+        let id = self.journal.history().id;
+        if let Some(log) = &mut self.log {
+            log.set_history(id);
+        }
+    }
+
+    /// After loading: the stream goes on from where the data is, under a history of its own.
+    pub(in crate::engine) fn resume_stream(&mut self, recovered: Option<StreamPosition>) {
+        // Keys whose time had come were left out, and no DEL in the stream says so.
+        let recovered = recovered.filter(|_| self.persistence.load_expired == 0);
+        let id = ReplicationId::random(&mut self.rng);
+        self.journal.resume(id, recovered);
+        if recovered.is_some() && !self.settings.appendonly {
+            // There was a reader, and no log to serve it from: replicas may come back.
+            self.keep_backlog();
+        }
+    }
+
+    /// Keeps the newest bytes of the stream for replicas. Where there was neither a backlog nor a log, a
+    /// history begins.
+    pub fn keep_backlog(&mut self) {
+        self.journal.keep_backlog(self.settings.repl_backlog_size);
+        self.persistence.backlog_used_ms = self.now().0;
+        self.note_readers();
+    }
+
+    /// Frees the backlog when no replica has come for `repl-backlog-ttl` seconds; 0 for never.
+    pub(in crate::engine) fn stream_cron(&mut self) {
+        let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
+        let unused_ms = self.now().0 - self.persistence.backlog_used_ms;
+        if self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
+            tracing::info!(
+                "Replication backlog freed after {} seconds without connected replicas.",
+                self.settings.repl_backlog_ttl
+            );
+            self.journal.drop_backlog();
+            self.note_readers();
+        }
+    }
+
+    /// Gives the history a new name.
+    pub(in crate::engine) fn change_history(&mut self) {
+        self.journal.change_id(ReplicationId::random(&mut self.rng));
+        self.note_readers();
+    }
+
+    /// Where the stream is that stands for the data now. Nothing where it doesn't follow the data, or in
+    /// the midst of a unit.
+    pub(in crate::engine) fn stream_position(&self) -> Option<StreamPosition> {
+        self.journal.position().filter(|_| self.databases.unit.is_blank())
+    }
+}

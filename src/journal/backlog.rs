@@ -1,0 +1,91 @@
+//! The newest bytes of the stream, as chunks that readers share.
+//!
+//! Bytes go from the front one by one, but their memory goes a chunk at a time. A chunk of which more has
+//! gone than the backlog may hold is copied, so that one huge unit doesn't stay in memory for its last
+//! bytes: what is held is at most twice the limit and a chunk.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use crate::journal::CHUNK_BYTES;
+
+/// Bytes that lie together.
+#[derive(Debug)]
+struct Chunk {
+    offset: u64,
+    bytes: Bytes,
+    /// Bytes in front that have gone and still take memory.
+    gone: u64,
+}
+
+/// The newest bytes of the stream that were sealed into chunks.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    chunks: VecDeque<Chunk>,
+    /// The offset of the oldest byte.
+    start: u64,
+    /// The offset behind the newest.
+    end: u64,
+    limit: u64,
+}
+
+impl Backlog {
+    /// An empty one at an offset, for `limit` bytes.
+    pub fn new(limit: u64, offset: u64) -> Self {
+        Self { chunks: VecDeque::new(), start: offset, end: offset, limit: limit.max(1) }
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub fn set_limit(&mut self, limit: u64) {
+        self.limit = limit.max(1);
+    }
+
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub fn push(&mut self, bytes: Bytes) {
+        let offset = self.end;
+        self.end += bytes.len() as u64;
+        self.chunks.push_back(Chunk { offset, bytes, gone: 0 });
+    }
+
+    /// Lets the oldest bytes go, the stream's end being at `end`.
+    pub fn trim(&mut self, end: u64) {
+        let start = end.saturating_sub(self.limit).max(self.start);
+        self.start = start;
+        while let Some(chunk) = self.chunks.front_mut() {
+            let surplus = start.saturating_sub(chunk.offset);
+            if surplus >= chunk.bytes.len() as u64 {
+                self.chunks.pop_front();
+                continue;
+            }
+            chunk.bytes.advance(surplus as usize);
+            chunk.offset += surplus;
+            chunk.gone += surplus;
+            if chunk.gone > self.limit.max(CHUNK_BYTES as u64) {
+                chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+                chunk.gone = 0;
+            }
+            break;
+        }
+    }
+
+    /// The rest of the chunk that an offset is in.
+    pub fn read(&self, offset: u64) -> Option<Bytes> {
+        let behind = self.chunks.partition_point(|chunk| chunk.offset <= offset);
+        let chunk = self.chunks.get(behind.checked_sub(1)?)?;
+        let at = (offset - chunk.offset) as usize;
+        (at < chunk.bytes.len()).then(|| chunk.bytes.slice(at..))
+    }
+
+    /// Memory held, in bytes.
+    pub fn memory(&self) -> usize {
+        let of_chunk = |chunk: &Chunk| size_of::<Chunk>() + chunk.bytes.len() + chunk.gone as usize;
+        self.chunks.iter().map(of_chunk).sum()
+    }
+}

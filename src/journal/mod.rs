@@ -1,0 +1,440 @@
+//! The journal: every change as one numbered stream of bytes, which log, backlog and replicas read.
+//!
+//! ```text
+//!  commit ─► append / append_unit ─┐             ┌─► log writer   (what was sealed, as one frame)
+//!  primary's link ─► append_raw ───┼─► open ─seal┤
+//!  cron ─► append_unlogged ────────┘   block     └─► backlog      (chunks, shared) ◄─ cursors
+//! ```
+//! **The stream** is exactly Redis's replication stream: SELECT where the database changes, commands,
+//! MULTI and EXEC around units of several, now and then PING and REPLCONF GETACK. The *offset* counts
+//! its bytes and nothing else; what only a log file needs (annotations, the SELECT that each file begins
+//! with) is not in it. PING and GETACK are in the stream but not worth a place on the disk: a frame of
+//! the log notes in its header what stood before it ([`skipped`]), so that the bytes can be made again.
+//!
+//! **The history** is a random id: the same id and offset mean the same data. It ends, and another
+//! begins, wherever that could become untrue:
+//! - at a start: bytes that replicas saw may be gone with a crash. The new history goes on from what was
+//!   recovered; the old id stays valid up to there ([`History::previous`], `master_replid2`), so that
+//!   replicas go on partially. That is what upstream does after a clean end;
+//! - when changes went unrecorded, see below.
+//!
+//! **Recording.** With neither a log nor a backlog nobody could read the stream, so it stands still:
+//! changes are not encoded, which is why a server without a log pays nothing for the journal. When
+//! somebody wants it again, a new history begins at the offset reached. (Upstream, too, gives itself a new
+//! id whenever it makes a backlog from nothing.) While it stands still, no snapshot tells a position.
+//!
+//! **A tick** ends with [`Journal::seal`]: what was appended since the last goes to the log in one piece, and
+//! may be read by cursors from then on. Without a backlog the block is then empty again and its memory is
+//! reused; with one it grows to [`CHUNK_BYTES`] and becomes a chunk, whose bytes log, backlog and all
+//! replicas share. Cursors hold an offset and no memory: one that falls behind the backlog is told so
+//! ([`Read::Gone`]) and has to go on in the log's files.
+//!
+//! Invariants: `first_byte() <= sealed end <= offset()`; a sealed byte never changes; units are sealed
+//! whole. Deliberately absent: files, sockets, and what a command means.
+
+mod backlog;
+pub mod encode;
+pub mod history;
+pub mod skipped;
+
+use bytes::{Bytes, BytesMut};
+
+pub use crate::journal::history::{History, Previous, ReplicationId, StreamPosition};
+pub use crate::journal::skipped::Unlogged;
+
+use crate::journal::backlog::Backlog;
+use crate::journal::encode::{EXEC, MULTI, push_select};
+
+/// The block becomes a chunk of the backlog when it has grown to this.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// The block keeps up to this much room between ticks.
+const BLOCK_KEPT_BYTES: usize = 1 << 20;
+
+/// The stream, as far as it is in memory.
+#[derive(Debug)]
+pub struct Journal {
+    history: History,
+    recording: Recording,
+    /// The newest bytes; the first `sealed` of them are final.
+    open: BytesMut,
+    sealed: usize,
+    /// The offset of the block's first byte.
+    open_start: u64,
+    /// The database that the stream has selected, and had when it was last sealed.
+    selected: Option<u32>,
+    selected_sealed: Option<u32>,
+    /// What was appended since the last seal that is not for the log.
+    marks: Vec<Mark>,
+    backlog: Option<Backlog>,
+}
+
+/// Whether changes are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recording {
+    /// They are.
+    On,
+    /// Nobody has asked for it yet, and nothing has changed.
+    NotYet,
+    /// They are not: the history is broken.
+    Off,
+}
+
+/// Bytes of the block that are not for the log.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: usize,
+    what: Unlogged,
+    /// The database that was selected there.
+    db: Option<u32>,
+}
+
+/// What was appended between two seals.
+#[derive(Debug)]
+pub struct Sealed<'a> {
+    offset: u64,
+    start: usize,
+    bytes: &'a [u8],
+    db: Option<u32>,
+    marks: &'a [Mark],
+}
+
+/// A piece of [`Sealed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealedPart<'a> {
+    /// Whole units.
+    Units {
+        /// Where they begin in the stream.
+        offset: u64,
+        /// The database selected before them.
+        db: Option<u32>,
+        /// They themselves.
+        bytes: &'a [u8],
+    },
+    /// Something that the log only notes.
+    Unlogged(Unlogged),
+}
+
+impl<'a> Sealed<'a> {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The pieces in order; nearly always one.
+    pub fn parts(&self) -> impl Iterator<Item = SealedPart<'a>> {
+        let (start, bytes, offset) = (self.start, self.bytes, self.offset);
+        let units = move |from: usize, to: usize, db| {
+            (from < to).then(|| SealedPart::Units {
+                offset: offset + from as u64,
+                db,
+                bytes: &bytes[from..to],
+            })
+        };
+        let mut at = 0;
+        let mut db = self.db;
+        let marked = self.marks.iter().flat_map(move |mark| {
+            let from = std::mem::replace(&mut at, mark.at - start + mark.what.bytes().len());
+            let before = units(from, mark.at - start, std::mem::replace(&mut db, mark.db));
+            before.into_iter().chain([SealedPart::Unlogged(mark.what)])
+        });
+        let last = self.marks.last();
+        let rest = last.map_or(0, |mark| mark.at - start + mark.what.bytes().len());
+        marked.chain(units(rest, bytes.len(), last.map_or(self.db, |mark| mark.db)))
+    }
+}
+
+/// What a cursor finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes from the cursor's offset on.
+    Chunk(Bytes),
+    /// It has everything that is sealed.
+    CaughtUp,
+    /// What it wants is not in memory, or not yet in the stream.
+    Gone,
+}
+
+/// A reader's place. It costs the journal nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The offset of the next byte that it wants.
+    pub offset: u64,
+}
+
+impl Cursor {
+    /// The next bytes; the cursor is then behind them.
+    pub fn next(&mut self, journal: &mut Journal) -> Read {
+        let read = journal.read(self.offset);
+        if let Read::Chunk(bytes) = &read {
+            self.offset += bytes.len() as u64;
+        }
+        read
+    }
+}
+
+impl Journal {
+    /// A journal at the beginning of a history that nobody reads.
+    pub fn new(id: ReplicationId) -> Self {
+        Self {
+            history: History { id, previous: None },
+            recording: Recording::NotYet,
+            open: BytesMut::new(),
+            sealed: 0,
+            open_start: 0,
+            selected: None,
+            selected_sealed: None,
+            marks: Vec::new(),
+            backlog: None,
+        }
+    }
+
+    /// Goes on from what was recovered, under a new id; the old one is valid up to there. Before anything
+    /// is appended.
+    pub fn resume(&mut self, id: ReplicationId, recovered: Option<StreamPosition>) {
+        let (offset, previous) = match recovered {
+            None => (0, None),
+            Some(StreamPosition { id, offset }) => (offset, Some(Previous { id, end: offset })),
+        };
+        *self = Self {
+            history: History { id, previous },
+            open_start: offset,
+            backlog: self.backlog.take().map(|backlog| Backlog::new(backlog.limit(), offset)),
+            ..Self::new(id)
+        };
+    }
+
+    // ---- what goes in
+
+    /// Adds a command that is a unit of its own.
+    #[inline]
+    pub fn append(&mut self, db: u32, record: &[u8]) {
+        debug_assert!(self.is_recording(), "nobody reads what is appended");
+        self.select(db);
+        self.open.extend_from_slice(record);
+    }
+
+    /// Adds commands that are one unit.
+    pub fn append_unit<'a>(&mut self, records: impl Iterator<Item = (u32, &'a [u8])>) {
+        debug_assert!(self.is_recording(), "nobody reads what is appended");
+        let mut records = records.peekable();
+        let Some(&(db, _)) = records.peek() else { return };
+        // Before MULTI, so that a transaction that stays in one database holds only its commands.
+        self.select(db);
+        self.open.extend_from_slice(MULTI);
+        for (db, record) in records {
+            self.select(db);
+            self.open.extend_from_slice(record);
+        }
+        self.open.extend_from_slice(EXEC);
+    }
+
+    /// Adds whole units of a primary's stream as they came. `db` is the database that is selected behind
+    /// them. The caller has taken out what is not for the log ([`Journal::append_unlogged`]).
+    pub fn append_raw(&mut self, units: &[u8], db: Option<u32>) {
+        debug_assert!(self.is_recording(), "nobody reads what is appended");
+        self.open.extend_from_slice(units);
+        self.selected = db;
+    }
+
+    /// Adds what replicas get and the log only notes. Between units.
+    pub fn append_unlogged(&mut self, what: Unlogged) {
+        if self.is_recording() {
+            self.marks.push(Mark { at: self.open.len(), what, db: self.selected });
+            self.open.extend_from_slice(what.bytes());
+        }
+    }
+
+    #[inline]
+    fn select(&mut self, db: u32) {
+        if self.selected != Some(db) {
+            push_select(&mut self.open, db);
+            self.selected = Some(db);
+        }
+    }
+
+    /// Has the next unit say its database: somebody begins to read there (a full sync).
+    pub fn forget_selected(&mut self) {
+        self.selected = None;
+    }
+
+    /// The end of a tick: hands what was appended since the last to the log's writer.
+    #[inline]
+    pub fn seal<R>(&mut self, write: impl FnOnce(Sealed<'_>) -> R) -> R {
+        let result = write(Sealed {
+            offset: self.open_start + self.sealed as u64,
+            start: self.sealed,
+            bytes: &self.open[self.sealed..],
+            db: self.selected_sealed,
+            marks: &self.marks,
+        });
+        if self.sealed != self.open.len() {
+            self.retire();
+        }
+        result
+    }
+
+    /// What is sealed becomes the backlog's, or goes.
+    fn retire(&mut self) {
+        self.selected_sealed = self.selected;
+        self.marks.clear();
+        self.sealed = self.open.len();
+        match &self.backlog {
+            None => {
+                self.open_start += self.sealed as u64;
+                self.sealed = 0;
+                self.open.clear();
+                if self.open.capacity() > BLOCK_KEPT_BYTES {
+                    self.open = BytesMut::new();
+                }
+            }
+            Some(backlog) => {
+                if self.sealed as u64 >= backlog.limit().min(CHUNK_BYTES as u64) {
+                    self.freeze();
+                }
+                self.trim();
+            }
+        }
+    }
+
+    /// Makes a chunk of what is sealed.
+    fn freeze(&mut self) {
+        let Some(backlog) = &mut self.backlog else { return };
+        backlog.push(self.open.split_to(self.sealed).freeze());
+        self.open_start += self.sealed as u64;
+        self.sealed = 0;
+    }
+
+    fn trim(&mut self) {
+        let end = self.sealed_end();
+        if let Some(backlog) = &mut self.backlog {
+            backlog.trim(end);
+        }
+    }
+
+    // ---- who reads
+
+    /// Whether changes are to be appended.
+    pub fn is_recording(&self) -> bool {
+        self.recording == Recording::On
+    }
+
+    /// Says whether anybody reads: a log, or replicas by the backlog. Where the stream stood still
+    /// meanwhile, a history begins with an id that `fresh` makes.
+    pub fn set_recording(&mut self, on: bool, fresh: impl FnOnce() -> ReplicationId) {
+        if on && self.recording == Recording::Off {
+            self.history = History { id: fresh(), previous: None };
+            self.selected = None;
+        }
+        self.recording = if on { Recording::On } else { Recording::Off };
+    }
+
+    /// Keeps so many of the newest bytes from now on; where there is a backlog, changes its size.
+    pub fn keep_backlog(&mut self, limit: u64) {
+        let end = self.sealed_end();
+        match &mut self.backlog {
+            Some(backlog) => backlog.set_limit(limit),
+            None => {
+                // What of the block is sealed was before its time.
+                let _ = self.open.split_to(self.sealed);
+                self.open_start = end;
+                self.shift_marks(self.sealed);
+                self.sealed = 0;
+                self.backlog = Some(Backlog::new(limit, end));
+            }
+        }
+        self.trim();
+    }
+
+    fn shift_marks(&mut self, by: usize) {
+        for mark in &mut self.marks {
+            mark.at -= by;
+        }
+    }
+
+    /// Changes the size of the backlog where there is one (`repl-backlog-size`).
+    pub fn resize_backlog(&mut self, limit: u64) {
+        if self.backlog.is_some() {
+            self.keep_backlog(limit);
+        }
+    }
+
+    /// Frees the backlog.
+    pub fn drop_backlog(&mut self) {
+        self.backlog = None;
+    }
+
+    /// Bytes from an offset on, as many as lie together.
+    pub fn read(&mut self, offset: u64) -> Read {
+        let end = self.sealed_end();
+        let Some(backlog) = &self.backlog else { return Read::Gone };
+        if offset < backlog.start() || offset > end {
+            return Read::Gone;
+        }
+        if offset == end {
+            return Read::CaughtUp;
+        }
+        if offset >= self.open_start {
+            let sealed = self.sealed;
+            self.freeze();
+            self.shift_marks(sealed);
+        }
+        let chunk = self.backlog.as_ref().and_then(|backlog| backlog.read(offset));
+        chunk.map_or(Read::Gone, Read::Chunk)
+    }
+
+    // ---- what is known
+
+    /// The history in force.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Gives the history a new id; the old one means nothing any more (DEBUG CHANGE-REPL-ID).
+    pub fn change_id(&mut self, id: ReplicationId) {
+        self.history = History { id, previous: None };
+    }
+
+    /// Bytes of the stream (`master_repl_offset`).
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.open_start + self.open.len() as u64
+    }
+
+    /// Where the data stands now, between units. Nothing where the stream doesn't follow it.
+    pub fn position(&self) -> Option<StreamPosition> {
+        self.is_recording().then(|| self.end())
+    }
+
+    /// The stream's end, whether it follows the data or not.
+    pub fn end(&self) -> StreamPosition {
+        StreamPosition { id: self.history.id, offset: self.offset() }
+    }
+
+    /// The database that the stream has selected, if any.
+    pub fn selected(&self) -> Option<u32> {
+        self.selected
+    }
+
+    /// Whether there is a backlog.
+    pub fn has_backlog(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// The offset of the oldest byte in the backlog, and how many there are; nothing without one.
+    pub fn backlog_extent(&self) -> Option<(u64, u64)> {
+        let start = self.backlog.as_ref()?.start();
+        Some((start, self.sealed_end() - start))
+    }
+
+    /// Memory that the backlog holds, in bytes.
+    pub fn backlog_memory(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.memory() + self.open.capacity())
+    }
+
+    fn sealed_end(&self) -> u64 {
+        self.open_start + self.sealed as u64
+    }
+}
+
+#[cfg(test)]
+mod tests;
