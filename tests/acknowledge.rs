@@ -76,7 +76,7 @@ fn what_is_not_asked_rightly_is_refused_in_upstream_words() {
         ("WAITAOF x 0 0", "-ERR value is not an integer or out of range"),
         ("WAITAOF 2 0 0", "-ERR value is out of range, value must between 0 and 1"),
         ("WAITAOF -1 0 0", "-ERR value is out of range, value must between 0 and 1"),
-        ("WAITAOF 0 x 0", "-ERR value is not an integer or out of range"),
+        ("WAITAOF 0 x 0", "-ERR value is out of range, must be positive"),
         ("WAITAOF 0 -1 0", "-ERR value is out of range, must be positive"),
         ("WAITAOF 0 0 x", "-ERR timeout is not an integer or out of range"),
         ("WAITAOF 1 0 -1", "-ERR timeout is negative"),
