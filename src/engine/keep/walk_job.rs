@@ -9,8 +9,8 @@
 //!
 //! Without fork: each tick does a slice of it, entries about to change are taken first (the table sees
 //! to that), and the bytes go to a writer on its own thread ([`crate::persist::snapshot`]). The walk
-//! itself waits where [`BACKLOG_BYTES_MAX`] do; what commands hand it before they change something
-//! can't wait, and is bounded by having those commands wait: see [`Job::writers_wait`].
+//! itself waits where `BACKLOG_BYTES_MAX` do; what commands hand it before they change something
+//! can't wait, and is bounded by having those commands wait: see `Job::writers_wait`.
 //!
 //! A job belongs to [`super::walks`], but for that of SAVE, which nobody else ever sees. Proven by
 //! `tests/walks` (a disk that stands still) and `tests/engine_crash` (one that fails).

@@ -19,7 +19,7 @@
 //!
 //! Beside it stands what is [`Wanted`]: each purpose is wanted from the moment it is accepted until it
 //! has succeeded, whatever comes between: another walk, a failure, a disk that stands still, FLUSHALL.
-//! A failure puts it off, for longer each time ([`Pace`]). Only [`Engine::start_wanted`] begins walks; it
+//! A failure puts it off, for longer each time (`Pace`). Only `Engine::start_wanted` begins walks; it
 //! is called when a walk has ended, when something was asked for, and by cron. Withdrawn is what a
 //! client takes back: BGSAVE CANCEL, CONFIG SET appendonly no.
 //!

@@ -9,7 +9,7 @@
 //! place and its deadline.
 //!
 //! What belongs to the waiting request stays with it: its deadline, the time it has taken, and
-//! CLIENT REPLY's mode, which moves on when the command is answered ([`Engine::end_request`]).
+//! CLIENT REPLY's mode, which moves on when the command is answered (`Engine::end_request`).
 
 use std::collections::BTreeSet;
 

@@ -20,7 +20,7 @@
 //!
 //! Faults, and what answers them:
 //! - The client is gone. The reading side says so with its last message, which a tick looks for
-//!   before it executes anything ([`Engine::end_inputs`]): a session that stands still is given up
+//!   before it executes anything (`Engine::end_input`): a session that stands still is given up
 //!   with what it waited in, so that nothing is delivered to a client that isn't there. A session
 //!   that runs executes what was read before the end, and is closed when its replies are written,
 //!   as a client may close its sending side alone.

@@ -1,6 +1,6 @@
 //! The end of a unit: from what it changed to what the log says.
 //!
-//! [`Engine::finish_unit`] is the only place where a unit ends, and only the guard of whoever began it
+//! `Engine::finish_unit` is the only place where a unit ends, and only the guard of whoever began it
 //! gets there. A unit's records are those that handlers and lazy expiry wrote, then the command as it came
 //! where that is its effect; several are wrapped in MULTI and EXEC, so that they are recovered
 //! together or not at all. The journal gets them at once; it is sealed at the end of the tick.

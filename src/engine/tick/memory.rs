@@ -3,7 +3,7 @@
 //! Asking the allocator costs microseconds, too much for every command. But it counts what each
 //! thread has allocated and freed, and those two counters cost a load each. Nearly all memory comes
 //! and goes on the actor's thread, so the figure is the last answer of the allocator, at most
-//! [`READING_MICROS_MAX`] old, and what this thread has allocated since then.
+//! `READING_MICROS_MAX` old, and what this thread has allocated since then.
 //!
 //! Not counted against the limit, though in use:
 //! - what the background thread is going to free (UNLINK, FLUSHALL ASYNC), and tables that a FLUSH
