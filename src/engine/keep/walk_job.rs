@@ -162,6 +162,10 @@ impl Job {
                 return false;
             }
             if databases.snapshot_slice(SLICE_ENTRIES) {
+                // The last entries count for `rdb-key-save-delay` as well.
+                if self.is_ahead(env, delay_micros) {
+                    return false;
+                }
                 self.phase = Phase::Handed;
                 self.buffer().end();
                 return false;
