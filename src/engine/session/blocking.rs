@@ -245,13 +245,12 @@ impl Engine {
         self.finish_command(unit, slot, db, args, None);
         if served {
             self.end_request(slot, before);
-            self.mark_dirty(slot);
             self.tick.resumed.push_back(slot);
         } else {
             parked.spent += took;
             self.sessions[slot].doing = Doing::Nothing;
             self.enter_lines(slot, parked);
-            self.release_deferred(slot);
+            self.sessions[slot].output.release_deferred();
         }
     }
 
@@ -278,7 +277,6 @@ impl Engine {
             }
         }
         self.end_request(slot, before);
-        self.mark_dirty(slot);
         self.tick.resumed.push_back(slot);
         true
     }

@@ -81,6 +81,13 @@ impl Output {
     pub fn pending(&self) -> usize {
         self.buffer.len() - self.sent
     }
+
+    /// Puts the messages behind the replies that came while a command ran.
+    #[cold]
+    pub fn release_deferred(&mut self) {
+        let deferred = std::mem::take(&mut self.deferred);
+        self.buffer.extend_from_slice(&deferred);
+    }
 }
 
 /// What the client says of itself.
@@ -223,6 +230,17 @@ impl Session {
     #[inline]
     pub fn is_running(&self) -> bool {
         matches!(self.run, Run::Running)
+    }
+
+    /// Drops the reply that begins at `before`, as CLIENT REPLY wants it.
+    #[cold]
+    pub fn leave_out_reply(&mut self, before: usize) {
+        self.output.buffer.truncate(before);
+        self.reply_mode = match self.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip | ReplyMode::On => ReplyMode::On,
+            ReplyMode::Off => ReplyMode::Off,
+        };
     }
 
     /// Whether it waits in a command.

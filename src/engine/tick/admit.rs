@@ -8,7 +8,6 @@ use crate::config::change::{self, Origin};
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::Doing;
-use crate::engine::session::run::{PENDING_MAX, Run};
 use crate::engine::tick::transaction::Queued;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Protocol;
@@ -63,11 +62,6 @@ impl Engine {
             }
         }
         self.end_request(slot, before);
-        self.mark_dirty(slot);
-        let session = &self.sessions[slot];
-        if session.output.pending() > PENDING_MAX && session.is_running() {
-            self.stop(slot, Run::Choked);
-        }
         true
     }
 

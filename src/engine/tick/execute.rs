@@ -5,7 +5,8 @@ use crate::command::context::Cx;
 use crate::command::error::CommandError;
 use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
-use crate::engine::registry::{CommandId, Run};
+use crate::engine::registry::{self, CommandId};
+use crate::engine::session::run::{PENDING_MAX, Run};
 use crate::engine::session::{Doing, ReplyMode};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
@@ -69,7 +70,7 @@ impl Engine {
 
     /// Runs a command's handler inside the unit under way, and tells how long it took, in ticks of
     /// the stopwatch.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn invoke(
         &mut self,
         slot: SessionId,
@@ -81,7 +82,7 @@ impl Engine {
         let changes = self.databases.unit.changes;
         let began = self.env.stopwatch.ticks();
         let result = match run {
-            Run::Data(handler) => {
+            registry::Run::Data(handler) => {
                 let session = &mut self.sessions[slot];
                 session.traffic.last_command = Some(command);
                 session.traffic.commands += 1;
@@ -104,7 +105,7 @@ impl Engine {
                 );
                 result
             }
-            Run::Control(handler) => {
+            registry::Run::Control(handler) => {
                 let session = &mut self.sessions[slot];
                 session.traffic.last_command = Some(command);
                 session.traffic.commands += 1;
@@ -123,7 +124,7 @@ impl Engine {
                     self.registry[command].full_name
                 ),
                 Effect::None => debug_assert!(
-                    matches!(run, Run::Control(_)),
+                    matches!(run, registry::Run::Control(_)),
                     "{}: a reading command changed something",
                     self.registry[command].full_name
                 ),
@@ -165,36 +166,24 @@ impl Engine {
 
     /// The end of a session's own request, when it is answered: leaves out the reply where CLIENT
     /// REPLY said so, and puts the messages behind it that came meanwhile. `before` is where its reply
-    /// begins. A command that waits isn't answered yet.
+    /// begins. A command that waits isn't answered yet. A session whose replies aren't read is choked.
     #[inline]
     pub(in crate::engine) fn end_request(&mut self, slot: SessionId, before: usize) {
         let session = &mut self.sessions[slot];
         session.doing = Doing::Nothing;
-        if !session.is_parked() {
-            let buffer = &mut session.output.buffer;
-            match session.reply_mode {
-                ReplyMode::On => {}
-                ReplyMode::Off => buffer.truncate(before),
-                ReplyMode::SkipNext => {
-                    buffer.truncate(before);
-                    session.reply_mode = ReplyMode::Skip;
-                }
-                ReplyMode::Skip => {
-                    buffer.truncate(before);
-                    session.reply_mode = ReplyMode::On;
-                }
-            }
+        if session.reply_mode != ReplyMode::On && !session.is_parked() {
+            session.leave_out_reply(before);
         }
-        if !session.output.deferred.is_empty() {
-            self.release_deferred(slot);
+        let output = &mut session.output;
+        if !output.deferred.is_empty() {
+            output.release_deferred();
         }
-    }
-
-    /// Puts the messages behind the replies that came while a command ran.
-    #[cold]
-    pub(in crate::engine) fn release_deferred(&mut self, slot: SessionId) {
-        let output = &mut self.sessions[slot].output;
-        let deferred = std::mem::take(&mut output.deferred);
-        output.buffer.extend_from_slice(&deferred);
+        if !output.dirty {
+            output.dirty = true;
+            self.tick.dirty.push(slot);
+        }
+        if output.pending() > PENDING_MAX && session.is_running() {
+            self.stop(slot, Run::Choked);
+        }
     }
 }
