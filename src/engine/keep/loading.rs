@@ -411,7 +411,7 @@ impl Engine {
         if let Some(transaction) = &mut self.sessions[slot].transaction
             && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")
         {
-            transaction.queue(Queued::new(command, args), Flags::NONE, true);
+            transaction.queue(Queued::new(command, args), Flags::NONE);
             return Ok(());
         }
         let result = match entry.run {

@@ -85,8 +85,7 @@ impl Engine {
         session.run = why;
     }
 
-    /// A session has to stand still for its client's sake, who may be gone: then it ends. False
-    /// there.
+    /// Whether a session may stand still. One whose client has ended its sending side ends instead.
     pub(in crate::engine) fn may_stand_still(&mut self, slot: SessionId) -> bool {
         if self.sessions[slot].input == Input::Open {
             return true;
@@ -167,7 +166,7 @@ impl Engine {
         session.input = Input::Ended;
         match session.run {
             Run::Closed => self.tick.ended.push(slot),
-            // Where it stopped in this very tick, nobody is there to wait.
+            // One that stopped in this very tick waits for a client that has gone.
             Run::Running | Run::Parked(_) | Run::Paused(_) => self.leave(slot),
             Run::Paced | Run::Choked | Run::Resuming | Run::Leaving => {}
         }

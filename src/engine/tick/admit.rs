@@ -3,7 +3,7 @@
 
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
-use crate::command::spec::{Effect, Flags};
+use crate::command::spec::Flags;
 use crate::config::change::{self, Origin};
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
@@ -200,12 +200,11 @@ impl Engine {
     }
 
     fn queue(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
-        let spec = &self.registry[command].spec;
-        let (flags, writes) = (spec.flags, spec.effect != Effect::None);
+        let flags = self.registry[command].spec.flags;
         let session = &mut self.sessions[slot];
         session.traffic.last_command = Some(command);
         if let Some(transaction) = &mut session.transaction {
-            transaction.queue(Queued::new(command, args), flags, writes);
+            transaction.queue(Queued::new(command, args), flags);
         }
         session.reply().simple("QUEUED");
     }

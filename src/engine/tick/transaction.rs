@@ -100,7 +100,6 @@ pub struct Transaction {
     queue: Vec<Queued>,
     /// Whether a command was refused, so that EXEC must fail.
     pub refused: bool,
-    writes: bool,
     /// The flags of all queued commands.
     flags: Flags,
     bytes: usize,
@@ -108,12 +107,11 @@ pub struct Transaction {
 
 impl Transaction {
     /// Adds a command.
-    pub fn queue(&mut self, queued: Queued, flags: Flags, writes: bool) {
+    pub fn queue(&mut self, queued: Queued, flags: Flags) {
         // After a refused command the queue will never run.
         if !self.refused {
             self.bytes += queued.bytes.len() + size_of::<Queued>();
             self.queue.push(queued);
-            self.writes |= writes;
             self.flags = self.flags.or(flags);
         }
     }
@@ -126,11 +124,6 @@ impl Transaction {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
-    }
-
-    /// Whether a queued command may change data.
-    pub fn writes(&self) -> bool {
-        self.writes
     }
 
     /// The flags of all queued commands: what refuses one of them refuses EXEC.
