@@ -346,8 +346,8 @@ impl Engine {
     #[cold]
     fn advance_walk(&mut self) -> bool {
         let Some(job) = self.persistence.walk.job_mut() else { return false };
-        let delay = self.settings.rdb_key_save_delay;
-        let (more, outcome) = job.advance(&mut self.databases, &self.env, delay);
+        let (delay, commands) = (self.settings.rdb_key_save_delay, self.metrics.commands);
+        let (more, outcome) = job.advance(&mut self.databases, &self.env, delay, commands);
         if let Some(outcome) = outcome {
             let walk = std::mem::take(&mut self.persistence.walk);
             match walk {
