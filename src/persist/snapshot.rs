@@ -62,6 +62,8 @@ pub enum Target {
     /// It stays where it is: a log's base, which
     /// [`crate::persist::log::Log::finish_rewrite`] renames.
     Base,
+    /// It stays where it is, and need not survive a crash: replicas read it.
+    Transfer,
     /// To the log's directory, with a manifest.
     DetachedBase(DetachedBase),
 }
@@ -153,9 +155,11 @@ impl Sink {
             self.file.append(&checksum.to_le_bytes())?;
             self.bytes += 8;
         }
-        self.file.sync_at(SYNC_SNAPSHOT)?;
+        if !matches!(self.options.target, Target::Transfer) {
+            self.file.sync_at(SYNC_SNAPSHOT)?;
+        }
         match &self.options.target {
-            Target::Base => {}
+            Target::Base | Target::Transfer => {}
             Target::DetachedBase(base) => base.install(&*self.disk)?,
             Target::Name(name) => {
                 self.disk.rename(&self.options.temporary, name)?;
@@ -476,6 +480,7 @@ pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
     for name in disk.list(dir).unwrap_or_default() {
         let text = name.to_string_lossy();
         let number = text.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
+        let number = number.map(|rest| rest.strip_prefix("repl-").unwrap_or(rest));
         let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else { continue };
         // Another server may share the directory, and be at it now.
         let process = Path::new("/proc").join(number.to_string());

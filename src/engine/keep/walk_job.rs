@@ -363,7 +363,7 @@ impl Engine {
         let sink = |db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }) as Box<dyn EntrySink>;
         let sizes = self.databases.begin_snapshot(sink);
         buffer.lock().unwrap_or_else(PoisonError::into_inner).expect(sizes);
-        if purpose != Purpose::Save
+        if matches!(purpose, Purpose::Rewrite | Purpose::FirstBase)
             && let Some(log) = &mut self.log
         {
             log.set_base_form(base_form);
@@ -418,6 +418,7 @@ impl Engine {
                 let base = DetachedBase::begin(&*self.env.disk, layout, form, keep_history)?;
                 (base.temporary(), Target::DetachedBase(base))
             }
+            (Purpose::Sync, _) => (self.sync_temporary(), Target::Transfer),
             (Purpose::Save, _) => {
                 let name = layout.data_file(&layout.snapshot_name);
                 (snapshot::temporary_name(&layout.dir), Target::Name(name))
@@ -433,6 +434,7 @@ impl Engine {
             },
             incremental_sync: match purpose {
                 Purpose::Save => self.settings.rdb_save_incremental_fsync,
+                Purpose::Sync => false,
                 Purpose::Rewrite | Purpose::FirstBase => {
                     self.settings.aof_rewrite_incremental_fsync
                 }
@@ -442,7 +444,10 @@ impl Engine {
     }
 
     fn push_header(&mut self, bytes: &mut Vec<u8>, options: &EncodeOptions, purpose: Purpose) {
-        let base: &[u8] = if purpose == Purpose::Save { b"0" } else { b"1" };
+        let base: &[u8] = match purpose {
+            Purpose::Save | Purpose::Sync => b"0",
+            Purpose::Rewrite | Purpose::FirstBase => b"1",
+        };
         // Tells any two files apart; `persist::detached` needs that.
         let id = format!("{:016x}", self.rng.next_u64());
         let now = self.now_seconds().to_string();
