@@ -206,11 +206,11 @@ impl Journal {
         };
     }
 
-    /// Goes on at a place in a primary's history: the data is what the primary had there.
+    /// Goes on at a place in a primary's history: the data is what the primary had there. Who reads is
+    /// to be said anew ([`Journal::set_recording`]).
     pub fn adopt(&mut self, position: StreamPosition) {
         let StreamPosition { id, offset } = position;
         *self = Self {
-            recording: self.recording,
             open_start: offset,
             backlog: self.backlog.take().map(|backlog| Backlog::new(backlog.limit(), offset)),
             ..Self::new(id)

@@ -90,6 +90,8 @@ impl Engine {
     /// # Errors
     /// There can be no thread.
     pub fn begin_load(&mut self, ready: Ready) -> std::io::Result<()> {
+        // Before anything is loaded: nothing of it may expire by itself.
+        self.follow_configured();
         self.begin_load_with(self.recover_options(), LoadEnd::Start(ready))
     }
 
@@ -271,10 +273,7 @@ impl Engine {
             Err(error) => Err(error.into()),
         };
         match opened {
-            Ok(()) => {
-                (ready.0)(self);
-                self.follow_configured();
-            }
+            Ok(()) => (ready.0)(self),
             Err(error) => {
                 for line in error.to_string().lines() {
                     tracing::error!("{line}");

@@ -226,6 +226,7 @@ impl Engine {
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
+        self.persistence.load_stream_db = 0;
         self.persistence.progress =
             Progress { started_seconds: self.now_micros / 1_000_000, ..Progress::default() };
     }
@@ -241,6 +242,8 @@ impl Engine {
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
         loader.output.buffer.clear();
+        let db = self.persistence.load_stream_db.min(self.databases.count() - 1);
+        self.sessions[self.applier].db = DbIndex(db);
     }
 
     /// Loads what a start would load, and leaves the disk as it is.
@@ -333,6 +336,9 @@ impl Replay for Engine {
                     let age = (self.now_micros / 1_000_000 - written).max(0);
                     tracing::info!("RDB age {age} seconds");
                 }
+            }
+            b"repl-stream-db" => {
+                self.persistence.load_stream_db = value.parse().unwrap_or_default();
             }
             b"used-mem" => {
                 let bytes = value.parse().unwrap_or_default();
@@ -431,6 +437,7 @@ impl Engine {
             Run::Control(handler) => handler(self, slot, args),
         };
         self.databases.unit.clear();
+        self.persistence.load_stream_db = self.sessions[slot].db.0;
         if matches!(result, Err(CommandError::CollectionFull)) {
             // Nothing that was acknowledged is left out.
             return Err(format!("'{}': more elements than a collection has room for", name()));

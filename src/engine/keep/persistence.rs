@@ -42,6 +42,8 @@ pub struct State {
     pub load_keys: u64,
     /// Keys that they held but whose time had come.
     pub load_expired: u64,
+    /// The database that the stream has selected where what was loaded ends.
+    pub(in crate::engine) load_stream_db: u32,
     /// Whether what is being loaded is a snapshot by itself, not the base of a log.
     pub loading_snapshot: bool,
     /// Whether data is being loaded.
@@ -72,6 +74,7 @@ impl Default for State {
             log_left: None,
             load_keys: 0,
             load_expired: 0,
+            load_stream_db: 0,
             loading_snapshot: false,
             loading: false,
             progress: Progress::default(),

@@ -40,6 +40,15 @@ impl Engine {
         }
     }
 
+    /// Adds to the stream what changes no data and concerns replicas alone. It gets into the log with
+    /// the rest, where it means nothing; without replicas it is left out.
+    pub(in crate::engine) fn tell_replicas(&mut self, slot: SessionId, words: &[&[u8]]) {
+        if !self.replication.replicas.is_empty() {
+            let db = self.sessions[slot].db;
+            self.databases.unit.record(db, words);
+        }
+    }
+
     /// Has the backlog keep what replicas lack.
     pub(in crate::engine) fn hold_backlog(&mut self) {
         let replicas = self.replication.replicas.iter();
@@ -132,10 +141,11 @@ impl Engine {
 
     /// Once a second: pings, signs of life to those that wait, and the end of those that are silent.
     pub(in crate::engine) fn replicas_cron(&mut self) {
+        let now_ms = self.now().0;
         if self.replication.replicas.is_empty() {
+            self.replication.pinged_ms = now_ms;
             return;
         }
-        let now_ms = self.now().0;
         self.persistence.backlog_used_ms = now_ms;
         let period_ms = self.settings.repl_ping_replica_period as i64 * 1000;
         // A replica passes its primary's pings on, and adds nothing to that stream.

@@ -157,6 +157,18 @@ impl Engine {
         // The stream so far is what a primary that was our replica goes on from.
         self.keep_backlog();
         self.drop_replicas();
+        self.set_upstream(host, port);
+        self.dial();
+    }
+
+    /// At the start: follows the primary that the configuration names, as soon as the data is there.
+    pub(in crate::engine) fn follow_configured(&mut self) {
+        if let Some((host, port)) = self.settings.replicaof.clone() {
+            self.set_upstream(host, port);
+        }
+    }
+
+    fn set_upstream(&mut self, host: String, port: u16) {
         let now_ms = self.now().0;
         let was_down = self.replication.upstream.as_ref().map(|old| old.down_since_ms);
         self.replication.upstream = Some(Box::new(Upstream {
@@ -171,14 +183,6 @@ impl Engine {
         }));
         self.note_readers();
         self.follow_expiry_mode();
-        self.dial();
-    }
-
-    /// After the start: the primary that the configuration names.
-    pub(in crate::engine) fn follow_configured(&mut self) {
-        if let Some((host, port)) = self.settings.replicaof.clone() {
-            self.follow(host, port);
-        }
     }
 
     /// Follows nobody any more: the data is ours from here on, under a name of its own.
@@ -189,6 +193,8 @@ impl Engine {
         self.drop_link("REPLICAOF NO ONE");
         self.settings.replicaof = None;
         self.replication.upstream = None;
+        // They learn the new name when they come back.
+        self.drop_replicas();
         let id = ReplicationId::random(&mut self.rng);
         let old = self.journal.history().id;
         self.journal.rename(id);
@@ -467,7 +473,7 @@ impl Engine {
         match &upstream.stage {
             Stage::Waiting(at) if *at <= now_ms && !self.persistence.loading => self.dial(),
             Stage::Online if silent => {
-                self.lose_link("MASTER timeout: no data nor PING received...")
+                self.lose_link("MASTER timeout: no data nor PING received...");
             }
             Stage::Receiving(_) if silent => self.lose_link(
                 "Timeout receiving bulk data from MASTER... If the problem persists try to set the \

@@ -168,6 +168,10 @@ impl Engine {
             }
             return false;
         }
+        if !self.journal.has_backlog() && offset == self.journal.offset() {
+            // It lacks nothing: a restarted server's replicas come back before anybody writes.
+            self.keep_backlog();
+        }
         let extent = self.journal.backlog_extent();
         let held =
             extent.is_some_and(|(start, _)| (start..=self.journal.offset()).contains(&offset));

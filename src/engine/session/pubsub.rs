@@ -189,12 +189,14 @@ fn sunsubscribe(
 fn publish(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let receivers = engine.publish(args.at(1), args.at(2));
     engine.sessions[slot].reply().count(receivers);
+    engine.tell_replicas(slot, &[b"PUBLISH", args.at(1), args.at(2)]);
     Ok(Flow::Done)
 }
 
 fn spublish(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let receivers = engine.publish_to_shard(args.at(1), args.at(2));
     engine.sessions[slot].reply().count(receivers);
+    engine.tell_replicas(slot, &[b"SPUBLISH", args.at(1), args.at(2)]);
     Ok(Flow::Done)
 }
 

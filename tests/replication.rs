@@ -1,0 +1,304 @@
+//! Replication with the real servers on either side: redis-server and Valkey follow us, we follow them,
+//! links are cut under load, and every digest agrees at the end.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::client::{self, Client, Value};
+use support::random::{self, Random};
+use support::server::{Program, Server};
+
+/// How long a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+const COMMON: [&str; 8] = [
+    "--save",
+    "",
+    "--enable-debug-command",
+    "yes",
+    "--repl-diskless-sync-delay",
+    "0",
+    "--repl-ping-replica-period",
+    "1",
+];
+
+fn start(program: Program, more: &[&str]) -> Server {
+    let mut directives = COMMON.to_vec();
+    directives.extend(["--appendonly", "no"]);
+    directives.extend_from_slice(more);
+    Server::start_with(program, &directives)
+}
+
+/// A replica of a server from its start.
+fn follower(program: Program, primary: &Server, more: &[&str]) -> Server {
+    let address = format!("127.0.0.1 {}", primary.port());
+    let mut directives = vec!["--replicaof", &address];
+    if program != Program::Redstart {
+        // These take the two words apart.
+        directives = vec!["--replicaof", "127.0.0.1"];
+    }
+    let port = primary.port().to_string();
+    if program != Program::Redstart {
+        directives.push(&port);
+    }
+    directives.extend_from_slice(more);
+    start(program, &directives)
+}
+
+fn info(client: &mut Client, field: &str) -> String {
+    let text = client.words("INFO everything").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+fn number(client: &mut Client, field: &str) -> i64 {
+    info(client, field).parse().unwrap_or(-1)
+}
+
+fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn digest(client: &mut Client) -> String {
+    client.words("DEBUG DIGEST").text()
+}
+
+/// Waits until all have the first one's stream, and compares the data. Keys whose time has come and
+/// that nobody has removed yet count with some servers and not with others: they are waited for.
+fn assert_equal(servers: &[&Server]) {
+    let mut primary = servers[0].connect();
+    for server in &servers[1..] {
+        let mut client = server.connect();
+        await_that("it has caught up", || {
+            info(&mut client, "master_link_status") == "up"
+                && number(&mut client, "master_repl_offset")
+                    == number(&mut primary, "master_repl_offset")
+                && info(&mut client, "master_replid") == info(&mut primary, "master_replid")
+        });
+        await_that(&format!("{} has the data", server.program().name()), || {
+            digest(&mut primary) == digest(&mut client)
+        });
+    }
+}
+
+/// A random command that writes; over few keys, so that they meet.
+fn command(random: &mut Random) -> Vec<Vec<u8>> {
+    let key = |kind: &str, random: &mut Random| format!("{kind}:{}", random.below(30));
+    let value = random.below(1000);
+    let line = match random.below(20) {
+        0 | 1 => format!("SET {} {value}", key("s", random)),
+        2 => format!("SET {} {value} PX {}", key("s", random), 1 + random.below(200)),
+        3 => format!("INCR {}", key("n", random)),
+        4 => format!("APPEND {} {value}", key("s", random)),
+        5 => format!("DEL {}", key("s", random)),
+        6 => format!("LPUSH {} {value} b c", key("l", random)),
+        7 => format!("RPOP {} 2", key("l", random)),
+        8 => format!("SADD {} {value} {}", key("u", random), value + 1),
+        9 => format!("SPOP {} 2", key("u", random)),
+        10 => format!("HSET {} f{} {value}", key("h", random), random.below(5)),
+        11 => format!("HINCRBYFLOAT {} f 0.1", key("h", random)),
+        12 => format!("ZADD {} {value} m{}", key("z", random), random.below(9)),
+        13 => format!("ZPOPMIN {}", key("z", random)),
+        14 => format!("PEXPIRE {} {}", key("h", random), 1 + random.below(300)),
+        15 => format!("GETEX {} PX 50", key("s", random)),
+        16 => format!("LMOVE {} {} LEFT RIGHT", key("l", random), key("l", random)),
+        17 => format!("RENAME {} {}", key("s", random), key("s", random)),
+        18 => format!("SUNIONSTORE {} {} {}", key("u", random), key("u", random), key("u", random)),
+        _ => format!("SELECT {}", random.below(3)),
+    };
+    client::argv(&line)
+}
+
+/// Writes at random, some of it in transactions.
+fn write(client: &mut Client, random: &mut Random, count: usize) {
+    let mut commands = Vec::new();
+    for _ in 0..count {
+        if random.chance(10) {
+            commands.push(client::argv("MULTI"));
+            commands.extend((0..=random.below(4)).map(|_| command(random)));
+            commands.push(client::argv("EXEC"));
+        } else {
+            commands.push(command(random));
+        }
+    }
+    client.pipeline(&commands);
+}
+
+#[test]
+fn servers_of_each_kind_follow_us_and_go_on_where_they_were() {
+    let primary = start(Program::Redstart, &[]);
+    let mut client = primary.connect();
+    let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+    write(&mut client, &mut random, 2_000);
+    let replicas = [Program::Redis, Program::Valkey, Program::Redstart]
+        .map(|program| follower(program, &primary, &[]));
+    write(&mut client, &mut random, 2_000);
+    let all = [&primary, &replicas[0], &replicas[1], &replicas[2]];
+    assert_equal(&all);
+    assert_eq!(number(&mut client, "sync_full"), 3);
+    for round in 1..=4 {
+        write(&mut client, &mut random, 500);
+        assert_eq!(client.words("CLIENT KILL TYPE replica"), Value::Integer(3));
+        write(&mut client, &mut random, 500);
+        await_that("they came back", || number(&mut client, "sync_partial_ok") == 3 * round);
+        assert_equal(&all);
+    }
+    assert_eq!(number(&mut client, "sync_full"), 3, "a cut link costs no full sync");
+    client.words("SET waited 1");
+    assert_eq!(client.words("WAIT 3 10000"), Value::Integer(3));
+    let listed = client.words("CLIENT LIST TYPE replica").text();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert_eq!(client.words("ROLE").elements()[2].elements().len(), 3);
+}
+
+fn follow_and_compare(program: Program, more: &[&str]) {
+    let primary = start(program, more);
+    let mut client = primary.connect();
+    let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+    write(&mut client, &mut random, 2_000);
+    let replica = follower(Program::Redstart, &primary, &[]);
+    // Behind us is one of theirs, which gets the same bytes.
+    let below = follower(Program::Redis, &replica, &[]);
+    write(&mut client, &mut random, 2_000);
+    assert_equal(&[&primary, &replica, &below]);
+    let mut reader = replica.connect();
+    assert_eq!(
+        reader.words("SET a b").text(),
+        "READONLY You can't write against a read only replica."
+    );
+    assert_eq!(reader.words("ROLE").elements()[3].text(), "connected");
+    for _ in 0..3 {
+        write(&mut client, &mut random, 300);
+        client.words("CLIENT KILL TYPE replica");
+        write(&mut client, &mut random, 300);
+        assert_equal(&[&primary, &replica, &below]);
+    }
+    assert_eq!(number(&mut client, "sync_full"), 1);
+    // The replica takes over, and the primary follows it: nobody needs a copy.
+    assert_equal(&[&primary, &replica, &below]);
+    let full = number(&mut reader, "sync_full");
+    assert_eq!(reader.words("REPLICAOF NO ONE").text(), "OK");
+    client.words(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+    write(&mut reader, &mut random, 500);
+    assert_equal(&[&replica, &primary, &below]);
+    assert_eq!(number(&mut reader, "sync_full"), full, "a failover costs no full sync");
+}
+
+#[test]
+fn we_follow_redis_and_take_over_from_it() {
+    follow_and_compare(Program::Redis, &[]);
+}
+
+#[test]
+fn we_follow_redis_by_file() {
+    follow_and_compare(Program::Redis, &["--repl-diskless-sync", "no"]);
+}
+
+#[test]
+fn we_follow_valkey_and_take_over_from_it() {
+    follow_and_compare(Program::Valkey, &[]);
+}
+
+#[test]
+fn we_follow_ourselves_and_take_over() {
+    follow_and_compare(Program::Redstart, &[]);
+}
+
+/// The log holds the primary's bytes with their offsets: a crash costs no copy of all data.
+#[test]
+fn a_killed_replica_goes_on_where_its_log_ends() {
+    for program in [Program::Redis, Program::Redstart] {
+        let primary = start(program, &["--repl-backlog-size", "10mb"]);
+        let mut client = primary.connect();
+        let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+        write(&mut client, &mut random, 1_000);
+        let more = ["--appendonly", "yes", "--appendfsync", "always"];
+        let mut replica = follower(Program::Redstart, &primary, &more);
+        assert_equal(&[&primary, &replica]);
+        let mut reader = replica.connect();
+        await_that("its log has its base", || info(&mut reader, "aof_rewrite_in_progress") == "0");
+        for _ in 0..3 {
+            write(&mut client, &mut random, 1_000);
+            replica.kill();
+            write(&mut client, &mut random, 1_000);
+            replica.restart();
+            assert_equal(&[&primary, &replica]);
+        }
+        assert_eq!(number(&mut client, "sync_full"), 1, "{}", program.name());
+    }
+}
+
+#[test]
+fn a_killed_primary_that_lost_nothing_is_followed_on() {
+    // A ping behind the last write is in no log: its replicas would be ahead.
+    let quiet = ["--repl-ping-replica-period", "3600"];
+    let more = [&["--appendonly", "yes", "--appendfsync", "always"][..], &quiet].concat();
+    let mut primary = start(Program::Redstart, &more);
+    let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+    write(&mut primary.connect(), &mut random, 1_000);
+    let replicas =
+        [Program::Redis, Program::Redstart].map(|program| follower(program, &primary, &[]));
+    write(&mut primary.connect(), &mut random, 1_000);
+    assert_equal(&[&primary, &replicas[0], &replicas[1]]);
+    primary.kill();
+    primary.restart();
+    let mut client = primary.connect();
+    for replica in &replicas {
+        // It has another port now.
+        replica.connect().words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    }
+    await_that("both came back", || number(&mut client, "connected_slaves") == 2);
+    write(&mut client, &mut random, 500);
+    assert_equal(&[&primary, &replicas[0], &replicas[1]]);
+    assert_eq!(number(&mut client, "sync_full"), 0);
+    assert_eq!(number(&mut client, "sync_partial_ok"), 2);
+}
+
+#[test]
+fn writes_need_as_many_replicas_as_are_asked_for() {
+    let primary = start(Program::Redstart, &["--min-replicas-to-write", "1"]);
+    let mut client = primary.connect();
+    let refused = "NOREPLICAS Not enough good replicas to write.";
+    assert_eq!(client.words("SET a b").text(), refused);
+    assert_eq!(client.words("WAIT 0 0"), Value::Integer(0));
+    let replica = follower(Program::Redstart, &primary, &[]);
+    await_that("it counts", || number(&mut client, "min_slaves_good_slaves") == 1);
+    assert_eq!(client.words("SET a b").text(), "OK");
+    drop(replica);
+    await_that("it counts no more", || client.words("SET a b").text() == refused);
+}
+
+#[test]
+fn listeners_of_a_replica_hear_what_is_published_at_its_primary() {
+    let primary = start(Program::Redstart, &[]);
+    let mut client = primary.connect();
+    let replica = follower(Program::Redstart, &primary, &[]);
+    assert_equal(&[&primary, &replica]);
+    let mut listener = replica.connect();
+    listener.words("HELLO 3");
+    listener.try_send_raw(&client::encode(&["SUBSCRIBE", "news"])).expect("sent");
+    listener.next_push().expect("it listens");
+    await_that("somebody hears it", || {
+        client.words("PUBLISH news hello");
+        listener.has_answer()
+    });
+    let heard = listener.next_push().expect("a message").elements();
+    assert_eq!(heard.last().map(Value::text).as_deref(), Some("hello"));
+}
+
+#[test]
+fn a_blocked_client_is_sent_away_when_its_server_becomes_a_replica() {
+    let (primary, other) = (start(Program::Redstart, &[]), start(Program::Redstart, &[]));
+    let mut waiter = other.connect();
+    waiter.try_send_raw(&client::encode(&["BLPOP", "nothing", "0"])).expect("sent");
+    let mut client = other.connect();
+    await_that("it waits", || number(&mut client, "blocked_clients") == 1);
+    client.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    let answer = waiter.try_read().expect("an answer").text();
+    assert!(answer.starts_with("UNBLOCKED force unblock"), "{answer}");
+    assert_equal(&[&primary, &other]);
+}
