@@ -40,6 +40,15 @@ impl Engine {
         }
     }
 
+    /// A replica has asked for the data.
+    pub(in crate::engine) fn add_replica(&mut self, slot: SessionId) {
+        if self.replication.replicas.is_empty() {
+            // The first ping comes a period from now.
+            self.replication.pinged_ms = self.now().0;
+        }
+        self.replication.replicas.push(slot);
+    }
+
     /// Adds to the stream what changes no data and concerns replicas alone. It gets into the log with
     /// the rest, where it means nothing; without replicas it is left out.
     pub(in crate::engine) fn tell_replicas(&mut self, slot: SessionId, words: &[&[u8]]) {
@@ -143,7 +152,6 @@ impl Engine {
     pub(in crate::engine) fn replicas_cron(&mut self) {
         let now_ms = self.now().0;
         if self.replication.replicas.is_empty() {
-            self.replication.pinged_ms = now_ms;
             return;
         }
         self.persistence.backlog_used_ms = now_ms;

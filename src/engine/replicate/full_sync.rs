@@ -21,7 +21,7 @@ impl Engine {
             self.keep_backlog();
         }
         self.replication.full += 1;
-        self.replication.replicas.push(slot);
+        self.add_replica(slot);
         if let (Walk::Sync(job), Some(cursor)) = (&self.persistence.walk, self.replication.walk)
             && !job.is_cancelled()
         {

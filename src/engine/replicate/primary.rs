@@ -195,7 +195,7 @@ impl Engine {
         replica.acked = offset;
         session.output.buffer.extend_from_slice(&line);
         self.replication.partial += 1;
-        self.replication.replicas.push(slot);
+        self.add_replica(slot);
         tracing::info!(
             "Partial resynchronization request from {name} accepted. Sending {} bytes of backlog \
              starting from offset {wanted}.",
