@@ -33,7 +33,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(1), and O(N) for N entries that trimming takes out")
         .syntax(
             "key [NOMKSTREAM] [<MAXLEN|MINID>:strategy [=|~]:operator threshold:string \
-             [LIMIT count]]:trim <*|id>:id-selector field value [field value ...]:data",
+             [LIMIT count]]:trim <*|id>:id_or_auto field value [field value ...]",
         )
         .summary("Adds an entry to a stream, which is made where it isn't there.")
         .history(&[
@@ -66,7 +66,9 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .flags(Flags::DENYOOM.or(Flags::FAST))
         .keys(&[Key::at(1).rw().update()])
         .since("5.0.0")
-        .syntax("key last-id [ENTRIESADDED entries-added:integer] [MAXDELETEDID max-deleted-id]")
+        .syntax(
+            "key last-id [ENTRIESADDED entries_added:integer] [MAXDELETEDID max_deleted_entry_id]",
+        )
         .summary("Sets the last id of a stream; for replication and the log.")
         .history(&[("7.0.0", "Takes ENTRIESADDED and MAXDELETEDID.")]),
 ];

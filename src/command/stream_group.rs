@@ -25,27 +25,25 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
                 .flags(Flags::DENYOOM)
                 .keys(&[Key::at(2).rw().insert()])
                 .since("5.0.0")
-                .syntax(
-                    "key group <id|$>:id-selector [MKSTREAM] [ENTRIESREAD entries-read:integer]",
-                )
+                .syntax("key groupname <id|$>:id [MKSTREAM] [ENTRIESREAD entries_read:integer]")
                 .summary("Makes a consumer group.")
                 .history(&[("7.0.0", "Takes ENTRIESREAD.")]),
             changer("CREATECONSUMER", Exactly(5), create_consumer)
                 .flags(Flags::DENYOOM)
                 .keys(&[Key::at(2).rw().insert()])
                 .since("6.2.0")
-                .syntax("key group consumer")
+                .syntax("key groupname consumername")
                 .summary("Makes a consumer in a group."),
             changer("DELCONSUMER", Exactly(5), delete_consumer)
                 .keys(&[Key::at(2).rw().delete()])
                 .since("5.0.0")
-                .syntax("key group consumer")
+                .syntax("key groupname consumername")
                 .summary("Removes a consumer from a group, with what is pending at it."),
             changer("DESTROY", Exactly(4), destroy)
                 .keys(&[Key::at(2).rw().delete()])
                 .since("5.0.0")
                 .cost("O(N) for N entries pending, on another thread where they are many")
-                .syntax("key group")
+                .syntax("key groupname")
                 .summary("Removes a consumer group."),
             control::<DataHandler>("HELP", Exactly(2), help)
                 .group(CommandGroup::Stream)
@@ -55,7 +53,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
             changer("SETID", AtLeast(5), set_id)
                 .keys(&[Key::at(2).rw().update()])
                 .since("5.0.0")
-                .syntax("key group <id|$>:id-selector [ENTRIESREAD entriesread:integer]")
+                .syntax("key groupname <id|$>:id [ENTRIESREAD entries_read:integer]")
                 .summary("Sets the last entry that a group was delivered.")
                 .history(&[("7.0.0", "Takes ENTRIESREAD.")]),
         ]),

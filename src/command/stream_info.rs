@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command<DataHandler>] =
                 .keys(ASKED)
                 .tips(&["nondeterministic_output"])
                 .since("5.0.0")
-                .syntax("key group")
+                .syntax("key groupname")
                 .summary("Tells about the consumers of a group.")
                 .history(&[("7.2.0", "Tells `inactive`.")]),
             read::<DataHandler>("GROUPS", Exactly(3), groups)
@@ -46,7 +46,7 @@ pub const COMMANDS: &[Command<DataHandler>] =
                 .keys(ASKED)
                 .since("5.0.0")
                 .cost("O(N) for N nodes")
-                .syntax("key [FULL [COUNT count]]:full-block")
+                .syntax("key [FULL <[COUNT count]>:full]")
                 .summary("Tells about a stream.")
                 .history(&[
                     ("6.0.0", "Takes FULL."),

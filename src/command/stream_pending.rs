@@ -39,12 +39,12 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(log N) for N entries pending, for each id")
         .syntax(
             "key group consumer min-idle-time:string id [id ...] [IDLE ms:integer] \
-             [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]",
+             [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id]",
         )
         .summary("Passes entries that are pending on to a consumer."),
     writer("XAUTOCLAIM", AtLeast(6), xautoclaim)
         .flags(Flags::FAST)
-        .keys(&[Key::at(1).rw().access().delete()])
+        .keys(&[Key::at(1).rw().delete()])
         .tips(&["nondeterministic_output"])
         .effect(Effect::Rewritten)
         .since("6.2.0")

@@ -31,7 +31,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .keys(&[streams_from(1).ro().access()])
         .since("5.0.0")
         .cost("O(M) for M entries of reply")
-        .syntax("[COUNT count] [BLOCK milliseconds] <STREAMS key [key ...] id [id ...]>:streams")
+        .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>:streams")
         .summary("Replies with the entries of streams behind ids, or waits for some."),
     writer("XREADGROUP", AtLeast(7), xreadgroup)
         .flags(Flags::BLOCKING.or(Flags::MOVABLE_KEYS))
@@ -40,8 +40,8 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("5.0.0")
         .cost("O(M) for M entries of reply")
         .syntax(
-            "<GROUP group consumer>:group-block [COUNT count] [BLOCK milliseconds] [NOACK] \
-             <STREAMS key [key ...] id [id ...]>:streams",
+            "GROUP <group consumer>:group_consumer [COUNT count] [BLOCK milliseconds] [NOACK] \
+             STREAMS <key [key ...] id [id ...]>:streams",
         )
         .summary("Delivers entries of streams to a consumer of a group, or waits for some."),
 ];

@@ -10,7 +10,7 @@ use crate::data::stream::{Counts, Group, Stream, StreamId};
 
 impl Stream {
     /// Whether an entry at or behind `id` was deleted, as far as the greatest deleted id tells.
-    fn has_deleted_behind(&self, id: StreamId, first: StreamId) -> bool {
+    fn has_deleted_behind(&self, id: StreamId) -> bool {
         let Counts { max_deleted, .. } = self.counts();
         !self.is_empty() && max_deleted != StreamId::MIN && id <= max_deleted
     }
@@ -49,7 +49,7 @@ impl Stream {
 
     /// Whether a group that has read up to `last_id` can go on counting from there.
     fn counts_on(&self, last_id: StreamId, first: StreamId) -> bool {
-        last_id >= first && !self.has_deleted_behind(last_id, first)
+        last_id >= first && !self.has_deleted_behind(last_id)
     }
 
     /// What a group's count of entries read becomes when it reads the entries of these ids, which are
@@ -79,7 +79,7 @@ impl Stream {
         }
         let first = self.first_id().unwrap_or_default();
         let read = match group.entries_read {
-            Some(read) if !self.has_deleted_behind(group.last_id, first) => Some(read),
+            Some(read) if !self.has_deleted_behind(group.last_id) => Some(read),
             _ => self.added_before(group.last_id, first),
         };
         read.map(|read| added.wrapping_sub(read))

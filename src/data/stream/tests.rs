@@ -153,9 +153,16 @@ fn run(seed: u64, thresholds: &Thresholds) {
 fn trim(stream: &mut Stream, model: &mut Model, rng: &mut Rng) {
     let len = model.entries.len();
     let keep = len - rng.below((len as u64).min(400) + 1) as usize;
-    let to = match rng.below(2) {
+    let first = model.entries.keys().next().copied().unwrap_or_default();
+    let to = match rng.below(3) {
         0 => TrimTo::Len(keep),
-        _ => TrimTo::From(model.entries.keys().nth(len - keep).copied().unwrap_or(StreamId::MAX)),
+        1 => TrimTo::From(model.entries.keys().nth(len - keep).copied().unwrap_or(StreamId::MAX)),
+        // One that may be deleted.
+        _ => TrimTo::From(id(first.ms + rng.below(200), rng.below(4))),
+    };
+    let keep = match to {
+        TrimTo::Len(keep) => keep,
+        TrimTo::From(from) => model.entries.range(from..).count(),
     };
     let roughly = rng.below(2) == 0;
     let limit = if roughly && rng.below(2) == 0 { rng.below(300) as usize } else { 0 };

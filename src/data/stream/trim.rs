@@ -84,15 +84,20 @@ impl Stream {
                 trimmed.count += part;
                 continue;
             }
-            if !trim.roughly {
-                let going = going(node, body.len, trim.to);
+            if trim.roughly {
+                break;
+            }
+            let going = going(node, body.len, trim.to);
+            body.len -= going.len();
+            trimmed.count += going.len();
+            if going.len() < part {
                 if !going.is_empty() {
                     body.nodes.edit(at, |node| node.mark(&going));
-                    body.len -= going.len();
-                    trimmed.count += going.len();
                 }
+                break;
             }
-            break;
+            // What it keeps was deleted before.
+            body.nodes.remove(at);
         }
         trimmed
     }
@@ -117,7 +122,7 @@ impl Stream {
     }
 }
 
-/// The entries of the first node that go, of `len` entries in all. At least one stays.
+/// The entries of the first node that go, of `len` entries in all.
 fn going(node: &Node, mut len: usize, to: TrimTo) -> Vec<Head> {
     let mut going = Vec::new();
     let mut walk = Walk::forward(node);
