@@ -194,6 +194,66 @@ pub struct Batch {
     pub next: usize,
 }
 
+/// How a link to a primary is to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct UplinkOrder {
+    /// The link's number, with which it says everything.
+    pub(crate) number: u64,
+    /// Where the primary is.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// Who to log in as; empty for the default user.
+    pub(crate) user: String,
+    /// The password; empty where none is asked for.
+    pub(crate) password: Vec<u8>,
+    /// Patience with the primary's answers.
+    pub(crate) timeout_seconds: u64,
+    /// The port that we say we listen on.
+    pub(crate) announced_port: u16,
+    /// The address that we say we have; empty for that of the connection.
+    pub(crate) announced_address: String,
+    /// The history and the next byte that are asked for, as PSYNC has them.
+    pub(crate) position: (String, i64),
+}
+
+/// What a link to a primary tells.
+#[derive(Debug)]
+pub(crate) enum UplinkEvent {
+    /// It is connected.
+    Connected,
+    /// A snapshot comes, of that place in that history.
+    Full {
+        /// The history.
+        id: String,
+        /// Bytes of the stream before the snapshot.
+        offset: u64,
+    },
+    /// The snapshot's length, where it is known beforehand.
+    Expect(Option<u64>),
+    /// A piece of it.
+    Snapshot(Vec<u8>),
+    /// It is there.
+    SnapshotEnd,
+    /// The stream goes on where we are, in a history of that name.
+    Continue {
+        /// The name, if the primary says one.
+        id: Option<String>,
+    },
+    /// Bytes of the stream.
+    Stream(Vec<u8>),
+    /// The link is over, and why.
+    Ended(String),
+}
+
+/// The actor's end of a link to a primary. Dropped, the link ends.
+pub(crate) trait Uplink {
+    /// Sends a few bytes.
+    fn send(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Has the stream read that follows a snapshot.
+    fn resume(&self);
+}
+
 /// What a connection tells the actor.
 pub enum Message {
     /// A client connected.
@@ -206,6 +266,9 @@ pub enum Message {
     Oversized(SessionId, usize),
     /// The connection is gone; the last message of its session.
     Closed(SessionId),
+    /// The link of that number to a primary says something.
+    #[expect(private_interfaces, reason = "only the server's own link says it")]
+    Uplink(u64, UplinkEvent),
 }
 
 /// The same-thread transport.
@@ -265,6 +328,9 @@ impl Mailbox {
                 self.waiting_bytes.set(self.waiting_bytes.get() + batch.buffer.len());
             }
             Message::Closed(_) => self.waiting_end.set(true),
+            Message::Uplink(_, UplinkEvent::Snapshot(bytes) | UplinkEvent::Stream(bytes)) => {
+                self.waiting_bytes.set(self.waiting_bytes.get() + bytes.len());
+            }
             _ => {}
         }
         self.queue.borrow_mut().push(message);

@@ -13,9 +13,10 @@ use crate::config::kinds::BindAddress;
 use crate::config::settings::Settings;
 use crate::engine::keep::shutdown::Signal;
 use crate::engine::tick::actor;
-use crate::engine::{Engine, Relisten};
+use crate::engine::{Dial, Engine, Relisten};
 use crate::mailbox::Mailbox;
 use crate::net::listener::{self, SocketOptions};
+use crate::net::uplink;
 
 /// Why a server can't listen.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +187,8 @@ fn is_unavailable(error: &io::Error) -> bool {
 /// Serves until the end; returns the exit code and the engine as it was then.
 pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
     engine.relisten = Some(listeners.start(&engine.mailbox));
+    let mailbox = Rc::clone(&engine.mailbox);
+    engine.dial = Some(Dial(Box::new(move |order| uplink::dial(order, &mailbox))));
     if let Err(error) = signal_hook::flag::register(libc::SIGINT, engine.shutdown.insisted()) {
         tracing::warn!("Can't tell a second SIGINT from the first: {error}");
     }

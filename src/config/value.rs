@@ -53,7 +53,7 @@ pub(crate) fn in_units(bytes: u64) -> String {
 }
 
 /// A host name or address: nothing that a line of configuration would have to quote.
-fn host(word: &[u8]) -> Option<&str> {
+pub(crate) fn host(word: &[u8]) -> Option<&str> {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
     if !word.iter().all(plain) {
         return None;

@@ -21,14 +21,14 @@ use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
-use crate::engine::replicate::primary;
+use crate::engine::replicate::{follow, primary};
 use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
 use crate::engine::tick::{actor, cron, evict, transaction};
 use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
-use crate::mailbox::{Mailbox, SessionId};
+use crate::mailbox::{Mailbox, SessionId, Uplink, UplinkOrder};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
@@ -65,6 +65,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         shutdown::COMMANDS,
         debug::COMMANDS,
         primary::COMMANDS,
+        follow::COMMANDS,
     ]
 }
 
@@ -74,6 +75,15 @@ pub struct Relisten(pub Box<dyn FnMut(&Settings, &Settings) -> Result<(), String
 impl std::fmt::Debug for Relisten {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Relisten")
+    }
+}
+
+/// Begins a link to a primary.
+pub(crate) struct Dial(pub(crate) Box<dyn Fn(UplinkOrder) -> Box<dyn Uplink>>);
+
+impl std::fmt::Debug for Dial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dial")
     }
 }
 
@@ -130,8 +140,12 @@ pub struct Engine {
     pub log_handle: Option<LogHandle>,
     /// What listens on `port` and `bind`, where anything does: CONFIG SET.
     pub relisten: Option<Relisten>,
+    /// How links to a primary are made, where anything can.
+    pub(crate) dial: Option<Dial>,
     /// The session that the log is replayed with.
     pub loader: SessionId,
+    /// The session that a primary's stream is applied with.
+    pub(crate) applier: SessionId,
     next_client_id: u64,
     /// Sessions whose replies wait for the log, by the offset they wait for.
     waiting: VecDeque<(LogOffset, SessionId)>,

@@ -206,6 +206,23 @@ impl Journal {
         };
     }
 
+    /// Goes on at a place in a primary's history: the data is what the primary had there.
+    pub fn adopt(&mut self, position: StreamPosition) {
+        let StreamPosition { id, offset } = position;
+        *self = Self {
+            recording: self.recording,
+            open_start: offset,
+            backlog: self.backlog.take().map(|backlog| Backlog::new(backlog.limit(), offset)),
+            ..Self::new(id)
+        };
+    }
+
+    /// Goes on under another name: the old one is valid up to here.
+    pub fn rename(&mut self, id: ReplicationId) {
+        let StreamPosition { id: old, offset: end } = self.end();
+        self.history = History { id, previous: Some(Previous { id: old, end }) };
+    }
+
     // ---- what goes in
 
     /// Adds a command that is a unit of its own.

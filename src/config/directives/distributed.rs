@@ -14,81 +14,62 @@ pub const ROWS: &[Directive] = &[
     several("replicaof", field!(replicaof), "no one")
         .alias("slaveof")
         .fixed()
-        .refused(REPLICATION)
         .doc("Host and port of the primary to replicate."),
     text("masteruser", field!(masteruser), "")
         .alias("primaryuser")
         .secret()
-        .inert(REPLICATION)
         .doc("User to log in to the primary as."),
     text("masterauth", field!(masterauth), "")
         .alias("primaryauth")
         .secret()
-        .inert(REPLICATION)
         .doc("Password for the primary."),
     text("replica-announce-ip", field!(replica_announce_ip), "")
         .alias("slave-announce-ip")
-        .inert(REPLICATION)
         .doc("Address that a replica tells its primary."),
     number("replica-announce-port", field!(replica_announce_port), (0, 65_535), "0")
         .alias("slave-announce-port")
-        .inert(REPLICATION)
         .doc("Port that a replica tells its primary; 0 for its own."),
     flag("replica-announced", field!(replica_announced), "yes")
-        .inert(REPLICATION)
         .doc("Whether Sentinel may show this replica."),
     number("replica-priority", field!(replica_priority), (0, INT), "100")
         .alias("slave-priority")
-        .inert(REPLICATION)
         .doc("Order in which Sentinel promotes replicas; 0 for never."),
     flag("replica-read-only", field!(replica_read_only), "yes")
         .alias("slave-read-only")
-        .inert(REPLICATION)
         .doc("Refuse writes of clients on a replica."),
     flag("replica-serve-stale-data", field!(replica_serve_stale_data), "yes")
         .alias("slave-serve-stale-data")
-        .inert(REPLICATION)
         .doc("Answer while the primary is out of reach."),
     flag("replica-lazy-flush", field!(replica_lazy_flush), "no")
         .alias("slave-lazy-flush")
-        .inert(REPLICATION)
         .doc("Free old data in the background before a full copy."),
     flag("replica-ignore-maxmemory", field!(replica_ignore_maxmemory), "yes")
         .alias("slave-ignore-maxmemory")
-        .inert(REPLICATION)
         .doc("Leave eviction to the primary."),
     flag("replica-ignore-disk-write-errors", field!(replica_ignore_disk_write_errors), "no")
         .inert(REPLICATION)
         .doc("Go on replicating when the disk fails."),
     number("min-replicas-to-write", field!(min_replicas_to_write), (0, INT), "0")
         .alias("min-slaves-to-write")
-        .refused(REPLICATION)
         .doc("Refuse writes with fewer healthy replicas."),
     number("min-replicas-max-lag", field!(min_replicas_max_lag), (0, INT), "10")
         .alias("min-slaves-max-lag")
-        .inert(REPLICATION)
         .doc("Seconds that a healthy replica may lag."),
     number("repl-ping-replica-period", field!(repl_ping_replica_period), (1, INT), "10")
         .alias("repl-ping-slave-period")
-        .inert(REPLICATION)
         .doc("Seconds between pings to replicas."),
     number("repl-timeout", field!(repl_timeout), (1, INT), "60")
-        .inert(REPLICATION)
         .doc("Seconds after which the other side is gone."),
     memory("repl-backlog-size", field!(repl_backlog_size), (1, LONG), "1mb")
-        .inert(REPLICATION)
         .doc("Bytes of history for replicas that come back."),
     number("repl-backlog-ttl", field!(repl_backlog_ttl), (0, LONG), "3600")
-        .inert(REPLICATION)
         .doc("Seconds to keep it without replicas; 0 for ever."),
     flag("repl-disable-tcp-nodelay", field!(repl_disable_tcp_nodelay), "no")
         .inert(REPLICATION)
         .doc("Fewer packets to replicas for more delay."),
     flag("repl-diskless-sync", field!(repl_diskless_sync), "yes")
-        .inert(REPLICATION)
         .doc("Send full copies without a file."),
     number("repl-diskless-sync-delay", field!(repl_diskless_sync_delay), (0, INT), "5")
-        .inert(REPLICATION)
         .doc("Seconds to wait for further replicas before it."),
     number(
         "repl-diskless-sync-max-replicas",
@@ -96,7 +77,6 @@ pub const ROWS: &[Directive] = &[
         (0, INT),
         "0",
     )
-    .inert(REPLICATION)
     .doc("Replicas at which not to wait; 0 for none."),
     choice("repl-diskless-load", field!(repl_diskless_load), "disabled")
         .not_while_loading()

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::show::info_memory::human;
 use crate::keyspace::databases::DbIndex;
 use crate::persist::ahead::{Ahead, Batch, Item, Next, Packed};
-use crate::persist::recover::{RecoverError, Recovered, Replay};
+use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay};
 
 /// Items that are prefetched together.
 const WINDOW: usize = 16;
@@ -61,8 +61,17 @@ pub struct Load {
     file: PathBuf,
     began_nanos: u64,
     reported_nanos: u64,
-    /// Whom to tell.
-    ready: Ready,
+    /// What follows.
+    end: LoadEnd,
+}
+
+/// What follows when all is loaded, or can't be.
+#[derive(Debug)]
+pub(crate) enum LoadEnd {
+    /// The start of the server: whom to tell. Where it can't be loaded the server ends.
+    Start(Ready),
+    /// A full sync.
+    Sync,
 }
 
 /// Called once the data is there.
@@ -81,7 +90,15 @@ impl Engine {
     /// # Errors
     /// There can be no thread.
     pub fn begin_load(&mut self, ready: Ready) -> std::io::Result<()> {
-        let options = self.recover_options();
+        self.begin_load_with(self.recover_options(), LoadEnd::Start(ready))
+    }
+
+    /// Begins to load what these options name.
+    pub(in crate::engine) fn begin_load_with(
+        &mut self,
+        options: RecoverOptions,
+        end: LoadEnd,
+    ) -> std::io::Result<()> {
         let ahead = Ahead::start(self.env.clone(), options, self.remote_waker())?;
         let now = self.env.clock.monotonic_nanos();
         self.begin_loading();
@@ -92,7 +109,7 @@ impl Engine {
             file: PathBuf::new(),
             began_nanos: now,
             reported_nanos: now,
-            ready,
+            end,
         });
         Ok(())
     }
@@ -242,15 +259,22 @@ impl Engine {
 
     /// All is there, or can't be loaded: then the server ends.
     fn end_load(&mut self, load: Load, result: Result<Recovered, RecoverError>) {
-        let Load { ahead, ready, began_nanos, .. } = load;
+        let Load { ahead, end, began_nanos, .. } = load;
         drop(ahead);
         self.end_loading();
+        let ready = match end {
+            LoadEnd::Start(ready) => ready,
+            LoadEnd::Sync => return self.sync_loaded(result.map(|_| ())),
+        };
         let opened = match result {
             Ok(recovered) => self.loaded(recovered, began_nanos),
             Err(error) => Err(error.into()),
         };
         match opened {
-            Ok(()) => (ready.0)(self),
+            Ok(()) => {
+                (ready.0)(self);
+                self.follow_configured();
+            }
             Err(error) => {
                 for line in error.to_string().lines() {
                     tracing::error!("{line}");

@@ -57,6 +57,7 @@ impl Engine {
         let run_id = hex_id(&mut rng);
         let journal = Journal::new(ReplicationId::random(&mut rng));
         let loader = mailbox.reserve();
+        let applier = mailbox.reserve();
         let now_micros = env.clock.unix_micros();
         let metrics = Metrics::new(registry.len());
         let mut engine = Self {
@@ -67,6 +68,7 @@ impl Engine {
             log: None,
             log_handle: None,
             relisten: None,
+            dial: None,
             persistence: persistence::State::default(),
             replication: crate::engine::replicate::State::default(),
             metrics,
@@ -82,6 +84,7 @@ impl Engine {
             cron: cron::State::new(settings.hz),
             shutdown: shutdown::State::default(),
             loader,
+            applier,
             next_client_id: 1,
             waiting: VecDeque::new(),
             spares: output::Spares::default(),
@@ -93,6 +96,9 @@ impl Engine {
             mailbox,
         };
         let mut session = Session::new(loader, 0, now_micros / 1000);
+        session.replaying = true;
+        engine.sessions.insert(session);
+        let mut session = Session::new(applier, 0, now_micros / 1000);
         session.replaying = true;
         engine.sessions.insert(session);
         engine.apply_settings();

@@ -7,7 +7,8 @@ impl Engine {
     /// To be called when a reader of the journal has come or gone.
     pub(in crate::engine) fn note_readers(&mut self) {
         let on = self.log.is_some() || self.journal.has_backlog();
-        self.databases.unit.recording = on;
+        // A replica's stream is its primary's: what it is let write itself is in no stream.
+        self.databases.unit.recording = on && !self.is_replica();
         let rng = &mut self.rng;
         self.journal.set_recording(on, || ReplicationId::random(rng));
         let id = self.journal.history().id;

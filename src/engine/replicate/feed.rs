@@ -138,7 +138,8 @@ impl Engine {
         let now_ms = self.now().0;
         self.persistence.backlog_used_ms = now_ms;
         let period_ms = self.settings.repl_ping_replica_period as i64 * 1000;
-        if now_ms - self.replication.pinged_ms >= period_ms {
+        // A replica passes its primary's pings on, and adds nothing to that stream.
+        if !self.is_replica() && now_ms - self.replication.pinged_ms >= period_ms {
             self.replication.pinged_ms = now_ms;
             self.journal.append_unlogged(Unlogged::Ping);
         }

@@ -20,13 +20,19 @@
 use crate::journal::Cursor;
 use crate::mailbox::SessionId;
 
+pub(crate) mod apply;
 pub(crate) mod feed;
+pub(crate) mod follow;
 pub(crate) mod full_sync;
 pub(crate) mod primary;
 
 /// What is known of replicas together.
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    /// The primary that is followed, if any.
+    pub(crate) upstream: Option<Box<follow::Upstream>>,
+    /// Links to a primary so far.
+    pub(crate) links: u64,
     /// Sessions that are fed, in the order in which they asked.
     pub(crate) replicas: Vec<SessionId>,
     /// Where the full sync's walk that is under way began.

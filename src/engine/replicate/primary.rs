@@ -90,6 +90,7 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
     }
+    engine.check_uplink()?;
     let name = engine.introduce(slot);
     tracing::info!("Replica {name} asks for synchronization");
     // The wire counts from 1: it is the byte that the replica wants next.
@@ -108,6 +109,7 @@ fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
     }
+    engine.check_uplink()?;
     let name = engine.introduce(slot);
     tracing::info!("Replica {name} asks for synchronization");
     if let Some(replica) = &mut engine.sessions[slot].replica {
@@ -118,6 +120,16 @@ fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 }
 
 impl Engine {
+    /// A replica whose own link is down can't be followed.
+    fn check_uplink(&self) -> Result<(), CommandError> {
+        if self.replication.upstream.as_ref().is_some_and(|upstream| !upstream.is_online()) {
+            return Err(CommandError::text(
+                "NOMASTERLINK Can't SYNC while not connected with my master",
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes sure that the session is known as a replica; its name for the log.
     fn introduce(&mut self, slot: SessionId) -> String {
         let now_ms = self.now().0;
@@ -245,7 +257,9 @@ impl Engine {
     /// The end of a tick, before the journal is sealed: asks replicas for their word where somebody
     /// waits for it.
     pub(crate) fn ask_replicas(&mut self) {
-        if std::mem::take(&mut self.replication.wants_word) && !self.replication.replicas.is_empty()
+        if std::mem::take(&mut self.replication.wants_word)
+            && !self.replication.replicas.is_empty()
+            && !self.is_replica()
         {
             self.journal.append_unlogged(Unlogged::GetAck);
         }

@@ -76,6 +76,7 @@ impl State {
 }
 
 fn wait(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    refuse_on_replica(engine, "WAIT")?;
     let copies = Copies::Replicas(args.int(1)?);
     let timeout_ms = timeout(engine, args, 2)?;
     Ok(engine.await_copies(slot, copies, timeout_ms))
@@ -86,6 +87,7 @@ fn wait_for_logs(
     slot: SessionId,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
+    refuse_on_replica(engine, "WAITAOF")?;
     let here = match args.int(1)? {
         0 => false,
         1 => true,
@@ -103,6 +105,16 @@ fn wait_for_logs(
         return Err(NO_LOG);
     }
     Ok(engine.await_copies(slot, Copies::Logs { here, replicas }, timeout_ms))
+}
+
+fn refuse_on_replica(engine: &Engine, name: &str) -> Result<(), CommandError> {
+    if !engine.is_replica() {
+        return Ok(());
+    }
+    Err(CommandError::owned(format!(
+        "ERR {name} cannot be used with replica instances. Please also note that writes to replicas \
+         are just local and are not propagated."
+    )))
 }
 
 /// Milliseconds; 0 for ever.

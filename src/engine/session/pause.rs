@@ -75,7 +75,7 @@ impl Engine {
     pub(in crate::engine) fn follow_expiry_mode(&mut self) {
         self.databases.set_expiry_mode(if self.persistence.loading {
             ExpiryMode::AsLogged
-        } else if self.pause.until_ms > self.now().0 {
+        } else if self.is_replica() || self.pause.until_ms > self.now().0 {
             ExpiryMode::Absent
         } else {
             ExpiryMode::Active

@@ -8,6 +8,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::{REDIS_VERSION, VERSION};
+use crate::engine::replicate::follow::{Stage, Upstream};
 use crate::engine::replicate::primary::replica_address;
 use crate::engine::show::{info_memory, info_stats};
 use crate::engine::{ControlHandler, Engine};
@@ -233,7 +234,10 @@ fn persistence(out: &mut String, engine: &mut Engine) {
 }
 
 fn replication(out: &mut String, engine: &mut Engine) {
-    line!(out, "role:master");
+    match &engine.replication.upstream {
+        None => line!(out, "role:master"),
+        Some(upstream) => followed(out, engine, upstream),
+    }
     line!(out, "connected_slaves:{}", engine.replication.replicas.len());
     if engine.settings.min_replicas_to_write > 0 && engine.settings.min_replicas_max_lag > 0 {
         line!(out, "min_slaves_good_slaves:{}", engine.good_replicas());
@@ -266,6 +270,37 @@ fn replication(out: &mut String, engine: &mut Engine) {
     line!(out, "repl_backlog_size:{}", engine.settings.repl_backlog_size);
     line!(out, "repl_backlog_first_byte_offset:{}", extent.map_or(0, |(start, _)| start + 1));
     line!(out, "repl_backlog_histlen:{}", extent.map_or(0, |(_, bytes)| bytes));
+}
+
+/// What a replica tells of its primary.
+fn followed(out: &mut String, engine: &Engine, upstream: &Upstream) {
+    let now_ms = engine.now().0;
+    let online = upstream.is_online();
+    line!(out, "role:slave");
+    line!(out, "master_host:{}", upstream.host);
+    line!(out, "master_port:{}", upstream.port);
+    line!(out, "master_link_status:{}", if online { "up" } else { "down" });
+    let heard = if online { (now_ms - upstream.heard_ms) / 1000 } else { -1 };
+    line!(out, "master_last_io_seconds_ago:{heard}");
+    let syncs = matches!(upstream.stage, Stage::Receiving(_) | Stage::Loading(_));
+    line!(out, "master_sync_in_progress:{}", u8::from(syncs));
+    line!(out, "slave_read_repl_offset:{}", engine.offset());
+    line!(out, "slave_repl_offset:{}", engine.offset());
+    if let Stage::Receiving(reception) = &upstream.stage {
+        let total = reception.total.unwrap_or(0);
+        let percent = reception.received as f64 * 100.0 / total.max(1) as f64;
+        line!(out, "master_sync_total_bytes:{total}");
+        line!(out, "master_sync_read_bytes:{}", reception.received);
+        line!(out, "master_sync_left_bytes:{}", total.saturating_sub(reception.received));
+        line!(out, "master_sync_perc:{:.2}", if total == 0 { 0.0 } else { percent });
+        line!(out, "master_sync_last_io_seconds_ago:{}", (now_ms - upstream.heard_ms) / 1000);
+    }
+    if !online {
+        line!(out, "master_link_down_since_seconds:{}", (now_ms - upstream.down_since_ms) / 1000);
+    }
+    line!(out, "slave_priority:{}", engine.settings.replica_priority);
+    line!(out, "slave_read_only:{}", u8::from(engine.settings.replica_read_only));
+    line!(out, "replica_announced:{}", u8::from(engine.settings.replica_announced));
 }
 
 /// CPU seconds of the process: system and user.

@@ -9,6 +9,7 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, control, read,
 };
 use crate::config::REDIS_VERSION;
+use crate::engine::replicate::follow::Stage;
 use crate::engine::replicate::primary::replica_address;
 use crate::engine::session::client::{self, misused};
 use crate::engine::{ControlHandler, Engine, container};
@@ -104,6 +105,23 @@ fn lolwut(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
 
 fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let offset = engine.offset();
+    if let Some(upstream) = &engine.replication.upstream {
+        let state = match upstream.stage {
+            Stage::Waiting(_) => "connect",
+            Stage::Connecting => "connecting",
+            Stage::Receiving(_) | Stage::Loading(_) => "sync",
+            Stage::Online => "connected",
+        };
+        let (host, port) = (upstream.host.clone(), upstream.port);
+        let mut reply = engine.sessions[slot].reply();
+        reply.array(5);
+        reply.bulk(b"slave");
+        reply.bulk(host.as_bytes());
+        reply.int(i64::from(port));
+        reply.bulk(state.as_bytes());
+        reply.int(offset as i64);
+        return Ok(Flow::Done);
+    }
     let online = |slot: &SessionId| {
         let session = engine.sessions.get(*slot)?;
         let replica = session.replica.as_ref().filter(|replica| replica.is_online())?;

@@ -109,6 +109,7 @@ impl Engine {
             }
             Message::Oversized(slot, bytes) => self.refuse_oversized(slot, bytes),
             Message::Requests(slot, batch) => self.receive(slot, batch),
+            Message::Uplink(number, event) => self.take_uplink(number, event),
         }
     }
 

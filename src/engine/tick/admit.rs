@@ -127,7 +127,8 @@ impl Engine {
         }
         let flags =
             if flags.has(Flags::RUNS_QUEUE) { self.effective_flags(slot, command) } else { flags };
-        if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
+        let heeds = !self.is_replica() || !self.settings.replica_ignore_maxmemory;
+        if self.settings.maxmemory != 0 && heeds && !self.persistence.loading && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
             let queues = session_queues(self, slot) && !flags.has(Flags::ENDS_MULTI);
             if flags.has(Flags::DENYOOM) || queues {
@@ -141,6 +142,20 @@ impl Engine {
         }
         if flags.has(Flags::WRITE) {
             self.check_replicas()?;
+        }
+        if let Some(upstream) = &self.replication.upstream {
+            if flags.has(Flags::WRITE) && self.settings.replica_read_only {
+                return Err(CommandError::text(
+                    "READONLY You can't write against a read only replica.",
+                ));
+            }
+            let stale = !upstream.is_online() && !self.settings.replica_serve_stale_data;
+            if stale && !flags.has(Flags::STALE) && !self.persistence.loading {
+                return Err(CommandError::text(
+                    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \
+                     'no'.",
+                ));
+            }
         }
         // With RESP2 a listener couldn't tell a reply from a message.
         let session = &self.sessions[slot];

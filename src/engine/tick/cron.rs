@@ -101,6 +101,7 @@ impl Engine {
             self.close_idle_clients();
             self.stream_cron();
             self.replicas_cron();
+            self.uplink_cron();
             if self.metrics.commands_per_second() < 1000 {
                 self.mailbox.shrink();
                 self.spares.shrink();

@@ -1,0 +1,131 @@
+//! The Applier: the primary's stream becomes commands here and bytes of our own stream.
+//!
+//! Commands run as a client's do, in a session of their own, so that watchers, listeners and clients that
+//! wait learn of them; but nothing is recorded: the bytes are appended to the journal as they came, a
+//! whole unit at a time, and so offsets and bytes agree with the primary's. Keys whose time has come are
+//! as good as any for the primary's commands ([`ExpiryMode::AsLogged`]), and absent for clients.
+
+use crate::command::args::Args;
+use crate::command::spec::Flags;
+use crate::engine::Engine;
+use crate::engine::session::Doing;
+use crate::engine::tick::transaction::Queued;
+use crate::journal::Unlogged;
+use crate::keyspace::databases::ExpiryMode;
+use crate::resp::request::{Bounds, Parser, Requests};
+
+/// What has come of the stream and is not applied.
+#[derive(Debug, Default)]
+pub(crate) struct Applier {
+    buffer: Vec<u8>,
+    parser: Parser,
+    /// A transaction's bytes so far.
+    unit: Vec<u8>,
+}
+
+/// The stream's arguments are bounded by the primary.
+const BOUNDS: Bounds = Bounds { bulk_max: i64::MAX, authenticated: true };
+
+impl Engine {
+    /// Applies what has come, as far as it is whole.
+    pub(in crate::engine) fn apply_stream(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.metrics.input_bytes += bytes.len() as u64;
+        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
+        let mut applier = std::mem::take(&mut upstream.applier);
+        applier.buffer.extend_from_slice(bytes);
+        let mut requests = Requests::default();
+        let (used, result) = applier.parser.parse(&mut applier.buffer, BOUNDS, &mut requests);
+        let recording = std::mem::replace(&mut self.databases.unit.recording, false);
+        self.databases.set_expiry_mode(ExpiryMode::AsLogged);
+        let mut outcome = result.map_err(|error| format!("Protocol error from master: {error}"));
+        for index in 0..requests.len() {
+            let request = requests.command(index, &applier.buffer);
+            let args = Args::new(&applier.buffer, request.ranges);
+            let Some(encoded) = request.encoded else {
+                let word = String::from_utf8_lossy(args.at(0)).into_owned();
+                outcome = Err(format!(
+                    "the primary's stream holds something that is no command of a stream: {word:?}"
+                ));
+                break;
+            };
+            if let Err(why) = self.apply(args, encoded, &mut applier.unit) {
+                outcome = Err(why);
+                break;
+            }
+        }
+        self.databases.unit.recording = recording;
+        self.follow_expiry_mode();
+        applier.buffer.drain(..used);
+        if let Some(upstream) = &mut self.replication.upstream {
+            upstream.applier = applier;
+        }
+        outcome
+    }
+
+    fn apply(&mut self, args: Args<'_>, encoded: &[u8], unit: &mut Vec<u8>) -> Result<(), String> {
+        let slot = self.applier;
+        let in_unit = !unit.is_empty();
+        if !in_unit && args.is(0, "PING") && args.len() == 1 {
+            return self.pass_on(Unlogged::Ping, encoded);
+        }
+        if !in_unit && args.is(0, "REPLCONF") {
+            if args.len() == 3 && args.is(1, "GETACK") {
+                self.pass_on(Unlogged::GetAck, encoded)?;
+                self.acknowledge();
+            }
+            return Ok(());
+        }
+        let Some(command) = self.registry.resolve_logged(args) else {
+            let name = String::from_utf8_lossy(args.at(0)).into_owned();
+            return Err(format!(
+                "The primary sent the command '{name}', which is not known here: nothing that \
+                 follows can be applied"
+            ));
+        };
+        if !self.registry[command].spec.arity.admits(args.len()) {
+            let name = String::from_utf8_lossy(args.at(0)).into_owned();
+            return Err(format!("The primary sent a wrong number of arguments for '{name}'"));
+        }
+        let flags = self.registry[command].spec.flags;
+        let session = &mut self.sessions[slot];
+        session.traffic.input_bytes += encoded.len() as u64;
+        let queues = session.in_transaction() && !flags.has(Flags::RUNS_IN_MULTI);
+        if let (true, Some(transaction)) = (queues, &mut session.transaction) {
+            transaction.queue(Queued::new(command, args), flags);
+        } else {
+            session.doing = Doing::Command;
+            self.execute(slot, command, args, Some(encoded));
+            let session = &mut self.sessions[slot];
+            session.doing = Doing::Nothing;
+            session.output.deferred.clear();
+            if session.output.buffer.starts_with(b"-") {
+                let error = String::from_utf8_lossy(&session.output.buffer).trim_end().to_owned();
+                let name = String::from_utf8_lossy(args.at(0)).into_owned();
+                tracing::warn!("The primary's command '{name}' answers {error}");
+            }
+            session.output.buffer.clear();
+        }
+        if self.sessions[slot].in_transaction() {
+            unit.extend_from_slice(encoded);
+            return Ok(());
+        }
+        let db = Some(self.sessions[slot].db.0);
+        if unit.is_empty() {
+            self.journal.append_raw(encoded, db);
+        } else {
+            unit.extend_from_slice(encoded);
+            self.journal.append_raw(unit, db);
+            unit.clear();
+        }
+        Ok(())
+    }
+
+    /// What the log only notes has one form; another would count other bytes than the primary does.
+    fn pass_on(&mut self, what: Unlogged, encoded: &[u8]) -> Result<(), String> {
+        if encoded.eq_ignore_ascii_case(what.bytes()) {
+            self.journal.append_unlogged(what);
+            return Ok(());
+        }
+        Err("a PING or GETACK of unknown form in the stream of the primary".to_owned())
+    }
+}

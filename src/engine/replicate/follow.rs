@@ -1,0 +1,483 @@
+//! Following a primary: REPLICAOF, the state of the link, and what becomes of a snapshot that comes.
+//!
+//! ```text
+//!   Waiting ──cron dials──► Connecting ──+CONTINUE───────────────────────► Online
+//!      ▲                        │ +FULLRESYNC                                ▲
+//!      │                        ▼                                            │
+//!      │                    Receiving ──its end──► Loading ──it is there─────┘
+//!      └──── the link ends, from every state but Loading
+//! ```
+//! What is wanted is one thing, `settings.replicaof`; cron retries it once a second. The old data stays
+//! until a snapshot has come wholly; then it goes, and the snapshot is loaded in slices as at a start.
+//! The log is off meanwhile and begins anew behind it. A unit that came in part is dropped with its
+//! link: the offset doesn't count it, so the next link brings it again.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::env::DiskFile;
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
+use crate::config::value;
+use crate::engine::keep::load_slices::LoadEnd;
+use crate::engine::replicate::apply::Applier;
+use crate::engine::session::blocking::Release;
+use crate::engine::{ControlHandler, Engine};
+use crate::journal::{ReplicationId, StreamPosition};
+use crate::keyspace::databases::DbIndex;
+use crate::mailbox::{SessionId, Uplink, UplinkEvent, UplinkOrder};
+use crate::persist::recover::{RecoverError, RecoverOptions};
+
+/// The rows of this family.
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
+    control("REPLICAOF", Arity::Exactly(3), replicaof as ControlHandler)
+        .group(Group::Server)
+        .flags(FOLLOWS)
+        .since("5.0.0")
+        .syntax("host port|NO ONE")
+        .summary("Follows another server, or none any more."),
+    control("SLAVEOF", Arity::Exactly(3), replicaof as ControlHandler)
+        .group(Group::Server)
+        .flags(FOLLOWS)
+        .deprecated("5.0.0", "REPLICAOF")
+        .syntax("host port|NO ONE")
+        .summary("Follows another server, or none any more."),
+];
+
+const FOLLOWS: Flags =
+    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
+
+/// A snapshot that is arriving.
+pub(crate) struct Reception {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    /// Bytes that came, and that are to come in all where that is known.
+    pub(crate) received: u64,
+    pub(crate) total: Option<u64>,
+    position: StreamPosition,
+}
+
+impl fmt::Debug for Reception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reception").field("received", &self.received).finish_non_exhaustive()
+    }
+}
+
+/// How far the link is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// There is none; the next is tried then, in milliseconds since the epoch.
+    Waiting(i64),
+    /// It is being made.
+    Connecting,
+    /// A snapshot comes.
+    Receiving(Box<Reception>),
+    /// It is being loaded; the stream follows.
+    Loading(StreamPosition),
+    /// The stream comes.
+    Online,
+}
+
+/// The primary that is followed.
+pub(crate) struct Upstream {
+    /// Its host.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// How far the link is.
+    pub(crate) stage: Stage,
+    uplink: Option<Box<dyn Uplink>>,
+    /// The link's number: what earlier ones still say counts for nothing.
+    number: u64,
+    /// When something was last heard, in milliseconds since the epoch.
+    pub(crate) heard_ms: i64,
+    /// Since when the link is down, in milliseconds since the epoch.
+    pub(crate) down_since_ms: i64,
+    pub(crate) applier: Applier,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// Whether the stream comes.
+    pub(crate) fn is_online(&self) -> bool {
+        matches!(self.stage, Stage::Online)
+    }
+}
+
+fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    if args.is(1, "NO") && args.is(2, "ONE") {
+        engine.unfollow();
+        engine.sessions[slot].reply().ok();
+        return Ok(Flow::Done);
+    }
+    let port =
+        u16::try_from(args.int(2)?).map_err(|_| CommandError::text("ERR Invalid master port"))?;
+    let host = String::from_utf8_lossy(args.at(1)).into_owned();
+    if value::host(args.at(1)).is_none() {
+        return Err(CommandError::text("ERR Invalid master host"));
+    }
+    let known = engine.settings.replicaof.as_ref();
+    if known.is_some_and(|(name, at)| name.eq_ignore_ascii_case(&host) && *at == port) {
+        tracing::info!(
+            "REPLICAOF would result into synchronization with the master we are already \
+             connected with. No operation performed."
+        );
+        engine.sessions[slot].reply().simple("OK Already connected to specified master");
+        return Ok(Flow::Done);
+    }
+    engine.follow(host, port);
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+impl Engine {
+    /// Whether this server follows a primary.
+    #[inline]
+    pub(crate) fn is_replica(&self) -> bool {
+        self.replication.upstream.is_some()
+    }
+
+    /// Begins to follow a primary.
+    pub(crate) fn follow(&mut self, host: String, port: u16) {
+        tracing::info!("REPLICAOF {host}:{port} enabled");
+        self.settings.replicaof = Some((host.clone(), port));
+        self.drop_link("another primary is followed");
+        self.unblock_all();
+        // The stream so far is what a primary that was our replica goes on from.
+        self.keep_backlog();
+        self.drop_replicas();
+        let now_ms = self.now().0;
+        let was_down = self.replication.upstream.as_ref().map(|old| old.down_since_ms);
+        self.replication.upstream = Some(Box::new(Upstream {
+            host,
+            port,
+            stage: Stage::Waiting(now_ms),
+            uplink: None,
+            number: 0,
+            heard_ms: now_ms,
+            down_since_ms: was_down.unwrap_or(now_ms),
+            applier: Applier::default(),
+        }));
+        self.note_readers();
+        self.follow_expiry_mode();
+        self.dial();
+    }
+
+    /// After the start: the primary that the configuration names.
+    pub(in crate::engine) fn follow_configured(&mut self) {
+        if let Some((host, port)) = self.settings.replicaof.clone() {
+            self.follow(host, port);
+        }
+    }
+
+    /// Follows nobody any more: the data is ours from here on, under a name of its own.
+    fn unfollow(&mut self) {
+        if self.replication.upstream.is_none() {
+            return;
+        }
+        self.drop_link("REPLICAOF NO ONE");
+        self.settings.replicaof = None;
+        self.replication.upstream = None;
+        let id = ReplicationId::random(&mut self.rng);
+        let old = self.journal.history().id;
+        self.journal.rename(id);
+        // Who follows the new history must be told the database anew.
+        self.journal.forget_selected();
+        self.note_readers();
+        self.follow_expiry_mode();
+        tracing::info!(
+            "Setting secondary replication ID to {old}, valid up to offset: {}. New replication ID \
+             is {id}",
+            self.journal.offset() + 1
+        );
+        tracing::info!("MASTER MODE enabled (user request)");
+    }
+
+    /// Clients that wait for keys would wait for what only a primary brings about.
+    fn unblock_all(&mut self) {
+        for slot in self.sessions.client_slots() {
+            self.release(
+                slot,
+                Release::Error(CommandError::text(
+                    "UNBLOCKED force unblock from blocking operation, instance state changed \
+                     (master -> replica?)",
+                )),
+            );
+        }
+    }
+
+    /// Replicas of ours come back and hear what we are now.
+    fn drop_replicas(&mut self) {
+        for slot in self.replication.replicas.clone() {
+            self.kill(slot);
+        }
+    }
+
+    /// Tries a link.
+    fn dial(&mut self) {
+        let Some(dial) = &self.dial else { return };
+        let settings = &self.settings;
+        let end = self.journal.end();
+        let history = self.journal.history();
+        let position = match history.previous {
+            _ if !self.journal.is_recording() => ("?".to_owned(), -1),
+            // Nothing was written since: whoever we followed knows the old name.
+            Some(previous) if previous.end == end.offset => {
+                (previous.id.to_string(), end.offset as i64 + 1)
+            }
+            _ if end.offset == 0 => ("?".to_owned(), -1),
+            _ => (history.id.to_string(), end.offset as i64 + 1),
+        };
+        let port = settings.replica_announce_port;
+        let Some(upstream) = &mut self.replication.upstream else { return };
+        self.replication.links += 1;
+        upstream.number = self.replication.links;
+        upstream.stage = Stage::Connecting;
+        upstream.applier = Applier::default();
+        tracing::info!("Connecting to MASTER {}:{}", upstream.host, upstream.port);
+        let order = UplinkOrder {
+            number: upstream.number,
+            host: upstream.host.clone(),
+            port: upstream.port,
+            user: settings.masteruser.clone(),
+            password: settings.masterauth.clone(),
+            timeout_seconds: settings.repl_timeout,
+            announced_port: if port == 0 { settings.port } else { port },
+            announced_address: settings.replica_announce_ip.clone(),
+            position,
+        };
+        tracing::info!("MASTER <-> REPLICA sync started");
+        upstream.uplink = Some((dial.0)(order));
+    }
+
+    /// Something has come from the primary.
+    pub(in crate::engine) fn take_uplink(&mut self, number: u64, event: UplinkEvent) {
+        let now_ms = self.now().0;
+        let Some(upstream) = &mut self.replication.upstream else { return };
+        if upstream.number != number || upstream.uplink.is_none() {
+            return;
+        }
+        upstream.heard_ms = now_ms;
+        let outcome = match event {
+            UplinkEvent::Connected => Ok(()),
+            UplinkEvent::Full { id, offset } => self.begin_reception(&id, offset),
+            UplinkEvent::Expect(total) => {
+                if let Stage::Receiving(reception) = &mut upstream.stage {
+                    reception.total = total;
+                }
+                Ok(())
+            }
+            UplinkEvent::Snapshot(piece) => match &mut upstream.stage {
+                Stage::Receiving(reception) => {
+                    reception.received += piece.len() as u64;
+                    reception.file.append(&piece).map_err(|error| {
+                        format!("Write error or short write writing to the DB dump file: {error}")
+                    })
+                }
+                _ => Err("a piece of a snapshot that nobody expects".to_owned()),
+            },
+            UplinkEvent::SnapshotEnd => self.begin_sync_load(),
+            UplinkEvent::Continue { id } => self.go_on_with(id.as_deref()),
+            UplinkEvent::Stream(bytes) => self.apply_stream(&bytes),
+            UplinkEvent::Ended(why) => Err(why),
+        };
+        if let Err(why) = outcome {
+            self.lose_link(&why);
+        }
+    }
+
+    fn begin_reception(&mut self, id: &str, offset: u64) -> Result<(), String> {
+        let path = self.sync_temporary();
+        let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
+        let file = self.env.disk.create(&path).map_err(|error| {
+            format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}")
+        })?;
+        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
+        let position = StreamPosition { id, offset };
+        let reception = Reception { file, path, received: 0, total: None, position };
+        upstream.stage = Stage::Receiving(Box::new(reception));
+        Ok(())
+    }
+
+    /// The snapshot is there: what we had goes, and it is loaded.
+    fn begin_sync_load(&mut self) -> Result<(), String> {
+        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
+        let Stage::Receiving(reception) = &mut upstream.stage else {
+            return Err("the end of a snapshot that nobody expects".to_owned());
+        };
+        let (path, position) = (reception.path.clone(), reception.position);
+        upstream.stage = Stage::Loading(position);
+        tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
+        self.abort_walk();
+        if self.log.is_some() {
+            self.stop_log()?;
+        }
+        for index in 0..self.databases.count() {
+            self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
+        }
+        tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+        let mut layout = self.layout();
+        layout.snapshot_name =
+            path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        let options =
+            RecoverOptions { layout, appendonly: false, repair: false, ..self.recover_options() };
+        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| error.to_string())
+    }
+
+    /// The snapshot of a full sync is loaded, or can't be.
+    pub(in crate::engine) fn sync_loaded(&mut self, result: Result<(), RecoverError>) {
+        let path = self.sync_temporary();
+        if let Err(error) = self.env.disk.remove(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("Can't remove {}: {error}", path.display());
+        }
+        let position = match &self.replication.upstream {
+            Some(upstream) => match upstream.stage {
+                Stage::Loading(position) => Some(position),
+                _ => None,
+            },
+            None => None,
+        };
+        if let (Ok(()), Some(position)) = (&result, position) {
+            self.journal.adopt(position);
+        } else {
+            // What was there is gone: nobody may go on from where it was.
+            for index in 0..self.databases.count() {
+                self.databases.flush(DbIndex(index), false);
+            }
+            self.databases.unit.clear();
+            self.journal
+                .adopt(StreamPosition { id: ReplicationId::random(&mut self.rng), offset: 0 });
+        }
+        self.keep_backlog();
+        self.note_readers();
+        self.drop_replicas();
+        if self.settings.appendonly
+            && let Err(error) = self.start_log()
+        {
+            tracing::error!("Can't begin the append only file after the sync: {error}");
+            self.persistence.wanted.first_base.ask();
+        }
+        match result {
+            Ok(()) => {
+                tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+                let now_ms = self.now().0;
+                if let Some(upstream) = &mut self.replication.upstream
+                    && let (Stage::Loading(_), Some(uplink)) = (&upstream.stage, &upstream.uplink)
+                {
+                    upstream.stage = Stage::Online;
+                    upstream.heard_ms = now_ms;
+                    uplink.resume();
+                    self.acknowledge();
+                }
+            }
+            Err(error) => self.lose_link(&format!(
+                "Failed trying to load the MASTER synchronization DB from disk: {error}"
+            )),
+        }
+        self.follow_expiry_mode();
+    }
+
+    /// The primary lets us go on where we are, under another name if it says one.
+    fn go_on_with(&mut self, id: Option<&str>) -> Result<(), String> {
+        if let Some(id) = id {
+            let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
+            if id != self.journal.history().id {
+                tracing::info!("Master replication ID changed to {id}");
+                self.journal.rename(id);
+                self.note_readers();
+                self.drop_replicas();
+            }
+        }
+        self.keep_backlog();
+        if let Some(upstream) = &mut self.replication.upstream {
+            upstream.stage = Stage::Online;
+        }
+        tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+        Ok(())
+    }
+
+    /// The link is over: it is tried again.
+    pub(in crate::engine) fn lose_link(&mut self, why: &str) {
+        tracing::warn!("{why}");
+        self.drop_link(why);
+        let now_ms = self.now().0;
+        if let Some(upstream) = &mut self.replication.upstream {
+            upstream.stage = Stage::Waiting(now_ms + RETRY_MS);
+        }
+    }
+
+    /// Ends the link under way.
+    fn drop_link(&mut self, why: &str) {
+        let now_ms = self.now().0;
+        let Some(upstream) = &mut self.replication.upstream else { return };
+        if upstream.is_online() {
+            upstream.down_since_ms = now_ms;
+            tracing::info!("Connection with master ended: {why}");
+        }
+        upstream.uplink = None;
+        upstream.applier = Applier::default();
+        if let Stage::Receiving(reception) = &upstream.stage {
+            // Where it can't be removed the next one takes its place.
+            let _ = self.env.disk.remove(&reception.path);
+        }
+        let loading = matches!(upstream.stage, Stage::Loading(_));
+        upstream.stage = Stage::Waiting(now_ms);
+        self.sessions[self.applier].transaction = None;
+        if loading {
+            self.abandon_load();
+            self.end_loading();
+        }
+    }
+
+    /// Tells the primary how far we are.
+    pub(in crate::engine) fn acknowledge(&mut self) {
+        let offset = self.journal.offset().to_string();
+        let durable = self.log.as_ref().map(|log| log.durable().to_string());
+        let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
+        if let Some(durable) = &durable {
+            words.extend([&b"FACK"[..], durable.as_bytes()]);
+        }
+        let mut bytes = Vec::new();
+        crate::resp::record::push_command(&mut bytes, words.into_iter());
+        let uplink = self.replication.upstream.as_ref().and_then(|one| one.uplink.as_ref());
+        if let Some(Err(error)) = uplink.map(|uplink| uplink.send(&bytes)) {
+            tracing::debug!("Can't acknowledge to the primary: {error}");
+        }
+    }
+
+    /// Once a second: the next try, our word, and the end of a link that is silent.
+    pub(in crate::engine) fn uplink_cron(&mut self) {
+        let now_ms = self.now().0;
+        let timeout_ms = self.settings.repl_timeout as i64 * 1000;
+        let Some(upstream) = &self.replication.upstream else { return };
+        let silent = now_ms - upstream.heard_ms > timeout_ms;
+        match &upstream.stage {
+            Stage::Waiting(at) if *at <= now_ms && !self.persistence.loading => self.dial(),
+            Stage::Online if silent => {
+                self.lose_link("MASTER timeout: no data nor PING received...")
+            }
+            Stage::Receiving(_) if silent => self.lose_link(
+                "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
+                 'repl-timeout' parameter in redis.conf to a larger value.",
+            ),
+            Stage::Online => self.acknowledge(),
+            _ => {}
+        }
+    }
+}
+
+/// How long after a link that failed the next is tried.
+const RETRY_MS: i64 = 500;
