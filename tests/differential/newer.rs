@@ -42,6 +42,13 @@ const FIELD_COMMANDS: [&[u8]; 12] = [
 pub const EXCEPTIONS: &[Exception] = &[
     Exception { reason: HELP, explains: is_help },
     Exception {
+        reason: "trimming by MINID leaves no node all of whose entries are deleted",
+        explains: |argv, theirs, ours| {
+            let nodes = |reply: &Value| reply.field("radix-tree-keys").and_then(|it| it.integer());
+            argv[0].eq_ignore_ascii_case(b"XINFO") && nodes(theirs) > nodes(ours)
+        },
+    },
+    Exception {
         reason: "XAUTOCLAIM makes no room for as many ids as COUNT says",
         explains: |argv, theirs, _| {
             argv[0].eq_ignore_ascii_case(b"XAUTOCLAIM")
