@@ -7,6 +7,7 @@
 mod hash;
 mod list;
 mod set;
+mod stream;
 mod zset;
 
 use redstart::data::element::Element;
@@ -45,6 +46,7 @@ pub fn exercise(object: &mut Object, thresholds: &Thresholds, input: &mut Input<
         Object::Hash(_) => Box::new(hash::Model::of(rows(object))),
         Object::Set(_) => Box::new(set::Model::of(rows(object))),
         Object::Zset(_) => Box::new(zset::Model::of(rows(object))),
+        Object::Stream(stream) => Box::new(stream::Model::of(rows(object), stream)),
     };
     check(object, &*model, thresholds);
     let mut frozen: Option<(Frozen, Vec<Row>)> = None;
@@ -84,6 +86,7 @@ fn rows(object: &Object) -> Vec<Row> {
         Object::Zset(zset) => {
             zset.iter().map(|(member, score)| zset::row(member.to_vec(), score)).collect()
         }
+        Object::Stream(stream) => stream::rows(stream),
     }
 }
 

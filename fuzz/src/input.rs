@@ -125,6 +125,8 @@ impl<'a> Input<'a> {
             set_value: value,
             zset_entries: entries,
             zset_value: value,
+            stream_node_bytes: value * 8,
+            stream_node_entries: entries,
         };
         match self.below(5) {
             0 | 1 => Thresholds::default(),

@@ -78,6 +78,11 @@ impl Cx<'_> {
         self.databases.unit.record(self.selected, record);
     }
 
+    /// As [`Cx::log`], of words that are given one after the other.
+    pub fn log_words<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        self.databases.unit.record_words(self.selected, words);
+    }
+
     /// Says that the command as it came is what belongs in the log. Only for
     /// [`Effect::Rewritten`] rows, where a form of the command needs no rewriting.
     ///

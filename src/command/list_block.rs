@@ -83,7 +83,7 @@ fn pop_or_wait(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Flow, Comman
         }
     }
     let on_timeout = NullReply::Array;
-    Ok(Flow::Block(Wait { kind: Type::List, keys: 1..last, timeout_ms, on_timeout }))
+    Ok(Flow::Block(Wait::for_value(Type::List, 1..last, timeout_ms, on_timeout)))
 }
 
 fn blmove(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -107,7 +107,7 @@ fn brpoplpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn wait_for_source(timeout_ms: Option<u64>) -> Flow {
     let on_timeout = NullReply::BulkAtOnce;
-    Flow::Block(Wait { kind: Type::List, keys: 1..2, timeout_ms, on_timeout })
+    Flow::Block(Wait::for_value(Type::List, 1..2, timeout_ms, on_timeout))
 }
 
 fn blmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -117,5 +117,5 @@ fn blmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         return Ok(Flow::Done);
     }
     let on_timeout = NullReply::Array;
-    Ok(Flow::Block(Wait { kind: Type::List, keys: take.keys, timeout_ms, on_timeout }))
+    Ok(Flow::Block(Wait::for_value(Type::List, take.keys, timeout_ms, on_timeout)))
 }

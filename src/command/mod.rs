@@ -36,6 +36,13 @@ pub mod set_algebra;
 pub mod set_walk;
 pub mod sort;
 pub mod spec;
+pub mod stream;
+mod stream_args;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_pending;
+pub mod stream_range;
+pub mod stream_read;
 pub mod string;
 pub mod string_count;
 pub mod string_lcs;
@@ -77,4 +84,10 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     hash_walk::COMMANDS,
     hash_expire::COMMANDS,
     hash_extended::COMMANDS,
+    stream::COMMANDS,
+    stream_range::COMMANDS,
+    stream_read::COMMANDS,
+    stream_group::COMMANDS,
+    stream_pending::COMMANDS,
+    stream_info::COMMANDS,
 ];

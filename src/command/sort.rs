@@ -196,7 +196,7 @@ fn load(db: &mut Db<'_>, key: &[u8], options: &Options<'_>) -> Result<Loaded, Co
         }
         Object::Zset(zset) => owned(zset.iter_from(first).take(count).map(|(member, _)| member)),
         Object::Set(set) => owned(set.iter()),
-        Object::Hash(_) => return Err(CommandError::WrongType),
+        Object::Hash(_) | Object::Stream(_) => return Err(CommandError::WrongType),
     };
     Ok(Loaded { elements, order })
 }

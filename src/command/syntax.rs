@@ -1,7 +1,7 @@
 //! A row's syntax string, read into the tree that COMMAND DOCS replies as "arguments".
 //!
 //! The notation is that of usage lines: `key value [NX|XX] [EX seconds|PX milliseconds]`. Words in
-//! capitals are tokens, others are values whose type follows from the word. `[...]` is optional,
+//! capitals are tokens, and so are some signs; others are values whose type follows from the word. `[...]` is optional,
 //! `<...>` groups what isn't, `|` separates alternatives, and `x [x ...]` says that `x` repeats.
 //! Where a word's usual type is wrong for a command, it says so: `increment:double`. A group says
 //! behind it what it is called, if that doesn't follow: `<LEFT|RIGHT>:where`.
@@ -116,6 +116,10 @@ const TYPES: &[(Kind, &[&str])] = &[
     (Kind::Pattern, &["pattern"]),
     (Kind::UnixTime, &["unix-time-seconds", "unix-time-milliseconds"]),
 ];
+
+/// Signs that stand for themselves, and what they are called.
+const SIGNS: &[(&str, &str)] =
+    &[("=", "equal"), ("~", "approximately"), ("*", "auto_id"), ("$", "new_id")];
 
 /// What alternatives are called together, by the first of them; otherwise all their names.
 const CHOICES: &[(&str, &str)] = &[
@@ -328,9 +332,9 @@ fn choice(alternatives: &[Vec<Piece>]) -> Argument {
     Argument { token, children, ..leaf(&name, Kind::OneOf) }
 }
 
-/// One argument of several; a single one stays as it is.
+/// One argument of several; a single one stays as it is, unless it may be left out.
 fn block(mut children: Vec<Argument>) -> Argument {
-    if children.len() == 1 {
+    if children.len() == 1 && !children[0].optional {
         return children.remove(0);
     }
     let name = match children.first() {
@@ -347,6 +351,9 @@ fn joined(children: &[Argument]) -> String {
 }
 
 fn value(word: &str) -> Argument {
+    if let Some((sign, name)) = SIGNS.iter().find(|(sign, _)| *sign == word) {
+        return Argument { token: Some((*sign).to_owned()), ..leaf(name, Kind::PureToken) };
+    }
     if let Some((name, kind)) = typed(word) {
         return leaf(name, kind);
     }

@@ -2,7 +2,7 @@
 //!
 //! Its handler looks at its keys, and where none of them has anything it writes no reply and returns
 //! [`Flow::Block`]. The engine parks the client with the command's words and runs the same handler
-//! again when one of the keys has changed. In a transaction, and while the log is replayed, no
+//! again when one of the keys has changed, with the same words or with those that it gave. In a transaction, and while the log is replayed, no
 //! client waits: the null reply is given at once.
 //!
 //! [`Flow::Block`]: crate::command::spec::Flow::Block
@@ -13,6 +13,10 @@ use crate::base::text::LongDouble;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::data::value::Type;
+use crate::keyspace::waits::Awaited;
+
+/// The longest timeout: added to the time, it must not pass what a signed number holds.
+const MILLIS_MAX: i64 = i64::MAX - (1 << 48);
 
 /// The reply of a wait that ends without anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +32,30 @@ pub enum NullReply {
 /// What a client waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// A key of this type.
-    pub kind: Type,
+    /// A key of this type, or also that there is none any more.
+    pub awaited: Awaited,
+    /// The words with which the handler runs again, where they aren't the client's: what a word meant
+    /// when the command came (XREAD's `$`) it means later, too. Keys stay in their places.
+    pub words: Option<Vec<Vec<u8>>>,
     /// The arguments that name the keys.
     pub keys: Range<usize>,
     /// For how long, in milliseconds; `None` for ever.
     pub timeout_ms: Option<u64>,
     /// What is answered when nothing came.
     pub on_timeout: NullReply,
+}
+
+impl Wait {
+    /// A wait for a value of a type at one of the keys that these arguments name.
+    pub fn for_value(
+        kind: Type,
+        keys: Range<usize>,
+        timeout_ms: Option<u64>,
+        on_timeout: NullReply,
+    ) -> Self {
+        let awaited = Awaited { kind, or_loss: false };
+        Self { awaited, words: None, keys, timeout_ms, on_timeout }
+    }
 }
 
 /// A timeout in seconds, which may have a fraction; 0 means for ever.
@@ -54,9 +74,24 @@ pub fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError
     match millis {
         ..0 => Err(CommandError::text("ERR timeout is negative")),
         0 => Ok(None),
-        // Added to the time, it must not pass what a signed number holds.
-        _ if millis > i64::MAX - (1 << 48) => Err(OUT_OF_RANGE),
+        _ if millis > MILLIS_MAX => Err(OUT_OF_RANGE),
         _ => Ok(Some(millis as u64)),
+    }
+}
+
+/// A timeout in whole milliseconds; 0 means for ever.
+///
+/// # Errors
+/// Where the argument is no integer, is negative, or is beyond what the clock holds.
+pub fn timeout_in_millis(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
+    let millis = args
+        .int(index)
+        .map_err(|_| CommandError::text("ERR timeout is not an integer or out of range"))?;
+    match millis {
+        ..0 => Err(CommandError::text("ERR timeout is negative")),
+        0 => Ok(None),
+        _ if millis > MILLIS_MAX => Err(CommandError::text("ERR timeout is out of range")),
+        _ => Ok(Some(millis.unsigned_abs())),
     }
 }
 

@@ -177,7 +177,7 @@ fn pop_or_wait(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Flow, Comman
         return Ok(Flow::Done);
     }
     let on_timeout = NullReply::Array;
-    Ok(Flow::Block(Wait { kind: Type::Zset, keys: 1..last, timeout_ms, on_timeout }))
+    Ok(Flow::Block(Wait::for_value(Type::Zset, 1..last, timeout_ms, on_timeout)))
 }
 
 /// What ZMPOP and BZMPOP are to take.
@@ -242,5 +242,5 @@ fn bzmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         return Ok(Flow::Done);
     }
     let on_timeout = NullReply::Array;
-    Ok(Flow::Block(Wait { kind: Type::Zset, keys: take.keys, timeout_ms, on_timeout }))
+    Ok(Flow::Block(Wait::for_value(Type::Zset, take.keys, timeout_ms, on_timeout)))
 }

@@ -109,7 +109,9 @@ impl<F: Format> Block<F> {
             }
             let tail = len - at - removed;
             let place = self.start.add(at);
-            place.add(inserted.len()).copy_from(place.add(removed), tail);
+            if removed != inserted.len() {
+                place.add(inserted.len()).copy_from(place.add(removed), tail);
+            }
             place.copy_from_nonoverlapping(NonNull::from(inserted).cast(), inserted.len());
             self.start.copy_from_nonoverlapping(NonNull::from(head).cast(), head.len());
             if new.size() < old.size() {

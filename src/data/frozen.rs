@@ -3,6 +3,7 @@
 use crate::data::hash::FrozenFields;
 use crate::data::index;
 use crate::data::list::FrozenList;
+use crate::data::stream::Stream;
 use crate::data::value::Object;
 
 /// See the file's head.
@@ -16,6 +17,8 @@ pub enum Frozen {
     Set(index::Frozen),
     /// A sorted set's members and scores, in no order.
     Zset(index::Frozen),
+    /// A stream.
+    Stream(Stream),
 }
 
 impl Object {
@@ -26,6 +29,7 @@ impl Object {
             Self::Hash(hash) => hash.freeze().map(Frozen::Hash),
             Self::Set(set) => set.freeze().map(Frozen::Set),
             Self::Zset(zset) => zset.freeze().map(Frozen::Zset),
+            Self::Stream(stream) => Some(Frozen::Stream(stream.freeze())),
         }
     }
 }

@@ -32,7 +32,7 @@ use std::ptr::NonNull;
 use crate::data::block::{Block, Format, HEAD_BYTES};
 use crate::data::element::Element;
 
-pub use entry::entry_bytes;
+pub use entry::{Entries, entry_bytes};
 pub use validate::ListpackError;
 
 /// Bytes before the first entry.
@@ -249,6 +249,12 @@ impl Listpack {
         self.write(self.0.len() - 1, 0, elements, 0);
     }
 
+    /// Adds entries that are encoded already.
+    #[inline]
+    pub fn push_back_encoded(&mut self, entries: &Entries) {
+        self.append_entries(entries.bytes(), entries.len());
+    }
+
     /// Adds an element at the beginning.
     #[inline]
     pub fn push_front(&mut self, element: &[u8]) {
@@ -275,6 +281,16 @@ impl Listpack {
     pub fn replace(&mut self, at: Cursor, element: &[u8]) {
         let len = entry::len_at(self.0.bytes(), at.0);
         self.write(at.0, len, &[Element::of(element)], 1);
+    }
+
+    /// Puts an integer in an element's place, which the cursor then names.
+    #[inline]
+    pub fn replace_int(&mut self, at: Cursor, number: i64) {
+        let len = entry::len_at(self.0.bytes(), at.0);
+        let mut entries = Entries::new();
+        entries.push_int(number);
+        let head = header(self.0.len() - len + entries.bytes().len(), self.counted_after(1, 1));
+        self.0.splice(at.0, len, entries.bytes(), &head);
     }
 
     /// Removes up to `count` elements from one on, and names what follows them.
@@ -402,6 +418,25 @@ pub struct Iter<'a> {
     bytes: &'a [u8],
     front: usize,
     back: usize,
+}
+
+impl Iter<'_> {
+    /// The element that comes next from the front.
+    #[inline]
+    pub fn cursor(&self) -> Option<Cursor> {
+        (self.front < self.back).then_some(Cursor(self.front))
+    }
+
+    /// Passes over elements at the front.
+    #[inline]
+    pub fn skip_front(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.front >= self.back {
+                return;
+            }
+            self.front += entry::len_at(self.bytes, self.front);
+        }
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -144,8 +144,23 @@ pub unsafe trait Forms: Sized {
 }
 
 /// Implements [`Forms`] for an enum whose variants each hold one [`Thin`] value, from their names and
-/// numbers.
+/// numbers, or for a struct that holds just one.
 macro_rules! forms {
+    (struct $type:ident) => {
+        // SAFETY: there is one form only.
+        unsafe impl $crate::data::thin::Forms for $type {
+            #[inline]
+            fn into_parts(self) -> (u8, std::ptr::NonNull<u8>) {
+                (0, $crate::data::thin::Thin::into_raw(self.0))
+            }
+
+            #[inline]
+            unsafe fn from_parts(_form: u8, raw: std::ptr::NonNull<u8>) -> Self {
+                // SAFETY: the pointer came from this type (caller).
+                Self(unsafe { $crate::data::thin::Thin::from_raw(raw) })
+            }
+        }
+    };
     ($type:ident { $first:ident = $first_number:literal $(, $form:ident = $number:literal)* $(,)? }) => {
         // SAFETY: each number stands for one variant, both ways.
         unsafe impl $crate::data::thin::Forms for $type {

@@ -1,4 +1,5 @@
-//! Up to where collections keep their compact forms: the directives `*-max-listpack-*`.
+//! Up to where collections keep their compact forms, and how large nodes are: the directives
+//! `*-max-listpack-*` and `stream-node-max-*`.
 
 /// Bounds of the compact forms. The defaults are upstream's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub struct Thresholds {
     pub zset_entries: usize,
     /// Bytes of each of them (`zset-max-listpack-value`).
     pub zset_value: usize,
+    /// Bytes of a stream's node; 0 for no limit (`stream-node-max-bytes`).
+    pub stream_node_bytes: usize,
+    /// Entries of a stream's node; 0 for no limit (`stream-node-max-entries`).
+    pub stream_node_entries: usize,
 }
 
 impl Default for Thresholds {
@@ -32,6 +37,8 @@ impl Default for Thresholds {
             set_value: 64,
             zset_entries: 128,
             zset_value: 64,
+            stream_node_bytes: 4096,
+            stream_node_entries: 100,
         }
     }
 }

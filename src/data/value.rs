@@ -13,6 +13,7 @@ use crate::data::hash::Hash;
 use crate::data::list::List;
 use crate::data::listpack::Listpack;
 use crate::data::set::Set;
+use crate::data::stream::Stream;
 use crate::data::string::HeapString;
 use crate::data::thin::Forms;
 use crate::data::zset::Zset;
@@ -30,6 +31,8 @@ pub enum Type {
     Set,
     /// A sorted set.
     Zset,
+    /// A stream.
+    Stream,
 }
 
 impl Type {
@@ -41,6 +44,7 @@ impl Type {
             Self::Hash => "hash",
             Self::Set => "set",
             Self::Zset => "zset",
+            Self::Stream => "stream",
         }
     }
 }
@@ -56,6 +60,8 @@ pub enum Object {
     Set(Set),
     /// A sorted set.
     Zset(Zset),
+    /// A stream.
+    Stream(Stream),
 }
 
 /// Calls the same for whichever collection it is.
@@ -66,6 +72,7 @@ macro_rules! each {
             Object::Hash($collection) => $result,
             Object::Set($collection) => $result,
             Object::Zset($collection) => $result,
+            Object::Stream($collection) => $result,
         }
     };
 }
@@ -81,6 +88,7 @@ impl Object {
             Self::Hash(_) => Type::Hash,
             Self::Set(_) => Type::Set,
             Self::Zset(_) => Type::Zset,
+            Self::Stream(_) => Type::Stream,
         }
     }
 
@@ -92,6 +100,11 @@ impl Object {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         each!(self, collection => collection.is_empty())
+    }
+
+    /// Whether a key may hold it without an element.
+    pub fn keeps_empty(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// The name that OBJECT ENCODING replies.
@@ -125,6 +138,7 @@ impl Object {
             Self::Hash(_) => 1,
             Self::Set(_) => 2,
             Self::Zset(_) => 3,
+            Self::Stream(_) => 4,
         };
         let (form, raw) = each!(self, collection => collection.into_parts());
         (kind << FORM_BITS | form, raw)
@@ -143,7 +157,8 @@ impl Object {
                 0 => Self::List(List::from_parts(form, raw)),
                 1 => Self::Hash(Hash::from_parts(form, raw)),
                 2 => Self::Set(Set::from_parts(form, raw)),
-                _ => Self::Zset(Zset::from_parts(form, raw)),
+                3 => Self::Zset(Zset::from_parts(form, raw)),
+                _ => Self::Stream(Stream::from_parts(form, raw)),
             }
         }
     }

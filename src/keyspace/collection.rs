@@ -8,6 +8,7 @@ use crate::data::hash::Hash;
 use crate::data::index::Room;
 use crate::data::list::List;
 use crate::data::set::Set;
+use crate::data::stream::Stream;
 use crate::data::value::{NewValue, Object, ObjectRef, Type, ValueRef};
 use crate::data::zset::Zset;
 use crate::keyspace::databases::{Db, EditError, Expiry, WrongType};
@@ -18,6 +19,8 @@ use crate::keyspace::unit::Event;
 pub trait Collection: Default {
     /// The type.
     const KIND: Type;
+    /// Whether a key may hold one without an element: streams, which have more than elements.
+    const KEEPS_EMPTY: bool = false;
     /// The collection in an object, if it's of this type.
     fn of(object: &Object) -> Option<&Self>;
     /// As [`Collection::of`], to be changed.
@@ -26,6 +29,11 @@ pub trait Collection: Default {
     fn into_object(self) -> Object;
     /// Whether it has no element.
     fn is_empty(&self) -> bool;
+    /// Whether a key that holds it goes.
+    #[inline]
+    fn is_gone(&self) -> bool {
+        !Self::KEEPS_EMPTY && self.is_empty()
+    }
     /// Whether nothing more may be added. Lists have no limit.
     #[inline]
     fn is_full(&self, _room: Room) -> bool {
@@ -93,6 +101,8 @@ collections!(List, Hash {
     fn is_full(&self, room: Room) -> bool {
         Zset::is_full(self, room)
     }
+}, Stream {
+    const KEEPS_EMPTY: bool = true;
 });
 
 /// A stored collection, borrowed.
@@ -192,7 +202,7 @@ impl Db<'_> {
 
     /// Changes the collection at a key, an empty one where there is none; it may grow. What the change means for
     /// watchers, notifications and the log is looked after; a collection that is empty afterwards
-    /// goes, and a new one that stayed empty never was.
+    /// goes, and a new one that stayed empty never was, but for those that keep empty values.
     ///
     /// # Errors
     /// [`EditError`] where the key holds something else, or one that is as large as it may get.
@@ -207,7 +217,7 @@ impl Db<'_> {
         let Some(mut entry) = self.touch_mut(key) else {
             let mut collection = T::default();
             let changed = change(&mut collection);
-            if changed.count > 0 && !collection.is_empty() {
+            if changed.count > 0 && !collection.is_gone() {
                 let value = NewValue::Object(collection.into_object());
                 self.put(key, value, Expiry::Clear, event);
                 // Putting it was counted as one.
@@ -221,7 +231,7 @@ impl Db<'_> {
         }
         let before = collection.next_expiry();
         let changed = change(collection);
-        let (after, emptied) = (collection.next_expiry(), collection.is_empty());
+        let (after, emptied) = (collection.next_expiry(), collection.is_gone());
         drop(entry);
         self.note_field_expiry(key, before, after);
         self.note_edit(key, event, changed.count, emptied);
@@ -244,7 +254,7 @@ impl Db<'_> {
         let collection = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
         let before = collection.next_expiry();
         let changed = change(collection);
-        let (after, emptied) = (collection.next_expiry(), collection.is_empty());
+        let (after, emptied) = (collection.next_expiry(), collection.is_gone());
         drop(entry);
         self.note_field_expiry(key, before, after);
         self.note_edit(key, event, changed.count, emptied);

@@ -289,9 +289,8 @@ impl Databases {
         self.expiring_hashes.swap(a, b);
         for db in [a, b] {
             for key in self.waits.keys_of(db) {
-                if self.table(db).is_some_and(|table| table.get(&key).is_some()) {
-                    self.waits.note(db, &key);
-                }
+                let exists = self.table(db).is_some_and(|table| table.get(&key).is_some());
+                self.waits.note(db, &key, exists);
             }
         }
         if let Some(walk) = &mut self.walk {
@@ -311,6 +310,11 @@ impl Databases {
     /// Empties a database and returns how many keys it had. `elsewhere` frees on the background
     /// thread. A running snapshot still sees the keys.
     pub fn flush(&mut self, index: DbIndex, elsewhere: bool) -> u64 {
+        for key in self.waits.keys_of(index) {
+            if self.table(index).is_some_and(|table| table.get(&key).is_some()) {
+                self.waits.note(index, &key, false);
+            }
+        }
         for key in self.watches.keys_of(index) {
             if self.table(index).is_some_and(|table| table.get(&key).is_some()) {
                 self.watches.touch(index, &key, false);

@@ -8,6 +8,7 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::data::element::Element;
+use crate::data::stream::{Stream, StreamId};
 use crate::data::value::{Object, ValueRef};
 use crate::keyspace::databases::{Databases, Db};
 use crate::keyspace::table::Entry;
@@ -98,8 +99,43 @@ fn push_object(hash: &mut Sha1, object: &Object) {
         Object::Zset(zset) => {
             zset.iter().for_each(|(member, score)| add(&[member], (score + 0.0).to_bits()));
         }
+        Object::Stream(stream) => push_stream(hash, stream),
     }
     hash.update(sum.0);
+}
+
+/// All that a stream tells, but for when its consumers were seen.
+fn push_stream(hash: &mut Sha1, stream: &Stream) {
+    let push_id = |hash: &mut Sha1, id: StreamId| hash.update(id.to_bytes());
+    let counts = stream.counts();
+    push_id(hash, counts.last_id);
+    push_id(hash, counts.max_deleted);
+    hash.update(counts.added.to_le_bytes());
+    let mut entries = stream.range(StreamId::MIN, StreamId::MAX);
+    while let Some((id, fields)) = entries.next_entry() {
+        push_id(hash, id);
+        hash.update((fields as u64).to_le_bytes());
+        while let Some((name, value)) = entries.next_field() {
+            name.with_bytes(|bytes| push_bytes(hash, bytes));
+            value.with_bytes(|bytes| push_bytes(hash, bytes));
+        }
+    }
+    for (name, group) in stream.groups() {
+        push_bytes(hash, name);
+        push_id(hash, group.last_id);
+        hash.update(group.entries_read.map_or([0xff; 8], u64::to_le_bytes));
+        hash.update((group.pending_len() as u64).to_le_bytes());
+        for pending in group.pending_from(StreamId::MIN) {
+            push_id(hash, pending.id);
+            hash.update(pending.delivered_ms.to_le_bytes());
+            hash.update(pending.deliveries.to_le_bytes());
+        }
+        for (name, consumer) in group.consumers() {
+            push_bytes(hash, name);
+            hash.update((consumer.pending_len() as u64).to_le_bytes());
+            consumer.pending_from(StreamId::MIN).for_each(|id| push_id(hash, id));
+        }
+    }
 }
 
 /// Length and bytes, so that no two sequences of strings look alike.

@@ -9,6 +9,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::base::text;
 use crate::data::element::Element;
+use crate::data::stream::StreamId;
 use crate::data::value::{Object, Type, ValueRef};
 use crate::keyspace::databases::{Databases, Db, DbIndex};
 use crate::keyspace::digest::{DIGEST_BYTES, Digest};
@@ -53,6 +54,7 @@ fn add_value(digest: &mut Digest, entry: &Entry<'_>) {
         Type::Set => 2,
         Type::Zset => 3,
         Type::Hash => 4,
+        Type::Stream => 6,
     };
     mix(digest, &number.to_be_bytes());
     match value {
@@ -88,6 +90,16 @@ fn add_object(digest: &mut Digest, object: &Object) {
             mix(&mut of_member, &score_text);
             add(digest, &of_member.0);
         }),
+        Object::Stream(stream) => {
+            let mut entries = stream.range(StreamId::MIN, StreamId::MAX);
+            while let Some((id, _)) = entries.next_entry() {
+                mix(digest, format!("{}.{}", id.ms, id.seq).as_bytes());
+                while let Some((name, value)) = entries.next_field() {
+                    mix_element(digest, name);
+                    mix_element(digest, value);
+                }
+            }
+        }
     }
 }
 

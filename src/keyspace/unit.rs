@@ -18,8 +18,38 @@ use crate::resp::record::push_command;
 pub struct Event {
     /// The event's name, e.g. `set`.
     pub name: &'static str,
-    /// The class letter of `notify-keyspace-events`.
+    /// The class letter of `notify-keyspace-events`; a zero where they have no name for it.
     pub class: char,
+    /// Who else hears of it.
+    pub reach: Reach,
+}
+
+/// Who hears of an event beside listeners and those who follow keys. What changes nothing but a
+/// stream's groups is no change of the key to upstream's WATCH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Clients that watch the key, and those that wait for it.
+    Everybody,
+    /// Clients that watch it: there is less of what others wait for.
+    Watchers,
+    /// Clients that wait for it.
+    Waiters,
+    /// Neither.
+    Listeners,
+}
+
+impl Reach {
+    /// Whether WATCH sees it.
+    #[inline]
+    pub(super) fn has_watchers(self) -> bool {
+        matches!(self, Self::Everybody | Self::Watchers)
+    }
+
+    /// Whether blocked commands are tried again.
+    #[inline]
+    pub(super) fn has_waiters(self) -> bool {
+        matches!(self, Self::Everybody | Self::Waiters)
+    }
 }
 
 /// A set of event classes: a bit for each class letter.
@@ -28,7 +58,7 @@ pub struct Classes(u128);
 
 impl Classes {
     /// All classes there can be.
-    pub const ALL: Self = Self(u128::MAX);
+    pub const ALL: Self = Self(!1);
 
     /// Whether an event's class is in the set.
     #[inline]
@@ -44,10 +74,13 @@ impl FromIterator<u8> for Classes {
 }
 
 macro_rules! events {
-    ($($name:ident = $text:expr, $class:expr;)*) => {
+    (@reach) => { Reach::Everybody };
+    (@reach $reach:ident) => { Reach::$reach };
+    ($($name:ident = $text:expr, $class:expr $(, $reach:ident)?;)*) => {
         #[expect(missing_docs, reason = "the name on the wire says it")]
         impl Event {
-            $(pub const $name: Self = Self { name: $text, class: $class };)*
+            $(pub const $name: Self =
+                Self { name: $text, class: $class, reach: events!(@reach $($reach)?) };)*
         }
     };
 }
@@ -105,6 +138,17 @@ events! {
     HEXPIRE = "hexpire", 'h';
     HEXPIRED = "hexpired", 'h';
     HPERSIST = "hpersist", 'h';
+    XADD = "xadd", 't';
+    XDEL = "xdel", 't', Watchers;
+    XTRIM = "xtrim", 't', Watchers;
+    XSETID = "xsetid", 't', Listeners;
+    XGROUP_CREATE = "xgroup-create", 't', Listeners;
+    XGROUP_MKSTREAM = "xgroup-create", 't';
+    XGROUP_SETID = "xgroup-setid", 't', Listeners;
+    XGROUP_DESTROY = "xgroup-destroy", 't', Waiters;
+    XGROUP_CREATECONSUMER = "xgroup-createconsumer", 't', Listeners;
+    XGROUP_DELCONSUMER = "xgroup-delconsumer", 't', Listeners;
+    PENDING = "", '\0', Listeners;
 }
 
 /// One note for keyspace notifications.
@@ -274,6 +318,18 @@ impl Unit {
         }
         push_command(&mut self.bytes, arguments.iter().copied());
         self.marks.push((db, self.bytes.len()));
+    }
+
+    /// Adds a record of words that are given one after the other.
+    pub fn record_words<'w>(
+        &mut self,
+        db: DbIndex,
+        words: impl ExactSizeIterator<Item = &'w [u8]>,
+    ) {
+        if self.recording {
+            push_command(&mut self.bytes, words);
+            self.marks.push((db, self.bytes.len()));
+        }
     }
 
     /// Adds a record that is encoded already.

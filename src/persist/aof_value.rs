@@ -11,6 +11,7 @@ use crate::data::element::Element;
 use crate::data::frozen::Frozen;
 use crate::data::hash::Field;
 use crate::data::value::{Object, ValueRef};
+use crate::persist::aof_stream::push_stream;
 use crate::resp::record::{push_bulk, push_command, push_head};
 
 /// Elements of one command.
@@ -31,6 +32,7 @@ pub fn push_entry(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expiry: Op
             Object::Set(set) => push_elements(Batch::new(out, "SADD", key, full), set.iter()),
             Object::Hash(hash) => push_fields(Batch::new(out, "HSET", key, full), hash.iter()),
             Object::Zset(zset) => push_scores(Batch::new(out, "ZADD", key, full), zset.iter()),
+            Object::Stream(stream) => push_stream(out, key, stream, full),
         },
     }
     push_expiry(out, key, expiry);
@@ -50,6 +52,7 @@ pub fn push_frozen(key: &[u8], frozen: &Frozen, expiry: Option<UnixMillis>, sink
                 let scores = zset.iter().map(|entry| (Element::Bytes(entry.key()), entry.score()));
                 push_scores(Batch::new(out, "ZADD", key, full), scores);
             }
+            Frozen::Stream(stream) => push_stream(out, key, stream, full),
         }
         push_expiry(out, key, expiry);
     });

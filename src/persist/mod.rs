@@ -16,6 +16,7 @@
 
 pub mod ahead;
 pub mod aof_encode;
+mod aof_stream;
 pub mod aof_value;
 pub mod detached;
 pub mod frame;

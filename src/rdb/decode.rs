@@ -10,6 +10,7 @@ mod error;
 mod module;
 mod payload;
 mod reader;
+mod stream;
 mod string;
 mod ziplist;
 mod zipmap;
@@ -283,6 +284,8 @@ fn object<R: Read>(
     collection::object(reader, offset, type_byte, context).map(OwnedValue::Object)
 }
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! closes with [`checksum`].
 
 mod object;
+mod stream;
 mod ziplist;
 
 use crate::base::checksum::{Crc64, crc64};

@@ -71,6 +71,12 @@ pub const TYPE_HASH_LISTPACK: u8 = 16;
 pub const TYPE_ZSET_LISTPACK: u8 = 17;
 /// A list in a number of nodes.
 pub const TYPE_LIST_QUICKLIST_2: u8 = 18;
+/// A stream as Redis 5 wrote it.
+pub const TYPE_STREAM: u8 = 15;
+/// A stream that knows how many entries it ever had (7.0).
+pub const TYPE_STREAM_2: u8 = 19;
+/// A stream that knows when consumers were active (7.2).
+pub const TYPE_STREAM_3: u8 = 21;
 /// A set in a listpack.
 pub const TYPE_SET_LISTPACK: u8 = 20;
 /// A hash with expiring fields: of Valkey 9, and another of release candidates of Redis 7.4.
@@ -146,6 +152,7 @@ pub const fn block_name(type_byte: u8) -> &'static str {
         TYPE_ZSET_LISTPACK => "Zset listpack",
         TYPE_LIST_QUICKLIST_2 => "Listpack",
         TYPE_SET_LISTPACK => "Set listpack",
+        TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => "Stream listpack",
         _ => "Value",
     }
 }

@@ -13,6 +13,8 @@ pub enum Check {
     Shape,
     /// Integers that time makes differ by at most this; -2, -1 and 0 must be equal.
     Near(i64),
+    /// What tells times of streams: moments and times since then may differ.
+    Idle,
     /// The same elements in any order.
     Unordered,
     /// A cursor and elements; compared as sets where the iteration is complete.
@@ -42,12 +44,42 @@ pub fn same(check: Check, theirs: &Value, ours: &Value) -> bool {
             }
             _ => false,
         },
+        Check::Idle => same_idle(theirs, ours),
         Check::Unordered => {
             same(Check::Shape, theirs, ours) && sorted(theirs.elements()) == sorted(ours.elements())
         }
         Check::Scan => same_scan(&theirs.elements(), &ours.elements()),
         Check::Hello => same_hello(theirs, ours),
     }
+}
+
+/// How far apart times may be, in milliseconds.
+const APART_MS: u64 = 5_000;
+/// Whatever is more is a moment of today.
+const MOMENT_MIN: i64 = 1_000_000_000_000;
+
+/// Moments are large numbers; times stand behind a name, or third of what is pending.
+fn same_idle(theirs: &Value, ours: &Value) -> bool {
+    let near = |theirs: &Value, ours: &Value| match (theirs, ours) {
+        (Value::Integer(a), Value::Integer(b)) => {
+            (*a >= 0) == (*b >= 0) && a.abs_diff(*b) <= APART_MS
+        }
+        _ => false,
+    };
+    if let (Value::Integer(a), Value::Integer(b)) = (theirs, ours) {
+        return a == b || *a > MOMENT_MIN && *b > MOMENT_MIN && near(theirs, ours);
+    }
+    let (theirs_all, ours_all) = (theirs.elements(), ours.elements());
+    if theirs_all.is_empty() || theirs_all.len() != ours_all.len() {
+        return theirs == ours;
+    }
+    let is_pending =
+        theirs_all.len() == 4 && matches!(theirs_all[2..], [Value::Integer(_), Value::Integer(_)]);
+    theirs_all.iter().zip(&ours_all).enumerate().all(|(index, (a, b))| {
+        let named =
+            index > 0 && matches!(theirs_all[index - 1].bytes(), Some(b"idle" | b"inactive"));
+        same_idle(a, b) || (named || is_pending && index == 2) && near(a, b)
+    })
 }
 
 fn sorted(mut values: Vec<Value>) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! Where Redstart may answer otherwise than redis-server 7.0, each with its reason. Everything that
 //! isn't listed here is a bug of ours.
 
-use crate::compare::same_but_for_digits;
+use crate::compare::{Check, same, same_but_for_digits};
 use crate::newer;
 use crate::support::client::Value;
 use crate::support::server::Program;
@@ -26,16 +26,39 @@ pub fn is_encoding_of_7_2(theirs: &Value, ours: &Value) -> bool {
     from && ours.bytes() == Some(b"listpack")
 }
 
+/// XINFO's reply without what 7.2 added.
+fn inactive(reply: &Value) -> Value {
+    let is_new = |name: &Value| matches!(name.bytes(), Some(b"inactive" | b"active-time"));
+    match reply {
+        Value::Map(pairs) => Value::Map(
+            pairs
+                .iter()
+                .filter(|(name, _)| !is_new(name))
+                .map(|(name, value)| (name.clone(), inactive(value)))
+                .collect(),
+        ),
+        Value::Array(all) => {
+            let kept =
+                |index: &usize| !is_new(&all[*index]) && (*index == 0 || !is_new(&all[index - 1]));
+            Value::Array((0..all.len()).filter(kept).map(|index| inactive(&all[index])).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Why what HELP replies differs.
+pub const HELP: &str = "HELP texts are written in our own words";
+
+/// Whether both sides explain a container's subcommands.
+pub fn is_help(argv: &[Vec<u8>], theirs: &Value, ours: &Value) -> bool {
+    argv.len() == 2
+        && argv[1].eq_ignore_ascii_case(b"HELP")
+        && matches!((theirs, ours), (Value::Array(_), Value::Array(_)))
+}
+
 /// Differences in replies to random commands.
 pub const REPLIES: &[Exception] = &[
-    Exception {
-        reason: "HELP texts are written in our own words",
-        explains: |argv, theirs, ours| {
-            argv.len() == 2
-                && argv[1].eq_ignore_ascii_case(b"HELP")
-                && matches!((theirs, ours), (Value::Array(_), Value::Array(_)))
-        },
-    },
+    Exception { reason: HELP, explains: is_help },
     Exception {
         reason: "SCAN reads cursors as 7.2: spaces may stand in front, nothing and -1 are no cursors",
         explains: |argv, theirs, ours| {
@@ -75,6 +98,53 @@ pub const REPLIES: &[Exception] = &[
         explains: |_, theirs, ours| {
             *theirs == Value::Error(b"ERR timeout is negative".to_vec())
                 && *ours == Value::Error(b"ERR timeout is out of range".to_vec())
+        },
+    },
+    Exception {
+        reason: "XREAD quotes its name where keys and ids don't match, as in 7.2",
+        explains: |_, theirs, ours| {
+            theirs.text().starts_with("ERR Unbalanced ")
+                && ours.text().starts_with("ERR Unbalanced '")
+        },
+    },
+    Exception {
+        reason: "XAUTOCLAIM makes no room for as many ids as COUNT says",
+        explains: |argv, theirs, _| {
+            argv[0].eq_ignore_ascii_case(b"XAUTOCLAIM")
+                && theirs.text().starts_with("ERR Insufficient memory")
+        },
+    },
+    Exception {
+        reason: "XREAD knows the id +, as in 7.4",
+        explains: |argv, theirs, _| {
+            argv[0].to_ascii_uppercase().starts_with(b"XREAD")
+                && argv.iter().any(|word| word == b"+")
+                && theirs.text().starts_with("ERR Invalid stream ID")
+        },
+    },
+    Exception {
+        reason: "XINFO tells when consumers were active, as in 7.2",
+        explains: |argv, theirs, ours| {
+            argv[0].eq_ignore_ascii_case(b"XINFO") && same(Check::Idle, theirs, &inactive(ours))
+        },
+    },
+    Exception {
+        reason: "a claim makes its consumer even if nothing can be claimed, as in 7.2",
+        explains: |argv, theirs, ours| {
+            let tells = |name: &[u8]| argv[0].eq_ignore_ascii_case(name);
+            let is_consumers = argv.len() > 1
+                && argv[1].to_ascii_uppercase().ends_with(b"CONSUMER")
+                && matches!((theirs, ours), (Value::Integer(_), Value::Integer(_)));
+            tells(b"XINFO") && !theirs.is_error() && !ours.is_error()
+                || tells(b"XGROUP") && is_consumers
+        },
+    },
+    Exception {
+        reason: "XSETID doesn't go back behind what was deleted, as in 7.2",
+        explains: |argv, _, ours| {
+            let refusal = "ERR The ID specified in XSETID is smaller than current \
+                           max_deleted_entry_id";
+            argv[0].eq_ignore_ascii_case(b"XSETID") && ours.text() == refusal
         },
     },
     Exception {

@@ -6,7 +6,9 @@
 
 use crate::compare::Check;
 use crate::support::random::Random;
-use crate::{connection, hashes, keys, lists, sets, sorting, strings, transactions, zsets};
+use crate::{
+    connection, hashes, keys, lists, sets, sorting, streams, strings, transactions, zsets,
+};
 
 /// One command and how its replies are compared.
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: lists::generate },
     Family { weight: 45, generate: sets::generate },
     Family { weight: 45, generate: zsets::generate },
+    Family { weight: 45, generate: streams::generate },
     Family { weight: 8, generate: sorting::generate },
     Family { weight: 40, generate: keys::generate },
     Family { weight: 9, generate: connection::generate },
@@ -92,13 +95,16 @@ const KEYS: &[&[u8]] = &[
 /// Sorted sets of one score only, so that their members' bytes have a meaning.
 pub const LEX_KEYS: &[&[u8]] = &[b"lex:0", b"lex:1", b"lex:2"];
 
+/// Keys that most stream commands are about.
+pub const STREAM_KEYS: &[&[u8]] = &[b"stream:0", b"stream:1", b"stream:2"];
+
 const LONG_KEY: usize = 300;
 const LONGER_KEY: usize = 70_000;
 
 /// Every key that can occur unspoiled.
 pub fn all_keys() -> Vec<Vec<u8>> {
     let long = [vec![b'L'; LONG_KEY], vec![b'M'; LONGER_KEY]];
-    KEYS.iter().chain(LEX_KEYS).map(|key| key.to_vec()).chain(long).collect()
+    KEYS.iter().chain(LEX_KEYS).chain(STREAM_KEYS).map(|key| key.to_vec()).chain(long).collect()
 }
 
 /// Numbers as text, in and out of range, well and badly formed.
@@ -191,6 +197,8 @@ const FRAGILE: &[&[u8]] = &[
     b"SHUTDOWN",
     b"TIME",
     b"WAITAOF",
+    b"XREAD",
+    b"XREADGROUP",
 ];
 
 /// The source of random commands.

@@ -30,6 +30,7 @@ mod run;
 mod sets;
 mod sorting;
 mod state;
+mod streams;
 mod strings;
 #[path = "../support/mod.rs"]
 mod support;

@@ -4,9 +4,10 @@
 //! changed some of them since 7.2, whose behaviour we keep.
 
 use crate::compare::Check;
-use crate::exceptions::Exception;
+use crate::exceptions::{Exception, HELP, is_help};
 use crate::generate::{Family, Generator, Step, Words};
 use crate::hashes;
+use crate::streams;
 use crate::support::client::Value;
 
 /// What the run against Valkey is made of.
@@ -14,6 +15,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 60, generate: of_fields },
     Family { weight: 12, generate: of_other_kinds },
     Family { weight: 25, generate: hashes::generate },
+    Family { weight: 60, generate: streams::generate },
     Family { weight: 12, generate: common },
 ];
 
@@ -38,6 +40,21 @@ const FIELD_COMMANDS: [&[u8]; 12] = [
 
 /// Where Redstart may answer otherwise than Valkey, each with its reason.
 pub const EXCEPTIONS: &[Exception] = &[
+    Exception { reason: HELP, explains: is_help },
+    Exception {
+        reason: "trimming by MINID leaves no node all of whose entries are deleted",
+        explains: |argv, theirs, ours| {
+            let nodes = |reply: &Value| reply.field("radix-tree-keys").and_then(|it| it.integer());
+            argv[0].eq_ignore_ascii_case(b"XINFO") && nodes(theirs) > nodes(ours)
+        },
+    },
+    Exception {
+        reason: "XAUTOCLAIM makes no room for as many ids as COUNT says",
+        explains: |argv, theirs, _| {
+            argv[0].eq_ignore_ascii_case(b"XAUTOCLAIM")
+                && theirs.text().starts_with("ERR Insufficient memory")
+        },
+    },
     Exception {
         reason: "what is wrong with a command about fields is said in the words of Redis 7.4 and 8.0",
         explains: |argv, theirs, ours| {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::data::Command;
+use crate::streams;
 use crate::support::client::{Client, Value, argv, quote};
 use crate::support::server::{Program, Server};
 
@@ -90,6 +91,11 @@ fn read(client: &mut Client, keys: &[Vec<u8>]) -> Vec<Entry> {
             "hash" => about("HGETALL", key),
             "set" => about("SMEMBERS", key),
             "zset" => about("ZRANGE", key).into_iter().chain(argv("0 -1 WITHSCORES")).collect(),
+            "stream" => argv("XINFO STREAM")
+                .into_iter()
+                .chain([key.clone()])
+                .chain(argv("FULL COUNT 0"))
+                .collect(),
             other => panic!("{}: no way of reading a {other}", quote(&[key])),
         })
         .collect();
@@ -119,6 +125,7 @@ fn comparable(kind: &str, value: &Value) -> Vec<Vec<u8>> {
     match kind {
         "string" => vec![bytes(value)],
         "list" => elements.iter().map(bytes).collect(),
+        "stream" => streams::comparable(value),
         "zset" => elements
             .chunks(2)
             .flat_map(|pair| {
@@ -229,6 +236,7 @@ fn encodings_of(program: Program, key: &[u8], entry: &Entry) -> &'static [&'stat
         "set" if count <= 512 && entry.value.iter().all(is_integer) => &["intset"],
         "set" if since_7_2 && short(128) => &["listpack"],
         "hash" | "set" => &["hashtable"],
+        "stream" => &["stream"],
         // The text of a score is never that long.
         "zset" if short(2 * 128) => &["listpack"],
         _ => &["skiplist"],

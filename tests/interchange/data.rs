@@ -7,6 +7,7 @@
 //! - Strings are here; collections are in [`crate::collections`].
 
 use crate::collections;
+use crate::streams;
 use crate::support::client::{Client, Value, argv, quote};
 use crate::support::random::Random;
 
@@ -30,6 +31,7 @@ pub fn fill(client: &mut Client) {
             collections::hashes(&mut random, &mut commands);
             collections::sets(&mut random, &mut commands);
             collections::zsets(&mut random, &mut commands);
+            streams::streams(&mut random, &mut commands);
         }
         send(client, &commands);
     }

@@ -12,6 +12,7 @@
 mod collections;
 mod contents;
 mod data;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod timed;
@@ -340,6 +341,7 @@ fn the_dataset_has_every_encoding() {
         ("set", "hashtable"),
         ("zset", "listpack"),
         ("zset", "skiplist"),
+        ("stream", "stream"),
     ];
     let of_ours = [("list", "listpack"), ("set", "listpack")];
     for (program, more) in [(Program::Redis, &of_ours[..0]), (Program::Redstart, &of_ours)] {
@@ -359,6 +361,7 @@ fn the_dataset_has_every_encoding() {
             ("hash:512", 16),
             ("zset:128", 17),
             ("list:small", 18),
+            ("stream:many", 19),
         ];
         for (key, kind) in kinds {
             assert_eq!(dump(key)[0], kind, "{}: {key}", program.name());

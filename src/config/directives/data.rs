@@ -102,9 +102,7 @@ pub const ROWS: &[Directive] = &[
         .inert(LATER)
         .doc("Size up to which a HyperLogLog is kept sparse."),
     memory("stream-node-max-bytes", field!(stream_node_max_bytes), (0, LONG), "4096")
-        .inert(LATER)
         .doc("Size of a node of a stream; 0 for no limit."),
     number("stream-node-max-entries", field!(stream_node_max_entries), (0, LONG), "100")
-        .inert(LATER)
         .doc("Entries in a node of a stream; 0 for no limit."),
 ];

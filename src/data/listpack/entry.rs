@@ -16,6 +16,8 @@ pub(super) const INT_64: u8 = 0xf4;
 const INT_ENTRY_MAX: usize = 10;
 /// Entries up to this length are made on the stack.
 const INLINE: usize = 160;
+/// And several of them up to this length together.
+const ENTRIES_INLINE: usize = 320;
 
 /// Bytes of encoding and data of the entry at an offset; nothing where the encoding is unknown.
 /// Reads up to 4 bytes behind the first, as far as the encoding asks for them.
@@ -197,25 +199,120 @@ impl Scratch {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "at most 9")]
 fn push_int(out: &mut Vec<u8>, number: i64) {
-    out.reserve(INT_ENTRY_MAX);
+    let (entry, len) = int_entry(number);
+    out.extend_from_slice(&entry[..len]);
+}
+
+/// The entry of an integer, and how many of the bytes it takes.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "at most 9")]
+fn int_entry(number: i64) -> ([u8; INT_ENTRY_MAX], usize) {
+    let mut entry = [0; INT_ENTRY_MAX];
     let bytes = number.to_le_bytes();
     let len = int_len(number);
     match len {
-        1 => out.push(bytes[0]),
-        2 => out.extend_from_slice(&[INT_13 | bytes[1] & 0x1f, bytes[0]]),
+        1 => entry[0] = bytes[0],
+        2 => entry[..2].copy_from_slice(&[INT_13 | bytes[1] & 0x1f, bytes[0]]),
         _ => {
-            out.push(match len {
+            entry[0] = match len {
                 3 => INT_16,
                 4 => INT_24,
                 5 => INT_32,
                 _ => INT_64,
-            });
-            out.extend_from_slice(&bytes[..len - 1]);
+            };
+            entry[1..len].copy_from_slice(&bytes[..len - 1]);
         }
     }
-    out.push(len as u8);
+    entry[len] = len as u8;
+    (entry, len + 1)
+}
+
+/// Several entries in the making, to be added to a listpack in one step: on the stack while they are
+/// few and short.
+pub struct Entries {
+    inline: [u8; ENTRIES_INLINE],
+    /// Bytes of `inline` in use, as long as nothing is on the heap.
+    filled: usize,
+    heap: Vec<u8>,
+    len: usize,
+}
+
+impl Entries {
+    /// None.
+    #[inline]
+    pub fn new() -> Self {
+        Self { inline: [0; ENTRIES_INLINE], filled: 0, heap: Vec::new(), len: 0 }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The entries, one behind the other.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        if self.heap.is_empty() { &self.inline[..self.filled] } else { &self.heap }
+    }
+
+    #[inline]
+    fn extend(&mut self, bytes: &[u8]) {
+        let end = self.filled + bytes.len();
+        if self.heap.is_empty() && end <= ENTRIES_INLINE {
+            self.inline[self.filled..end].copy_from_slice(bytes);
+            self.filled = end;
+            return;
+        }
+        self.spill().extend_from_slice(bytes);
+    }
+
+    /// Where entries go that are too long for the stack, with what came before them.
+    #[cold]
+    fn spill(&mut self) -> &mut Vec<u8> {
+        if self.heap.is_empty() {
+            self.heap.reserve(2 * ENTRIES_INLINE);
+            self.heap.extend_from_slice(&self.inline[..self.filled]);
+        }
+        &mut self.heap
+    }
+
+    /// Adds an integer.
+    #[inline]
+    pub fn push_int(&mut self, number: i64) {
+        let (entry, len) = int_entry(number);
+        self.extend(&entry[..len]);
+        self.len += 1;
+    }
+
+    /// Adds an element in its densest form.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "below 64")]
+    pub fn push(&mut self, element: &[u8]) {
+        match Element::of(element) {
+            Element::Int(number) => return self.push_int(number),
+            Element::Bytes(bytes) if bytes.len() < 64 => {
+                let len = bytes.len();
+                self.extend(&[STRING_6 | len as u8]);
+                self.extend(bytes);
+                self.extend(&[len as u8 + 1]);
+            }
+            Element::Bytes(bytes) => push_string(self.spill(), bytes),
+        }
+        self.len += 1;
+    }
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "each arm's bound; the last: a listpack's own")]

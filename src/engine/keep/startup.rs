@@ -132,6 +132,8 @@ impl Engine {
                 set_value: settings.set_max_listpack_value as usize,
                 zset_entries: settings.zset_max_listpack_entries as usize,
                 zset_value: settings.zset_max_listpack_value as usize,
+                stream_node_bytes: settings.stream_node_max_bytes as usize,
+                stream_node_entries: settings.stream_node_max_entries as usize,
             },
         };
         self.databases.policy = Policy {

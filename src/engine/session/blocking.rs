@@ -25,7 +25,7 @@ use crate::engine::session::copies::{self, Copies};
 use crate::engine::session::run::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
-use crate::keyspace::waits::Ticket;
+use crate::keyspace::waits::{Ticket, Waiter};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
@@ -115,7 +115,10 @@ impl Engine {
         }
         let now_ms = self.now().0;
         let deadline_ms = wait.timeout_ms.map(|timeout| now_ms.saturating_add_unsigned(timeout));
-        let queued = Queued::new(command, args);
+        let queued = match &wait.words {
+            None => Queued::new(command, args),
+            Some(words) => Queued::of_words(command, words.iter().map(Vec::as_slice)),
+        };
         let ticket = self.blocking.ticket();
         let awaited = Awaited::Key { queued, command, wait };
         self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent }));
@@ -145,7 +148,7 @@ impl Engine {
                 let args = queued.args();
                 for index in wait.keys.clone() {
                     let waiter = (parked.ticket, slot.0);
-                    self.databases.waits.wait(waiter, db, args.at(index), wait.kind);
+                    self.databases.waits.wait(waiter, db, args.at(index), wait.awaited);
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
@@ -200,14 +203,18 @@ impl Engine {
         while self.databases.waits.any_ready() {
             for (db, key) in self.databases.waits.take_ready() {
                 let mut from = 0;
-                while let Some(kind) = self.kind_of(db, &key)
-                    && let Some((ticket, waiter)) = self.databases.waits.next(db, &key, kind, from)
-                {
+                while let Some((ticket, waiter)) = self.next_waiter(db, &key, from) {
                     from = ticket + 1;
                     self.try_again(SessionId(waiter));
                 }
             }
         }
+    }
+
+    /// The first client from a ticket on to which it matters what the key holds now.
+    fn next_waiter(&mut self, db: DbIndex, key: &[u8], from: Ticket) -> Option<(Ticket, Waiter)> {
+        let kind = self.kind_of(db, key);
+        self.databases.waits.next(db, key, kind, from)
     }
 
     fn kind_of(&mut self, db: DbIndex, key: &[u8]) -> Option<Type> {

@@ -152,8 +152,9 @@ fn clients(out: &mut String, engine: &mut Engine) {
     line!(out, "watching_clients:{}", watching.count());
     line!(out, "clients_in_timeout_table:0");
     line!(out, "total_watched_keys:{}", engine.databases.watches.len());
-    line!(out, "total_blocking_keys:0");
-    line!(out, "total_blocking_keys_on_nokey:0");
+    let waits = &engine.databases.waits;
+    line!(out, "total_blocking_keys:{}", waits.len());
+    line!(out, "total_blocking_keys_on_nokey:{}", waits.len_with_loss());
     let paused = engine.pause.until_ms > engine.now().0;
     let actions = match (paused, engine.pause.all) {
         (false, _) => "none",

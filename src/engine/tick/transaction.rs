@@ -76,9 +76,13 @@ pub struct Queued {
 impl Queued {
     /// A copy of a command's arguments.
     pub fn new(command: CommandId, args: Args<'_>) -> Self {
-        let mut bytes = Vec::with_capacity(args.from(0).map(<[u8]>::len).sum());
-        let ranges = args
-            .from(0)
+        Self::of_words(command, args.from(0))
+    }
+
+    /// A command of these words, its name included.
+    pub fn of_words<'w>(command: CommandId, words: impl Iterator<Item = &'w [u8]> + Clone) -> Self {
+        let mut bytes = Vec::with_capacity(words.clone().map(<[u8]>::len).sum());
+        let ranges = words
             .map(|arg| {
                 let range = Range::new(bytes.len(), arg.len());
                 bytes.extend_from_slice(arg);

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use super::reader::Reader;
+use super::stream::{self, STREAMS};
 use super::{DecodeError, string, ziplist, zipmap};
 use crate::base::env::UnixMillis;
 use crate::base::text;
@@ -39,23 +40,30 @@ pub(super) struct Context<'a> {
 }
 
 /// The bytes of a collection in one string, and where they stand.
-struct Blob {
+pub(super) struct Blob {
     offset: u64,
     expected: &'static str,
     bytes: Vec<u8>,
 }
 
 impl Blob {
-    fn read<R: Read>(reader: &mut Reader<R>, expected: &'static str) -> Result<Self, DecodeError> {
+    pub(super) fn read<R: Read>(
+        reader: &mut Reader<R>,
+        expected: &'static str,
+    ) -> Result<Self, DecodeError> {
         let offset = reader.offset();
         Ok(Self { offset, expected, bytes: string::bytes(reader, expected)? })
     }
 
-    fn error(&self, found: impl Into<String>) -> DecodeError {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn error(&self, found: impl Into<String>) -> DecodeError {
         wrong(self.offset, self.expected, found)
     }
 
-    fn listpack(&self) -> Result<Listpack, DecodeError> {
+    pub(super) fn listpack(&self) -> Result<Listpack, DecodeError> {
         Listpack::from_bytes(&self.bytes).map_err(|error| self.error(error.to_string()))
     }
 
@@ -67,7 +75,7 @@ impl Blob {
 /// More than an index has room for.
 const TOO_MANY: &str = "more than 16 GiB of elements in a collection";
 
-fn wrong(offset: u64, expected: &'static str, found: impl Into<String>) -> DecodeError {
+pub(super) fn wrong(offset: u64, expected: &'static str, found: impl Into<String>) -> DecodeError {
     DecodeError::Collection { offset, expected, found: found.into() }
 }
 
@@ -93,7 +101,7 @@ const HASHES: [u8; 8] = [
 
 /// Whether a type is one of ours.
 pub(super) fn is_known(type_byte: u8) -> bool {
-    [&LISTS[..], &SETS, &ZSETS, &HASHES].iter().any(|types| types.contains(&type_byte))
+    [&LISTS[..], &SETS, &ZSETS, &HASHES, &STREAMS].iter().any(|types| types.contains(&type_byte))
 }
 
 /// Reads what follows a type byte, which stood at `offset` and [`is_known`].
@@ -109,10 +117,12 @@ pub(super) fn object<R: Read>(
         Object::Set(set(reader, type_byte, context)?)
     } else if ZSETS.contains(&type_byte) {
         Object::Zset(zset(reader, type_byte, context)?)
+    } else if STREAMS.contains(&type_byte) {
+        Object::Stream(stream::stream(reader, type_byte)?)
     } else {
         Object::Hash(hash(reader, type_byte, context)?)
     };
-    if object.is_empty() {
+    if object.is_empty() && !object.keeps_empty() {
         return Err(DecodeError::Empty { offset });
     }
     Ok(object)

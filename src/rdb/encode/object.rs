@@ -6,7 +6,7 @@
 //! [`least_version`] of what is going to be in it.
 
 use super::ziplist::ziplist;
-use super::{EncodeOptions, length, string, verbatim};
+use super::{EncodeOptions, length, stream, string, verbatim};
 use crate::base::env::UnixMillis;
 use crate::base::pieces::{Full, PieceSink, in_pieces};
 use crate::data::element::Element;
@@ -48,6 +48,7 @@ pub(super) fn type_byte(object: &Object, options: EncodeOptions) -> u8 {
         Object::Zset(Zset::Packed(_)) if listpacks => format::TYPE_ZSET_LISTPACK,
         Object::Zset(Zset::Packed(_)) => format::TYPE_ZSET_ZIPLIST,
         Object::Zset(Zset::Big(_)) => format::TYPE_ZSET_2,
+        Object::Stream(_) => stream::type_byte(options),
     }
 }
 
@@ -92,6 +93,7 @@ pub(super) fn payload(out: &mut Vec<u8>, options: EncodeOptions, object: &Object
             Some(pack) => block(out, options, pack),
             None => scores(out, options, zset.len(), zset.iter(), full),
         },
+        Object::Stream(object) => stream::stream(out, options, object, full),
     }
 }
 
@@ -103,6 +105,7 @@ impl Frozen {
             Self::Hash(hash) => fields_type(hash.next_expiry()),
             Self::Set(_) => format::TYPE_SET,
             Self::Zset(_) => format::TYPE_ZSET_2,
+            Self::Stream(_) => stream::type_byte(options),
         }
     }
 
@@ -122,6 +125,7 @@ impl Frozen {
                 let all = zset.iter().map(|entry| (Element::Bytes(entry.key()), entry.score()));
                 scores(out, options, zset.len(), all, full);
             }
+            Self::Stream(frozen) => stream::stream(out, options, frozen, full),
         });
     }
 }

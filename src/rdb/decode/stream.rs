@@ -1,0 +1,130 @@
+//! Streams: the forms of Redis 5, 7.0 and 7.2. What they hold is drawn in `encode/stream.rs`.
+//!
+//! A node is checked cell by cell, ids must rise from node to node, and whatever is pending must be
+//! somebody's.
+
+use std::io::Read;
+
+use super::collection::{Blob, wrong};
+use super::reader::Reader;
+use super::{DecodeError, string};
+use crate::data::stream::{Counts, Group, Stream, StreamBuilder, StreamId};
+use crate::rdb::format;
+
+/// What makes a stream of this type byte; it may have no entry.
+pub(super) const STREAMS: [u8; 3] =
+    [format::TYPE_STREAM, format::TYPE_STREAM_2, format::TYPE_STREAM_3];
+
+pub(super) fn stream<R: Read>(
+    reader: &mut Reader<R>,
+    type_byte: u8,
+) -> Result<Stream, DecodeError> {
+    let has_counts = type_byte != format::TYPE_STREAM;
+    let mut builder = StreamBuilder::default();
+    for _ in 0..reader.length("a number of stream nodes")? {
+        let base = Blob::read(reader, "a stream node's id")?;
+        let Ok(bytes) = <[u8; 16]>::try_from(base.bytes()) else {
+            return Err(base.error("one that hasn't 16 bytes"));
+        };
+        let blob = Blob::read(reader, "a stream's node")?;
+        let added = builder.node(StreamId::from_bytes(bytes), blob.listpack()?);
+        added.map_err(|found| blob.error(found))?;
+    }
+    let offset = reader.offset();
+    // How many entries there are is counted in the nodes.
+    reader.length("a number of entries")?;
+    let last_id = id(reader, "a stream's last id")?;
+    let mut counts =
+        Counts { last_id, max_deleted: StreamId::MIN, added: builder.stream().len() as u64 };
+    if has_counts {
+        id(reader, "a stream's first id")?;
+        counts.max_deleted = id(reader, "a stream's greatest deleted id")?;
+        counts.added = countable(reader, "a number of entries ever added")?;
+    }
+    let mut stream =
+        builder.finish(counts).map_err(|found| wrong(offset, "a stream's last id", found))?;
+    for _ in 0..reader.length("a number of consumer groups")? {
+        let offset = reader.offset();
+        let name = string::bytes(reader, "a consumer group's name")?;
+        let last_id = id(reader, "a consumer group's last id")?;
+        let entries_read =
+            if has_counts { entries_read(reader)? } else { stream.added_up_to(last_id) };
+        let mut members = Group::new(last_id, entries_read);
+        group(reader, type_byte, &mut members)?;
+        if !stream.add_group(&name, members) {
+            return Err(wrong(offset, "a consumer group", "one that was there before"));
+        }
+    }
+    Ok(stream)
+}
+
+fn id<R: Read>(reader: &mut Reader<R>, expected: &'static str) -> Result<StreamId, DecodeError> {
+    Ok(StreamId { ms: reader.length(expected)?, seq: reader.length(expected)? })
+}
+
+/// A count that a command can tell, too: one of 63 bits.
+fn countable<R: Read>(reader: &mut Reader<R>, expected: &'static str) -> Result<u64, DecodeError> {
+    let offset = reader.offset();
+    let count = reader.length(expected)?;
+    if i64::try_from(count).is_err() {
+        return Err(wrong(offset, expected, count.to_string()));
+    }
+    Ok(count)
+}
+
+/// Nothing where it isn't known, which is written as -1.
+fn entries_read<R: Read>(reader: &mut Reader<R>) -> Result<Option<u64>, DecodeError> {
+    let offset = reader.offset();
+    let expected = "a number of entries read";
+    match reader.length(expected)? {
+        u64::MAX => Ok(None),
+        read if i64::try_from(read).is_ok() => Ok(Some(read)),
+        read => Err(wrong(offset, expected, read.to_string())),
+    }
+}
+
+fn raw_id<R: Read>(reader: &mut Reader<R>) -> Result<StreamId, DecodeError> {
+    Ok(StreamId::from_bytes(reader.array("a pending entry's id")?))
+}
+
+fn group<R: Read>(
+    reader: &mut Reader<R>,
+    type_byte: u8,
+    group: &mut Group,
+) -> Result<(), DecodeError> {
+    for _ in 0..reader.length("a number of pending entries")? {
+        let offset = reader.offset();
+        let id = raw_id(reader)?;
+        let delivered_ms = i64::from_le_bytes(reader.array("a delivery's time")?);
+        let deliveries = reader.length("a number of deliveries")?;
+        if !group.load_pending(id, delivered_ms, deliveries) {
+            return Err(wrong(offset, "a pending entry", "one that was there before"));
+        }
+    }
+    for _ in 0..reader.length("a number of consumers")? {
+        let offset = reader.offset();
+        let name = string::bytes(reader, "a consumer's name")?;
+        let seen_ms = i64::from_le_bytes(reader.array("a consumer's time")?);
+        let active_ms = if type_byte == format::TYPE_STREAM_3 {
+            i64::from_le_bytes(reader.array("a consumer's time")?)
+        } else {
+            seen_ms
+        };
+        let (consumer, is_new) = group.ensure(&name, seen_ms);
+        if !is_new {
+            return Err(wrong(offset, "a consumer", "one that was there before"));
+        }
+        group.set_times(consumer, seen_ms, (active_ms != -1).then_some(active_ms));
+        for _ in 0..reader.length("a number of a consumer's entries")? {
+            let offset = reader.offset();
+            if !group.load_owner(consumer, raw_id(reader)?) {
+                let found = "one that isn't pending, or another's";
+                return Err(wrong(offset, "a consumer's entry", found));
+            }
+        }
+    }
+    if group.loaded_owners() {
+        return Ok(());
+    }
+    Err(wrong(reader.offset(), "the end of a consumer group", "a pending entry that is nobody's"))
+}

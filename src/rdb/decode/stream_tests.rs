@@ -1,0 +1,104 @@
+//! Streams as other servers dumped them, and what is wrong in hostile ones.
+
+use super::*;
+use crate::data::stream::{Counts, Stream, StreamId};
+use crate::data::value::Object;
+use crate::rdb::encode::{self, EncodeOptions};
+
+/// What redis-server 7.0.15 dumps: entries of which one is deleted, two with the same fields, and a group
+/// in which two consumers have something.
+const FORM_2: &str = "\
+    13011000000000000000010000000000000001404c4c0000001d000301010101018161020001020100010001\
+    010104010301010104018374776f04040100010201dfff020201816202817802817902817a0208010201c12b\
+    02dfff0204010401ff03412c000101020504020167030081ffffffffffffffff020000000000000001000000\
+    00000000010168e5cf8b010000412c000000000000000300000000000000000068e5cf8b010000070205616c\
+    696365eb92dd21a2010000010000000000000001000000000000000103626f62eb92dd21a201000001000000\
+    000000000300000000000000000168412c0081ffffffffffffffff0000";
+/// The same of valkey-server 9.1.2.
+const FORM_3: &str = "\
+    15011000000000000000010000000000000001404c4c0000001d000301010101018161020001020100010001\
+    010104010301010104018374776f04040100010201dfff020201816202817802817902817a0208010201c12b\
+    02dfff0204010401ff03412c000101020504020167030081ffffffffffffffff020000000000000001000000\
+    00000000010168e5cf8b010000412c000000000000000300000000000000000068e5cf8b010000070205616c\
+    696365ed92dd21a2010000ed92dd21a2010000010000000000000001000000000000000103626f62ed92dd21\
+    a2010000ed92dd21a201000001000000000000000300000000000000000168412c0081ffffffffffffffff00\
+    00";
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pair = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(pair).collect()
+}
+
+fn decoded(body: &[u8]) -> Result<Stream, DecodeError> {
+    let mut reader = Reader::new(body, 64, Checksum::Ignore);
+    let type_byte = reader.byte("a type")?;
+    let thresholds = Thresholds::default();
+    let context = Context { thresholds: &thresholds, writer: Writer::Redis };
+    match object(&mut reader, 0, type_byte, context)? {
+        OwnedValue::Object(Object::Stream(stream)) => Ok(stream),
+        other => panic!("no stream: {other:?}"),
+    }
+}
+
+fn encoded(stream: &Stream, version: u16) -> Vec<u8> {
+    let mut out = Vec::new();
+    let object = Object::Stream(stream.clone());
+    let options = EncodeOptions { version, ..EncodeOptions::default() };
+    encode::value(&mut out, &options, crate::data::value::ValueRef::Object((&object).into()));
+    out
+}
+
+#[test]
+fn streams_of_other_servers_are_read_and_written_alike() {
+    for (hex, version) in [(FORM_2, 10), (FORM_3, 11)] {
+        let stream = decoded(&bytes(hex)).unwrap();
+        let id = |ms, seq| StreamId { ms, seq };
+        let counts = Counts { last_id: id(300, 0), max_deleted: id(2, 5), added: 4 };
+        assert_eq!((stream.len(), stream.counts()), (3, counts));
+        let group = stream.group(b"g").unwrap();
+        assert_eq!((group.last_id, group.entries_read), (id(3, 0), None));
+        let names = group.names();
+        let pending: Vec<_> = group
+            .pending_from(StreamId::MIN)
+            .map(|p| (p.id, p.delivered_ms, p.deliveries, p.consumer.name_in(&names)))
+            .collect();
+        let first = (id(1, 1), 1_700_000_000_001, 300, &b"alice"[..]);
+        assert_eq!(pending, [first, (id(3, 0), 1_700_000_000_000, 7, &b"bob"[..])]);
+        assert_eq!(encoded(&stream, version), bytes(hex));
+    }
+    // The first form doesn't tell what was deleted.
+    let stream = decoded(&bytes(FORM_2)).unwrap();
+    let first_form = decoded(&encoded(&stream, 9)).unwrap();
+    assert_eq!((first_form.len(), first_form.group_count()), (3, 2));
+    let counts = Counts { max_deleted: StreamId::MIN, added: 3, ..stream.counts() };
+    assert_eq!(first_form.counts(), counts);
+}
+
+#[test]
+fn a_stream_without_an_entry_is_one() {
+    let mut stream = Stream::default();
+    stream.set_counts(Counts { last_id: StreamId { ms: 5, seq: 1 }, ..Counts::default() });
+    assert!(decoded(&encoded(&stream, 10)).unwrap() == stream);
+}
+
+#[test]
+fn damaged_streams_are_refused_or_read_but_never_believed() {
+    for hex in [FORM_2, FORM_3] {
+        let body = bytes(hex);
+        for end in 1..body.len() {
+            assert!(decoded(&body[..end]).is_err(), "cut at {end}");
+        }
+        for at in 1..body.len() {
+            for wrong in [0, 1, 0x7f, 0x80, 0xff, body[at] ^ 1] {
+                let mut body = body.clone();
+                body[at] = wrong;
+                // Whatever is read is whole: it can be gone through, and written down.
+                if let Ok(stream) = decoded(&body) {
+                    let again = encoded(&stream, 11);
+                    assert_eq!(decoded(&again).unwrap().len(), stream.len(), "{at} as {wrong}");
+                    assert!(!format!("{stream:?}").is_empty());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Streams in RDB: nodes as they lie in memory, then counts, then groups.
+//!
+//! ```text
+//! nodes { base id (string of 16 bytes)  listpack (string) } ...
+//! entries  last id  [first id  greatest deleted id  entries ever added]           from version 10 on
+//! groups { name  last id  [entries read]                                          from version 10 on
+//!          pending { id 16  delivered ms 8  deliveries } ...
+//!          consumers { name  seen ms 8  [active ms 8]  pending { id 16 } ... } ... }    from 11 on
+//! ```
+//! Ids are two lengths where nothing else is said. Numbers of 8 bytes are little-endian.
+
+use super::{EncodeOptions, length, string, verbatim};
+use crate::base::pieces::Full;
+use crate::data::stream::{Counts, Group, Stream, StreamId};
+use crate::rdb::format;
+
+/// An `entries read` that isn't known.
+const UNKNOWN: u64 = u64::MAX;
+
+/// The byte that says how [`stream`] writes one.
+pub(super) fn type_byte(options: EncodeOptions) -> u8 {
+    match options.version {
+        format::VERSION_SET_LISTPACK.. => format::TYPE_STREAM_3,
+        format::VERSION_LISTPACK.. => format::TYPE_STREAM_2,
+        _ => format::TYPE_STREAM,
+    }
+}
+
+pub(super) fn stream(out: &mut Vec<u8>, options: EncodeOptions, stream: &Stream, full: Full<'_>) {
+    length(out, stream.node_count() as u64);
+    for (base, pack) in stream.nodes() {
+        verbatim(out, &base.to_bytes());
+        string(out, options, pack.as_bytes());
+        if !full(out) {
+            return;
+        }
+    }
+    let has_counts = options.version >= format::VERSION_LISTPACK;
+    let Counts { last_id, max_deleted, added } = stream.counts();
+    length(out, stream.len() as u64);
+    id(out, last_id);
+    if has_counts {
+        id(out, stream.first_id().unwrap_or_default());
+        id(out, max_deleted);
+        length(out, added);
+    }
+    length(out, stream.group_count() as u64);
+    for (name, members) in stream.groups() {
+        string(out, options, name);
+        id(out, members.last_id);
+        if has_counts {
+            length(out, members.entries_read.unwrap_or(UNKNOWN));
+        }
+        if !group(out, options, members, full) {
+            return;
+        }
+    }
+}
+
+fn id(out: &mut Vec<u8>, id: StreamId) {
+    length(out, id.ms);
+    length(out, id.seq);
+}
+
+/// False where nobody wants more.
+fn group(out: &mut Vec<u8>, options: EncodeOptions, group: &Group, full: Full<'_>) -> bool {
+    length(out, group.pending_len() as u64);
+    for pending in group.pending_from(StreamId::MIN) {
+        out.extend_from_slice(&pending.id.to_bytes());
+        out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
+        length(out, u64::from(pending.deliveries));
+        if !full(out) {
+            return false;
+        }
+    }
+    length(out, group.consumer_count() as u64);
+    for (name, consumer) in group.consumers() {
+        string(out, options, name);
+        out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
+        if type_byte(options) == format::TYPE_STREAM_3 {
+            out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
+        }
+        length(out, consumer.pending_len() as u64);
+        for id in consumer.pending_from(StreamId::MIN) {
+            out.extend_from_slice(&id.to_bytes());
+            if !full(out) {
+                return false;
+            }
+        }
+    }
+    true
+}

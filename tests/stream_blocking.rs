@@ -1,0 +1,122 @@
+//! Clients that wait for entries of streams: what wakes them, with which meaning of `$`, and what they are
+//! told when the key or the group goes. The texts are those of Redis 7.2.
+
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::client::{Client, argv, encode};
+use support::server::{Program, Server};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const NO_GROUP: &str =
+    "-NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option";
+const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+
+fn start() -> Server {
+    Server::start_with(Program::Redstart, &["--appendonly", "no", "--save", ""])
+}
+
+/// Sends a command and waits until the server has parked the client.
+fn park(control: &mut Client, server: &Server, line: &str) -> Client {
+    let mut client = server.connect();
+    let id = client.words("CLIENT ID").integer().expect("a client has a number");
+    client.try_send_raw(&encode(&argv(line))).expect("a command can be sent");
+    let began = Instant::now();
+    let list = format!("CLIENT LIST ID {id}");
+    while !control.words(&list).text().contains("flags=b") {
+        assert!(began.elapsed() < PATIENCE, "{line} never waits");
+        std::thread::yield_now();
+    }
+    client
+}
+
+fn read(client: &mut Client) -> String {
+    client.try_read().expect("an answer").to_string().replace('\\', "")
+}
+
+/// A stream with a group that has read all of it.
+fn group(control: &mut Client) {
+    for line in ["FLUSHALL", "XADD s 1-1 a b", "XGROUP CREATE s g $", "XADD other 1-1 a b"] {
+        assert!(!control.words(line).is_error(), "{line}");
+    }
+}
+
+#[test]
+fn a_dollar_means_the_last_entry_of_when_the_command_came() {
+    let server = start();
+    let mut control = server.connect();
+    control.words("XADD s 5-0 a b");
+    let mut client = park(&mut control, &server, "XREAD BLOCK 0 STREAMS none s $ $");
+    // What changes but adds nothing new leaves it waiting; what comes in the end is behind what was last
+    // when it came, not behind what is last now.
+    for line in ["XDEL s 5-0", "MULTI", "XADD s 6-0 c d", "XADD s 7-0 e f", "XDEL s 6-0", "EXEC"] {
+        control.words(line);
+    }
+    assert_eq!(read(&mut client), "*[*[\"s\", *[*[\"7-0\", *[\"e\", \"f\"]]]]]");
+    let mut client = park(&mut control, &server, "XREAD BLOCK 0 STREAMS s $");
+    control.words("DEL s");
+    control.words("XADD s 3-0 a b");
+    control.words("XADD s 8-0 a b");
+    assert_eq!(read(&mut client), "*[*[\"s\", *[*[\"8-0\", *[\"a\", \"b\"]]]]]");
+}
+
+#[test]
+fn readers_of_a_group_hear_that_key_or_group_are_gone() {
+    let server = start();
+    let mut control = server.connect();
+    for (commands, expected) in [
+        (&["DEL s"][..], NO_GROUP),
+        (&["UNLINK s"], NO_GROUP),
+        (&["XGROUP DESTROY s g"], NO_GROUP),
+        (&["SET s text"], WRONG_TYPE),
+        (&["MULTI", "DEL s", "RPUSH s a", "EXEC"], WRONG_TYPE),
+        (&["FLUSHALL"], NO_GROUP),
+        (&["FLUSHDB ASYNC"], NO_GROUP),
+        (&["SWAPDB 0 1"], NO_GROUP),
+        (&["RENAME s elsewhere"], NO_GROUP),
+        (&["RENAME other s"], NO_GROUP),
+        (&["MOVE s 1"], NO_GROUP),
+        (&["PEXPIRE s -1"], NO_GROUP),
+        // A group that is made anew is as good.
+        (
+            &["MULTI", "DEL s", "XGROUP CREATE s g 0 MKSTREAM", "EXEC", "XADD s 9-9 a b"],
+            "*[*[\"s\", *[*[\"9-9\", *[\"a\", \"b\"]]]]]",
+        ),
+    ] {
+        group(&mut control);
+        let line = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >";
+        let mut client = park(&mut control, &server, line);
+        for line in commands {
+            assert!(!control.words(line).is_error(), "{line}");
+        }
+        assert_eq!(read(&mut client), expected, "{commands:?}");
+    }
+}
+
+#[test]
+fn an_entry_wakes_the_first_that_waits_in_each_group() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    control.words("XGROUP CREATE s h $");
+    let first = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >";
+    let mut first = park(&mut control, &server, first);
+    let mut second = park(&mut control, &server, "XREADGROUP GROUP g d BLOCK 0 STREAMS s >");
+    let mut other = park(&mut control, &server, "XREADGROUP GROUP h c BLOCK 0 STREAMS s >");
+    let mut alone = park(&mut control, &server, "XREAD BLOCK 0 STREAMS s $");
+    control.words("XADD s 2-0 a b");
+    let entry = |id: &str| format!("*[*[\"s\", *[*[\"{id}\", *[\"a\", \"b\"]]]]]");
+    for client in [&mut first, &mut other, &mut alone] {
+        assert_eq!(read(client), entry("2-0"));
+    }
+    assert_eq!(control.words("XPENDING s g").elements()[0].integer(), Some(1));
+    control.words("XADD s 3-0 a b");
+    assert_eq!(read(&mut second), entry("3-0"));
+    assert_eq!(control.words("XACK s g 2-0 3-0").integer(), Some(2));
+    // Only the time ends a wait for what doesn't come.
+    let mut client = park(&mut control, &server, "XREADGROUP GROUP g c BLOCK 100 STREAMS s >");
+    assert_eq!(read(&mut client), "*nil");
+}
