@@ -65,6 +65,11 @@ fn number(rng: &mut Rng) -> Vec<u8> {
     (rng.below(200) as i64 - 100).to_string().into_bytes()
 }
 
+/// The place of a bit.
+fn place(rng: &mut Rng) -> Vec<u8> {
+    rng.below(4_000).to_string().into_bytes()
+}
+
 fn words(text: &str) -> Words {
     text.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
 }
@@ -108,6 +113,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         }
         "MSET" | "MSETNX" => pairs(rng),
         "SETRANGE" => vec![key(rng), rng.below(300).to_string().into_bytes(), value(rng)],
+        _ if name.contains("BIT") => return bit_arguments(name, rng),
         "INCR" | "DECR" | "GETDEL" | "PERSIST" => vec![key(rng)],
         "INCRBY" | "DECRBY" => vec![key(rng), number(rng)],
         "INCRBYFLOAT" => vec![key(rng), pick(rng, &["0.1", "1e3", "-7.25", "3"]).as_bytes().into()],
@@ -163,6 +169,32 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             _ => words("nonsense"),
         },
         "SWAPDB" => vec![database(rng), database(rng)],
+        _ => return None,
+    })
+}
+
+/// As [`arguments`], for bits of strings.
+fn bit_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    Some(match name {
+        "SETBIT" => vec![key(rng), place(rng), rng.below(2).to_string().into_bytes()],
+        "BITOP" => {
+            let operation =
+                pick(rng, &["AND", "OR", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "ONE"]);
+            let sources =
+                if operation == "NOT" { vec![key(rng)] } else { vec![key(rng), key(rng)] };
+            [operation.into(), key(rng)].into_iter().chain(sources).collect()
+        }
+        "BITFIELD" => {
+            let mut list = vec![key(rng)];
+            list.extend(words(pick(rng, &["", "OVERFLOW FAIL", "OVERFLOW SAT"])));
+            for _ in 0..=rng.below(3) {
+                let verb = pick(rng, &["SET", "INCRBY"]);
+                let width = pick(rng, &["u1", "i5", "u8", "i64", "u63"]);
+                list.extend([verb.into(), width.into(), place(rng), number(rng)]);
+                list.extend([b"GET".to_vec(), width.into(), place(rng)]);
+            }
+            list
+        }
         _ => return None,
     })
 }

@@ -4,6 +4,8 @@
 //! write the reply. They know neither sessions nor log nor sockets.
 
 pub mod args;
+pub mod bitfield;
+pub mod bitmap;
 pub mod category;
 pub mod context;
 pub mod dump;
@@ -60,6 +62,8 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    bitmap::COMMANDS,
+    bitfield::COMMANDS,
     zset::COMMANDS,
     zset_range::COMMANDS,
     zset_pop::COMMANDS,

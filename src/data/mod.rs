@@ -10,6 +10,7 @@
     warn(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)
 )]
 
+pub(crate) mod bits;
 pub mod block;
 pub mod element;
 pub mod frozen;

@@ -22,6 +22,11 @@ pub struct Event {
     pub class: char,
 }
 
+impl Event {
+    /// What listeners aren't told: of a class that no letter stands for.
+    pub(crate) const UNHEARD: Self = Self { name: "", class: '\0' };
+}
+
 /// A set of event classes: a bit for each class letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Classes(u128);
@@ -65,6 +70,7 @@ events! {
     SET = "set", '$';
     APPEND = "append", '$';
     SETRANGE = "setrange", '$';
+    SETBIT = "setbit", '$';
     INCRBY = "incrby", '$';
     INCRBYFLOAT = "incrbyfloat", '$';
     EXPIRED = "expired", 'x';
