@@ -113,7 +113,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         }
         "MSET" | "MSETNX" => pairs(rng),
         "SETRANGE" => vec![key(rng), rng.below(300).to_string().into_bytes(), value(rng)],
-        _ if name.contains("BIT") => return bit_arguments(name, rng),
+        _ if name.starts_with("PF") || name.contains("BIT") => return bit_arguments(name, rng),
         "INCR" | "DECR" | "GETDEL" | "PERSIST" => vec![key(rng)],
         "INCRBY" | "DECRBY" => vec![key(rng), number(rng)],
         "INCRBYFLOAT" => vec![key(rng), pick(rng, &["0.1", "1e3", "-7.25", "3"]).as_bytes().into()],
@@ -173,9 +173,27 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
     })
 }
 
-/// As [`arguments`], for bits of strings.
+/// As [`arguments`], for HyperLogLogs.
+fn hyperloglog_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    let key = |rng: &mut Rng| format!("hll:{}", rng.below(4)).into_bytes();
+    Some(match name {
+        "PFADD" => {
+            let many = if rng.below(10) == 0 { 1_000 } else { rng.below(4) };
+            let elements = (0..many).map(|_| rng.below(5_000).to_string().into_bytes());
+            let elements: Words = elements.collect();
+            [key(rng)].into_iter().chain(elements).collect()
+        }
+        "PFCOUNT" => (0..=rng.below(2)).map(|_| key(rng)).collect(),
+        "PFMERGE" => (0..=rng.below(3)).map(|_| key(rng)).collect(),
+        "PFDEBUG" => vec![pick(rng, &["ENCODING", "ENCODING", "TODENSE"]).into(), key(rng)],
+        _ => return None,
+    })
+}
+
+/// As [`arguments`], for bits of strings and HyperLogLogs.
 fn bit_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
     Some(match name {
+        _ if name.starts_with("PF") => return hyperloglog_arguments(name, rng),
         "SETBIT" => vec![key(rng), place(rng), rng.below(2).to_string().into_bytes()],
         "BITOP" => {
             let operation =

@@ -125,6 +125,7 @@ impl<'a> Input<'a> {
             set_value: value,
             zset_entries: entries,
             zset_value: value,
+            ..Thresholds::default()
         };
         match self.below(5) {
             0 | 1 => Thresholds::default(),

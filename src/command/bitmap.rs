@@ -207,11 +207,11 @@ fn bitpos(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 /// The keys of several strings, those that hold nothing as `None`.
-pub(super) struct Strings<'a>(Vec<Option<&'a [u8]>>);
+struct Strings<'a>(Vec<Option<&'a [u8]>>);
 
 impl<'a> Strings<'a> {
     /// Looks at all keys once: for their types, and as the uses that they are.
-    pub(super) fn new(
+    fn new(
         databases: &mut Databases,
         db: DbIndex,
         keys: impl Iterator<Item = &'a [u8]>,
@@ -223,12 +223,7 @@ impl<'a> Strings<'a> {
     }
 
     /// Hands all the strings to a closure, empty ones for keys that aren't there.
-    pub(super) fn with<R>(
-        &self,
-        databases: &Databases,
-        db: DbIndex,
-        run: impl FnOnce(&[&[u8]]) -> R,
-    ) -> R {
+    fn with<R>(&self, databases: &Databases, db: DbIndex, run: impl FnOnce(&[&[u8]]) -> R) -> R {
         let table = databases.table(db);
         let mut digits = vec![itoa::Buffer::new(); self.0.len()];
         let entries: Vec<_> =

@@ -22,6 +22,7 @@ pub mod hash_extended;
 #[cfg(test)]
 mod hash_tests;
 pub mod hash_walk;
+pub mod hyperloglog;
 pub mod keys;
 pub mod keyspec;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string_lcs::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     zset::COMMANDS,
     zset_range::COMMANDS,
     zset_pop::COMMANDS,

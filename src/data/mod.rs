@@ -15,6 +15,7 @@ pub mod block;
 pub mod element;
 pub mod frozen;
 pub mod hash;
+pub(crate) mod hll;
 pub mod index;
 pub mod intset;
 pub mod list;

@@ -19,6 +19,8 @@ pub struct Thresholds {
     pub zset_entries: usize,
     /// Bytes of each of them (`zset-max-listpack-value`).
     pub zset_value: usize,
+    /// Bytes of a sparse HyperLogLog (`hll-sparse-max-bytes`).
+    pub hll_sparse_bytes: usize,
 }
 
 impl Default for Thresholds {
@@ -32,6 +34,7 @@ impl Default for Thresholds {
             set_value: 64,
             zset_entries: 128,
             zset_value: 64,
+            hll_sparse_bytes: 3_000,
         }
     }
 }

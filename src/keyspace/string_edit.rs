@@ -69,6 +69,20 @@ impl<'a> StringEdit<'a> {
         }
     }
 
+    /// Puts other bytes in the place of some.
+    pub fn replace(&mut self, at: usize, len: usize, with: &[u8]) {
+        let (old, end) = (self.bytes().len(), at + len);
+        let new = old - len + with.len();
+        self.grow(new);
+        self.bytes_mut().copy_within(end..old, at + with.len());
+        self.bytes_mut()[at..at + with.len()].copy_from_slice(with);
+        match self {
+            Self::Heap(heap) => heap.resize(new, 0),
+            Self::Copy(copy) => copy.truncate(new),
+            Self::Own(heap) => heap.resize(new, 0),
+        }
+    }
+
     /// Grows to at least `len` bytes, with zeros.
     pub fn grow(&mut self, len: usize) {
         if self.bytes().len() >= len {

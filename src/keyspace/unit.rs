@@ -71,6 +71,7 @@ events! {
     APPEND = "append", '$';
     SETRANGE = "setrange", '$';
     SETBIT = "setbit", '$';
+    PFADD = "pfadd", '$';
     INCRBY = "incrby", '$';
     INCRBYFLOAT = "incrbyfloat", '$';
     EXPIRED = "expired", 'x';

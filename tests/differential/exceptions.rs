@@ -126,7 +126,9 @@ pub const REPLIES: &[Exception] = &[
             let none = |number: &i64| matches!(number, -1..=0);
             (counts || argv[0].eq_ignore_ascii_case(b"BITPOS"))
                 && (ours.is_error()
-                    && (wrong_type || matches!(theirs, Value::Integer(number) if none(number)))
+                    && (wrong_type
+                        || theirs.is_error()
+                        || matches!(theirs, Value::Integer(number) if none(number)))
                     || counts && argv.len() == 3 && theirs.is_error())
         },
     },
@@ -222,6 +224,7 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("hscan", "NOVALUES is Redis 7.4's"),
     ("zscan", "NOSCORES is Valkey 8's"),
     ("lcs", "7.2's names"),
+    ("pfmerge", "7.2's form"),
     ("psubscribe", "7.2's form"),
     ("set", "IFEQ is Valkey's"),
     ("zadd", "CH is named by its word"),

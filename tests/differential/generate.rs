@@ -7,7 +7,8 @@
 use crate::compare::Check;
 use crate::support::random::Random;
 use crate::{
-    bitmaps, connection, hashes, keys, lists, sets, sorting, strings, transactions, zsets,
+    bitmaps, connection, hashes, hyperloglogs, keys, lists, sets, sorting, strings, transactions,
+    zsets,
 };
 
 /// One command and how its replies are compared.
@@ -63,6 +64,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
     Family { weight: 30, generate: bitmaps::generate },
+    Family { weight: 30, generate: hyperloglogs::generate },
     Family { weight: 45, generate: hashes::generate },
     Family { weight: 45, generate: lists::generate },
     Family { weight: 45, generate: sets::generate },

@@ -125,6 +125,7 @@ impl Engine {
                 set_value: settings.set_max_listpack_value as usize,
                 zset_entries: settings.zset_max_listpack_entries as usize,
                 zset_value: settings.zset_max_listpack_value as usize,
+                hll_sparse_bytes: settings.hll_sparse_max_bytes as usize,
             },
         };
         self.databases.policy = Policy {
