@@ -29,5 +29,6 @@ pub mod metrics;
 pub mod net;
 pub mod persist;
 pub mod rdb;
+pub(crate) mod replication;
 pub mod resp;
 pub mod server;

@@ -10,9 +10,11 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{Signal, raise};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// The number file of a server in the background that was given none.
@@ -51,6 +53,12 @@ pub fn remove_pid_file(path: &Path) {
     {
         tracing::warn!("Can't remove the pid file '{}': {error}", path.display());
     }
+}
+
+/// Processor time that the calling thread has taken, in nanoseconds; 0 where the system doesn't say.
+pub fn thread_cpu_nanos() -> u64 {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
 
 /// Where systemd listens, if it started the process.

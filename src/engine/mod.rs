@@ -21,6 +21,7 @@ use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
+use crate::engine::replicate::primary;
 use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
@@ -34,6 +35,7 @@ use crate::persist::log::Log;
 pub mod compat_names;
 pub mod keep;
 pub mod registry;
+pub(crate) mod replicate;
 pub mod session;
 pub mod show;
 pub mod tick;
@@ -62,6 +64,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         save_commands::COMMANDS,
         shutdown::COMMANDS,
         debug::COMMANDS,
+        primary::COMMANDS,
     ]
 }
 
@@ -109,6 +112,8 @@ pub struct Engine {
     pub run_id: String,
     /// All changes as a stream.
     pub journal: Journal,
+    /// Replicas.
+    pub(crate) replication: replicate::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

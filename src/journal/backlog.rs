@@ -54,9 +54,10 @@ impl Backlog {
         self.chunks.push_back(Chunk { offset, bytes, gone: 0 });
     }
 
-    /// Lets the oldest bytes go, the stream's end being at `end`.
-    pub fn trim(&mut self, end: u64) {
-        let start = end.saturating_sub(self.limit).max(self.start);
+    /// Lets the oldest bytes go, the stream's end being at `end`, but for those from `held` on.
+    pub fn trim(&mut self, end: u64, held: Option<u64>) {
+        let wanted = end.saturating_sub(self.limit).min(held.unwrap_or(u64::MAX));
+        let start = wanted.max(self.start);
         self.start = start;
         while let Some(chunk) = self.chunks.front_mut() {
             let surplus = start.saturating_sub(chunk.offset);

@@ -66,6 +66,8 @@ pub struct Journal {
     /// What was appended since the last seal that is not for the log.
     marks: Vec<Mark>,
     backlog: Option<Backlog>,
+    /// The oldest byte that a reader needs: the backlog keeps it whatever its size.
+    held: Option<u64>,
 }
 
 /// Whether changes are appended.
@@ -185,6 +187,7 @@ impl Journal {
             selected_sealed: None,
             marks: Vec::new(),
             backlog: None,
+            held: None,
         }
     }
 
@@ -305,10 +308,17 @@ impl Journal {
     }
 
     fn trim(&mut self) {
-        let end = self.sealed_end();
+        let (end, held) = (self.sealed_end(), self.held);
         if let Some(backlog) = &mut self.backlog {
-            backlog.trim(end);
+            backlog.trim(end, held);
         }
+    }
+
+    /// Has the backlog keep what lies behind an offset, for a reader that is to come to it; nothing
+    /// where no reader is behind. How much that may be is the caller's to bound.
+    pub fn hold(&mut self, from: Option<u64>) {
+        self.held = from;
+        self.trim();
     }
 
     // ---- who reads
@@ -431,7 +441,9 @@ impl Journal {
         self.backlog.as_ref().map_or(0, |backlog| backlog.memory() + self.open.capacity())
     }
 
-    fn sealed_end(&self) -> u64 {
+    /// The offset behind the last byte that cursors may read.
+    #[inline]
+    pub fn sealed_end(&self) -> u64 {
         self.open_start + self.sealed as u64
     }
 }

@@ -1,4 +1,4 @@
-//! A digest of the data, for DEBUG DIGEST and for tests: equal data gives equal digests, whatever
+//! A digest of the data, for tests (clients get that of [`super::shared_digest`]): equal data gives equal digests, whatever
 //! the order in which it came and however it is laid out in memory.
 //!
 //! A key's digest is the SHA-1 of its database, its name, its value's digest and its expiry time;

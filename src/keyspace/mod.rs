@@ -10,6 +10,7 @@ pub mod db;
 pub mod digest;
 mod field_expiry;
 pub mod reclaim;
+pub(crate) mod shared_digest;
 pub mod string_edit;
 pub mod table;
 pub mod unit;

@@ -23,9 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::base::checksum::Crc64;
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
 use crate::base::pieces::PieceSink;
+use crate::base::process;
 use crate::persist::detached::DetachedBase;
 use crate::persist::worker::{Urgency, Waker, Worker};
-use crate::rdb::encode::{self, Verbatim};
+use crate::rdb::encode::{Compressor, Verbatim};
 
 /// Bytes that are handed to the disk at once, before the last sync.
 const WINDOW_BYTES: u64 = 256 << 10;
@@ -61,6 +62,8 @@ pub enum Target {
     /// It stays where it is: a log's base, which
     /// [`crate::persist::log::Log::finish_rewrite`] renames.
     Base,
+    /// It stays where it is, and need not survive a crash: replicas read it.
+    Transfer,
     /// To the log's directory, with a manifest.
     DetachedBase(DetachedBase),
 }
@@ -92,7 +95,8 @@ struct Sink {
     bytes: u64,
     /// The bytes last handed to the disk.
     window: Range<u64>,
-    /// What strings are compressed into.
+    compressor: Compressor,
+    /// A chunk with its strings compressed.
     scratch: Vec<u8>,
     /// Something went wrong: nothing is written any more, and nothing renamed.
     failed: bool,
@@ -115,8 +119,8 @@ impl Sink {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        encode::compress(chunk, strings, &mut scratch);
-        self.write(&scratch);
+        let shorter = self.compressor.compress(chunk, strings, &mut scratch);
+        self.write(if shorter { &scratch } else { chunk });
         scratch.shrink_to(BUFFER_KEPT_BYTES);
         self.scratch = scratch;
     }
@@ -151,9 +155,11 @@ impl Sink {
             self.file.append(&checksum.to_le_bytes())?;
             self.bytes += 8;
         }
-        self.file.sync_at(SYNC_SNAPSHOT)?;
+        if !matches!(self.options.target, Target::Transfer) {
+            self.file.sync_at(SYNC_SNAPSHOT)?;
+        }
         match &self.options.target {
-            Target::Base => {}
+            Target::Base | Target::Transfer => {}
             Target::DetachedBase(base) => base.install(&*self.disk)?,
             Target::Name(name) => {
                 self.disk.rename(&self.options.temporary, name)?;
@@ -185,6 +191,9 @@ struct Flow {
     copied: AtomicUsize,
     /// Bytes that were written, or need not be any more.
     done: AtomicU64,
+    /// Processor time that encoding and writing has taken, in nanoseconds. Stands still where there
+    /// is no thread for it.
+    cost_nanos: AtomicU64,
     /// What is still queued is not worth writing.
     given_up: AtomicBool,
 }
@@ -204,6 +213,17 @@ impl Flow {
         self.done.fetch_add(done as u64, Ordering::Relaxed);
     }
 
+    /// Does a part of the work, and counts what it costs if it is a thread's.
+    fn measure(&self, threaded: bool, work: impl FnOnce()) {
+        if !threaded {
+            return work();
+        }
+        let before = process::thread_cpu_nanos();
+        work();
+        let cost = process::thread_cpu_nanos().saturating_sub(before);
+        self.cost_nanos.fetch_add(cost, Ordering::Relaxed);
+    }
+
     fn given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
@@ -214,6 +234,7 @@ pub struct SnapshotWriter {
     /// Locked by one job at a time, and by nobody else.
     sink: Arc<Mutex<Sink>>,
     worker: Worker<Done>,
+    threaded: bool,
     spare: Vec<Vec<u8>>,
     flow: Arc<Flow>,
     /// What came of it, while the removal is on its way.
@@ -245,6 +266,7 @@ impl SnapshotWriter {
             digest: Crc64::new(),
             bytes: 0,
             window: 0..0,
+            compressor: Compressor::default(),
             scratch: Vec::new(),
             failed: false,
             error: None,
@@ -252,6 +274,7 @@ impl SnapshotWriter {
         Ok(Self {
             sink: Arc::new(Mutex::new(sink)),
             worker: Worker::new("snapshot", Urgency::CanWait, env.threads, wake),
+            threaded: env.threads,
             spare: Vec::new(),
             flow: Arc::default(),
             verdict: None,
@@ -276,11 +299,11 @@ impl SnapshotWriter {
     pub fn write_compressed(&mut self, chunk: Vec<u8>, strings: Vec<Verbatim>) {
         self.bytes += chunk.len() as u64;
         self.flow.add(chunk.len(), chunk.len());
-        let (sink, flow) = (Arc::clone(&self.sink), Arc::clone(&self.flow));
+        let (sink, flow, threaded) = self.shared();
         self.worker.run(move || {
             let mut buffer = chunk;
             if !flow.given_up() {
-                lock(&sink).write_compressed(&buffer, &strings);
+                flow.measure(threaded, || lock(&sink).write_compressed(&buffer, &strings));
             }
             flow.note(buffer.len());
             flow.remove(buffer.len(), buffer.len());
@@ -299,22 +322,33 @@ impl SnapshotWriter {
     /// backlog.
     pub fn write_later(&mut self, weight: usize, encode: Encode) {
         self.flow.add(weight, 0);
-        let (sink, flow) = (Arc::clone(&self.sink), Arc::clone(&self.flow));
+        let (sink, flow, threaded) = self.shared();
         self.worker.run(move || {
-            let mut sink = lock(&sink);
-            encode(&mut |piece| {
-                let goes_on = !flow.given_up() && !sink.failed;
-                if goes_on {
-                    sink.write(piece);
-                }
-                flow.note(piece.len());
-                goes_on
+            flow.measure(threaded, || {
+                let mut sink = lock(&sink);
+                encode(&mut |piece| {
+                    let goes_on = !flow.given_up() && !sink.failed;
+                    if goes_on {
+                        sink.write(piece);
+                    }
+                    flow.note(piece.len());
+                    goes_on
+                });
             });
-            drop(sink);
             flow.remove(weight, 0);
             Done { buffer: Vec::new(), outcome: None, removal: false }
         });
         self.recycle();
+    }
+
+    /// What a job needs of this.
+    fn shared(&self) -> (Arc<Mutex<Sink>>, Arc<Flow>, bool) {
+        (Arc::clone(&self.sink), Arc::clone(&self.flow), self.threaded)
+    }
+
+    /// Processor time that the thread has taken for it, in nanoseconds; 0 without a thread.
+    pub fn cost_nanos(&self) -> u64 {
+        self.flow.cost_nanos.load(Ordering::Relaxed)
     }
 
     /// Bytes queued and not written.
@@ -446,6 +480,7 @@ pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
     for name in disk.list(dir).unwrap_or_default() {
         let text = name.to_string_lossy();
         let number = text.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
+        let number = number.map(|rest| rest.strip_prefix("repl-").unwrap_or(rest));
         let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else { continue };
         // Another server may share the directory, and be at it now.
         let process = Path::new("/proc").join(number.to_string());

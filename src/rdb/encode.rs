@@ -70,7 +70,7 @@ pub fn select_db(out: &mut Vec<u8>, database: u32) {
     length(out, u64::from(database));
 }
 
-/// A string in what was written that is not compressed, and may be by [`compress`].
+/// A string in what was written that is not compressed, and may be by [`Compressor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verbatim {
     /// Where its length begins.
@@ -89,19 +89,52 @@ pub fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
     Some(Verbatim { start, bytes, end })
 }
 
-/// Copies what was written to `out`, with these strings, in their order, compressed where that makes
-/// them shorter.
-pub fn compress(written: &[u8], strings: &[Verbatim], out: &mut Vec<u8>) {
-    out.reserve(written.len());
-    let mut copied = 0;
-    for string in strings {
-        out.extend_from_slice(&written[copied..string.start]);
-        if !compressed(out, &written[string.bytes..string.end]) {
-            out.extend_from_slice(&written[string.start..string.end]);
+/// Compresses strings in what was written ([`Verbatim`]).
+///
+/// A run of strings that no compression makes shorter (random or already compressed values) is costly:
+/// it is most of what a snapshot of them costs. After [`MISSES`] in a row only every [`TRIED`]th is
+/// tried, until one gets shorter.
+#[derive(Debug, Default)]
+pub struct Compressor {
+    misses: u64,
+    piece: Vec<u8>,
+}
+
+/// Strings in a row that got no shorter before the next ones are passed over.
+const MISSES: u64 = 32;
+/// One of so many is tried then.
+const TRIED: u64 = 8;
+
+impl Compressor {
+    /// Writes to `out` what was written, with these strings, in their order, compressed where that
+    /// makes them shorter. Writes nothing, and says so by false, where it makes none shorter.
+    pub fn compress(&mut self, written: &[u8], strings: &[Verbatim], out: &mut Vec<u8>) -> bool {
+        let mut copied = 0;
+        for string in strings {
+            if !self.shortens(&written[string.bytes..string.end]) {
+                continue;
+            }
+            out.extend_from_slice(&written[copied..string.start]);
+            out.extend_from_slice(&self.piece);
+            copied = string.end;
         }
-        copied = string.end;
+        if copied > 0 {
+            out.extend_from_slice(&written[copied..]);
+        }
+        copied > 0
     }
-    out.extend_from_slice(&written[copied..]);
+
+    /// Whether `piece` is the string now, compressed.
+    fn shortens(&mut self, string: &[u8]) -> bool {
+        let skipped = self.misses >= MISSES && !self.misses.is_multiple_of(TRIED);
+        self.piece.clear();
+        if !skipped && compressed(&mut self.piece, string) {
+            self.misses = 0;
+            return true;
+        }
+        self.misses += 1;
+        false
+    }
 }
 
 /// Says how many keys the database holds and how many of them expire. A hint: readers size their
@@ -293,6 +326,27 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_compress_is_soon_passed_over_and_what_does_ends_that() {
+        let mut rng = crate::base::env::Rng::from_seed(1);
+        let noise: Vec<u8> = (0..1000).map(|_| rng.next_u64() as u8).collect();
+        let mut compressor = Compressor::default();
+        let mut shortens = |text: &[u8]| {
+            let mut written = Vec::new();
+            verbatim(&mut written, text);
+            let string = last_verbatim(&written, text).unwrap();
+            let mut out = Vec::new();
+            let shorter = compressor.compress(&written, &[string], &mut out);
+            assert_eq!(shorter, !out.is_empty());
+            shorter
+        };
+        assert!((0..MISSES).all(|_| shortens(&[b'x'; 300]) && !shortens(&noise)));
+        assert!((0..5 * MISSES).all(|_| !shortens(&noise)));
+        let passed_over = (0..100).take_while(|_| !shortens(&[b'x'; 300])).count();
+        assert!((1..TRIED as usize).contains(&passed_over), "{passed_over}");
+        assert!(shortens(&[b'x'; 300]), "all are tried again");
+    }
+
+    #[test]
     fn strings_take_their_shortest_form() {
         for (number, bytes) in [
             (0, &b"\x00\xc0\x00"[..]),
@@ -321,7 +375,7 @@ mod tests {
             let strings = [last_verbatim(&written, &value).unwrap()];
             written.extend_from_slice(b"behind");
             let mut out = Vec::new();
-            compress(&written, &strings, &mut out);
+            assert!(Compressor::default().compress(&written, &strings, &mut out));
             let mut at_once = b"before".to_vec();
             string(&mut at_once, options, &value);
             at_once.extend_from_slice(b"behind");

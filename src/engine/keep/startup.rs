@@ -68,6 +68,7 @@ impl Engine {
             log_handle: None,
             relisten: None,
             persistence: persistence::State::default(),
+            replication: crate::engine::replicate::State::default(),
             metrics,
             rng,
             now_micros,

@@ -40,7 +40,8 @@ impl Engine {
     pub(in crate::engine) fn stream_cron(&mut self) {
         let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
         let unused_ms = self.now().0 - self.persistence.backlog_used_ms;
-        if self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
+        let unused = self.replication.replicas.is_empty();
+        if unused && self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
             tracing::info!(
                 "Replication backlog freed after {} seconds without connected replicas.",
                 self.settings.repl_backlog_ttl

@@ -46,6 +46,53 @@ const FOREGROUND_MICROS: u64 = 10_000;
 /// How long the writer may make no headway while the walk takes entries.
 const STUCK_NANOS: u64 = 5_000_000_000;
 
+/// The part of a core, in percent, that the writer's thread may take while clients are at it: what it
+/// takes, they don't get. Alone it takes most of one, so a walk lasts up to twice as long beside them.
+const LOADED_PERCENT: u64 = 28;
+/// How much of that time may be saved up or owed, in nanoseconds: a burst, not a standstill.
+const ALLOWANCE_NANOS: i64 = 50_000_000;
+/// Clients are at it when they have sent so many commands in a time.
+const LOADED_COMMANDS: u64 = 10;
+const LOADED_NANOS: u64 = 1_000_000;
+
+/// Processor time that the writer may take now.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    nanos: i64,
+    /// When it was last looked at.
+    since_nanos: u64,
+    /// What the writer had taken by then.
+    cost_nanos: u64,
+    /// When commands were last counted, and how many had been executed.
+    counted_nanos: u64,
+    commands: u64,
+    /// Whether many came.
+    loaded: bool,
+}
+
+impl Allowance {
+    fn new(now_nanos: u64, commands: u64) -> Self {
+        let (since_nanos, counted_nanos) = (now_nanos, now_nanos);
+        Self { nanos: 0, since_nanos, cost_nanos: 0, counted_nanos, commands, loaded: false }
+    }
+
+    /// Goes on to now; says whether the walk should leave the processor to clients.
+    fn is_spent(&mut self, now_nanos: u64, cost_nanos: u64, commands: u64) -> bool {
+        let earned = now_nanos.saturating_sub(self.since_nanos) * LOADED_PERCENT / 100;
+        let taken = cost_nanos.saturating_sub(self.cost_nanos);
+        let nanos = self.nanos.saturating_add_unsigned(earned).saturating_sub_unsigned(taken);
+        self.nanos = nanos.clamp(-ALLOWANCE_NANOS, ALLOWANCE_NANOS);
+        (self.since_nanos, self.cost_nanos) = (now_nanos, cost_nanos);
+        let elapsed = now_nanos.saturating_sub(self.counted_nanos);
+        if elapsed >= LOADED_NANOS {
+            let came = commands.saturating_sub(self.commands);
+            self.loaded = came * LOADED_NANOS >= LOADED_COMMANDS * elapsed;
+            (self.counted_nanos, self.commands) = (now_nanos, commands);
+        }
+        self.loaded && self.nanos < 0
+    }
+}
+
 /// How far a walk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -102,6 +149,7 @@ pub struct Job {
     buffer: Arc<Mutex<WalkBuffer>>,
     phase: Phase,
     headway: Headway,
+    allowance: Allowance,
     /// `walk-memory-max`, as it was when the walk began.
     memory_max: usize,
     /// Commands that write wait while more copies than this wait for the writer.
@@ -224,14 +272,18 @@ impl Job {
         self.give_up(databases, Cause::Cancelled);
     }
 
-    /// A slice of it, and what came of it where it is over.
+    /// A slice of it, and what came of it where it is over. `commands` is how many the server has
+    /// executed.
     pub(in crate::engine) fn advance(
         &mut self,
         databases: &mut Databases,
         env: &Env,
         delay_micros: i64,
+        commands: u64,
     ) -> (bool, Option<io::Result<Outcome>>) {
-        let more = self.slice(databases, env, SLICE_MICROS, delay_micros);
+        let cost = self.buffer().writer.cost_nanos();
+        let spent = self.allowance.is_spent(env.clock.monotonic_nanos(), cost, commands);
+        let more = !spent && self.slice(databases, env, SLICE_MICROS, delay_micros);
         self.check(databases, env);
         let outcome = self.buffer().writer.poll();
         (more, outcome)
@@ -311,7 +363,7 @@ impl Engine {
         let sink = |db| Box::new(DbSink { db, buffer: Arc::clone(&buffer) }) as Box<dyn EntrySink>;
         let sizes = self.databases.begin_snapshot(sink);
         buffer.lock().unwrap_or_else(PoisonError::into_inner).expect(sizes);
-        if purpose != Purpose::Save
+        if matches!(purpose, Purpose::Rewrite | Purpose::FirstBase)
             && let Some(log) = &mut self.log
         {
             log.set_base_form(base_form);
@@ -324,6 +376,7 @@ impl Engine {
             buffer,
             phase: Phase::Taking,
             headway: Headway { bytes: 0, since_nanos: now_nanos },
+            allowance: Allowance::new(now_nanos, self.metrics.commands),
             memory_max,
             writers_limit: memory_max / 2,
             dirty_at_start: self.persistence.dirty,
@@ -365,6 +418,7 @@ impl Engine {
                 let base = DetachedBase::begin(&*self.env.disk, layout, form, keep_history)?;
                 (base.temporary(), Target::DetachedBase(base))
             }
+            (Purpose::Sync, _) => (self.sync_temporary(), Target::Transfer),
             (Purpose::Save, _) => {
                 let name = layout.data_file(&layout.snapshot_name);
                 (snapshot::temporary_name(&layout.dir), Target::Name(name))
@@ -380,6 +434,7 @@ impl Engine {
             },
             incremental_sync: match purpose {
                 Purpose::Save => self.settings.rdb_save_incremental_fsync,
+                Purpose::Sync => false,
                 Purpose::Rewrite | Purpose::FirstBase => {
                     self.settings.aof_rewrite_incremental_fsync
                 }
@@ -389,7 +444,10 @@ impl Engine {
     }
 
     fn push_header(&mut self, bytes: &mut Vec<u8>, options: &EncodeOptions, purpose: Purpose) {
-        let base: &[u8] = if purpose == Purpose::Save { b"0" } else { b"1" };
+        let base: &[u8] = match purpose {
+            Purpose::Save | Purpose::Sync => b"0",
+            Purpose::Rewrite | Purpose::FirstBase => b"1",
+        };
         // Tells any two files apart; `persist::detached` needs that.
         let id = format!("{:016x}", self.rng.next_u64());
         let now = self.now_seconds().to_string();
@@ -411,5 +469,33 @@ impl Engine {
             encode::aux(bytes, options, b"repl-id", position.id.digits());
             encode::aux(bytes, options, b"repl-offset", position.offset.to_string().as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays the writer: it takes what the walk gives it, a millisecond's worth at a time. The share
+    /// of the time that it got.
+    fn share(commands_a_milli: u64) -> f64 {
+        let mut allowance = Allowance::new(0, 0);
+        let (mut cost, mut commands) = (0, 0);
+        let millis = 10_000;
+        for milli in 1..=millis {
+            commands += commands_a_milli;
+            if !allowance.is_spent(milli * 1_000_000, cost, commands) {
+                cost += 1_000_000;
+            }
+        }
+        cost as f64 / (millis * 1_000_000) as f64
+    }
+
+    #[test]
+    fn beside_clients_the_writer_takes_its_part_of_a_core_and_alone_all_it_wants() {
+        assert!(share(0) > 0.99);
+        assert!(share(LOADED_COMMANDS / 2) > 0.99, "a few commands are no load");
+        let loaded = share(100);
+        assert!((loaded - LOADED_PERCENT as f64 / 100.0).abs() < 0.01, "{loaded}");
     }
 }

@@ -54,6 +54,8 @@ pub enum Purpose {
     Rewrite,
     /// The base of a log that was turned on and has none.
     FirstBase,
+    /// A copy of all data for replicas.
+    Sync,
 }
 
 impl fmt::Display for Purpose {
@@ -62,6 +64,7 @@ impl fmt::Display for Purpose {
             Self::Save => "background saving",
             Self::Rewrite => "rewriting of the append only file",
             Self::FirstBase => "writing of the append only file's first base",
+            Self::Sync => "writing of a snapshot for replicas",
         })
     }
 }
@@ -99,6 +102,8 @@ pub enum Walk {
     Rewrite(Stage),
     /// A log's first base.
     FirstBase(Stage),
+    /// A full sync.
+    Sync(Job),
 }
 
 impl Walk {
@@ -106,6 +111,7 @@ impl Walk {
     pub(in crate::engine) fn of(job: Job) -> Self {
         match job.purpose {
             Purpose::Save => Self::Save(job),
+            Purpose::Sync => Self::Sync(job),
             Purpose::Rewrite => Self::Rewrite(Stage::Walking(job)),
             Purpose::FirstBase => Self::FirstBase(Stage::Walking(job)),
         }
@@ -115,7 +121,7 @@ impl Walk {
     pub(in crate::engine) fn at(purpose: Purpose, stage: Stage) -> Self {
         match purpose {
             Purpose::FirstBase => Self::FirstBase(stage),
-            Purpose::Rewrite | Purpose::Save => Self::Rewrite(stage),
+            Purpose::Rewrite | Purpose::Save | Purpose::Sync => Self::Rewrite(stage),
         }
     }
 
@@ -126,6 +132,7 @@ impl Walk {
             Self::Save(_) => Some(Purpose::Save),
             Self::Rewrite(_) => Some(Purpose::Rewrite),
             Self::FirstBase(_) => Some(Purpose::FirstBase),
+            Self::Sync(_) => Some(Purpose::Sync),
         }
     }
 
@@ -140,6 +147,7 @@ impl Walk {
     pub fn job(&self) -> Option<&Job> {
         match self {
             Self::Save(job)
+            | Self::Sync(job)
             | Self::Rewrite(Stage::Walking(job))
             | Self::FirstBase(Stage::Walking(job)) => Some(job),
             _ => None,
@@ -150,6 +158,7 @@ impl Walk {
     pub(in crate::engine) fn job_mut(&mut self) -> Option<&mut Job> {
         match self {
             Self::Save(job)
+            | Self::Sync(job)
             | Self::Rewrite(Stage::Walking(job))
             | Self::FirstBase(Stage::Walking(job)) => Some(job),
             _ => None,
@@ -165,7 +174,7 @@ impl Walk {
     pub fn started_seconds(&self) -> Option<i64> {
         match self {
             Self::Idle => None,
-            Self::Save(job) => Some(job.started_seconds),
+            Self::Save(job) | Self::Sync(job) => Some(job.started_seconds),
             Self::Rewrite(stage) | Self::FirstBase(stage) => Some(stage.started_seconds()),
         }
     }
@@ -185,6 +194,8 @@ impl Pace {
     const REWRITE: Self = Self { first: 60, most: 3600 };
     /// One that writes wait for: they are refused until it succeeds.
     pub(in crate::engine) const AWAITED: Self = Self { first: 5, most: 60 };
+    /// A full sync: replicas wait for it.
+    const SYNC: Self = Self { first: 1, most: 60 };
     /// A first base: nothing is promised before it is there.
     const FIRST_BASE: Self = Self { first: 1, most: 60 };
 
@@ -250,6 +261,8 @@ pub struct Wanted {
     /// The first base of a log that has none, or a log at all: CONFIG SET appendonly yes within a
     /// transaction, which begins behind it.
     pub first_base: Want,
+    /// A copy for replicas.
+    pub sync: Want,
 }
 
 impl Wanted {
@@ -259,12 +272,13 @@ impl Wanted {
             Purpose::Save => &mut self.save,
             Purpose::Rewrite => &mut self.rewrite,
             Purpose::FirstBase => &mut self.first_base,
+            Purpose::Sync => &mut self.sync,
         }
     }
 
     /// What is to be tried now: what most depends on comes first.
     fn due(mut self, now_seconds: i64) -> Option<Purpose> {
-        [Purpose::FirstBase, Purpose::Rewrite, Purpose::Save]
+        [Purpose::FirstBase, Purpose::Rewrite, Purpose::Sync, Purpose::Save]
             .into_iter()
             .find(|purpose| self.of(*purpose).is_due(now_seconds))
     }
@@ -303,6 +317,7 @@ impl Engine {
     fn start(&mut self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Save => self.start_save(),
+            Purpose::Sync => self.start_sync(),
             Purpose::Rewrite | Purpose::FirstBase => self.start_rewrite(purpose),
         }
     }
@@ -321,6 +336,7 @@ impl Engine {
         let awaited = self.log.as_ref().is_some_and(Log::needs_rewrite);
         let pace = match purpose {
             Purpose::Save => Pace::SAVE,
+            Purpose::Sync => Pace::SYNC,
             Purpose::Rewrite if awaited => Pace::AWAITED,
             Purpose::Rewrite => Pace::REWRITE,
             Purpose::FirstBase => Pace::FIRST_BASE,
@@ -346,12 +362,13 @@ impl Engine {
     #[cold]
     fn advance_walk(&mut self) -> bool {
         let Some(job) = self.persistence.walk.job_mut() else { return false };
-        let delay = self.settings.rdb_key_save_delay;
-        let (more, outcome) = job.advance(&mut self.databases, &self.env, delay);
+        let (delay, commands) = (self.settings.rdb_key_save_delay, self.metrics.commands);
+        let (more, outcome) = job.advance(&mut self.databases, &self.env, delay, commands);
         if let Some(outcome) = outcome {
             let walk = std::mem::take(&mut self.persistence.walk);
             match walk {
                 Walk::Save(job) => self.save_ended(&job, outcome),
+                Walk::Sync(job) => self.sync_ended(&job, outcome),
                 Walk::Rewrite(Stage::Walking(job)) | Walk::FirstBase(Stage::Walking(job)) => {
                     self.base_ended(&job, outcome);
                 }
@@ -398,6 +415,7 @@ impl Engine {
             return;
         }
         self.want_due_save();
+        self.want_due_sync();
         self.want_grown_rewrite();
         self.start_wanted();
     }

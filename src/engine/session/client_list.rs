@@ -21,13 +21,21 @@ enum Class {
     Normal,
     /// Clients with a subscription.
     Listener,
-    /// Replicas and primaries; there are none yet.
-    Link,
+    /// Replicas.
+    Replica,
+    /// The primary that is followed.
+    Primary,
 }
 
 impl Class {
     fn of(session: &Session) -> Self {
-        if session.is_listening() { Self::Listener } else { Self::Normal }
+        if session.is_fed() {
+            Self::Replica
+        } else if session.is_listening() {
+            Self::Listener
+        } else {
+            Self::Normal
+        }
     }
 }
 
@@ -176,10 +184,10 @@ fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
     const NAMES: [(&[u8], Class); 6] = [
         (b"normal", Class::Normal),
         (b"pubsub", Class::Listener),
-        (b"slave", Class::Link),
-        (b"replica", Class::Link),
-        (b"master", Class::Link),
-        (b"primary", Class::Link),
+        (b"slave", Class::Replica),
+        (b"replica", Class::Replica),
+        (b"master", Class::Primary),
+        (b"primary", Class::Primary),
     ];
     if let Some((_, class)) = NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)) {
         return Ok(*class);
@@ -191,6 +199,7 @@ fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
 fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
     let letters: String = [
+        (session.is_fed(), 'S'),
         (session.is_listening(), 'P'),
         (session.in_transaction(), 'x'),
         (matches!(session.run, Run::Parked(_) | Run::Paused(_)), 'b'),

@@ -2,8 +2,8 @@
 //!
 //! A client's last change ends at some place in the log ([`Session::written`]), and is kept here once
 //! the log is durable up to there. Nothing is hurried on a client's behalf: under `everysec` the next
-//! sync answers it, and under `no` there may be none before the next rewrite. Replicas aren't there
-//! yet, so whoever wants some waits for its timeout.
+//! sync answers it, and under `no` there may be none before the next rewrite. Replicas are asked at once
+//! how far they are (REPLCONF GETACK), and their words are looked at when they come.
 //!
 //! [`Session::written`]: crate::engine::session::Session::written
 
@@ -18,10 +18,6 @@ use crate::engine::session::blocking::Release;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 
-/// Replicas that have anything.
-const REPLICAS: i64 = 0;
-
-const NO_REPLICAS: &[&str] = &["there are no replicas, since replication isn't there yet"];
 const SHARDED: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
 const NO_LOG: CommandError = CommandError::text(
     "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
@@ -36,8 +32,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .tips(SHARDED)
         .since("3.0.0")
         .syntax("numreplicas timeout")
-        .summary("Waits until so many replicas have this client's writes.")
-        .deviates(NO_REPLICAS),
+        .summary("Waits until so many replicas have this client's writes."),
     control("WAITAOF", Exactly(4), wait_for_logs as ControlHandler)
         .group(Group::Generic)
         .flags(Flags::NOSCRIPT)
@@ -45,8 +40,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .tips(SHARDED)
         .since("7.2.0")
         .syntax("numlocal numreplicas timeout")
-        .summary("Waits until this client's writes are durable, here or on so many replicas.")
-        .deviates(NO_REPLICAS),
+        .summary("Waits until this client's writes are durable, here or on so many replicas."),
 ];
 
 /// The copies that a client wants of what it wrote.
@@ -130,6 +124,7 @@ impl Engine {
         if !self.sessions[slot].may_wait() || self.has_copies(slot, copies) {
             self.tell_copies(slot, copies);
         } else {
+            self.replication.wants_word = true;
             self.park_for_copies(slot, copies, timeout_ms);
         }
         Flow::Done
@@ -147,9 +142,10 @@ impl Engine {
 
     fn has_copies(&self, slot: SessionId, copies: Copies) -> bool {
         match copies {
-            Copies::Replicas(wanted) => wanted <= REPLICAS,
+            Copies::Replicas(wanted) => wanted <= self.copies_at(self.sessions[slot].written),
             Copies::Logs { here, replicas } => {
-                replicas <= REPLICAS && (!here || self.is_kept_here(slot))
+                replicas <= self.durable_copies_at(self.sessions[slot].written)
+                    && (!here || self.is_kept_here(slot))
             }
         }
     }
@@ -157,12 +153,17 @@ impl Engine {
     /// Tells a client which copies there are.
     pub(in crate::engine) fn tell_copies(&mut self, slot: SessionId, copies: Copies) {
         let here = self.is_kept_here(slot);
+        let written = self.sessions[slot].written;
+        let replicas = match copies {
+            Copies::Replicas(_) => self.copies_at(written),
+            Copies::Logs { .. } => self.durable_copies_at(written),
+        };
         let mut reply = self.sessions[slot].reply();
         if let Copies::Logs { .. } = copies {
             reply.array(2);
             reply.int(i64::from(here));
         }
-        reply.int(REPLICAS);
+        reply.int(replicas);
     }
 
     /// Sends those on whose copies are there. At the end of each tick.
@@ -176,7 +177,8 @@ impl Engine {
     #[cold]
     fn look_for_copies(&mut self) {
         let kept = self.kept_here();
-        if kept == self.blocking.copies.seen {
+        let heard = std::mem::take(&mut self.replication.heard);
+        if kept == self.blocking.copies.seen && !heard {
             return;
         }
         self.blocking.copies.seen = kept;

@@ -11,6 +11,7 @@ use crate::engine::session::run::{Input, Run};
 use crate::engine::tick::transaction::Transaction;
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Batch, Link, Outlet, SessionId};
+use crate::replication::replica::Replica;
 use crate::resp::reply::{Protocol, Reply};
 
 pub mod blocking;
@@ -173,6 +174,8 @@ pub struct Session {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// WATCH.
     pub watching: Watching,
+    /// What is known of it as a replica; nothing where it is none.
+    pub(crate) replica: Option<Box<Replica>>,
     /// Whether its commands come from our own log.
     pub replaying: bool,
 }
@@ -216,6 +219,7 @@ impl Session {
             transaction: None,
             subscriptions: None,
             watching: Watching::default(),
+            replica: None,
             replaying: false,
         }
     }
@@ -224,6 +228,11 @@ impl Session {
     #[inline]
     pub fn reply(&mut self) -> Reply<'_> {
         Reply::new(&mut self.output.buffer, self.protocol)
+    }
+
+    /// Whether it is a replica that has asked for the data.
+    pub fn is_fed(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.is_fed())
     }
 
     /// Whether it executes the next request.

@@ -102,10 +102,15 @@ impl Engine {
 
     /// The end of a tick: the journal is sealed, and the log gets the tick's frame.
     pub(in crate::engine) fn write_log(&mut self) {
+        self.ask_replicas();
+        let before = self.journal.sealed_end();
         let outcome = self.journal.seal(|sealed| match &mut self.log {
             Some(log) => log.commit(&sealed),
             None => Ok(0),
         });
+        if self.journal.sealed_end() != before {
+            self.feed_replicas();
+        }
         if let Err(error) = outcome {
             self.log_failed(&error);
         }
@@ -234,6 +239,7 @@ impl Engine {
             Run::Running if pending > PENDING_MAX => self.stop(slot, Run::Choked),
             Run::Leaving | Run::Closed => {}
             _ if pending > 0 => self.check_output_limit(slot),
+            _ if session.replica.is_some() => self.pump(slot),
             _ => {}
         }
     }

@@ -94,6 +94,10 @@ impl Engine {
         let writes = flags.has(Flags::WRITE);
         if self.pause.until_ms != 0 && (self.pause.all || writes || flags.has(Flags::MAY_REPLICATE))
         {
+            if self.sessions[slot].replica.is_some() {
+                // What a replica says is no client's command.
+                return false;
+            }
             if self.may_stand_still(slot) {
                 self.pause.places += 1;
                 self.pause.held.insert(self.pause.places, slot);

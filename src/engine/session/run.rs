@@ -134,6 +134,9 @@ impl Engine {
         }
         self.leave_run(slot);
         self.silence(slot);
+        if self.sessions[slot].replica.is_some() {
+            self.replica_gone(slot);
+        }
         let session = &mut self.sessions[slot];
         session.run = Run::Closed;
         session.inbox.clear();

@@ -13,7 +13,7 @@ use crate::engine::session::client;
 use crate::engine::show::{debug_protocol, debug_values, info_memory};
 use crate::engine::{ControlHandler, Engine};
 use crate::keyspace::databases::Expiry;
-use crate::keyspace::digest;
+use crate::keyspace::shared_digest;
 use crate::keyspace::unit::Event;
 use crate::mailbox::SessionId;
 use crate::rdb::decode::Checksum;
@@ -202,7 +202,7 @@ fn rewrite_all(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), 
 }
 
 fn digest_all(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
-    let digest = digest::digest_all(&mut engine.databases).to_string();
+    let digest = shared_digest::of_all(&mut engine.databases).to_string();
     engine.sessions[slot].reply().simple(&digest);
     Ok(())
 }
@@ -210,7 +210,7 @@ fn digest_all(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), C
 fn digest_values(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
     let mut db = engine.databases.db(engine.sessions[slot].db);
     let digests: Vec<String> =
-        args.from(2).map(|key| digest::digest_value(&mut db, key).to_string()).collect();
+        args.from(2).map(|key| shared_digest::of_value(&mut db, key).to_string()).collect();
     let mut reply = engine.sessions[slot].reply();
     reply.array(digests.len());
     for digest in &digests {

@@ -8,6 +8,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::{REDIS_VERSION, VERSION};
+use crate::engine::replicate::primary::replica_address;
 use crate::engine::show::{info_memory, info_stats};
 use crate::engine::{ControlHandler, Engine};
 use crate::keyspace::table::Table;
@@ -232,7 +233,22 @@ fn persistence(out: &mut String, engine: &mut Engine) {
 
 fn replication(out: &mut String, engine: &mut Engine) {
     line!(out, "role:master");
-    line!(out, "connected_slaves:0");
+    line!(out, "connected_slaves:{}", engine.replication.replicas.len());
+    if engine.settings.min_replicas_to_write > 0 && engine.settings.min_replicas_max_lag > 0 {
+        line!(out, "min_slaves_good_slaves:{}", engine.good_replicas());
+    }
+    for (index, slot) in engine.replication.replicas.iter().enumerate() {
+        let session = &engine.sessions[*slot];
+        let Some(replica) = &session.replica else { continue };
+        let (address, port) = replica_address(session);
+        let lag = if replica.is_online() { (engine.now().0 - replica.heard_ms) / 1000 } else { 0 };
+        line!(
+            out,
+            "slave{index}:ip={address},port={port},state={},offset={},lag={lag}",
+            replica.state(),
+            replica.acked
+        );
+    }
     line!(out, "master_failover_state:no-failover");
     let history = engine.journal.history();
     line!(out, "master_replid:{}", history.id);

@@ -9,6 +9,7 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, control, read,
 };
 use crate::config::REDIS_VERSION;
+use crate::engine::replicate::primary::replica_address;
 use crate::engine::session::client::{self, misused};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
@@ -103,11 +104,24 @@ fn lolwut(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
 
 fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     let offset = engine.offset();
+    let online = |slot: &SessionId| {
+        let session = engine.sessions.get(*slot)?;
+        let replica = session.replica.as_ref().filter(|replica| replica.is_online())?;
+        let (address, port) = replica_address(session);
+        Some((address, port, replica.acked))
+    };
+    let replicas: Vec<_> = engine.replication.replicas.iter().filter_map(online).collect();
     let mut reply = engine.sessions[slot].reply();
     reply.array(3);
     reply.bulk(b"master");
     reply.int(offset as i64);
-    reply.array(0);
+    reply.array(replicas.len());
+    for (address, port, acked) in replicas {
+        reply.array(3);
+        reply.bulk(address.as_bytes());
+        reply.bulk(port.to_string().as_bytes());
+        reply.bulk(acked.to_string().as_bytes());
+    }
     Ok(Flow::Done)
 }
 

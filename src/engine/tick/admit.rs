@@ -139,6 +139,9 @@ impl Engine {
         if flags.has(Flags::WRITE) || flags.has(Flags::CHECKS_DISK) {
             self.check_disk()?;
         }
+        if flags.has(Flags::WRITE) {
+            self.check_replicas()?;
+        }
         // With RESP2 a listener couldn't tell a reply from a message.
         let session = &self.sessions[slot];
         if session.is_listening()

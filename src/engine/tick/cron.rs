@@ -100,6 +100,7 @@ impl Engine {
         if second {
             self.close_idle_clients();
             self.stream_cron();
+            self.replicas_cron();
             if self.metrics.commands_per_second() < 1000 {
                 self.mailbox.shrink();
                 self.spares.shrink();
@@ -142,6 +143,7 @@ impl Engine {
             // Those that wait in a command, or are held by a pause, are silent by no choice of theirs,
             // and listeners by nature.
             let silent = !session.is_listening()
+                && session.replica.is_none()
                 && !matches!(session.run, Run::Parked(_) | Run::Paused(_) | Run::Paced);
             let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
             if timeout_ms > 0 && idle {

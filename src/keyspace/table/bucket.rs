@@ -31,7 +31,7 @@ pub(super) struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 /// A set of slots; iterates in ascending order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slots(u32);
 
 impl Slots {
@@ -43,6 +43,12 @@ impl Slots {
     #[inline(always)]
     pub(super) fn occupancy(&self) -> usize {
         self.0.count_ones() as usize
+    }
+
+    /// Those of them that aren't among these bits.
+    #[inline(always)]
+    pub(super) fn without(self, bits: u32) -> Self {
+        Self(self.0 & !bits)
     }
 
     #[inline(always)]

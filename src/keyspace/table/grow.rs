@@ -84,8 +84,7 @@ impl Table {
         let segment = unsafe { pointer.as_mut() };
         let spot = segment.vacancy(home_of(hash, depth)).ok_or(Full::Buckets)?;
         let place = segment.allocate(granules, &mut self.tally).ok_or(Full::Heap)?;
-        // The bucket's other entries: the new one must not get among them first.
-        self.hand_out(pointer, spot.bucket);
+        self.mark_new(pointer, spot.bucket, spot.slot);
         segment.occupy(spot, fingerprint_of(hash), place);
         Ok(segment.address(place))
     }

@@ -12,7 +12,7 @@
 //!   four buckets from its home, and every earlier bucket counts it as overflow;
 //! - no entry of a segment expires before the segment's `earliest`;
 //! - entries and holes cover each heap up to its end, without overlap;
-//! - while a snapshot runs, a bucket that it hasn't been handed holds what it held at its start.
+//! - while a snapshot runs, a slot that it hasn't been handed holds what it held at its start.
 //!
 //! Entries move, so nothing keeps a pointer into the table: after a change a key is looked up again.
 //! Deliberately absent: lazy expiry, types, memory limits, notifications; the databases above know
@@ -247,7 +247,7 @@ impl Table {
     /// A key's entry, to be changed in place. A running snapshot gets it as it was.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
         let hit = self.find(self.hash(key), key)?;
-        self.hand_out(hit.segment, hit.spot.bucket);
+        self.hand_out(hit.segment, hit.spot.bucket, hit.spot.slot);
         let owned = hit.entry.owned().bytes;
         let tally = &mut self.tally;
         Some(EntryMut { raw: hit.entry, string: None, object: None, owned, tally })
@@ -279,7 +279,7 @@ impl Table {
             self.insert(hash, draft, expiry);
             return None;
         };
-        self.hand_out(hit.segment, hit.spot.bucket);
+        self.hand_out(hit.segment, hit.spot.bucket, hit.spot.slot);
         let old = granules(hit.entry.bytes());
         let old_expiry = hit.entry.expiry();
         self.forget(&hit);
@@ -341,7 +341,7 @@ impl Table {
         if hit.entry.expiry() == expiry {
             return true;
         }
-        self.hand_out(hit.segment, hit.spot.bucket);
+        self.hand_out(hit.segment, hit.spot.bucket, hit.spot.slot);
         let old = granules(hit.entry.bytes());
         let carried = Carried::with_expiry(hit.entry, expiry);
         self.forget(&hit);
@@ -450,7 +450,7 @@ impl Table {
 
     /// Removes a found entry and gives back what it owned.
     fn remove_hit(&mut self, hash: u64, hit: &Hit) -> (Option<HeapString>, HeapPart) {
-        self.hand_out(hit.segment, hit.spot.bucket);
+        self.hand_out(hit.segment, hit.spot.bucket, hit.spot.slot);
         let old = granules(hit.entry.bytes());
         self.forget(hit);
         // SAFETY: nothing lent from the entry is in use any more, and its slot goes next.

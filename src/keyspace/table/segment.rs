@@ -22,7 +22,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use super::bucket::{Bucket, SLOTS};
+use super::bucket::{Bucket, SLOTS, Slots};
 use super::entry::{ENTRY_BYTES_MAX, RawEntry};
 use super::pool::{FRAME_BYTES, Frame, PAGE_BYTES, Pool};
 
@@ -67,6 +67,9 @@ struct Header {
     pages: u16,
     /// How many leading bits all hashes here share.
     depth: u8,
+    /// Where the snapshot `epoch` keeps the marks of this segment's slots, plus one; 0 if it has
+    /// none.
+    slot_marks: u32,
     /// No entry here expires before this; `i64::MAX` if none does.
     earliest: i64,
     /// The snapshot that `handed` is about.
@@ -498,13 +501,43 @@ impl Segment {
 
     // ---- the snapshot's marks
 
-    /// Marks a bucket as handed out to snapshot `epoch`; says whether it was still to be done.
+    /// Forgets the marks of an earlier snapshot than `epoch`.
     #[inline]
-    pub(super) fn mark_handed(&mut self, bucket: usize, epoch: u64) -> bool {
+    fn begin_marks(&mut self, epoch: u64) {
         if self.header.epoch != epoch {
             self.header.epoch = epoch;
             self.header.handed = 0;
+            self.header.slot_marks = 0;
         }
+    }
+
+    /// Whether snapshot `epoch` has all of a bucket.
+    #[inline]
+    pub(super) fn is_handed(&self, bucket: usize, epoch: u64) -> bool {
+        self.header.epoch == epoch && self.header.handed >> bucket & 1 != 0
+    }
+
+    /// Where snapshot `epoch` keeps this segment's marks: from now on at `place` if it had none.
+    #[inline]
+    pub(super) fn slot_marks_or(&mut self, place: usize, epoch: u64) -> usize {
+        self.begin_marks(epoch);
+        if self.header.slot_marks == 0 {
+            // Segments of 256 KiB in 47 bits of address space: their number fits.
+            self.header.slot_marks = place as u32 + 1;
+        }
+        self.header.slot_marks as usize - 1
+    }
+
+    /// Where the snapshot that this segment's marks belong to keeps those of its slots.
+    #[inline]
+    pub(super) fn slot_marks(&self) -> Option<usize> {
+        (self.header.slot_marks as usize).checked_sub(1)
+    }
+
+    /// Marks a bucket as handed out to snapshot `epoch`; says whether it was still to be done.
+    #[inline]
+    pub(super) fn mark_handed(&mut self, bucket: usize, epoch: u64) -> bool {
+        self.begin_marks(epoch);
         let bit = 1 << bucket;
         let fresh = self.header.handed & bit == 0;
         self.header.handed |= bit;
@@ -558,7 +591,12 @@ impl Segment {
 
     /// Asks for all entries of a bucket.
     pub(super) fn prefetch_entries(&self, bucket: usize) {
-        for slot in self.buckets[bucket].occupied() {
+        self.prefetch_slots(bucket, self.buckets[bucket].occupied());
+    }
+
+    /// Asks for these entries of a bucket.
+    pub(super) fn prefetch_slots(&self, bucket: usize, slots: Slots) {
+        for slot in slots {
             prefetch(self.entry(bucket, slot).start());
         }
     }

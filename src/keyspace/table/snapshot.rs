@@ -1,18 +1,21 @@
 //! A snapshot of the table as it is at one moment, taken in slices while the table goes on
 //! changing.
 //!
-//! Each bucket is handed to the sink once: by the walk when it comes there, or before, by the
-//! operation that is about to change something in it. A segment's header says which snapshot its marks belong to,
-//! in 64 bits that never wrap, so marks that an aborted snapshot left behind mean nothing to the
-//! next one. New segments are born fully marked: what goes into them is new, or was handed out
-//! where it came from. Compaction and access bits are no change.
+//! Each entry is handed to the sink once: with its bucket when the walk comes there, or before, by
+//! the operation that is about to change it. Marks tell what is done: a bit a bucket in the
+//! segment's header, and, in segments that were written to before the walk came, a bit a slot
+//! ([`SlotMarks`]), so that a write costs the snapshot one entry and not the twelve or so of its
+//! bucket. A segment's header says which snapshot its marks belong to, in 64 bits that never wrap,
+//! so marks that an aborted snapshot left behind mean nothing to the next one. New segments are
+//! born fully marked: what goes into them is new, or was handed out where it came from. Compaction
+//! and access bits are no change.
 
 use std::ptr::NonNull;
 
 use super::directory::Handle;
 use super::grow::chain;
 use super::scan::segment_end;
-use super::segment::Segment;
+use super::segment::{BUCKETS, Segment};
 use super::{Entry, Table};
 use crate::base::env::UnixMillis;
 use crate::data::value::Object;
@@ -32,13 +35,19 @@ pub(super) struct Running {
     sink: Box<dyn EntrySink>,
     /// All hashes below this are handed out.
     position: u64,
+    /// The marks of the segments that were written to; a segment's header has its place here. At
+    /// most half a kilobyte a segment, until the snapshot ends.
+    marks: Vec<SlotMarks>,
 }
+
+/// The slots of each bucket that the snapshot has, or needn't have, as bits.
+type SlotMarks = [u32; BUCKETS];
 
 impl Table {
     /// Starts a snapshot of the table as it is now. An unfinished one is dropped.
     pub fn begin_snapshot(&mut self, sink: Box<dyn EntrySink>) {
         self.epoch += 1;
-        self.snapshot = Some(Running { sink, position: 0 });
+        self.snapshot = Some(Running { sink, position: 0, marks: Vec::new() });
     }
 
     /// Whether a snapshot is under way.
@@ -81,20 +90,32 @@ impl Table {
         self.snapshot = None;
     }
 
-    /// To be called before anything in a bucket changes.
+    /// To be called before an entry changes or goes.
     #[inline(always)]
-    pub(super) fn hand_out(&mut self, segment: NonNull<Segment>, bucket: usize) {
+    pub(super) fn hand_out(&mut self, segment: NonNull<Segment>, bucket: usize, slot: usize) {
         if self.snapshot.is_some() {
-            self.hand_out_now(segment, bucket);
+            self.hand_out_now(segment, bucket, slot);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn hand_out_now(&mut self, mut pointer: NonNull<Segment>, bucket: usize) {
+    fn hand_out_now(&mut self, mut pointer: NonNull<Segment>, bucket: usize, slot: usize) {
         let Some(running) = &mut self.snapshot else { return };
         // SAFETY: a live segment, and we hold the table exclusively.
-        hand_bucket(unsafe { pointer.as_mut() }, bucket, self.epoch, running);
+        let segment = unsafe { pointer.as_mut() };
+        if running.mark_slot(segment, bucket, slot, self.epoch) {
+            hand_slot(segment, bucket, slot, running);
+        }
+    }
+
+    /// To be called before a new entry takes a slot, which the snapshot is to pass over.
+    #[inline(always)]
+    pub(super) fn mark_new(&mut self, mut segment: NonNull<Segment>, bucket: usize, slot: usize) {
+        if let Some(running) = &mut self.snapshot {
+            // SAFETY: a live segment, and we hold the table exclusively.
+            running.mark_slot(unsafe { segment.as_mut() }, bucket, slot, self.epoch);
+        }
     }
 
     /// To be called before the entries of a chain move to other segments.
@@ -113,26 +134,49 @@ impl Table {
     }
 }
 
-/// Hands a bucket's entries out unless that was done; says how many there were.
+impl Running {
+    /// Marks a slot; says whether its entry is still to be handed out.
+    fn mark_slot(&mut self, segment: &mut Segment, bucket: usize, slot: usize, epoch: u64) -> bool {
+        if segment.is_handed(bucket, epoch) {
+            return false;
+        }
+        let place = segment.slot_marks_or(self.marks.len(), epoch);
+        if place == self.marks.len() {
+            self.marks.push([0; BUCKETS]);
+        }
+        let marks = &mut self.marks[place][bucket];
+        let fresh = *marks >> slot & 1 == 0;
+        *marks |= 1 << slot;
+        fresh
+    }
+}
+
+/// Hands out what is left of a bucket; says how many entries that were.
 fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut Running) -> usize {
     if !segment.mark_handed(bucket, epoch) {
         return 0;
     }
-    segment.prefetch_entries(bucket);
-    let mut handed = 0;
-    for slot in segment.bucket(bucket).occupied() {
-        let raw = segment.entry(bucket, slot);
-        // SAFETY: we hold the table exclusively. What is taken out is put back before any other code
-        // looks at the entry, whose key and expiry stay as they are.
-        if let Some(mut object) = unsafe { raw.take_object() } {
-            running.sink.object(raw.key(), raw.expiry(), raw.access(), &mut object);
-            // SAFETY: as above.
-            unsafe { raw.put_object(object) };
-        } else {
-            // SAFETY: nothing changes the entry while the sink looks at it.
-            running.sink.entry(&unsafe { Entry::new(raw) });
-        }
-        handed += 1;
+    let done = segment.slot_marks().map_or(0, |place| running.marks[place][bucket]);
+    let left = segment.bucket(bucket).occupied().without(done);
+    segment.prefetch_slots(bucket, left.clone());
+    let handed = left.occupancy();
+    for slot in left {
+        hand_slot(segment, bucket, slot, running);
     }
     handed
+}
+
+/// Hands one entry out.
+fn hand_slot(segment: &mut Segment, bucket: usize, slot: usize, running: &mut Running) {
+    let raw = segment.entry(bucket, slot);
+    // SAFETY: we hold the table exclusively. What is taken out is put back before any other code
+    // looks at the entry, whose key and expiry stay as they are.
+    if let Some(mut object) = unsafe { raw.take_object() } {
+        running.sink.object(raw.key(), raw.expiry(), raw.access(), &mut object);
+        // SAFETY: as above.
+        unsafe { raw.put_object(object) };
+    } else {
+        // SAFETY: nothing changes the entry while the sink looks at it.
+        running.sink.entry(&unsafe { Entry::new(raw) });
+    }
 }

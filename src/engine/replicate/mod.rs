@@ -1,0 +1,46 @@
+//! Replication, the engine's part: replicas that are fed, and the primary that is followed.
+//!
+//! **State.** A session that has introduced itself by REPLCONF, or asked by PSYNC or SYNC, has a
+//! [`Replica`] with one enum, what it gets next ([`Feed`]); [`State::replicas`] lists those that are
+//! fed. A full sync is a walk like any other (`keep::walks`, `Purpose::Sync`): it is wanted as long as a
+//! replica waits for one, whoever fails or goes meanwhile, and all that wait when it begins share it.
+//! What is written by it is a file, which each replica reads at its own pace; the stream behind it is a
+//! cursor into the backlog.
+//!
+//! **Who owns what.** [`primary`] the handshake and what acknowledgements mean, [`full_sync`] the walk and
+//! its file, [`feed`] the bytes to the sockets and how much may be behind, [`crate::journal`] the stream.
+//!
+//! **Faults.** A replica that reads nothing: its place holds the backlog up to `client-output-buffer-limit
+//! replica`, then it is closed. One that is silent for `repl-timeout`: closed. A walk that fails: it is
+//! wanted still, later each time. A link that breaks: the replica comes back and goes on at its place if
+//! the backlog has it. Nothing here is kept for one that is gone.
+//!
+//! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
+
+use crate::journal::Cursor;
+use crate::mailbox::SessionId;
+
+pub(crate) mod feed;
+pub(crate) mod full_sync;
+pub(crate) mod primary;
+
+/// What is known of replicas together.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Sessions that are fed, in the order in which they asked.
+    pub(crate) replicas: Vec<SessionId>,
+    /// Where the full sync's walk that is under way began.
+    pub(crate) walk: Option<Cursor>,
+    /// Whether somebody waits for replicas' word: they are asked at the end of the tick.
+    pub(crate) wants_word: bool,
+    /// Whether a replica has said how far it is, since those who wait were last looked at.
+    pub(crate) heard: bool,
+    /// When replicas were last pinged, in milliseconds since the epoch.
+    pub(crate) pinged_ms: i64,
+    /// Full syncs begun.
+    pub(crate) full: u64,
+    /// Replicas that went on where they were.
+    pub(crate) partial: u64,
+    /// Replicas that wanted to, and could not.
+    pub(crate) partial_refused: u64,
+}

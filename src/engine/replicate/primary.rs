@@ -1,0 +1,270 @@
+//! REPLCONF, PSYNC, SYNC: how a replica introduces itself, asks for the data, and says how far it is.
+
+use crate::base::text;
+use crate::command::args::Args;
+use crate::command::error::{self, CommandError};
+use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
+use crate::engine::session::Session;
+use crate::engine::{ControlHandler, Engine};
+use crate::journal::{Cursor, ReplicationId, Unlogged};
+use crate::mailbox::SessionId;
+use crate::replication::replica::{Feed, Replica};
+
+/// The rows of this family.
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
+    control("REPLCONF", Arity::AtLeast(1), replconf as ControlHandler)
+        .group(Group::Server)
+        .flags(
+            Flags::ADMIN
+                .or(Flags::NOSCRIPT)
+                .or(Flags::LOADING)
+                .or(Flags::STALE)
+                .or(Flags::ALLOW_BUSY),
+        )
+        .since("3.0.0")
+        .summary("Tells a primary about a replica, and how far it is."),
+    control("PSYNC", Arity::AtLeast(3), psync as ControlHandler)
+        .group(Group::Server)
+        .flags(SYNCS)
+        .since("2.8.0")
+        .syntax("replicationid offset")
+        .summary("Follows this server from a place in its stream, or from a copy of all data."),
+    control("SYNC", Arity::Exactly(1), sync as ControlHandler)
+        .group(Group::Server)
+        .flags(SYNCS)
+        .summary("Follows this server from a copy of all data."),
+];
+
+const SYNCS: Flags =
+    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI);
+
+fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    let now_ms = engine.now().0;
+    for at in (1..args.len()).step_by(2) {
+        let value = args.at(at + 1);
+        if args.is(at, "ACK") {
+            engine.note_word(slot, args)?;
+            return Ok(Flow::Done);
+        }
+        let session = &mut engine.sessions[slot];
+        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
+        if args.is(at, "listening-port") {
+            let port = u16::try_from(args.int(at + 1)?);
+            replica.port = port.map_err(|_| CommandError::NotInteger)?;
+        } else if args.is(at, "ip-address") {
+            let text = String::from_utf8_lossy(value).into_owned();
+            if text.len() > ADDRESS_MAX {
+                return Err(CommandError::owned(format!(
+                    "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                    text.len()
+                )));
+            }
+            replica.address = text;
+        } else if args.is(at, "capa") {
+            // Others, such as `eof`, say what it could take; what we send all of them take.
+            replica.understands_new_names |= value.eq_ignore_ascii_case(b"psync2");
+        } else if args.is(at, "rdb-only") {
+            replica.snapshot_only = args.int(at + 1)? == 1;
+        } else if args.is(at, "version") {
+            // Every version that sends one reads what we write.
+        } else if args.is(at, "getack") {
+            // For primaries to send; a replica answers it on its link.
+            return Ok(Flow::Done);
+        } else {
+            let word = error::quotable(args.at(at));
+            let text = [b"ERR Unrecognized REPLCONF option: ", word].concat();
+            return Err(CommandError::quoting(text));
+        }
+    }
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+/// The longest address that a replica may tell, as upstream has it.
+const ADDRESS_MAX: usize = 255;
+
+fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.sessions[slot].is_fed() {
+        return Ok(Flow::Done);
+    }
+    let name = engine.introduce(slot);
+    tracing::info!("Replica {name} asks for synchronization");
+    // The wire counts from 1: it is the byte that the replica wants next.
+    let wanted = text::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    if engine.goes_on(slot, args.at(1), wanted) {
+        return Ok(Flow::Done);
+    }
+    if args.at(1) != b"?" {
+        engine.replication.partial_refused += 1;
+    }
+    engine.await_full_sync(slot);
+    Ok(Flow::Done)
+}
+
+fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.sessions[slot].is_fed() {
+        return Ok(Flow::Done);
+    }
+    let name = engine.introduce(slot);
+    tracing::info!("Replica {name} asks for synchronization");
+    if let Some(replica) = &mut engine.sessions[slot].replica {
+        replica.plain = true;
+    }
+    engine.await_full_sync(slot);
+    Ok(Flow::Done)
+}
+
+impl Engine {
+    /// Makes sure that the session is known as a replica; its name for the log.
+    fn introduce(&mut self, slot: SessionId) -> String {
+        let now_ms = self.now().0;
+        let session = &mut self.sessions[slot];
+        session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
+        replica_name(session)
+    }
+
+    /// Lets a replica go on where it is, if its history is ours and the backlog has what it lacks.
+    fn goes_on(&mut self, slot: SessionId, id: &[u8], wanted: i64) -> bool {
+        let name = replica_name(&self.sessions[slot]);
+        let Some(id) = ReplicationId::parse(id) else {
+            if id == b"?" {
+                tracing::info!("Full resync requested by replica {name}");
+            } else {
+                tracing::info!("Partial resynchronization not accepted: unknown replication ID");
+            }
+            return false;
+        };
+        let Ok(offset) = u64::try_from(wanted.saturating_sub(1)) else { return false };
+        let history = self.journal.history();
+        if !history.continues(id, offset) {
+            if let Some(previous) = history.previous.filter(|previous| previous.id == id) {
+                tracing::info!(
+                    "Partial resynchronization not accepted: Requested offset for second ID was \
+                     {wanted}, but I can reply up to {}",
+                    previous.end + 1
+                );
+            } else {
+                tracing::info!(
+                    "Partial resynchronization not accepted: Replication ID mismatch (Replica \
+                     asked for '{id}', my replication IDs are '{}' and '{}')",
+                    history.id,
+                    history.previous.map_or("0".repeat(40), |previous| previous.id.to_string())
+                );
+            }
+            return false;
+        }
+        let extent = self.journal.backlog_extent();
+        let held =
+            extent.is_some_and(|(start, _)| (start..=self.journal.offset()).contains(&offset));
+        if !held {
+            tracing::info!(
+                "Unable to partial resync with replica {name} for lack of backlog (Replica request \
+                 was: {wanted})."
+            );
+            return false;
+        }
+        let new = self.journal.history().id;
+        let session = &mut self.sessions[slot];
+        let Some(replica) = &mut session.replica else { return false };
+        let mut line = b"+CONTINUE".to_vec();
+        if replica.understands_new_names {
+            line.push(b' ');
+            line.extend_from_slice(new.digits());
+        }
+        line.extend_from_slice(b"\r\n");
+        replica.feed = Feed::Online(Cursor { offset });
+        replica.acked = offset;
+        session.output.buffer.extend_from_slice(&line);
+        self.replication.partial += 1;
+        self.replication.replicas.push(slot);
+        tracing::info!(
+            "Partial resynchronization request from {name} accepted. Sending {} bytes of backlog \
+             starting from offset {wanted}.",
+            self.journal.offset() - offset
+        );
+        true
+    }
+
+    /// A replica says how far it is.
+    fn note_word(&mut self, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+        let acked = u64::try_from(args.int(2)?).unwrap_or_default();
+        let durable = match args.len() {
+            5.. if args.is(3, "FACK") => Some(u64::try_from(args.int(4)?).unwrap_or_default()),
+            _ => None,
+        };
+        let now_ms = self.now().0;
+        let Some(replica) = &mut self.sessions[slot].replica else { return Ok(()) };
+        replica.heard_ms = now_ms;
+        replica.acked = replica.acked.max(acked);
+        replica.durable = durable.or(replica.durable);
+        self.replication.heard = true;
+        Ok(())
+    }
+
+    /// Replicas that follow the stream.
+    pub(crate) fn online_replicas(&self) -> impl Iterator<Item = &Replica> {
+        let replicas = self.replication.replicas.iter();
+        replicas
+            .filter_map(|slot| self.sessions.get(*slot)?.replica.as_deref())
+            .filter(|replica| replica.is_online())
+    }
+
+    /// How many of them have the stream up to an offset.
+    pub(crate) fn copies_at(&self, offset: u64) -> i64 {
+        self.online_replicas().filter(|replica| replica.acked >= offset).count() as i64
+    }
+
+    /// How many of them have it durably.
+    pub(crate) fn durable_copies_at(&self, offset: u64) -> i64 {
+        let durable = |replica: &&Replica| replica.durable.is_some_and(|at| at >= offset);
+        self.online_replicas().filter(durable).count() as i64
+    }
+
+    /// Refuses writes where fewer replicas than `min-replicas-to-write` were heard of lately.
+    #[inline]
+    pub(crate) fn check_replicas(&self) -> Result<(), CommandError> {
+        let wanted = self.settings.min_replicas_to_write;
+        let lag = self.settings.min_replicas_max_lag;
+        if wanted == 0 || lag == 0 || self.good_replicas() >= wanted {
+            return Ok(());
+        }
+        Err(CommandError::text("NOREPLICAS Not enough good replicas to write."))
+    }
+
+    /// How many replicas were heard of within `min-replicas-max-lag`.
+    pub(crate) fn good_replicas(&self) -> u64 {
+        let lag_ms = self.settings.min_replicas_max_lag as i64 * 1000;
+        let now_ms = self.now().0;
+        let good = |replica: &&Replica| now_ms - replica.heard_ms <= lag_ms;
+        self.online_replicas().filter(good).count() as u64
+    }
+
+    /// The end of a tick, before the journal is sealed: asks replicas for their word where somebody
+    /// waits for it.
+    pub(crate) fn ask_replicas(&mut self) {
+        if std::mem::take(&mut self.replication.wants_word) && !self.replication.replicas.is_empty()
+        {
+            self.journal.append_unlogged(Unlogged::GetAck);
+        }
+    }
+}
+
+/// A replica's name in the log: its address as it announced it, or as we see it.
+pub(crate) fn replica_name(session: &Session) -> String {
+    let (address, port) = replica_address(session);
+    if port == 0 { format!("client id #{}", session.id) } else { format!("{address}:{port}") }
+}
+
+/// The address that a replica says it has, or else that of its connection; and its port.
+pub(crate) fn replica_address(session: &Session) -> (String, u16) {
+    let peer = session.link.as_ref().map(|link| link.origin.peer_text()).unwrap_or_default();
+    let host = peer.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    match &session.replica {
+        Some(replica) if !replica.address.is_empty() => (replica.address.clone(), replica.port),
+        Some(replica) => (host.to_owned(), replica.port),
+        None => (host.to_owned(), 0),
+    }
+}

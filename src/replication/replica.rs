@@ -1,0 +1,131 @@
+//! A replica, as its primary sees it.
+//!
+//! ```text
+//!  Greeting ──PSYNC, its place is in the backlog──────────────────────────► Online
+//!     │ PSYNC, SYNC                                                           ▲
+//!     └─────► Waiting ──a walk begins──► Walking ──its file is there──► Sending
+//!                ▲                          │ the walk failed
+//!                └──────────────────────────┘
+//! ```
+//! From `Walking` on the replica's place in the stream is known: the backlog keeps what lies behind it
+//! (`crate::journal::Journal::hold`), so that the gap of a full sync is a place and no buffer.
+
+use std::fmt;
+use std::io::Read;
+
+use bytes::Bytes;
+
+use crate::journal::Cursor;
+
+/// Bytes of a snapshot that are read at once.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
+
+/// What a replica gets next.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    /// It has introduced itself and asked for nothing.
+    Greeting,
+    /// A snapshot, for which a walk has to begin.
+    Waiting {
+        /// Since when, in milliseconds since the epoch.
+        since_ms: i64,
+    },
+    /// The snapshot that is being written.
+    Walking(Cursor),
+    /// The rest of a snapshot, then the stream.
+    Sending(Transfer, Cursor),
+    /// The stream.
+    Online(Cursor),
+    /// Nothing more: it wanted the snapshot alone.
+    Done,
+}
+
+/// A snapshot's file on its way.
+pub(crate) struct Transfer {
+    /// Where it is read.
+    pub(crate) file: Box<dyn Read + Send>,
+    /// Bytes of it that are to come.
+    pub(crate) left: u64,
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a replica.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    /// The port that it says it listens on; 0 where it says none.
+    pub(crate) port: u16,
+    /// The address that it says it has; empty where it says none.
+    pub(crate) address: String,
+    /// Whether it goes on under a new history's name (`capa psync2`).
+    pub(crate) understands_new_names: bool,
+    /// Whether it wants a snapshot and no stream (redis-cli --rdb).
+    pub(crate) snapshot_only: bool,
+    /// Whether it asked by SYNC: then nothing is said of history and offset.
+    pub(crate) plain: bool,
+    /// How much of the stream it has applied.
+    pub(crate) acked: u64,
+    /// How much of it is durable there, if it says so.
+    pub(crate) durable: Option<u64>,
+    /// When it was last heard of, in milliseconds since the epoch.
+    pub(crate) heard_ms: i64,
+    /// What it gets next.
+    pub(crate) feed: Feed,
+    /// What the socket hasn't taken of the last piece.
+    pub(crate) piece: Bytes,
+    /// Since when it is behind by more than the soft limit, in milliseconds; 0 when it isn't.
+    pub(crate) behind_since_ms: i64,
+}
+
+impl Replica {
+    /// One that has said nothing yet.
+    pub(crate) fn new(now_ms: i64) -> Self {
+        Self {
+            port: 0,
+            address: String::new(),
+            understands_new_names: false,
+            snapshot_only: false,
+            plain: false,
+            acked: 0,
+            durable: None,
+            heard_ms: now_ms,
+            feed: Feed::Greeting,
+            piece: Bytes::new(),
+            behind_since_ms: 0,
+        }
+    }
+
+    /// Whether it has asked for the data: it is a client of the usual kind no more.
+    pub(crate) fn is_fed(&self) -> bool {
+        !matches!(self.feed, Feed::Greeting)
+    }
+
+    /// Whether it follows the stream.
+    pub(crate) fn is_online(&self) -> bool {
+        matches!(self.feed, Feed::Online(_))
+    }
+
+    /// The first byte of the stream that it still needs, where that is known.
+    pub(crate) fn needs(&self) -> Option<u64> {
+        match &self.feed {
+            Feed::Walking(cursor) | Feed::Sending(_, cursor) | Feed::Online(cursor) => {
+                Some(cursor.offset)
+            }
+            Feed::Greeting | Feed::Waiting { .. } | Feed::Done => None,
+        }
+    }
+
+    /// Its state as INFO tells it.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.feed {
+            Feed::Greeting | Feed::Waiting { .. } | Feed::Walking(_) => "wait_bgsave",
+            Feed::Sending(..) => "send_bulk",
+            Feed::Online(_) => "online",
+            Feed::Done => "rdb_transmitted",
+        }
+    }
+}
