@@ -65,6 +65,11 @@ fn number(rng: &mut Rng) -> Vec<u8> {
     (rng.below(200) as i64 - 100).to_string().into_bytes()
 }
 
+/// The place of a bit.
+fn place(rng: &mut Rng) -> Vec<u8> {
+    rng.below(4_000).to_string().into_bytes()
+}
+
 fn words(text: &str) -> Words {
     text.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
 }
@@ -108,6 +113,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         }
         "MSET" | "MSETNX" => pairs(rng),
         "SETRANGE" => vec![key(rng), rng.below(300).to_string().into_bytes(), value(rng)],
+        _ if name.starts_with("PF") || name.contains("BIT") => return bit_arguments(name, rng),
         "INCR" | "DECR" | "GETDEL" | "PERSIST" => vec![key(rng)],
         "INCRBY" | "DECRBY" => vec![key(rng), number(rng)],
         "INCRBYFLOAT" => vec![key(rng), pick(rng, &["0.1", "1e3", "-7.25", "3"]).as_bytes().into()],
@@ -164,6 +170,50 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             _ => words("nonsense"),
         },
         "SWAPDB" => vec![database(rng), database(rng)],
+        _ => return None,
+    })
+}
+
+/// As [`arguments`], for HyperLogLogs.
+fn hyperloglog_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    let key = |rng: &mut Rng| format!("hll:{}", rng.below(4)).into_bytes();
+    Some(match name {
+        "PFADD" => {
+            let many = if rng.below(10) == 0 { 1_000 } else { rng.below(4) };
+            let elements = (0..many).map(|_| rng.below(5_000).to_string().into_bytes());
+            let elements: Words = elements.collect();
+            [key(rng)].into_iter().chain(elements).collect()
+        }
+        "PFCOUNT" => (0..=rng.below(2)).map(|_| key(rng)).collect(),
+        "PFMERGE" => (0..=rng.below(3)).map(|_| key(rng)).collect(),
+        "PFDEBUG" => vec![pick(rng, &["ENCODING", "ENCODING", "TODENSE"]).into(), key(rng)],
+        _ => return None,
+    })
+}
+
+/// As [`arguments`], for bits of strings and HyperLogLogs.
+fn bit_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    Some(match name {
+        _ if name.starts_with("PF") => return hyperloglog_arguments(name, rng),
+        "SETBIT" => vec![key(rng), place(rng), rng.below(2).to_string().into_bytes()],
+        "BITOP" => {
+            let operation =
+                pick(rng, &["AND", "OR", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "ONE"]);
+            let sources =
+                if operation == "NOT" { vec![key(rng)] } else { vec![key(rng), key(rng)] };
+            [operation.into(), key(rng)].into_iter().chain(sources).collect()
+        }
+        "BITFIELD" => {
+            let mut list = vec![key(rng)];
+            list.extend(words(pick(rng, &["", "OVERFLOW FAIL", "OVERFLOW SAT"])));
+            for _ in 0..=rng.below(3) {
+                let verb = pick(rng, &["SET", "INCRBY"]);
+                let width = pick(rng, &["u1", "i5", "u8", "i64", "u63"]);
+                list.extend([verb.into(), width.into(), place(rng), number(rng)]);
+                list.extend([b"GET".to_vec(), width.into(), place(rng)]);
+            }
+            list
+        }
         _ => return None,
     })
 }

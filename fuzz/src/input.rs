@@ -127,6 +127,7 @@ impl<'a> Input<'a> {
             zset_value: value,
             stream_node_bytes: value * 8,
             stream_node_entries: entries,
+            ..Thresholds::default()
         };
         match self.below(5) {
             0 | 1 => Thresholds::default(),

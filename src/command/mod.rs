@@ -4,6 +4,8 @@
 //! write the reply. They know neither sessions nor log nor sockets.
 
 pub mod args;
+pub mod bitfield;
+pub mod bitmap;
 pub mod category;
 pub mod context;
 pub mod dump;
@@ -20,6 +22,7 @@ pub mod hash_extended;
 #[cfg(test)]
 mod hash_tests;
 pub mod hash_walk;
+pub mod hyperloglog;
 pub mod keys;
 pub mod keyspec;
 #[cfg(test)]
@@ -67,6 +70,9 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    bitmap::COMMANDS,
+    bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     zset::COMMANDS,
     zset_range::COMMANDS,
     zset_pop::COMMANDS,

@@ -79,10 +79,14 @@ pub struct Malformed(usize);
 
 /// The words whose values aren't plain strings.
 const TYPES: &[(Kind, &[&str])] = &[
-    (Kind::Key, &["key", "newkey", "source", "destination", "key1", "key2"]),
+    (
+        Kind::Key,
+        &["key", "newkey", "source", "destination", "key1", "key2", "destkey", "sourcekey"],
+    ),
     (
         Kind::Integer,
         &[
+            "bit",
             "bits",
             "client-id",
             "count",

@@ -10,10 +10,12 @@
     warn(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)
 )]
 
+pub(crate) mod bits;
 pub mod block;
 pub mod element;
 pub mod frozen;
 pub mod hash;
+pub(crate) mod hll;
 pub mod index;
 pub mod intset;
 pub mod list;

@@ -10,7 +10,7 @@
 //! Deliberately absent: sharing (a string has one owner) and the integer form (the dictionary
 //! keeps integers in the entry itself).
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -51,6 +51,19 @@ impl HeapString {
         let head = block.cast::<Head>();
         // SAFETY: the block is fresh, large enough and aligned for a head.
         unsafe { head.write(Head { len: 0, capacity }) };
+        Self { head }
+    }
+
+    /// So many zeros, without spare capacity. What the allocator gets fresh from the system isn't
+    /// written to.
+    pub fn zeroed(len: usize) -> Self {
+        let layout = layout(len);
+        // SAFETY: the layout is never empty, since the head is part of it.
+        let block = unsafe { alloc_zeroed(layout) };
+        let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
+        let head = block.cast::<Head>();
+        // SAFETY: the block is fresh, large enough and aligned for a head; its bytes are initialised.
+        unsafe { head.write(Head { len, capacity: len }) };
         Self { head }
     }
 
@@ -115,6 +128,17 @@ impl HeapString {
         }
         // SAFETY: the head is initialised, and so are the first `len` bytes.
         unsafe { self.head.as_mut().len = len };
+    }
+
+    /// Fills the string up with zeros to a length; a much longer one moves to a fresh block.
+    pub fn grow_zeroed(&mut self, len: usize) {
+        if len > self.capacity() && len / 2 > self.len() {
+            let mut longer = Self::zeroed(len);
+            longer[..self.len()].copy_from_slice(self);
+            *self = longer;
+        } else if len > self.len() {
+            self.resize(len, 0);
+        }
     }
 
     /// Hands the string out as a raw pointer. It leaks unless [`HeapString::from_raw`] takes it
@@ -244,6 +268,12 @@ mod tests {
             assert_eq!(&*string, &*model);
             assert!(string.capacity() >= string.len());
         }
+        for len in [model.len() + 1, model.len() * 5, 100] {
+            string.grow_zeroed(len);
+            model.resize(model.len().max(len), 0);
+            assert_eq!(&*string, &*model);
+        }
+        assert_eq!(&*HeapString::zeroed(1_000), &[0; 1_000]);
         string.shrink_to_fit();
         assert_eq!(string.capacity(), model.len());
         assert_eq!(string.clone(), string);

@@ -24,6 +24,8 @@ pub struct Thresholds {
     pub stream_node_bytes: usize,
     /// Entries of a stream's node; 0 for no limit (`stream-node-max-entries`).
     pub stream_node_entries: usize,
+    /// Bytes of a sparse HyperLogLog (`hll-sparse-max-bytes`).
+    pub hll_sparse_bytes: usize,
 }
 
 impl Default for Thresholds {
@@ -39,6 +41,7 @@ impl Default for Thresholds {
             zset_value: 64,
             stream_node_bytes: 4096,
             stream_node_entries: 100,
+            hll_sparse_bytes: 3_000,
         }
     }
 }

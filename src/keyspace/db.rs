@@ -2,12 +2,14 @@
 //! looks after lazy expiry, WATCH, waiting clients, the count of changes and the notice for keyspace
 //! events.
 
+use std::ops::RangeInclusive;
+
 use crate::base::env::UnixMillis;
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object, Type, ValueRef};
 use crate::keyspace::databases::{Databases, DbIndex, Expiry, ExpiryMode, Look, WrongType};
 use crate::keyspace::field_expiry;
-use crate::keyspace::string_edit::StringEdit;
+use crate::keyspace::string_edit::{Edited, StringEdit};
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
 use crate::keyspace::unit::{Classes, Event};
 
@@ -17,6 +19,18 @@ const RANDOM_TRIES_MAX: usize = 100;
 const RANDOM_ENTRIES_MAX: usize = 10_000;
 /// Fewer keys are not reserved for.
 const RESERVE_MIN: usize = 5_000;
+
+/// What a string's edit found at the key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Met {
+    Nothing,
+    /// A string with a block of its own.
+    OnHeap,
+    /// One in the table that was changed before.
+    Raw,
+    /// One in the table in its densest form.
+    Dense,
+}
 
 /// One database: reading, and the only way to change.
 #[derive(Debug)]
@@ -285,49 +299,89 @@ impl Db<'_> {
         }
     }
 
-    /// Changes a string in place, an empty one where there is none. The closure says whether it
-    /// changed anything; the expiry time stays.
+    /// Changes a string in place, an empty one where there is none. The closure says what it
+    /// did; the expiry time stays. A string that was met in this way is `raw` from then
+    /// on, changed or not.
     ///
     /// # Errors
     /// [`WrongType`] where the key holds something else.
-    pub fn edit_string(
+    pub fn edit_string<R: Into<Edited>>(
         &mut self,
         key: &[u8],
         event: Event,
-        edit: impl FnOnce(&mut StringEdit<'_>) -> bool,
+        edit: impl FnOnce(&mut StringEdit<'_>) -> R,
     ) -> Result<(), WrongType> {
+        let heard = |edited| if edited == Edited::Changed { event } else { Event::UNHEARD };
         let mut scratch = std::mem::take(&mut self.all.scratch);
         scratch.clear();
-        let boxed = match self.look(key, Look::Touch) {
-            None => false,
+        let met = match self.look(key, Look::Touch) {
+            None => Met::Nothing,
             Some(entry) => match entry.value() {
-                ValueRef::Object(_) => return Err(WrongType),
-                ValueRef::Str(_) if entry.is_heap_string() => true,
+                ValueRef::Object(_) => {
+                    self.all.scratch = scratch;
+                    return Err(WrongType);
+                }
+                ValueRef::Str(_) if entry.is_heap_string() => Met::OnHeap,
                 ValueRef::Str(bytes) => {
                     scratch.extend_from_slice(bytes);
-                    false
+                    if entry.is_raw() { Met::Raw } else { Met::Dense }
                 }
                 ValueRef::Int(number) => {
                     crate::base::text::push_i64(&mut scratch, number);
-                    false
+                    Met::Dense
                 }
             },
         };
-        if boxed {
+        if met == Met::OnHeap {
             let mut entry = self.table_mut().get_mut(key);
             let heap = entry.as_mut().and_then(EntryMut::heap_string_mut);
-            let changed = heap.is_some_and(|heap| edit(&mut StringEdit::Heap(heap)));
+            let edited =
+                heap.map_or(Edited::Nothing, |heap| edit(&mut StringEdit::Heap(heap)).into());
             drop(entry);
-            if changed {
-                self.changed(key, event, true);
+            if edited != Edited::Nothing {
+                self.changed(key, heard(edited), true);
             }
-        } else if edit(&mut StringEdit::Copy(&mut scratch)) {
-            self.put(key, NewValue::Raw(&scratch), Expiry::Keep, event);
+        } else {
+            let mut string = StringEdit::Copy(&mut scratch);
+            let edited = edit(&mut string).into();
+            let value = match string {
+                StringEdit::Own(heap) => NewValue::Heap(heap),
+                other => NewValue::Raw(other.into_copy()),
+            };
+            if edited != Edited::Nothing {
+                self.put(key, value, Expiry::Keep, heard(edited));
+            } else if met == Met::Dense {
+                self.place_as_it_is(key, value);
+            }
         }
         // One huge value must not keep its copy forever.
         scratch.shrink_to(64 << 10);
         self.all.scratch = scratch;
         Ok(())
+    }
+
+    /// The block of the string at a key, whose capacity is in a range, for a new value to be built in.
+    /// An empty string stands there until the caller puts the new one.
+    pub(crate) fn take_block(
+        &mut self,
+        key: &[u8],
+        capacity: RangeInclusive<usize>,
+    ) -> Option<HeapString> {
+        if !self.peek(key)?.is_heap_string() {
+            return None;
+        }
+        let mut entry = self.table_mut().get_mut(key)?;
+        let heap = entry.heap_string_mut().filter(|heap| capacity.contains(&heap.capacity()))?;
+        Some(std::mem::replace(heap, HeapString::with_capacity(0)))
+    }
+
+    /// Puts another form of what a key holds, which nobody is told of.
+    fn place_as_it_is(&mut self, key: &[u8], value: NewValue<'_>) {
+        let Some((expiry, access)) = self.peek(key).map(|entry| (entry.expiry(), entry.access()))
+        else {
+            return;
+        };
+        self.place(key, value, expiry, access);
     }
 
     /// Sets or removes the expiry time; false where the key isn't there.

@@ -52,6 +52,11 @@ impl Reach {
     }
 }
 
+impl Event {
+    /// What listeners aren't told: of a class that no letter stands for.
+    pub(crate) const UNHEARD: Self = Self { name: "", class: '\0', reach: Reach::Everybody };
+}
+
 /// A set of event classes: a bit for each class letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Classes(u128);
@@ -98,6 +103,8 @@ events! {
     SET = "set", '$';
     APPEND = "append", '$';
     SETRANGE = "setrange", '$';
+    SETBIT = "setbit", '$';
+    PFADD = "pfadd", '$';
     INCRBY = "incrby", '$';
     INCRBYFLOAT = "incrbyfloat", '$';
     EXPIRED = "expired", 'x';

@@ -188,6 +188,21 @@ pub const REPLIES: &[Exception] = &[
         },
     },
     Exception {
+        reason: "BITCOUNT and BITPOS look at their arguments before the key, as in 7.2, and BITCOUNT takes a \
+                 start without an end, as in Valkey 8",
+        explains: |argv, theirs, ours| {
+            let counts = argv[0].eq_ignore_ascii_case(b"BITCOUNT");
+            let wrong_type = theirs.text().starts_with("WRONGTYPE");
+            let none = |number: &i64| matches!(number, -1..=0);
+            (counts || argv[0].eq_ignore_ascii_case(b"BITPOS"))
+                && (ours.is_error()
+                    && (wrong_type
+                        || theirs.is_error()
+                        || matches!(theirs, Value::Integer(number) if none(number)))
+                    || counts && argv.len() == 3 && theirs.is_error())
+        },
+    },
+    Exception {
         reason: "LOLWUT draws another picture, and draws it for every version",
         explains: |argv, theirs, ours| {
             argv[0].eq_ignore_ascii_case(b"LOLWUT")
@@ -266,6 +281,8 @@ pub const COMMAND_INFO: &[(&str, &str)] = &[
 /// Commands whose argument tree in COMMAND DOCS differs.
 pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("bgsave", "CANCEL is Valkey 8.1's"),
+    ("bitcount", "the end may be left out, as in Valkey 8"),
+    ("bitop", "its operations have names since 7.2, and four are of Redis 8.2"),
     ("client|list", "ID takes one or more"),
     ("client|kill", "the usage line has both forms in one"),
     ("client|no-evict", "7.2's form"),
@@ -277,6 +294,7 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("hscan", "NOVALUES is Redis 7.4's"),
     ("zscan", "NOSCORES is Valkey 8's"),
     ("lcs", "7.2's names"),
+    ("pfmerge", "7.2's form"),
     ("psubscribe", "7.2's form"),
     ("set", "IFEQ is Valkey's"),
     ("zadd", "CH is named by its word"),

@@ -7,7 +7,8 @@
 use crate::compare::Check;
 use crate::support::random::Random;
 use crate::{
-    connection, hashes, keys, lists, sets, sorting, streams, strings, transactions, zsets,
+    bitmaps, connection, hashes, hyperloglogs, keys, lists, sets, sorting, streams, strings,
+    transactions, zsets,
 };
 
 /// One command and how its replies are compared.
@@ -62,6 +63,8 @@ pub struct Family {
 /// Every family of commands.
 pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
+    Family { weight: 30, generate: bitmaps::generate },
+    Family { weight: 30, generate: hyperloglogs::generate },
     Family { weight: 45, generate: hashes::generate },
     Family { weight: 45, generate: lists::generate },
     Family { weight: 45, generate: sets::generate },
@@ -427,6 +430,13 @@ impl Generator {
     }
 }
 
+/// Whether a word is the place of a bit, or of an integer, that makes a string very long.
+fn is_far_bit(word: &[u8]) -> bool {
+    let (digits, unit) = word.strip_prefix(b"#").map_or((word, 1), |digits| (digits, 64));
+    let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i128>().ok());
+    number.is_some_and(|number| number.abs() * unit >= 1_000_000 && number.abs() < 1 << 33)
+}
+
 /// SORT by a pattern without an asterisk, unless it stores what it finds.
 fn sorts_by_nothing(argv: &[Vec<u8>]) -> bool {
     let has = |word: &[u8]| argv.iter().any(|arg| arg.eq_ignore_ascii_case(word));
@@ -484,6 +494,9 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
             argv.iter().skip(2).step_by(2).any(|score| score != b"0")
         }
         b"SETRANGE" => number(2).is_some_and(|n| (100_000..540_000_000).contains(&n)),
+        // So long a string is built, compared and dumped again and again.
+        b"SETBIT" => number(2).is_some_and(|n| (1_000_000..1 << 32).contains(&n)),
+        b"BITFIELD" => argv.iter().skip(3).any(|word| is_far_bit(word)),
         _ => false,
     }
 }

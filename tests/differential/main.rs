@@ -3,7 +3,7 @@
 //!
 //! - [`run`]: seeded random commands over several connections, in RESP2 and RESP3, replies compared
 //!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run.
-//! - [`strings`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
+//! - [`strings`], [`bitmaps`], [`hyperloglogs`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
 //!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
 //! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
 //! - [`events`]: what a listener hears of keyspace events while random commands run.
@@ -14,12 +14,14 @@
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
+mod bitmaps;
 mod compare;
 mod connection;
 mod events;
 mod exceptions;
 mod generate;
 mod hashes;
+mod hyperloglogs;
 mod introspection;
 mod keys;
 mod lists;

@@ -99,7 +99,6 @@ pub const ROWS: &[Directive] = &[
         .alias("zset-max-ziplist-value")
         .doc("Longest member in a compact sorted set."),
     memory("hll-sparse-max-bytes", field!(hll_sparse_max_bytes), (0, LONG), "3000")
-        .inert(LATER)
         .doc("Size up to which a HyperLogLog is kept sparse."),
     memory("stream-node-max-bytes", field!(stream_node_max_bytes), (0, LONG), "4096")
         .doc("Size of a node of a stream; 0 for no limit."),

@@ -134,6 +134,7 @@ impl Engine {
                 zset_value: settings.zset_max_listpack_value as usize,
                 stream_node_bytes: settings.stream_node_max_bytes as usize,
                 stream_node_entries: settings.stream_node_max_entries as usize,
+                hll_sparse_bytes: settings.hll_sparse_max_bytes as usize,
             },
         };
         self.databases.policy = Policy {
