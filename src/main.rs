@@ -114,7 +114,7 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
         print_banner(&settings);
         tracing::info!("Server initialized");
         let mut engine = Engine::new(env, settings, file, Rc::new(Mailbox::new()));
-        engine.log_handle = Some(log);
+        engine.outside.log_handle = Some(log);
         let ready = Ready(Box::new(move |engine| {
             announce(engine);
             supervisor.ready();

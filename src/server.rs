@@ -186,9 +186,9 @@ fn is_unavailable(error: &io::Error) -> bool {
 
 /// Serves until the end; returns the exit code and the engine as it was then.
 pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
-    engine.relisten = Some(listeners.start(&engine.mailbox));
+    engine.outside.relisten = Some(listeners.start(&engine.mailbox));
     let mailbox = Rc::clone(&engine.mailbox);
-    engine.dial = Some(Dial(Box::new(move |order| uplink::dial(order, &mailbox))));
+    engine.outside.dial = Some(Dial(Box::new(move |order| uplink::dial(order, &mailbox))));
     if let Err(error) = signal_hook::flag::register(libc::SIGINT, engine.shutdown.insisted()) {
         tracing::warn!("Can't tell a second SIGINT from the first: {error}");
     }

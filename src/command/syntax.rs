@@ -365,21 +365,31 @@ fn value(word: &str) -> Argument {
     leaf(word, kind.map_or(Kind::String, |(kind, _)| *kind))
 }
 
+/// Types that a word may say.
+const SAID: [Kind; 5] = [Kind::String, Kind::Integer, Kind::Double, Kind::Pattern, Kind::Key];
+
 /// A word that says its type: `increment:double`.
 fn typed(word: &str) -> Option<(&str, Kind)> {
     let (name, kind) = word.rsplit_once(':')?;
-    let kinds = [Kind::String, Kind::Integer, Kind::Double, Kind::Pattern, Kind::Key];
-    Some((name, kinds.into_iter().find(|known| known.name() == kind)?))
+    Some((name, SAID.into_iter().find(|known| known.name() == kind)?))
 }
 
-/// A word of a syntax string as a person should see it.
-pub fn without_type(word: &str) -> &str {
-    for close in [">:", "]:"] {
-        if let Some((group, _)) = word.split_once(close) {
-            return &word[..=group.len()];
+/// A word of a syntax string as a person should see it: without types and groups' names.
+pub fn without_type(word: &str) -> String {
+    let mut parts = word.split(':');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let named = |letter: char| letter.is_ascii_lowercase() || matches!(letter, '-' | '_');
+        let rest = part.trim_start_matches(named);
+        let name = &part[..part.len() - rest.len()];
+        if plain.ends_with(['>', ']']) || SAID.iter().any(|kind| kind.name() == name) {
+            plain.push_str(rest);
+        } else {
+            plain.push(':');
+            plain.push_str(part);
         }
     }
-    typed(word).map_or(word, |(name, _)| name)
+    plain
 }
 
 fn leaf(name: &str, kind: Kind) -> Argument {

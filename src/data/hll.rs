@@ -151,7 +151,9 @@ pub fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
         return Ok(false);
     }
     let mut whole = header(DENSE);
-    whole[CARDINALITY_AT..].copy_from_slice(&store.bytes()[CARDINALITY_AT..HEADER_BYTES]);
+    // The bytes that mean nothing stay as well, as upstream leaves them.
+    let kept = ENCODING_AT + 1..HEADER_BYTES;
+    whole[kept.clone()].copy_from_slice(&store.bytes()[kept]);
     whole.resize(DENSE_BYTES, 0);
     sparse::each_run(&store.bytes()[HEADER_BYTES..], |from, len, value| {
         if value != 0 {

@@ -70,7 +70,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
 }
 
 /// How the sockets above are told to listen elsewhere: settings in force, wanted ones, why not.
-pub struct Relisten(pub Box<dyn FnMut(&Settings, &Settings) -> Result<(), String>>);
+pub(crate) struct Relisten(pub(crate) Box<dyn FnMut(&Settings, &Settings) -> Result<(), String>>);
 
 impl std::fmt::Debug for Relisten {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -85,6 +85,17 @@ impl std::fmt::Debug for Dial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Dial")
     }
+}
+
+/// What there is around the server: nothing in a test that has only an engine.
+#[derive(Debug, Default)]
+pub struct Outside {
+    /// The process's own log: CONFIG SET loglevel.
+    pub log_handle: Option<LogHandle>,
+    /// What listens on `port` and `bind`: CONFIG SET.
+    pub(crate) relisten: Option<Relisten>,
+    /// How links to a primary are made.
+    pub(crate) dial: Option<Dial>,
 }
 
 /// Everything the server is.
@@ -136,16 +147,10 @@ pub struct Engine {
     pub cron: cron::State,
     /// A shutdown under way, or asked for.
     pub shutdown: shutdown::State,
-    /// The process's own log, where it has one: CONFIG SET loglevel.
-    pub log_handle: Option<LogHandle>,
-    /// What listens on `port` and `bind`, where anything does: CONFIG SET.
-    pub relisten: Option<Relisten>,
-    /// How links to a primary are made, where anything can.
-    pub(crate) dial: Option<Dial>,
+    /// What there is around the server.
+    pub outside: Outside,
     /// The session that the log is replayed with.
     pub loader: SessionId,
-    /// The session that a primary's stream is applied with.
-    pub(crate) applier: SessionId,
     next_client_id: u64,
     /// Sessions whose replies wait for the log, by the offset they wait for.
     waiting: VecDeque<(LogOffset, SessionId)>,

@@ -311,7 +311,7 @@ fn push_row(out: &mut String, entry: &Entry) {
 /// Name and arguments as one writes them.
 fn usage(entry: &Entry) -> String {
     let name = entry.full_name.to_ascii_uppercase().replace('|', " ");
-    let words: Vec<&str> = entry.spec.syntax.split(' ').map(syntax::without_type).collect();
+    let words: Vec<String> = entry.spec.syntax.split(' ').map(syntax::without_type).collect();
     format!("{name} {}", words.join(" ")).trim_end().to_owned()
 }
 

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["command"],
     &["config", "metrics", "mailbox"],
     &["journal"],
-    &["persist"],
+    &["persist", "replication"],
     &["engine"],
     &["net"],
     &["server"],

@@ -5,7 +5,6 @@ use crate::config::directives::{
 };
 
 const COMPACTS: &str = "the table compacts itself";
-const LATER: &str = "this type is not there yet";
 const PLAIN: &str = "nodes are not compressed";
 
 /// The rows.

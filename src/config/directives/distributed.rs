@@ -1,12 +1,11 @@
-//! Directives of replication and of cluster mode: known and kept, so that the configuration of any
-//! server is accepted, but nothing heeds them before these features come.
+//! Directives of replication, and of cluster mode: these are known and kept, so that the configuration
+//! of any server is accepted, but nothing heeds them before the feature comes.
 
 use crate::config::checks::{cluster_file, hostname, ipv4, ipv6, node_name};
 use crate::config::directives::{
     Directive, INT, LONG, ULONG, choice, field, flag, memory, number, several, text,
 };
 
-const REPLICATION: &str = "replication is not there yet";
 const CLUSTER: &str = "cluster mode is not there yet";
 
 /// The rows.
@@ -47,7 +46,7 @@ pub const ROWS: &[Directive] = &[
         .alias("slave-ignore-maxmemory")
         .doc("Leave eviction to the primary."),
     flag("replica-ignore-disk-write-errors", field!(replica_ignore_disk_write_errors), "no")
-        .inert(REPLICATION)
+        .inert("a replica goes on replicating when its disk fails")
         .doc("Go on replicating when the disk fails."),
     number("min-replicas-to-write", field!(min_replicas_to_write), (0, INT), "0")
         .alias("min-slaves-to-write")
@@ -65,7 +64,7 @@ pub const ROWS: &[Directive] = &[
     number("repl-backlog-ttl", field!(repl_backlog_ttl), (0, LONG), "3600")
         .doc("Seconds to keep it without replicas; 0 for ever."),
     flag("repl-disable-tcp-nodelay", field!(repl_disable_tcp_nodelay), "no")
-        .inert(REPLICATION)
+        .inert("links always send at once")
         .doc("Fewer packets to replicas for more delay."),
     flag("repl-diskless-sync", field!(repl_diskless_sync), "yes")
         .doc("Send full copies without a file."),
@@ -80,13 +79,13 @@ pub const ROWS: &[Directive] = &[
     .doc("Replicas at which not to wait; 0 for none."),
     choice("repl-diskless-load", field!(repl_diskless_load), "disabled")
         .not_while_loading()
-        .inert(REPLICATION)
+        .inert("a full copy is always received into a file")
         .doc("How a replica loads a full copy."),
     flag("dual-channel-replication-enabled", field!(dual_channel_replication_enabled), "no")
-        .inert(REPLICATION)
+        .inert("full copies come on the link itself")
         .doc("Send full copies on a connection of their own."),
     choice("propagation-error-behavior", field!(propagation_error_behavior), "ignore")
-        .inert(REPLICATION)
+        .inert("an error in the stream is logged")
         .doc("What an error in the replication stream leads to."),
     flag("cluster-enabled", field!(cluster_enabled), "no")
         .fixed()

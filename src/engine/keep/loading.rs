@@ -243,7 +243,7 @@ impl Engine {
         loader.transaction = None;
         loader.output.buffer.clear();
         let db = self.persistence.load_stream_db.min(self.databases.count() - 1);
-        self.sessions[self.applier].db = DbIndex(db);
+        self.sessions[self.replication.applier].db = DbIndex(db);
     }
 
     /// Loads what a start would load, and leaves the disk as it is.

@@ -11,13 +11,13 @@ use crate::config::kinds::EvictionPolicy;
 use crate::config::renames::CommandNames;
 use crate::config::settings::Settings;
 use crate::data::thresholds::Thresholds;
-use crate::engine::Engine;
 use crate::engine::compat_names::UPSTREAM;
 use crate::engine::keep::{persistence, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::session::{output, pause, pubsub};
 use crate::engine::tick::{actor, cron, evict};
+use crate::engine::{Engine, Outside};
 use crate::journal::{Journal, ReplicationId};
 use crate::keyspace::databases::{Databases, Policy};
 use crate::keyspace::reclaim::Reclaimer;
@@ -66,11 +66,9 @@ impl Engine {
             databases,
             sessions: Sessions::default(),
             log: None,
-            log_handle: None,
-            relisten: None,
-            dial: None,
+            outside: Outside::default(),
             persistence: persistence::State::default(),
-            replication: crate::engine::replicate::State::default(),
+            replication: crate::engine::replicate::State::new(applier),
             metrics,
             rng,
             now_micros,
@@ -84,7 +82,6 @@ impl Engine {
             cron: cron::State::new(settings.hz),
             shutdown: shutdown::State::default(),
             loader,
-            applier,
             next_client_id: 1,
             waiting: VecDeque::new(),
             spares: output::Spares::default(),

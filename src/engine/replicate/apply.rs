@@ -63,7 +63,7 @@ impl Engine {
     }
 
     fn apply(&mut self, args: Args<'_>, encoded: &[u8], unit: &mut Vec<u8>) -> Result<(), String> {
-        let slot = self.applier;
+        let slot = self.replication.applier;
         let in_unit = !unit.is_empty();
         if !in_unit && args.is(0, "PING") && args.len() == 1 {
             return self.pass_on(Unlogged::Ping, encoded);

@@ -36,16 +36,17 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Server)
         .flags(FOLLOWS)
         .since("5.0.0")
-        .syntax("host port|NO ONE")
+        .syntax(FOLLOWED)
         .summary("Follows another server, or none any more."),
     control("SLAVEOF", Arity::Exactly(3), replicaof as ControlHandler)
         .group(Group::Server)
         .flags(FOLLOWS)
         .deprecated("5.0.0", "REPLICAOF")
-        .syntax("host port|NO ONE")
+        .syntax(FOLLOWED)
         .summary("Follows another server, or none any more."),
 ];
 
+const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:args";
 const FOLLOWS: Flags =
     Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
 
@@ -232,7 +233,7 @@ impl Engine {
 
     /// Tries a link.
     fn dial(&mut self) {
-        let Some(dial) = &self.dial else { return };
+        let Some(dial) = &self.outside.dial else { return };
         let settings = &self.settings;
         let end = self.journal.end();
         let history = self.journal.history();
@@ -441,7 +442,7 @@ impl Engine {
         }
         let loading = matches!(upstream.stage, Stage::Loading(_));
         upstream.stage = Stage::Waiting(now_ms);
-        self.sessions[self.applier].transaction = None;
+        self.sessions[self.replication.applier].transaction = None;
         if loading {
             self.abandon_load();
             self.end_loading();

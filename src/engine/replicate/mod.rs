@@ -27,8 +27,10 @@ pub(crate) mod full_sync;
 pub(crate) mod primary;
 
 /// What is known of replicas together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
+    /// The session that a primary's stream is applied with.
+    pub(crate) applier: SessionId,
     /// The primary that is followed, if any.
     pub(crate) upstream: Option<Box<follow::Upstream>>,
     /// Links to a primary so far.
@@ -49,4 +51,23 @@ pub(crate) struct State {
     pub(crate) partial: u64,
     /// Replicas that wanted to, and could not.
     pub(crate) partial_refused: u64,
+}
+
+impl State {
+    /// Neither replicas nor a primary.
+    pub(crate) fn new(applier: SessionId) -> Self {
+        Self {
+            applier,
+            upstream: None,
+            links: 0,
+            replicas: Vec::new(),
+            walk: None,
+            wants_word: false,
+            heard: false,
+            pinged_ms: 0,
+            full: 0,
+            partial: 0,
+            partial_refused: 0,
+        }
+    }
 }

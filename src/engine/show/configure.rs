@@ -182,7 +182,7 @@ impl Engine {
                 continue;
             }
             if let Err(reason) = self.apply_fallible(slot, name, old) {
-                if moved && let Some(relisten) = &mut self.relisten {
+                if moved && let Some(relisten) = &mut self.outside.relisten {
                     // Back to where the clients know us; should that fail, it is in the log.
                     if let Err(error) = (relisten.0)(&self.settings, old) {
                         tracing::error!("Can't listen where it did before: {error}");
@@ -202,12 +202,12 @@ impl Engine {
                 // Not here: this may be part of a transaction, and what goes is no part of it.
                 "maxmemory" | "maxmemory-policy" => self.evict.begin(),
                 "loglevel" => {
-                    if let Some(log) = &self.log_handle {
+                    if let Some(log) = &self.outside.log_handle {
                         log.set_level(self.settings.loglevel);
                     }
                 }
                 "log-format" | "log-timestamp-format" => {
-                    if let Some(log) = &self.log_handle {
+                    if let Some(log) = &self.outside.log_handle {
                         let settings = &self.settings;
                         log.set_format(settings.log_format, settings.log_timestamp_format);
                     }
@@ -259,7 +259,7 @@ impl Engine {
 impl Engine {
     /// Listens as the new settings say; where that fails, goes on as before.
     fn listen_elsewhere(&mut self, old: &Settings, refusal: &str) -> Result<(), String> {
-        let Some(relisten) = &mut self.relisten else { return Ok(()) };
+        let Some(relisten) = &mut self.outside.relisten else { return Ok(()) };
         (relisten.0)(old, &self.settings).map_err(|reason| {
             tracing::warn!("{reason}");
             refusal.to_owned()

@@ -63,7 +63,7 @@ impl Engine {
         if self.settings.latency_tracking {
             self.metrics.by_command[command.0 as usize].latency.record(took);
         }
-        if took > self.cron.slow_ticks {
+        if took >= self.cron.slow_ticks {
             self.note_slow(slot, command, args, took);
         }
     }
