@@ -16,6 +16,8 @@ mod expiry;
 pub mod flush;
 #[cfg(test)]
 mod generic_tests;
+pub mod geo;
+pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
 pub mod hash_extended;
@@ -71,6 +73,8 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     zset_pop::COMMANDS,
     zset_walk::COMMANDS,
     zset_algebra::COMMANDS,
+    geo::COMMANDS,
+    geo_search::COMMANDS,
     set::COMMANDS,
     set_walk::COMMANDS,
     set_algebra::COMMANDS,

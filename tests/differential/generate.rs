@@ -7,8 +7,8 @@
 use crate::compare::Check;
 use crate::support::random::Random;
 use crate::{
-    bitmaps, connection, hashes, hyperloglogs, keys, lists, sets, sorting, strings, transactions,
-    zsets,
+    bitmaps, connection, geo, hashes, hyperloglogs, keys, lists, sets, sorting, strings,
+    transactions, zsets,
 };
 
 /// One command and how its replies are compared.
@@ -65,6 +65,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
     Family { weight: 30, generate: bitmaps::generate },
     Family { weight: 30, generate: hyperloglogs::generate },
+    Family { weight: 30, generate: geo::generate },
     Family { weight: 45, generate: hashes::generate },
     Family { weight: 45, generate: lists::generate },
     Family { weight: 45, generate: sets::generate },
@@ -97,13 +98,16 @@ const KEYS: &[&[u8]] = &[
 /// Sorted sets of one score only, so that their members' bytes have a meaning.
 pub const LEX_KEYS: &[&[u8]] = &[b"lex:0", b"lex:1", b"lex:2"];
 
+/// Sorted sets of places.
+pub const GEO_KEYS: &[&[u8]] = &[b"geo:0", b"geo:1", b"geo:2"];
+
 const LONG_KEY: usize = 300;
 const LONGER_KEY: usize = 70_000;
 
 /// Every key that can occur unspoiled.
 pub fn all_keys() -> Vec<Vec<u8>> {
     let long = [vec![b'L'; LONG_KEY], vec![b'M'; LONGER_KEY]];
-    KEYS.iter().chain(LEX_KEYS).map(|key| key.to_vec()).chain(long).collect()
+    KEYS.iter().chain(LEX_KEYS).chain(GEO_KEYS).map(|key| key.to_vec()).chain(long).collect()
 }
 
 /// Numbers as text, in and out of range, well and badly formed.

@@ -1,11 +1,12 @@
 //! Random commands that redis-server 7.0 doesn't know; Valkey is their oracle. Expiry times of fields,
-//! SET's IFEQ, and what clients say of themselves; and among them enough of the common commands that
+//! SET's IFEQ, polygons, and what clients say of themselves; and among them enough common commands that
 //! they meet keys of all kinds. The common commands themselves are for the other oracle: Valkey has
 //! changed some of them since 7.2, whose behaviour we keep.
 
 use crate::compare::Check;
 use crate::exceptions::Exception;
 use crate::generate::{Family, Generator, Step, Words};
+use crate::geo;
 use crate::hashes;
 use crate::support::client::Value;
 
@@ -14,6 +15,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 60, generate: of_fields },
     Family { weight: 12, generate: of_other_kinds },
     Family { weight: 25, generate: hashes::generate },
+    Family { weight: 25, generate: geo::generate_polygons },
     Family { weight: 12, generate: common },
 ];
 
@@ -83,6 +85,24 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
+        reason: "what is wrong with a search for places is said in the words of Redis 7.2",
+        explains: |argv, theirs, ours| {
+            is_about_places(argv) && theirs.is_error() && ours.is_error()
+        },
+    },
+    Exception {
+        reason: "coordinates and lengths may be hexadecimal, as in Redis",
+        explains: |argv, theirs, _| has_hexadecimal_place(argv) && theirs.is_error(),
+    },
+    Exception {
+        reason: "a polygon whose middle is nearer to a pole than the map ends holds places, too",
+        explains: |argv, theirs, ours| {
+            let nothing = theirs.elements().is_empty() && matches!(theirs, Value::Array(_))
+                || *theirs == Value::Integer(0);
+            nothing && !ours.is_error() && is_about_polygons(argv)
+        },
+    },
+    Exception {
         reason: "a short hash with times is a listpackex, and strings are embedded up to 44 bytes",
         explains: |argv, theirs, ours| {
             argv[0].eq_ignore_ascii_case(b"OBJECT") && is_encoding_of_redis(theirs, ours)
@@ -93,6 +113,20 @@ pub const EXCEPTIONS: &[Exception] = &[
 /// Whether a command whose replies may differ leaves other data where they do.
 pub fn may_store(argv: &[Vec<u8>]) -> bool {
     FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
+        || has_hexadecimal_place(argv)
+        || is_about_polygons(argv)
+}
+
+fn is_about_polygons(argv: &[Vec<u8>]) -> bool {
+    is_about_places(argv) && argv.iter().any(|word| word.eq_ignore_ascii_case(b"BYPOLYGON"))
+}
+
+fn is_about_places(argv: &[Vec<u8>]) -> bool {
+    argv[0].to_ascii_uppercase().starts_with(b"GEO")
+}
+
+fn has_hexadecimal_place(argv: &[Vec<u8>]) -> bool {
+    is_about_places(argv) && argv.iter().any(|word| word.starts_with(b"0x"))
 }
 
 /// Whether Redis names an encoding as ours does, and Valkey doesn't.
