@@ -96,16 +96,8 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
     let keys = |rng: &mut Rng| -> Words { (0..=rng.below(3)).map(|_| key(rng)).collect() };
     let database = |rng: &mut Rng| rng.below(3).to_string().into_bytes();
     Some(match name {
-        "SET" => {
-            let mut list = vec![key(rng), value(rng)];
-            list.extend(words(pick(rng, &["", "", "NX", "XX", "GET", "XX GET"])));
-            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
-            list
-        }
-        "GETEX" => {
-            let mut list = vec![key(rng)];
-            list.extend(expiry_option(rng, now_ms, "PERSIST"));
-            list
+        "SET" | "GETEX" | "DELEX" | "DELIFEQ" | "MSETEX" => {
+            return option_arguments(name, rng, now_ms);
         }
         "SETNX" | "GETSET" | "APPEND" => vec![key(rng), value(rng)],
         "SETEX" | "PSETEX" => {
@@ -169,6 +161,38 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             _ => words("nonsense"),
         },
         "SWAPDB" => vec![database(rng), database(rng)],
+        _ => return None,
+    })
+}
+
+/// As [`arguments`], for strings with expiry times and comparisons.
+fn option_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
+    Some(match name {
+        "SET" => {
+            let mut list = vec![key(rng), value(rng)];
+            list.extend(words(pick(
+                rng,
+                &["", "", "NX", "XX GET", "IFNE 7", "IFDNE 9555e8555c62dcfd"],
+            )));
+            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
+            list
+        }
+        "GETEX" => {
+            let mut list = vec![key(rng)];
+            list.extend(expiry_option(rng, now_ms, "PERSIST"));
+            list
+        }
+        "DELIFEQ" => vec![key(rng), value(rng)],
+        "DELEX" => {
+            let options = ["", "IFEQ x", "IFNE x", "IFDNE 9555e8555c62dcfd"];
+            [key(rng)].into_iter().chain(words(pick(rng, &options))).collect()
+        }
+        "MSETEX" => {
+            let mut list = vec![b"2".to_vec(), key(rng), value(rng), key(rng), value(rng)];
+            list.extend(words(pick(rng, &["", "", "NX", "XX"])));
+            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
+            list
+        }
         _ => return None,
     })
 }

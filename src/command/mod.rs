@@ -42,8 +42,10 @@ pub mod set_walk;
 pub mod sort;
 pub mod spec;
 pub mod string;
+pub mod string_compared;
 pub mod string_count;
 pub mod string_lcs;
+pub mod string_many;
 pub mod syntax;
 pub mod wait;
 pub mod zset;
@@ -63,8 +65,10 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     flush::COMMANDS,
     dump::COMMANDS,
     string::COMMANDS,
+    string_compared::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    string_many::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
     hyperloglog::COMMANDS,

@@ -473,7 +473,7 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
     match name.as_slice() {
         b"EXPIRE" | b"SETEX" | b"HEXPIRE" => soon(2, 1),
         b"PEXPIRE" | b"PSETEX" | b"RESTORE" | b"HPEXPIRE" => soon(2, 1000),
-        b"SET" | b"GETEX" | b"HGETEX" | b"HSETEX" => (2..argv.len()).any(|index| {
+        b"SET" | b"GETEX" | b"HGETEX" | b"HSETEX" | b"MSETEX" => (2..argv.len()).any(|index| {
             let word = argv[index].to_ascii_uppercase();
             (word == b"EX" && soon(index + 1, 1)) || (word == b"PX" && soon(index + 1, 1000))
         }),

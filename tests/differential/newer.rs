@@ -16,6 +16,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 12, generate: of_other_kinds },
     Family { weight: 25, generate: hashes::generate },
     Family { weight: 25, generate: geo::generate_polygons },
+    Family { weight: 12, generate: compared },
     Family { weight: 12, generate: common },
 ];
 
@@ -170,6 +171,8 @@ const FIXED: &[&str] = &[
     "BGSAVE CANCEL",
     "COMMAND GETKEYS HGETEX k FIELDS 1 f",
     "COMMAND GETKEYS HSETEX k FIELDS 1 f v",
+    "COMMAND GETKEYSANDFLAGS MSETEX 2 a 1 b 2 EX 5",
+    "COMMAND GETKEYS DELIFEQ k v",
     "COMMAND GETKEYSANDFLAGS HEXPIRE k 1 FIELDS 1 f",
     "COMMAND GETKEYSANDFLAGS HGETDEL k FIELDS 1 f",
     "COMMAND GETKEYSANDFLAGS SET k v IFEQ x",
@@ -281,6 +284,26 @@ fn of_other_kinds(g: &mut Generator) -> Step {
         8 => Words::new("ZSCAN").and(g.key()).and("0").and("NOSCORES").checked(Check::Scan),
         _ => Words::new(g.random.pick(FIXED)).exact(),
     }
+}
+
+/// Strings that are compared, and several with one expiry time. What only Redis has, is not here.
+fn compared(g: &mut Generator) -> Step {
+    if g.random.chance(35) {
+        let value = if g.random.chance(50) { g.integer() } else { g.value() };
+        return Words::new("DELIFEQ").and(g.key()).and(value).exact();
+    }
+    let pairs: Vec<Vec<u8>> = (0..=g.random.below(3)).flat_map(|_| [g.key(), g.value()]).collect();
+    let count =
+        if g.random.chance(94) { (pairs.len() / 2).to_string().into() } else { g.integer() };
+    let mut words = Words::new("MSETEX").and(count).and_all(pairs);
+    for _ in 0..g.random.below(3) {
+        words = match g.random.below(8) {
+            0..=2 => words.and(g.random.pick(&["NX", "XX", "nx", "GET"])),
+            3 => words.and("KEEPTTL"),
+            _ => words.and_all(g.expiry_option()),
+        };
+    }
+    words.exact()
 }
 
 /// Enough of other commands that keys of all kinds are met.
