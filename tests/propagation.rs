@@ -428,7 +428,7 @@ fn hash_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
         }
         "HGETEX" => list.extend(expiry_option(rng, now_ms, "PERSIST")),
         "HSETEX" => {
-            list.extend(words(pick(rng, &["", "", "FNX", "FXX"])));
+            list.extend(words(pick(rng, &["", "", "FNX", "FXX", "XX", "NX FNX"])));
             list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
         }
         _ => return None,

@@ -63,19 +63,25 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "an option of a command about fields is given once, and none is Valkey's own",
+        reason: "an option of a command about fields is given once",
         explains: |argv, _, ours| {
             let count = |word: &[u8]| {
                 argv[1..].iter().filter(|other| other.eq_ignore_ascii_case(word)).count()
             };
             let words = ["FIELDS", "FNX", "FXX", "NX", "XX", "GT", "LT", "KEEPTTL", "PERSIST"]
                 .map(str::as_bytes);
-            let own = argv[0].eq_ignore_ascii_case(b"HSETEX") && count(b"NX") + count(b"XX") > 0;
             FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
                 && ours.is_error()
-                && (own
-                    || words.iter().any(|word| count(word) > 1)
+                && (words.iter().any(|word| count(word) > 1)
                     || argv[1].eq_ignore_ascii_case(b"FIELDS"))
+        },
+    },
+    Exception {
+        reason: "HSETEX looks at its time before it looks whether the key is there",
+        explains: |argv, theirs, ours| {
+            argv[0].eq_ignore_ascii_case(b"HSETEX")
+                && *theirs == Value::Integer(0)
+                && ours.is_error()
         },
     },
     Exception {
@@ -229,6 +235,9 @@ fn get_and_expire(g: &mut Generator) -> Step {
 
 fn set_and_expire(g: &mut Generator) -> Step {
     let mut words = Words::new("HSETEX").and(g.key());
+    if g.random.chance(25) {
+        words = words.and(g.random.pick(&["NX", "XX", "nx"]));
+    }
     if g.random.chance(40) {
         words = words.and(g.random.pick(&["FNX", "FXX", "fnx"]));
     }
