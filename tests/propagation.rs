@@ -97,16 +97,8 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
     let keys = |rng: &mut Rng| -> Words { (0..=rng.below(3)).map(|_| key(rng)).collect() };
     let database = |rng: &mut Rng| rng.below(3).to_string().into_bytes();
     Some(match name {
-        "SET" => {
-            let mut list = vec![key(rng), value(rng)];
-            list.extend(words(pick(rng, &["", "", "NX", "XX", "GET", "XX GET"])));
-            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
-            list
-        }
-        "GETEX" => {
-            let mut list = vec![key(rng)];
-            list.extend(expiry_option(rng, now_ms, "PERSIST"));
-            list
+        "SET" | "GETEX" | "DELEX" | "DELIFEQ" | "MSETEX" => {
+            return option_arguments(name, rng, now_ms);
         }
         "SETNX" | "GETSET" | "APPEND" => vec![key(rng), value(rng)],
         "SETEX" | "PSETEX" => {
@@ -142,17 +134,16 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             list
         }
         "RESTORE" => {
-            let time = if rng.below(2) == 0 { 0 } else { rng.below(1000) };
+            let time = rng.below(2) * rng.below(1000);
             let mut list = vec![key(rng), time.to_string().into_bytes(), dump.to_vec()];
             list.extend(words(pick(rng, &["", "REPLACE", "REPLACE IDLETIME 5"])));
             list
         }
         "SORT" => {
             let mut list = vec![list_key(rng)];
-            list.extend(words(pick(
-                rng,
-                &["ALPHA", "BY nosort", "ALPHA BY key:*", "ALPHA GET # GET hash:*->f1", "DESC"],
-            )));
+            let options =
+                ["ALPHA", "BY nosort", "ALPHA BY key:*", "ALPHA GET # GET hash:*->f1", "DESC"];
+            list.extend(words(pick(rng, &options)));
             list.extend([b"STORE".to_vec(), key(rng)]);
             list
         }
@@ -165,12 +156,45 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         }
         _ if name.starts_with('Z') || name.starts_with("BZ") => return zset_arguments(name, rng),
         _ if name.starts_with('X') => return stream_arguments(name, rng, now_ms),
+        _ if name.starts_with("GEO") => return geo_arguments(name, rng),
         // Emptying everything often would leave nothing to look at.
         "FLUSHDB" | "FLUSHALL" => match rng.below(10) {
             0 => words(pick(rng, &["", "ASYNC", "SYNC"])),
             _ => words("nonsense"),
         },
         "SWAPDB" => vec![database(rng), database(rng)],
+        _ => return None,
+    })
+}
+
+/// As [`arguments`], for strings with expiry times and comparisons.
+fn option_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
+    Some(match name {
+        "SET" => {
+            let mut list = vec![key(rng), value(rng)];
+            list.extend(words(pick(
+                rng,
+                &["", "", "NX", "XX GET", "IFNE 7", "IFDNE 9555e8555c62dcfd"],
+            )));
+            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
+            list
+        }
+        "GETEX" => {
+            let mut list = vec![key(rng)];
+            list.extend(expiry_option(rng, now_ms, "PERSIST"));
+            list
+        }
+        "DELIFEQ" => vec![key(rng), value(rng)],
+        "DELEX" => {
+            let options = ["", "IFEQ x", "IFNE x", "IFDNE 9555e8555c62dcfd"];
+            [key(rng)].into_iter().chain(words(pick(rng, &options))).collect()
+        }
+        "MSETEX" => {
+            let mut list = vec![b"2".to_vec(), key(rng), value(rng), key(rng), value(rng)];
+            list.extend(words(pick(rng, &["", "", "NX", "XX"])));
+            list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
+            list
+        }
         _ => return None,
     })
 }
@@ -217,6 +241,57 @@ fn bit_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
         }
         _ => return None,
     })
+}
+
+/// As [`arguments`], for places. They are where the sorted sets are.
+fn geo_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    let key = |rng: &mut Rng| format!("zset:{}", rng.below(5)).into_bytes();
+    let degrees = |rng: &mut Rng| (rng.below(2_000) as f64 / 100.0).to_string().into_bytes();
+    let size = |rng: &mut Rng| (1 + rng.below(1500)).to_string().into_bytes();
+    let mut list = vec![key(rng)];
+    let last = match name {
+        "GEOADD" => {
+            list.extend(words(pick(rng, &["", "", "NX", "XX", "CH"])));
+            for member in members(rng) {
+                list.extend([degrees(rng), degrees(rng), member]);
+            }
+            return Some(list);
+        }
+        "GEOSEARCHSTORE" => {
+            list.push(key(rng));
+            match rng.below(3) {
+                0 => {
+                    list.extend([b"FROMLONLAT".to_vec(), degrees(rng), degrees(rng)]);
+                    list.extend([b"BYBOX".to_vec(), size(rng), size(rng), b"km".to_vec()]);
+                }
+                1 => {
+                    list.extend([b"FROMMEMBER".to_vec(), members(rng).swap_remove(0)]);
+                    list.extend([b"BYRADIUS".to_vec(), size(rng), b"mi".to_vec()]);
+                }
+                _ => {
+                    list.extend(words("BYPOLYGON 3"));
+                    list.extend((0..6).map(|_| degrees(rng)));
+                }
+            }
+            pick(rng, &["", "STOREDIST", "COUNT 4", "COUNT 3 ANY", "DESC COUNT 2 STOREDIST"])
+        }
+        "GEORADIUS" | "GEORADIUSBYMEMBER" => {
+            if name == "GEORADIUS" {
+                list.extend([degrees(rng), degrees(rng)]);
+            } else {
+                list.push(members(rng).swap_remove(0));
+            }
+            list.extend([size(rng), b"km".to_vec()]);
+            list.extend(words(pick(rng, &["", "COUNT 5", "WITHDIST"])));
+            pick(rng, &["STORE", "STOREDIST", "DESC"])
+        }
+        _ => return None,
+    };
+    list.extend(words(last));
+    if last.starts_with("STORE") && name != "GEOSEARCHSTORE" {
+        list.push(key(rng));
+    }
+    Some(list)
 }
 
 fn members(rng: &mut Rng) -> Words {
@@ -448,7 +523,7 @@ fn hash_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
         }
         "HGETEX" => list.extend(expiry_option(rng, now_ms, "PERSIST")),
         "HSETEX" => {
-            list.extend(words(pick(rng, &["", "", "FNX", "FXX"])));
+            list.extend(words(pick(rng, &["", "", "FNX", "FXX", "XX", "NX FNX"])));
             list.extend(expiry_option(rng, now_ms, "KEEPTTL"));
         }
         _ => return None,

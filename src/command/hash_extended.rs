@@ -45,10 +45,11 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("8.0.0")
         .cost("O(N) for N fields")
         .syntax(
-            "key [FNX|FXX] [EX seconds|PX milliseconds|EXAT unix-time-seconds|\
+            "key [NX|XX]:key-condition [FNX|FXX] [EX seconds|PX milliseconds|EXAT unix-time-seconds|\
              PXAT unix-time-milliseconds|KEEPTTL] FIELDS numfields field value [field value ...]",
         )
-        .summary("Puts fields into a hash and sets their expiry times."),
+        .summary("Puts fields into a hash and sets their expiry times.")
+        .history(&[("9.0.0", "Asks whether the key is there: `NX`, `XX` (of Valkey).")]),
 ];
 
 fn hgetdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -98,6 +99,8 @@ enum Condition {
 /// The options of HGETEX and HSETEX, and where their fields begin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
+    /// Whether the key must be there (`XX`) or must not (`NX`).
+    present: Option<bool>,
     condition: Condition,
     /// What becomes of the fields' expiry times.
     time: Option<Change>,
@@ -147,6 +150,13 @@ impl Options {
                     return Err(CommandError::text("ERR missing expire time"));
                 }
                 options.time = Some(given.change(cx, args, Range::Field, dialect.command)?);
+            } else if dialect.conditions && (args.is(at, "NX") || args.is(at, "XX")) {
+                if options.present.is_some() {
+                    return Err(CommandError::text(
+                        "ERR Only one of XX or NX arguments can be specified",
+                    ));
+                }
+                options.present = Some(args.is(at, "XX"));
             } else if let Some(condition) = condition(args, at).filter(|_| dialect.conditions) {
                 if options.condition != Condition::Always {
                     return Err(CommandError::text(
@@ -231,7 +241,7 @@ fn persist(cx: &mut Cx<'_>, key: &[u8], names: &[&[u8]]) -> Result<(), CommandEr
 
 fn hsetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let key = args.at(1);
-    let Options { condition, time, fields } = Options::parse(cx, args, &SETTING)?;
+    let Options { present, condition, time, fields } = Options::parse(cx, args, &SETTING)?;
     let names: Vec<&[u8]> = args.from(fields).step_by(2).collect();
     let mut db = cx.databases.db(cx.selected);
     let hash = db.touch_as::<Hash>(key)?;
@@ -241,7 +251,7 @@ fn hsetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         Condition::IfNone => !names.iter().any(contains),
         Condition::IfAll => names.iter().all(contains),
     };
-    if !admitted {
+    if !admitted || present.is_some_and(|present| present != hash.is_some()) {
         cx.reply.int(0);
         return Ok(Flow::Done);
     }

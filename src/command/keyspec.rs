@@ -175,6 +175,8 @@ fn variable_flags(spec: &Spec, key: &Key, args: Args<'_>) -> u16 {
         {
             plain.ro().access().flags
         }
+        "DELEX" if args.len() == 2 => plain.rm().delete().flags,
+        "DELEX" => plain.rw().delete().flags,
         _ => plain.rw().access().update().flags,
     }
 }

@@ -16,6 +16,8 @@ mod expiry;
 pub mod flush;
 #[cfg(test)]
 mod generic_tests;
+pub mod geo;
+pub mod geo_search;
 pub mod hash;
 pub mod hash_expire;
 pub mod hash_extended;
@@ -47,8 +49,10 @@ pub mod stream_pending;
 pub mod stream_range;
 pub mod stream_read;
 pub mod string;
+pub mod string_compared;
 pub mod string_count;
 pub mod string_lcs;
+pub mod string_many;
 pub mod syntax;
 pub mod wait;
 pub mod zset;
@@ -68,8 +72,10 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     flush::COMMANDS,
     dump::COMMANDS,
     string::COMMANDS,
+    string_compared::COMMANDS,
     string_count::COMMANDS,
     string_lcs::COMMANDS,
+    string_many::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
     hyperloglog::COMMANDS,
@@ -78,6 +84,8 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     zset_pop::COMMANDS,
     zset_walk::COMMANDS,
     zset_algebra::COMMANDS,
+    geo::COMMANDS,
+    geo_search::COMMANDS,
     set::COMMANDS,
     set_walk::COMMANDS,
     set_algebra::COMMANDS,

@@ -13,6 +13,7 @@ use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Group, Key, read, write,
 };
+use crate::command::string_compared::Comparison;
 use crate::data::value::{NewValue, ValueRef};
 use crate::keyspace::databases::Expiry;
 use crate::keyspace::unit::Event;
@@ -27,8 +28,9 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .effect(Effect::Rewritten)
         .since("1.0.0")
         .syntax(
-            "key value [NX|XX|IFEQ comparison-value] [GET] [EX seconds|PX milliseconds|\
-             EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL]",
+            "key value [NX|XX|IFEQ comparison-value|IFNE ifne-value|IFDEQ ifdeq-digest|\
+             IFDNE ifdne-digest] [GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|\
+             PXAT unix-time-milliseconds|KEEPTTL]",
         )
         .summary("Puts a string at a key, whatever was there.")
         .history(&[
@@ -37,6 +39,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
             ("6.2.0", "Takes `GET`, `EXAT` and `PXAT`."),
             ("7.0.0", "Takes `NX` beside `GET`."),
             ("8.1.0", "Takes `IFEQ` (Valkey)."),
+            ("8.4.0", "Takes `IFNE`, `IFDEQ` and `IFDNE`."),
         ]),
     writer("SETNX", Exactly(3), setnx)
         .flags(Flags::FAST)
@@ -193,34 +196,33 @@ fn reply_with(cx: &mut Cx<'_>, key: &[u8]) -> Result<bool, CommandError> {
 
 /// When SET may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Condition {
+enum Condition<'a> {
     #[default]
     Always,
     IfAbsent,
     IfPresent,
-    IfEqual(usize),
+    Compared(Comparison<'a>),
 }
 
 #[derive(Clone, Copy, Default)]
-struct SetOptions {
-    condition: Condition,
+struct SetOptions<'a> {
+    condition: Condition<'a>,
     get: bool,
     expiry: Option<Given>,
 }
 
-impl SetOptions {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+impl<'a> SetOptions<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         let mut index = 3;
         while index < args.len() {
-            let last = index + 1 == args.len();
             let free = options.condition == Condition::Always;
             if args.is(index, "NX") && (free || options.condition == Condition::IfAbsent) {
                 options.condition = Condition::IfAbsent;
             } else if args.is(index, "XX") && (free || options.condition == Condition::IfPresent) {
                 options.condition = Condition::IfPresent;
-            } else if args.is(index, "IFEQ") && free && !last {
-                options.condition = Condition::IfEqual(index + 1);
+            } else if free && let Some(comparison) = Comparison::at(args, index)? {
+                options.condition = Condition::Compared(comparison);
                 index += 1;
             } else if args.is(index, "GET") {
                 options.get = true;
@@ -253,7 +255,7 @@ fn set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn set_with_options(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    options: SetOptions,
+    options: SetOptions<'_>,
 ) -> Result<Flow, CommandError> {
     let (key, value) = (args.at(1), args.at(2));
     let expiry = match options.expiry {
@@ -264,12 +266,9 @@ fn set_with_options(
         },
         None => Expiry::Clear,
     };
-    let equal = match options.condition {
-        Condition::IfEqual(index) => {
-            let mut db = cx.databases.db(cx.selected);
-            db.touch_string(key)?.is_some_and(|old| is_equal(old, args.at(index)))
-        }
-        _ => false,
+    let holds = match options.condition {
+        Condition::Compared(comparison) => comparison.holds(cx.db().touch_string(key)?),
+        _ => true,
     };
     if options.get {
         reply_with(cx, key)?;
@@ -279,7 +278,7 @@ fn set_with_options(
         Condition::Always => false,
         Condition::IfAbsent => exists,
         Condition::IfPresent => !exists,
-        Condition::IfEqual(_) => !equal,
+        Condition::Compared(_) => !holds,
     };
     if refused {
         if !options.get {
@@ -294,17 +293,9 @@ fn set_with_options(
     Ok(Flow::Done)
 }
 
-fn is_equal(value: ValueRef<'_>, bytes: &[u8]) -> bool {
-    match value {
-        ValueRef::Str(string) => string == bytes,
-        ValueRef::Int(number) => text::parse_i64(bytes) == Some(number),
-        ValueRef::Object(_) => false,
-    }
-}
-
 /// Puts a string with an expiry time, or keeping the one there is, and logs that. A time that has
 /// passed deletes the key instead, except while the log is replayed.
-fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
+pub(super) fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
     if let Expiry::At(at) = expiry
         && at <= cx.now
         && !cx.replaying

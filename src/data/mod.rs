@@ -14,6 +14,7 @@ pub(crate) mod bits;
 pub mod block;
 pub mod element;
 pub mod frozen;
+pub(crate) mod geo;
 pub mod hash;
 pub(crate) mod hll;
 pub mod index;

@@ -21,7 +21,7 @@ use std::fmt;
 use crate::base::env::Rng;
 use crate::base::text;
 use crate::data::element::Element;
-use crate::data::index::{self, Body, Room, Shape, Table};
+use crate::data::index::{self, Body, Handle, Room, Shape, Table};
 use crate::data::listpack::{self, Cursor, Listpack};
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -263,13 +263,23 @@ impl Zset {
 
     /// The members from a rank on.
     pub fn iter_from(&self, rank: usize) -> Iter<'_> {
-        Iter(match self {
+        Iter(self.walk_from(rank))
+    }
+
+    /// The members whose scores are at least `low` and below `high`, each without looking at it.
+    pub(crate) fn within(&self, low: f64, high: f64) -> impl Iterator<Item = (Unread<'_>, f64)> {
+        let mut walk = self.walk_from(self.position_by_score(|score| score < low));
+        std::iter::from_fn(move || walk.next()).take_while(move |(_, score)| *score < high)
+    }
+
+    fn walk_from(&self, rank: usize) -> Walk<'_> {
+        match self {
             Self::Packed(pack) => Walk::Packed(match pack_cursor(pack, rank) {
                 Some(at) => pack.iter_from(at),
                 None => at_end(pack),
             }),
             Self::Big(big) => Walk::Forward(&big.table, big.tree.iter_from(rank)),
-        })
+        }
     }
 
     /// The members from a rank backwards to the first.
@@ -493,24 +503,53 @@ enum Walk<'a> {
     Backward(&'a Table, tree::Backward<'a>),
 }
 
+/// A member that a walk came to. Where it is an entry of a big set's arena, it is fetched from there
+/// only when it's asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unread<'a> {
+    /// Its bytes, which the walk went over.
+    Read(Element<'a>),
+    /// Its entry.
+    At(&'a Table, Handle),
+}
+
+impl<'a> Unread<'a> {
+    /// The member.
+    #[inline]
+    pub(crate) fn element(self) -> Element<'a> {
+        match self {
+            Self::Read(element) => element,
+            Self::At(table, handle) => Element::Bytes(table.at(handle).key()),
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
+    #[inline]
+    fn next(&mut self) -> Option<(Unread<'a>, f64)> {
+        let (table, one) = match self {
+            Self::Packed(elements) => {
+                let member = elements.next()?;
+                return Some((Unread::Read(member), score_of(elements.next()?)));
+            }
+            Self::PackedBack(elements) => {
+                let score = score_of(elements.next_back()?);
+                return Some((Unread::Read(elements.next_back()?), score));
+            }
+            Self::Forward(table, elements) => (table, elements.next()?),
+            Self::Backward(table, elements) => (table, elements.next()?),
+        };
+        Some((Unread::At(table, one.handle), one.score))
+    }
+}
+
 impl<'a> Iterator for Iter<'a> {
     type Item = (Element<'a>, f64);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (table, one) = match &mut self.0 {
-            Walk::Packed(elements) => {
-                let member = elements.next()?;
-                return Some((member, score_of(elements.next()?)));
-            }
-            Walk::PackedBack(elements) => {
-                let score = score_of(elements.next_back()?);
-                return Some((elements.next_back()?, score));
-            }
-            Walk::Forward(table, elements) => (table, elements.next()?),
-            Walk::Backward(table, elements) => (table, elements.next()?),
-        };
-        Some((Element::Bytes(table.at(one.handle).key()), one.score))
+        let (member, score) = self.0.next()?;
+        Some((member.element(), score))
     }
 }
 

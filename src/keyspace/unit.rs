@@ -138,6 +138,8 @@ events! {
     ZINTERSTORE = "zinterstore", 'z';
     ZDIFFSTORE = "zdiffstore", 'z';
     ZRANGESTORE = "zrangestore", 'z';
+    GEOSEARCHSTORE = "geosearchstore", 'z';
+    GEORADIUSSTORE = "georadiusstore", 'z';
     HSET = "hset", 'h';
     HDEL = "hdel", 'h';
     HINCRBY = "hincrby", 'h';

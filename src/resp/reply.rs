@@ -209,11 +209,16 @@ impl<'a> Reply<'a> {
     pub fn double(&mut self, number: f64) {
         let mut digits = Vec::with_capacity(24);
         text::push_f64(&mut digits, number);
+        self.double_text(&digits);
+    }
+
+    /// A double whose text is given.
+    pub(crate) fn double_text(&mut self, digits: &[u8]) {
         match self.protocol {
-            Protocol::Resp2 => self.bulk(&digits),
+            Protocol::Resp2 => self.bulk(digits),
             Protocol::Resp3 => {
                 self.out.push(b',');
-                self.out.extend_from_slice(&digits);
+                self.out.extend_from_slice(digits);
                 self.out.extend_from_slice(b"\r\n");
             }
         }

@@ -291,6 +291,8 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("command|getkeys", "7.2's form"),
     ("command|getkeysandflags", "7.2's form"),
     ("config|get", "a string, as in 7.2"),
+    ("geosearch", "BYPOLYGON is Valkey 9's"),
+    ("geosearchstore", "BYPOLYGON is Valkey 9's"),
     ("hscan", "NOVALUES is Redis 7.4's"),
     ("zscan", "NOSCORES is Valkey 8's"),
     ("lcs", "7.2's names"),

@@ -7,7 +7,7 @@
 use crate::compare::Check;
 use crate::support::random::Random;
 use crate::{
-    bitmaps, connection, hashes, hyperloglogs, keys, lists, sets, sorting, streams, strings,
+    bitmaps, connection, geo, hashes, hyperloglogs, keys, lists, sets, sorting, streams, strings,
     transactions, zsets,
 };
 
@@ -65,6 +65,7 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 45, generate: strings::generate },
     Family { weight: 30, generate: bitmaps::generate },
     Family { weight: 30, generate: hyperloglogs::generate },
+    Family { weight: 30, generate: geo::generate },
     Family { weight: 45, generate: hashes::generate },
     Family { weight: 45, generate: lists::generate },
     Family { weight: 45, generate: sets::generate },
@@ -100,6 +101,8 @@ pub const LEX_KEYS: &[&[u8]] = &[b"lex:0", b"lex:1", b"lex:2"];
 
 /// Keys that most stream commands are about.
 pub const STREAM_KEYS: &[&[u8]] = &[b"stream:0", b"stream:1", b"stream:2"];
+/// Sorted sets of places.
+pub const GEO_KEYS: &[&[u8]] = &[b"geo:0", b"geo:1", b"geo:2"];
 
 const LONG_KEY: usize = 300;
 const LONGER_KEY: usize = 70_000;
@@ -107,7 +110,8 @@ const LONGER_KEY: usize = 70_000;
 /// Every key that can occur unspoiled.
 pub fn all_keys() -> Vec<Vec<u8>> {
     let long = [vec![b'L'; LONG_KEY], vec![b'M'; LONGER_KEY]];
-    KEYS.iter().chain(LEX_KEYS).chain(STREAM_KEYS).map(|key| key.to_vec()).chain(long).collect()
+    let families = KEYS.iter().chain(LEX_KEYS).chain(STREAM_KEYS).chain(GEO_KEYS);
+    families.map(|key| key.to_vec()).chain(long).collect()
 }
 
 /// Numbers as text, in and out of range, well and badly formed.
@@ -475,7 +479,7 @@ fn is_hazardous(argv: &[Vec<u8>]) -> bool {
     match name.as_slice() {
         b"EXPIRE" | b"SETEX" | b"HEXPIRE" => soon(2, 1),
         b"PEXPIRE" | b"PSETEX" | b"RESTORE" | b"HPEXPIRE" => soon(2, 1000),
-        b"SET" | b"GETEX" | b"HGETEX" | b"HSETEX" => (2..argv.len()).any(|index| {
+        b"SET" | b"GETEX" | b"HGETEX" | b"HSETEX" | b"MSETEX" => (2..argv.len()).any(|index| {
             let word = argv[index].to_ascii_uppercase();
             (word == b"EX" && soon(index + 1, 1)) || (word == b"PX" && soon(index + 1, 1000))
         }),

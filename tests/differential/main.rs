@@ -3,7 +3,7 @@
 //!
 //! - [`run`]: seeded random commands over several connections, in RESP2 and RESP3, replies compared
 //!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run.
-//! - [`strings`], [`bitmaps`], [`hyperloglogs`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
+//! - [`strings`], [`bitmaps`], [`hyperloglogs`], [`geo`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
 //!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
 //! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
 //! - [`events`]: what a listener hears of keyspace events while random commands run.
@@ -20,6 +20,7 @@ mod connection;
 mod events;
 mod exceptions;
 mod generate;
+mod geo;
 mod hashes;
 mod hyperloglogs;
 mod introspection;

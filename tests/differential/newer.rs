@@ -1,11 +1,12 @@
 //! Random commands that redis-server 7.0 doesn't know; Valkey is their oracle. Expiry times of fields,
-//! SET's IFEQ, and what clients say of themselves; and among them enough of the common commands that
+//! SET's IFEQ, polygons, and what clients say of themselves; and among them enough common commands that
 //! they meet keys of all kinds. The common commands themselves are for the other oracle: Valkey has
 //! changed some of them since 7.2, whose behaviour we keep.
 
 use crate::compare::Check;
 use crate::exceptions::{Exception, HELP, is_help};
 use crate::generate::{Family, Generator, Step, Words};
+use crate::geo;
 use crate::hashes;
 use crate::streams;
 use crate::support::client::Value;
@@ -16,6 +17,8 @@ pub const FAMILIES: &[Family] = &[
     Family { weight: 12, generate: of_other_kinds },
     Family { weight: 25, generate: hashes::generate },
     Family { weight: 60, generate: streams::generate },
+    Family { weight: 25, generate: geo::generate_polygons },
+    Family { weight: 12, generate: compared },
     Family { weight: 12, generate: common },
 ];
 
@@ -77,19 +80,25 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "an option of a command about fields is given once, and none is Valkey's own",
+        reason: "an option of a command about fields is given once",
         explains: |argv, _, ours| {
             let count = |word: &[u8]| {
                 argv[1..].iter().filter(|other| other.eq_ignore_ascii_case(word)).count()
             };
             let words = ["FIELDS", "FNX", "FXX", "NX", "XX", "GT", "LT", "KEEPTTL", "PERSIST"]
                 .map(str::as_bytes);
-            let own = argv[0].eq_ignore_ascii_case(b"HSETEX") && count(b"NX") + count(b"XX") > 0;
             FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
                 && ours.is_error()
-                && (own
-                    || words.iter().any(|word| count(word) > 1)
+                && (words.iter().any(|word| count(word) > 1)
                     || argv[1].eq_ignore_ascii_case(b"FIELDS"))
+        },
+    },
+    Exception {
+        reason: "HSETEX looks at its time before it looks whether the key is there",
+        explains: |argv, theirs, ours| {
+            argv[0].eq_ignore_ascii_case(b"HSETEX")
+                && *theirs == Value::Integer(0)
+                && ours.is_error()
         },
     },
     Exception {
@@ -97,6 +106,24 @@ pub const EXCEPTIONS: &[Exception] = &[
         explains: |argv, _, ours| {
             argv[0].eq_ignore_ascii_case(b"HSCAN")
                 && *ours == Value::Error(b"ERR invalid cursor".to_vec())
+        },
+    },
+    Exception {
+        reason: "what is wrong with a search for places is said in the words of Redis 7.2",
+        explains: |argv, theirs, ours| {
+            is_about_places(argv) && theirs.is_error() && ours.is_error()
+        },
+    },
+    Exception {
+        reason: "coordinates and lengths may be hexadecimal, as in Redis",
+        explains: |argv, theirs, _| has_hexadecimal_place(argv) && theirs.is_error(),
+    },
+    Exception {
+        reason: "a polygon whose middle is nearer to a pole than the map ends holds places, too",
+        explains: |argv, theirs, ours| {
+            let nothing = theirs.elements().is_empty() && matches!(theirs, Value::Array(_))
+                || *theirs == Value::Integer(0);
+            nothing && !ours.is_error() && is_about_polygons(argv)
         },
     },
     Exception {
@@ -110,6 +137,20 @@ pub const EXCEPTIONS: &[Exception] = &[
 /// Whether a command whose replies may differ leaves other data where they do.
 pub fn may_store(argv: &[Vec<u8>]) -> bool {
     FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
+        || has_hexadecimal_place(argv)
+        || is_about_polygons(argv)
+}
+
+fn is_about_polygons(argv: &[Vec<u8>]) -> bool {
+    is_about_places(argv) && argv.iter().any(|word| word.eq_ignore_ascii_case(b"BYPOLYGON"))
+}
+
+fn is_about_places(argv: &[Vec<u8>]) -> bool {
+    argv[0].to_ascii_uppercase().starts_with(b"GEO")
+}
+
+fn has_hexadecimal_place(argv: &[Vec<u8>]) -> bool {
+    is_about_places(argv) && argv.iter().any(|word| word.starts_with(b"0x"))
 }
 
 /// Whether Redis names an encoding as ours does, and Valkey doesn't.
@@ -153,6 +194,8 @@ const FIXED: &[&str] = &[
     "BGSAVE CANCEL",
     "COMMAND GETKEYS HGETEX k FIELDS 1 f",
     "COMMAND GETKEYS HSETEX k FIELDS 1 f v",
+    "COMMAND GETKEYSANDFLAGS MSETEX 2 a 1 b 2 EX 5",
+    "COMMAND GETKEYS DELIFEQ k v",
     "COMMAND GETKEYSANDFLAGS HEXPIRE k 1 FIELDS 1 f",
     "COMMAND GETKEYSANDFLAGS HGETDEL k FIELDS 1 f",
     "COMMAND GETKEYSANDFLAGS SET k v IFEQ x",
@@ -209,6 +252,9 @@ fn get_and_expire(g: &mut Generator) -> Step {
 
 fn set_and_expire(g: &mut Generator) -> Step {
     let mut words = Words::new("HSETEX").and(g.key());
+    if g.random.chance(25) {
+        words = words.and(g.random.pick(&["NX", "XX", "nx"]));
+    }
     if g.random.chance(40) {
         words = words.and(g.random.pick(&["FNX", "FXX", "fnx"]));
     }
@@ -264,6 +310,26 @@ fn of_other_kinds(g: &mut Generator) -> Step {
         8 => Words::new("ZSCAN").and(g.key()).and("0").and("NOSCORES").checked(Check::Scan),
         _ => Words::new(g.random.pick(FIXED)).exact(),
     }
+}
+
+/// Strings that are compared, and several with one expiry time. What only Redis has, is not here.
+fn compared(g: &mut Generator) -> Step {
+    if g.random.chance(35) {
+        let value = if g.random.chance(50) { g.integer() } else { g.value() };
+        return Words::new("DELIFEQ").and(g.key()).and(value).exact();
+    }
+    let pairs: Vec<Vec<u8>> = (0..=g.random.below(3)).flat_map(|_| [g.key(), g.value()]).collect();
+    let count =
+        if g.random.chance(94) { (pairs.len() / 2).to_string().into() } else { g.integer() };
+    let mut words = Words::new("MSETEX").and(count).and_all(pairs);
+    for _ in 0..g.random.below(3) {
+        words = match g.random.below(8) {
+            0..=2 => words.and(g.random.pick(&["NX", "XX", "nx", "GET"])),
+            3 => words.and("KEEPTTL"),
+            _ => words.and_all(g.expiry_option()),
+        };
+    }
+    words.exact()
 }
 
 /// Enough of other commands that keys of all kinds are met.

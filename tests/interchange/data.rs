@@ -137,6 +137,8 @@ fn strings(random: &mut Random, commands: &mut Vec<Command>) {
         "PFDEBUG TODENSE hll:dense",
         "PFMERGE hll:merged hll:sparse hll:dense",
         "PFCOUNT hll:merged",
+        "GEOADD geo:sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania 180 -85 edge",
+        "GEOSEARCHSTORE geo:stored geo:sicily FROMMEMBER Palermo BYBOX 400 400 km STOREDIST",
         "INCRBY counter 41",
         "INCR counter",
         "SET removed 1",

@@ -91,6 +91,13 @@ impl From<i64> for LongDouble {
     }
 }
 
+impl From<f64> for LongDouble {
+    /// Exact; the number must not be NaN.
+    fn from(number: f64) -> Self {
+        Self(Double::from_bits(u128::from(number.to_bits())).convert(&mut false).value)
+    }
+}
+
 impl fmt::Debug for LongDouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::new();
