@@ -89,7 +89,6 @@ fn expiry_option(rng: &mut Rng, now_ms: i64, keep: &str) -> Words {
 }
 
 /// Arguments for a row, its name not included; `None` where this test doesn't know the command.
-#[expect(clippy::too_many_lines, reason = "a table: an arm a command")]
 fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Words> {
     let pairs = |rng: &mut Rng| -> Words {
         (0..=rng.below(3)).flat_map(|_| [key(rng), value(rng)]).collect()
