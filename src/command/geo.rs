@@ -1,6 +1,6 @@
 //! Places as members of sorted sets: adding them, and asking where they are and how far apart.
 //!
-//! A place's score is its geohash ([`crate::data::geo`]); everything else about the set is as for other
+//! A place's score is its geohash (`crate::data::geo`); everything else about the set is as for other
 //! sorted sets. Searches are in [`geo_search`](crate::command::geo_search).
 
 use crate::base::text::{self, LongDouble};

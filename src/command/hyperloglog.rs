@@ -1,5 +1,5 @@
 //! HyperLogLog: estimating how many different elements there were. The format is in
-//! [`hll`](crate::data::hll).
+//! `crate::data::hll`.
 
 use crate::command::args::Args;
 use crate::command::bitmap::bytes_of;

@@ -1,5 +1,5 @@
-//! A digest of the data, for tests (clients get that of [`super::shared_digest`]): equal data gives equal digests, whatever
-//! the order in which it came and however it is laid out in memory.
+//! A digest of the data, for tests (clients get that of `shared_digest`): equal data gives equal
+//! digests, whatever the order in which it came and however it is laid out in memory.
 //!
 //! A key's digest is the SHA-1 of its database, its name, its value's digest and its expiry time;
 //! the digest of everything is the exclusive or of all of them, so it needs no order. The numbers

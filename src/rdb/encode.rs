@@ -93,7 +93,7 @@ pub fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
 /// Compresses strings in what was written ([`Verbatim`]).
 ///
 /// A run of strings that no compression makes shorter (random or already compressed values) is costly:
-/// it is most of what a snapshot of them costs. After [`MISSES`] in a row only every [`TRIED`]th is
+/// it is most of what a snapshot of them costs. After `MISSES` in a row only every `TRIED`th is
 /// tried, until one gets shorter.
 #[derive(Debug, Default)]
 pub struct Compressor {

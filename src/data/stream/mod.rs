@@ -14,7 +14,7 @@
 //! than the last id, which stays when the entry goes: ids are never used again.
 //!
 //! **Memory.** An entry takes what its cells take; a node beside that an `Arc` and 24 bytes; a stream
-//! of one node no block. What is pending takes 48 bytes an entry (see [`group`]). Deleting leaves an
+//! of one node no block. What is pending takes 48 bytes an entry (see `group`). Deleting leaves an
 //! entry's bytes in its node until all of the node's entries are deleted, as upstream does.
 //!
 //! **Bounds.** No step moves more than one node, one block of 256 nodes, or 512 pending entries. What
