@@ -11,17 +11,33 @@ use redstart::base::sim_disk::SimDisk;
 
 /// The gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub struct Gate(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    shut: bool,
+    /// How many have come to it so far.
+    came: usize,
+}
 
 impl Gate {
     pub fn shut(&self, shut: bool) {
-        *self.0.0.lock().unwrap() = shut;
+        self.0.0.lock().unwrap().shut = shut;
         self.0.1.notify_all();
     }
 
+    /// Waits until somebody has come to it. A thread that is to stand here may not have had the
+    /// processor yet, and one that comes only when all is given up doesn't stand still at all.
+    pub fn await_somebody(&self) {
+        let state = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(state, |state| state.came == 0).unwrap());
+    }
+
     fn pass(&self) {
-        let shut = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(shut, |shut| *shut).unwrap());
+        let mut state = self.0.0.lock().unwrap();
+        state.came += 1;
+        self.0.1.notify_all();
+        drop(self.0.1.wait_while(state, |state| state.shut).unwrap());
     }
 }
 

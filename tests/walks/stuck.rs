@@ -87,6 +87,9 @@ fn a_disk_that_stands_still_costs_bounded_memory_and_slows_writers_only() {
         server.turn();
         assert!(!reader.take_replies().is_empty(), "a client that reads waits");
         most = most.max(waiting(&server));
+        if most > 0 {
+            gated.gate.await_somebody();
+        }
         let more = count_replies(&writer, &mut seen);
         answered += more;
         quiet_ms = if more == 0 { quiet_ms + 10 } else { 0 };
