@@ -235,7 +235,7 @@ fn resolved(args: Args<'_>, options: &Options<'_>, behind: &[StreamId]) -> Optio
 /// What a consumer asks of a stream.
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
-    /// What nobody in the group got yet.
+    /// `>`: entries that were delivered to no consumer of the group yet.
     New,
     /// What it has that is pending, behind an id.
     History(StreamId),

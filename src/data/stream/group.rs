@@ -3,7 +3,7 @@
 //! What is pending is kept twice, each time in the order of ids: the group's records (32 bytes: id, time
 //! and number of deliveries, consumer's number), and each consumer's ids (16 bytes), so that a consumer's
 //! history is read without looking at what others have. An entry that was given back (XNACK) is
-//! nobody's. Consumers are in the order of their names, as upstream lists them.
+//! no consumer's. Consumers are in the order of their names, as upstream lists them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,14 +21,14 @@ const NAME_BYTES: usize = 48;
 pub struct ConsumerId(u32);
 
 impl ConsumerId {
-    /// What nobody has.
+    /// Pending entries that no consumer has.
     pub const NOBODY: Self = Self(u32::MAX);
 
     fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// Its name among those that [`Group::names`] gave; nobody's is empty.
+    /// Its name among those that [`Group::names`] gave; empty for entries that no consumer has.
     pub fn name_in<'n>(self, names: &[&'n [u8]]) -> &'n [u8] {
         names.get(self.index()).copied().unwrap_or_default()
     }
@@ -91,7 +91,7 @@ pub struct Group {
     consumers: Vec<Option<Consumer>>,
     /// Bytes of the consumers' ids and names.
     consumer_bytes: usize,
-    /// What nobody has of what is pending.
+    /// Pending entries that no consumer has.
     released: Sorted<StreamId>,
 }
 
@@ -132,7 +132,7 @@ impl Group {
         Some((self.pending.first()?.id, self.pending.last()?.id))
     }
 
-    /// The ids of what is pending and nobody's.
+    /// The ids of pending entries that no consumer has.
     pub fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
         self.released.iter().copied()
     }
