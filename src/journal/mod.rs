@@ -198,12 +198,8 @@ impl Journal {
             None => (0, None),
             Some(StreamPosition { id, offset }) => (offset, Some(Previous { id, end: offset })),
         };
-        *self = Self {
-            history: History { id, previous },
-            open_start: offset,
-            backlog: self.backlog.take().map(|backlog| Backlog::new(backlog.limit(), offset)),
-            ..Self::new(id)
-        };
+        self.adopt(StreamPosition { id, offset });
+        self.history.previous = previous;
     }
 
     /// Goes on at a place in a primary's history: the data is what the primary had there. Who reads is

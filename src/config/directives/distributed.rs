@@ -44,6 +44,7 @@ pub const ROWS: &[Directive] = &[
         .doc("Free old data in the background before a full copy."),
     flag("replica-ignore-maxmemory", field!(replica_ignore_maxmemory), "yes")
         .alias("slave-ignore-maxmemory")
+        .inert("a replica evicts nothing by itself")
         .doc("Leave eviction to the primary."),
     flag("replica-ignore-disk-write-errors", field!(replica_ignore_disk_write_errors), "no")
         .inert("a replica goes on replicating when its disk fails")

@@ -12,7 +12,7 @@ use crate::engine::session::Doing;
 use crate::engine::tick::transaction::Queued;
 use crate::journal::Unlogged;
 use crate::keyspace::databases::ExpiryMode;
-use crate::resp::request::{Bounds, Parser, Requests};
+use crate::resp::request::{BUFFER_BYTES_MAX, Bounds, Parser, Requests};
 
 /// What has come of the stream and is not applied.
 #[derive(Debug, Default)]
@@ -31,11 +31,14 @@ impl Engine {
     pub(in crate::engine) fn apply_stream(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.metrics.input_bytes += bytes.len() as u64;
         let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
+        if upstream.applier.buffer.len() + bytes.len() > BUFFER_BYTES_MAX {
+            return Err("a command of the primary is too long".to_owned());
+        }
         let mut applier = std::mem::take(&mut upstream.applier);
         applier.buffer.extend_from_slice(bytes);
         let mut requests = Requests::default();
         let (used, result) = applier.parser.parse(&mut applier.buffer, BOUNDS, &mut requests);
-        let recording = std::mem::replace(&mut self.databases.unit.recording, false);
+        debug_assert!(!self.databases.unit.recording, "a replica's stream is its primary's");
         self.databases.set_expiry_mode(ExpiryMode::AsLogged);
         let mut outcome = result.map_err(|error| format!("Protocol error from master: {error}"));
         for index in 0..requests.len() {
@@ -53,7 +56,6 @@ impl Engine {
                 break;
             }
         }
-        self.databases.unit.recording = recording;
         self.follow_expiry_mode();
         applier.buffer.drain(..used);
         if let Some(upstream) = &mut self.replication.upstream {

@@ -350,51 +350,54 @@ impl Engine {
         {
             tracing::warn!("Can't remove {}: {error}", path.display());
         }
-        let position = match &self.replication.upstream {
-            Some(upstream) => match upstream.stage {
-                Stage::Loading(position) => Some(position),
-                _ => None,
-            },
-            None => None,
-        };
-        if let (Ok(()), Some(position)) = (&result, position) {
-            self.journal.adopt(position);
-        } else {
-            // What was there is gone: nobody may go on from where it was.
-            for index in 0..self.databases.count() {
-                self.databases.flush(DbIndex(index), false);
-            }
-            self.databases.unit.clear();
-            self.journal
-                .adopt(StreamPosition { id: ReplicationId::random(&mut self.rng), offset: 0 });
+        if let Err(error) = result {
+            return self.lose_link(&format!(
+                "Failed trying to load the MASTER synchronization DB from disk: {error}"
+            ));
         }
+        let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
+        let Some(&Stage::Loading(position)) = stage else { return };
+        self.restart_stream(position);
+        tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        let now_ms = self.now().0;
+        if let Some(upstream) = &mut self.replication.upstream
+            && let Some(uplink) = &upstream.uplink
+        {
+            upstream.stage = Stage::Online;
+            upstream.heard_ms = now_ms;
+            uplink.resume();
+            self.acknowledge();
+        }
+    }
+
+    /// A full sync comes to nothing after what was there had gone: nobody, we included, may go on from
+    /// where that was.
+    fn give_up_load(&mut self) {
+        if self.persistence.load.is_some() {
+            self.abandon_load();
+            self.end_loading();
+        }
+        for index in 0..self.databases.count() {
+            self.databases.flush(DbIndex(index), false);
+        }
+        self.databases.unit.clear();
+        let id = ReplicationId::random(&mut self.rng);
+        self.restart_stream(StreamPosition { id, offset: 0 });
+    }
+
+    /// The data is that of another place in another history than before: the stream and the log begin
+    /// there, and replicas of ours come back.
+    fn restart_stream(&mut self, position: StreamPosition) {
+        self.journal.adopt(position);
         self.keep_backlog();
-        self.note_readers();
         self.drop_replicas();
         if self.settings.appendonly
+            && self.log.is_none()
             && let Err(error) = self.start_log()
         {
             tracing::error!("Can't begin the append only file after the sync: {error}");
             self.persistence.wanted.first_base.ask();
         }
-        match result {
-            Ok(()) => {
-                tracing::info!("MASTER <-> REPLICA sync: Finished with success");
-                let now_ms = self.now().0;
-                if let Some(upstream) = &mut self.replication.upstream
-                    && let (Stage::Loading(_), Some(uplink)) = (&upstream.stage, &upstream.uplink)
-                {
-                    upstream.stage = Stage::Online;
-                    upstream.heard_ms = now_ms;
-                    uplink.resume();
-                    self.acknowledge();
-                }
-            }
-            Err(error) => self.lose_link(&format!(
-                "Failed trying to load the MASTER synchronization DB from disk: {error}"
-            )),
-        }
-        self.follow_expiry_mode();
     }
 
     /// The primary lets us go on where we are, under another name if it says one.
@@ -444,8 +447,7 @@ impl Engine {
         upstream.stage = Stage::Waiting(now_ms);
         self.sessions[self.replication.applier].transaction = None;
         if loading {
-            self.abandon_load();
-            self.end_loading();
+            self.give_up_load();
         }
     }
 

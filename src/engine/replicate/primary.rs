@@ -90,9 +90,7 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
     }
-    engine.check_uplink()?;
-    let name = engine.introduce(slot);
-    tracing::info!("Replica {name} asks for synchronization");
+    engine.introduce(slot)?;
     // The wire counts from 1: it is the byte that the replica wants next.
     let wanted = text::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     if engine.goes_on(slot, args.at(1), wanted) {
@@ -109,9 +107,7 @@ fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
     }
-    engine.check_uplink()?;
-    let name = engine.introduce(slot);
-    tracing::info!("Replica {name} asks for synchronization");
+    engine.introduce(slot)?;
     if let Some(replica) = &mut engine.sessions[slot].replica {
         replica.plain = true;
     }
@@ -120,22 +116,19 @@ fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 }
 
 impl Engine {
-    /// A replica whose own link is down can't be followed.
-    fn check_uplink(&self) -> Result<(), CommandError> {
+    /// Makes sure that the session is known as a replica. A replica whose own link is down can't be
+    /// followed.
+    fn introduce(&mut self, slot: SessionId) -> Result<(), CommandError> {
         if self.replication.upstream.as_ref().is_some_and(|upstream| !upstream.is_online()) {
             return Err(CommandError::text(
                 "NOMASTERLINK Can't SYNC while not connected with my master",
             ));
         }
-        Ok(())
-    }
-
-    /// Makes sure that the session is known as a replica; its name for the log.
-    fn introduce(&mut self, slot: SessionId) -> String {
         let now_ms = self.now().0;
         let session = &mut self.sessions[slot];
         session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
-        replica_name(session)
+        tracing::info!("Replica {} asks for synchronization", replica_name(session));
+        Ok(())
     }
 
     /// Lets a replica go on where it is, if its history is ours and the backlog has what it lacks.

@@ -127,8 +127,7 @@ impl Engine {
         }
         let flags =
             if flags.has(Flags::RUNS_QUEUE) { self.effective_flags(slot, command) } else { flags };
-        let heeds = !self.is_replica() || !self.settings.replica_ignore_maxmemory;
-        if self.settings.maxmemory != 0 && heeds && !self.persistence.loading && !self.make_room() {
+        if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
             let queues = session_queues(self, slot) && !flags.has(Flags::ENDS_MULTI);
             if flags.has(Flags::DENYOOM) || queues {

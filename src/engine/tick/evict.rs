@@ -151,7 +151,8 @@ impl Engine {
     /// As [`Engine::make_room`], for what is counted now.
     #[cold]
     fn evict_from(&mut self, counted: u64) -> Outcome {
-        // During CLIENT PAUSE the data stay as they are, and nothing is refused for that.
+        // During CLIENT PAUSE, and on a replica, the data stay as they are, and nothing is refused
+        // for that.
         if self.databases.expiry_mode() != ExpiryMode::Active {
             return Outcome::Enough;
         }
