@@ -6,7 +6,7 @@
 use crate::command::spec::{Flags, Group, Spec};
 
 /// Every category, in the order in which replies list them.
-pub const NAMES: &[&str] = &[
+pub(crate) const NAMES: &[&str] = &[
     "keyspace",
     "read",
     "write",
@@ -32,18 +32,18 @@ pub const NAMES: &[&str] = &[
 
 /// A set of categories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Categories(u32);
+pub(crate) struct Categories(u32);
 
 impl Categories {
     /// The set of one category of that name, in any case.
-    pub fn named(name: &[u8]) -> Option<Self> {
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
         let at = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()))?;
         Some(Self(1 << at))
     }
 
     /// What a command belongs to. `container`: it only holds subcommands, which have categories of
     /// their own.
-    pub fn of(spec: &Spec, container: bool) -> Self {
+    pub(crate) fn of(spec: &Spec, container: bool) -> Self {
         let mut found = Self::default();
         for name in spec.categories {
             found.add(name);
@@ -82,12 +82,12 @@ impl Categories {
     }
 
     /// Whether every category of `other` is in this set.
-    pub fn has(self, other: Self) -> bool {
+    pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// The names, in order.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
         NAMES
             .iter()
             .enumerate()

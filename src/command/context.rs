@@ -67,19 +67,19 @@ pub struct Cx<'a> {
 impl Cx<'_> {
     /// The selected database.
     #[inline]
-    pub fn db(&mut self) -> Db<'_> {
+    pub(crate) fn db(&mut self) -> Db<'_> {
         self.databases.db(self.selected)
     }
 
     /// Puts a record into the log in the command's place. Only for [`Effect::Rewritten`] rows.
     ///
     /// [`Effect::Rewritten`]: crate::command::spec::Effect::Rewritten
-    pub fn log(&mut self, record: &[&[u8]]) {
+    pub(crate) fn log(&mut self, record: &[&[u8]]) {
         self.databases.unit.record(self.selected, record);
     }
 
     /// As [`Cx::log`], of words that are given one after the other.
-    pub fn log_words<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+    pub(crate) fn log_words<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
         self.databases.unit.record_words(self.selected, words);
     }
 
@@ -88,7 +88,7 @@ impl Cx<'_> {
     ///
     /// [`Effect::Rewritten`]: crate::command::spec::Effect::Rewritten
     #[inline]
-    pub fn log_verbatim(&mut self) {
+    pub(crate) fn log_verbatim(&mut self) {
         self.databases.unit.verbatim = true;
     }
 }

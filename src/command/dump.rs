@@ -18,7 +18,7 @@ use crate::rdb::encode::dump_payload;
 use crate::rdb::format;
 
 /// Commands on values as bytes.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     read::<DataHandler>("DUMP", Exactly(2), dump)
         .keys(&[Key::at(1).ro().access()])
         .tips(&["nondeterministic_output"])

@@ -18,7 +18,7 @@ const COUNT_NOTES: &str =
     "RW because it may change the internal representation of the key, and propagate to replicas";
 
 /// Commands on HyperLogLogs.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     write::<DataHandler>("PFADD", AtLeast(2), pfadd)
         .group(Group::HyperLogLog)
         .flags(Flags::DENYOOM.or(Flags::FAST))

@@ -13,7 +13,7 @@ use crate::keyspace::databases::DbIndex;
 use crate::keyspace::unit::Event;
 
 /// Commands on keys as such.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     write::<DataHandler>("DEL", AtLeast(2), del)
         .keys(&[Key::at(1).range(-1, 1).rm().delete()])
         .tips(SPREAD_AND_SUM)

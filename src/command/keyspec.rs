@@ -10,7 +10,7 @@ use crate::command::spec::{Begin, Find, Flags, Key, Spec};
 
 /// A key among a command's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyAt {
+pub(crate) struct KeyAt {
     /// The argument's index.
     pub index: usize,
     /// What is done to it: a set of [`Key::NAMES`] bits.
@@ -19,7 +19,7 @@ pub struct KeyAt {
 
 /// The numbers of the time before key specs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Legacy {
+pub(crate) struct Legacy {
     /// The first key's index; 0 where there is none.
     pub first: i64,
     /// The last one's; negative: from the end.
@@ -35,11 +35,12 @@ const WRONG_COUNT: CommandError =
     CommandError::text("ERR Invalid number of arguments specified for command");
 const WRONG: CommandError = CommandError::text("ERR Invalid arguments specified for command");
 /// What COMMAND GETKEYS answers where there is no such command.
-pub const NO_SUCH_COMMAND: CommandError = CommandError::text("ERR Invalid command specified");
+pub(crate) const NO_SUCH_COMMAND: CommandError =
+    CommandError::text("ERR Invalid command specified");
 
 impl Legacy {
     /// The numbers of a command.
-    pub fn of(spec: &Spec) -> Self {
+    pub(crate) fn of(spec: &Spec) -> Self {
         let mut legacy = Self { movable: spec.flags.has(Flags::MOVABLE_KEYS), ..Self::default() };
         for key in spec.keys {
             let (Begin::Index(first), Find::Range { last, step, limit }) = (key.begin, key.find)
@@ -74,7 +75,7 @@ fn has_bit(key: &Key, name: &str) -> bool {
 ///
 /// # Errors
 /// The command has no keys, or these arguments don't fit it.
-pub fn keys(spec: &Spec, args: Args<'_>) -> Result<Vec<KeyAt>, CommandError> {
+pub(crate) fn keys(spec: &Spec, args: Args<'_>) -> Result<Vec<KeyAt>, CommandError> {
     if !spec.keys.iter().any(|key| !has_bit(key, "not_key")) {
         return Err(NO_KEYS);
     }
@@ -89,7 +90,7 @@ pub fn keys(spec: &Spec, args: Args<'_>) -> Result<Vec<KeyAt>, CommandError> {
 }
 
 /// The keys of a command given as arguments; `None` where they don't fit it.
-pub fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
+pub(crate) fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
     let mut found = Vec::new();
     for key in spec.keys.iter().filter(|key| !has_bit(key, "not_key")) {
         let begin = match key.begin {

@@ -19,7 +19,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// Commands on elements by their position.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     pusher("LPUSH", |cx, args| push(cx, args, End::Front))
         .since("1.0.0")
         .summary("Adds elements at the beginning of a list, one after the other.")

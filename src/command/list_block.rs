@@ -16,7 +16,7 @@ use crate::data::value::Type;
 use crate::keyspace::collection::Changed;
 
 /// Commands that wait for elements.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     waiter("BLPOP", AtLeast(3), |cx, args| pop_or_wait(cx, args, End::Front))
         .flags(Flags::NOSCRIPT)
         .keys(WAITED)

@@ -15,7 +15,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on members.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SADD", AtLeast(3), sadd)
         .flags(Flags::DENYOOM.or(Flags::FAST))
         .keys(&[Key::at(1).rw().insert()])

@@ -20,7 +20,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on a stream's entries.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("XADD", AtLeast(5), xadd)
         .flags(Flags::DENYOOM.or(Flags::FAST))
         .keys(&[Key::at(1)

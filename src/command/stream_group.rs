@@ -14,7 +14,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// XGROUP and XACK.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     control::<DataHandler>("XGROUP", AtLeast(2), container)
         .group(CommandGroup::Stream)
         .since("5.0.0")

@@ -14,7 +14,7 @@ use crate::keyspace::collection::Lent;
 use crate::resp::reply::Reply;
 
 /// XINFO.
-pub const COMMANDS: &[Command<DataHandler>] =
+pub(crate) const COMMANDS: &[Command<DataHandler>] =
     &[control::<DataHandler>("XINFO", AtLeast(2), container)
         .group(CommandGroup::Stream)
         .since("5.0.0")

@@ -25,7 +25,7 @@ use crate::keyspace::waits::Awaited;
 use crate::resp::reply::{Protocol, Reply};
 
 /// XREAD and XREADGROUP.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XREAD", AtLeast(4), xread)
         .flags(Flags::BLOCKING.or(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(1).ro().access()])

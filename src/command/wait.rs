@@ -47,7 +47,7 @@ pub struct Wait {
 
 impl Wait {
     /// A wait for a value of a type at one of the keys that these arguments name.
-    pub fn for_value(
+    pub(crate) fn for_value(
         kind: Type,
         keys: Range<usize>,
         timeout_ms: Option<u64>,
@@ -62,7 +62,7 @@ impl Wait {
 ///
 /// # Errors
 /// Where the argument is no number, is negative, or is beyond what the clock holds.
-pub fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
+pub(crate) fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
     const OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
     let seconds = LongDouble::parse(args.at(index))
         .ok_or(CommandError::text("ERR timeout is not a float or out of range"))?;
@@ -83,7 +83,7 @@ pub fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError
 ///
 /// # Errors
 /// Where the argument is no integer, is negative, or is beyond what the clock holds.
-pub fn timeout_in_millis(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
+pub(crate) fn timeout_in_millis(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
     let millis = args
         .int(index)
         .map_err(|_| CommandError::text("ERR timeout is not an integer or out of range"))?;

@@ -18,7 +18,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on members and their scores.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("ZADD", AtLeast(4), zadd)
         .flags(Flags::DENYOOM.or(Flags::FAST))
         .keys(&[Key::at(1).rw().update()])

@@ -18,7 +18,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Protocol;
 
 /// Commands that take members out.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     popper("ZPOPMIN", |cx, args| pop(cx, args, End::Least))
         .summary("Takes the members with the lowest scores out of a sorted set."),
     popper("ZPOPMAX", |cx, args| pop(cx, args, End::Greatest))

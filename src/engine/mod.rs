@@ -36,12 +36,12 @@ pub mod compat_names;
 pub mod keep;
 pub mod registry;
 pub(crate) mod replicate;
-pub mod session;
-pub mod show;
+pub(crate) mod session;
+pub(crate) mod show;
 pub mod tick;
 
 /// The code of a control command.
-pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
+pub(crate) type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
 
 /// A container's own code: what runs when no subcommand matches; the engine has answered that before it gets here.
 pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
@@ -49,7 +49,7 @@ pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flo
 }
 
 /// The rows of the control commands, by family.
-pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
+pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
     &[
         transaction::COMMANDS,
         connection::COMMANDS,
@@ -163,7 +163,7 @@ pub struct Engine {
 impl Engine {
     /// The time that the current unit sees.
     #[inline]
-    pub fn now(&self) -> UnixMillis {
+    pub(crate) fn now(&self) -> UnixMillis {
         UnixMillis(self.now_micros / 1000)
     }
 

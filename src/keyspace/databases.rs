@@ -12,7 +12,7 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::data::hash::Hash;
 use crate::data::index::Room;
 use crate::data::value::Object;
-pub use crate::keyspace::db::Db;
+pub(crate) use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::table::{HashSeed, Pool, Removed, Table};
@@ -27,11 +27,11 @@ pub struct DbIndex(pub u32);
 
 /// The key holds a value of another type than the command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongType;
+pub(crate) struct WrongType;
 
 /// Why a collection can't be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// The key holds a value of another type.
     WrongType,
     /// It is as large as it may get.
@@ -97,7 +97,7 @@ pub struct KeyspaceStats {
 
 /// What becomes of keys, and of fields of hashes, whose time has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExpiryMode {
+pub(crate) enum ExpiryMode {
     /// They are removed, when somebody meets them or in the background.
     #[default]
     Active,
@@ -183,7 +183,7 @@ impl fmt::Debug for Databases {
 
 impl Databases {
     /// `count` empty databases. `seed` keys the hash and the sampling.
-    pub fn new(count: u32, seed: u64, reclaimer: Reclaimer) -> Self {
+    pub(crate) fn new(count: u32, seed: u64, reclaimer: Reclaimer) -> Self {
         let mut rng = Rng::from_seed(seed);
         let mut tables = Vec::new();
         tables.resize_with(count as usize, || None);
@@ -209,7 +209,7 @@ impl Databases {
     }
 
     /// Gives back what was reserved for keys that didn't come.
-    pub fn fit(&mut self) {
+    pub(crate) fn fit(&mut self) {
         self.tables.iter_mut().flatten().for_each(|table| table.fit());
     }
 
@@ -226,12 +226,12 @@ impl Databases {
 
     /// What becomes of what is due.
     #[inline]
-    pub fn expiry_mode(&self) -> ExpiryMode {
+    pub(crate) fn expiry_mode(&self) -> ExpiryMode {
         self.expiry.mode
     }
 
     /// Sets what becomes of what is due.
-    pub fn set_expiry_mode(&mut self, mode: ExpiryMode) {
+    pub(crate) fn set_expiry_mode(&mut self, mode: ExpiryMode) {
         self.expiry.mode = mode;
         if mode != ExpiryMode::Absent {
             self.expiry.without_due = Object::Hash(Hash::default());
@@ -245,12 +245,12 @@ impl Databases {
     }
 
     /// The table of a database, where it has ever held a key.
-    pub fn table(&self, index: DbIndex) -> Option<&Table> {
+    pub(crate) fn table(&self, index: DbIndex) -> Option<&Table> {
         self.tables.get(index.0 as usize)?.as_deref()
     }
 
     /// The databases that hold keys.
-    pub fn occupied(&self) -> impl Iterator<Item = (DbIndex, &Table)> {
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = (DbIndex, &Table)> {
         self.tables.iter().enumerate().filter_map(|(index, table)| {
             let table = table.as_deref()?;
             (!table.is_empty()).then_some((DbIndex(index as u32), table))
@@ -258,7 +258,7 @@ impl Databases {
     }
 
     /// Keys in all databases.
-    pub fn total_keys(&self) -> u64 {
+    pub(crate) fn total_keys(&self) -> u64 {
         self.occupied().map(|(_, table)| table.len() as u64).sum()
     }
 
@@ -336,13 +336,13 @@ impl Databases {
     }
 
     /// Whether a snapshot is under way.
-    pub fn snapshotting(&self) -> bool {
+    pub(crate) fn snapshotting(&self) -> bool {
         self.walk.is_some()
     }
 
     /// Bytes of the heap that go without anybody doing anything for it: what waits to be freed, and
     /// the tables that a FLUSH took out of service and a snapshot has still to walk.
-    pub fn departing_bytes(&self) -> u64 {
+    pub(crate) fn departing_bytes(&self) -> u64 {
         let orphans = self.walk.iter().flat_map(|walk| &walk.orphans);
         let orphaned: usize = orphans.map(|table| table.memory().heap_bytes).sum();
         self.reclaimer.pending_bytes() + orphaned as u64
@@ -352,7 +352,7 @@ impl Databases {
     /// segments a database and at most about `keys_max` keys altogether. Each removal is noted in
     /// the unit. The databases take turns: the next round begins behind the one that this round ended
     /// in. Returns how many keys were removed.
-    pub fn expire_due(&mut self, segments: usize, keys_max: usize) -> usize {
+    pub(crate) fn expire_due(&mut self, segments: usize, keys_max: usize) -> usize {
         if self.expiry.mode != ExpiryMode::Active {
             return 0;
         }

@@ -134,9 +134,7 @@ pub enum TimestampFormat {
 
 /// What the process is, for its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Starting: not yet in its final process.
-    Starting,
+pub(crate) enum Role {
     /// Serving as a primary.
     #[default]
     Primary,
@@ -147,7 +145,6 @@ pub enum Role {
 impl Role {
     const fn letter(self) -> char {
         match self {
-            Self::Starting => 'C',
             Self::Primary => 'M',
             Self::Replica => 'S',
         }
@@ -155,7 +152,6 @@ impl Role {
 
     const fn word(self) -> &'static str {
         match self {
-            Self::Starting => "starting",
             Self::Primary => "primary",
             Self::Replica => "replica",
         }
@@ -229,21 +225,21 @@ pub fn init(options: LogOptions) -> Result<LogHandle, LogError> {
 
 impl LogHandle {
     /// Changes the least important messages that are logged.
-    pub fn set_level(&self, level: LogLevel) {
+    pub(crate) fn set_level(&self, level: LogLevel) {
         self.log.level.store(level as u8, Ordering::Relaxed);
         // Call sites remember whether they are of interest.
         tracing::callsite::rebuild_interest_cache();
     }
 
     /// Changes the shape of lines and of the time in them.
-    pub fn set_format(&self, format: LogFormat, timestamps: TimestampFormat) {
+    pub(crate) fn set_format(&self, format: LogFormat, timestamps: TimestampFormat) {
         let mut output = self.log.lock();
         output.style.format = format;
         output.style.timestamps = timestamps;
     }
 
     /// Changes what the process is.
-    pub fn set_role(&self, role: Role) {
+    pub(crate) fn set_role(&self, role: Role) {
         self.log.lock().style.role = role;
     }
 }

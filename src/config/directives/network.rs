@@ -10,7 +10,7 @@ const THREADS: &str = "one thread reads and writes";
 const USERS: &str = "access control lists are not there yet";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     several("bind", field!(bind), "* -::*")
         .doc("Addresses to listen on; a leading - makes one optional."),
     text("bind-source-addr", field!(bind_source_addr), "")

@@ -12,7 +12,7 @@ use crate::data::stream::id::StreamId;
 use crate::data::stream::sorted::{Record, Sorted};
 
 /// Deliveries that are counted at most; upstream counts on.
-pub const DELIVERIES_MAX: u32 = u32::MAX;
+pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
 /// Bytes that a name in an ordered map takes beside itself, about.
 const NAME_BYTES: usize = 48;
 
@@ -22,7 +22,7 @@ pub struct ConsumerId(u32);
 
 impl ConsumerId {
     /// Pending entries that no consumer has.
-    pub const NOBODY: Self = Self(u32::MAX);
+    pub(crate) const NOBODY: Self = Self(u32::MAX);
 
     fn index(self) -> usize {
         self.0 as usize
@@ -73,7 +73,7 @@ impl Consumer {
     }
 
     /// The ids of it from one on.
-    pub fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + Clone {
+    pub(crate) fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + Clone {
         self.pending.iter_from(id).copied()
     }
 }
@@ -103,7 +103,7 @@ impl Group {
 
     /// Bytes of heap.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.pending.heap_bytes()
             + self.released.heap_bytes()
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
@@ -118,7 +118,7 @@ impl Group {
 
     /// What is pending of an entry.
     #[inline]
-    pub fn pending(&self, id: StreamId) -> Option<Pending> {
+    pub(crate) fn pending(&self, id: StreamId) -> Option<Pending> {
         self.pending.get(id)
     }
 
@@ -128,29 +128,30 @@ impl Group {
     }
 
     /// The least and the greatest id that is pending.
-    pub fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
+    pub(crate) fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
         Some((self.pending.first()?.id, self.pending.last()?.id))
     }
 
     /// The ids of pending entries that no consumer has.
-    pub fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
+    #[cfg(test)]
+    pub(crate) fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
         self.released.iter().copied()
     }
 
     /// How many consumers there are.
-    pub fn consumer_count(&self) -> usize {
+    pub(crate) fn consumer_count(&self) -> usize {
         self.names.len()
     }
 
     /// A consumer's number.
     #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<ConsumerId> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<ConsumerId> {
         self.names.get(name).copied()
     }
 
     /// A consumer.
     #[inline]
-    pub fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
+    pub(crate) fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
         self.consumers.get(id.index())?.as_ref()
     }
 
@@ -191,7 +192,7 @@ impl Group {
     }
 
     /// Notes that a consumer was named, and whether it got something.
-    pub fn see(&mut self, id: ConsumerId, now_ms: i64, active: bool) {
+    pub(crate) fn see(&mut self, id: ConsumerId, now_ms: i64, active: bool) {
         if let Some(Some(consumer)) = self.consumers.get_mut(id.index()) {
             consumer.seen_ms = now_ms;
             if active {
@@ -201,7 +202,7 @@ impl Group {
     }
 
     /// Sets a consumer's times, as a file tells them.
-    pub fn set_times(&mut self, id: ConsumerId, seen_ms: i64, active_ms: Option<i64>) {
+    pub(crate) fn set_times(&mut self, id: ConsumerId, seen_ms: i64, active_ms: Option<i64>) {
         if let Some(Some(consumer)) = self.consumers.get_mut(id.index()) {
             (consumer.seen_ms, consumer.active_ms) = (seen_ms, active_ms);
         }
@@ -285,14 +286,19 @@ impl Group {
 
     /// Makes an entry pending for which [`Group::load_owner`] is going to tell whose it is; false where
     /// it was pending before.
-    pub fn load_pending(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) -> bool {
+    pub(crate) fn load_pending(
+        &mut self,
+        id: StreamId,
+        delivered_ms: i64,
+        deliveries: u64,
+    ) -> bool {
         let deliveries = u32::try_from(deliveries).unwrap_or(DELIVERIES_MAX);
         let consumer = ConsumerId::NOBODY;
         self.pending.put(Pending { id, delivered_ms, deliveries, consumer }).is_none()
     }
 
     /// Gives a consumer an entry that nobody has; false where there is no such.
-    pub fn load_owner(&mut self, consumer: ConsumerId, id: StreamId) -> bool {
+    pub(crate) fn load_owner(&mut self, consumer: ConsumerId, id: StreamId) -> bool {
         let mut was_free = false;
         self.pending.update(id, |pending| {
             was_free = pending.consumer == ConsumerId::NOBODY;
@@ -307,7 +313,7 @@ impl Group {
     }
 
     /// Whether all that is pending is somebody's.
-    pub fn loaded_owners(&self) -> bool {
+    pub(crate) fn loaded_owners(&self) -> bool {
         let owned = self.consumers.iter().flatten().map(|consumer| consumer.pending.len());
         owned.sum::<usize>() == self.pending.len()
     }

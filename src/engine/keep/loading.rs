@@ -46,7 +46,7 @@ pub enum LoadError {
 
 /// How other threads wake the actor.
 #[derive(Debug, Default)]
-pub struct RemoteWake(Mutex<Option<task::Waker>>);
+pub(crate) struct RemoteWake(Mutex<Option<task::Waker>>);
 
 impl RemoteWake {
     /// Remembers whom to wake.
@@ -260,7 +260,7 @@ impl Engine {
     ///
     /// # Errors
     /// What is damaged or can't be read; the data is gone then.
-    pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
+    pub(crate) fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
         let mut options = self.recover_options();
         options.appendonly = from_log;
         options.log_only = from_log;

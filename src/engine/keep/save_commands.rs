@@ -10,7 +10,7 @@ use crate::mailbox::SessionId;
 use crate::persist::log::Log;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("SAVE", Arity::Exactly(1), save as ControlHandler)
         .group(Group::Server)
         .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI))

@@ -169,7 +169,7 @@ impl Job {
     }
 
     /// Keys that have been taken.
-    pub fn keys_taken(&self) -> u64 {
+    pub(crate) fn keys_taken(&self) -> u64 {
         self.buffer().entries
     }
 
@@ -179,7 +179,7 @@ impl Job {
     }
 
     /// Whether a client has asked for its end.
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.phase == Phase::GivenUp(Cause::Cancelled)
     }
 

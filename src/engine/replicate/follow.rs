@@ -17,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::env::DiskFile;
+use crate::base::logging::Role;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
@@ -182,8 +183,16 @@ impl Engine {
             down_since_ms: was_down.unwrap_or(now_ms),
             applier: Applier::default(),
         }));
+        self.note_role();
+    }
+
+    /// Takes over what being a replica or a primary means elsewhere.
+    fn note_role(&mut self) {
         self.note_readers();
         self.follow_expiry_mode();
+        if let Some(log) = &self.outside.log_handle {
+            log.set_role(if self.is_replica() { Role::Replica } else { Role::Primary });
+        }
     }
 
     /// Follows nobody any more: the data is ours from here on, under a name of its own.
@@ -201,8 +210,7 @@ impl Engine {
         self.journal.rename(id);
         // Who follows the new history must be told the database anew.
         self.journal.forget_selected();
-        self.note_readers();
-        self.follow_expiry_mode();
+        self.note_role();
         tracing::info!(
             "Setting secondary replication ID to {old}, valid up to offset: {}. New replication ID \
              is {id}",

@@ -65,12 +65,12 @@ pub struct State {
 
 impl State {
     /// How many clients are parked.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
     /// When the next one gives up, in milliseconds since the epoch.
-    pub fn next_deadline_ms(&self) -> Option<i64> {
+    pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
@@ -82,7 +82,7 @@ impl State {
 
 /// With what a parked client is answered, its command not having run again.
 #[derive(Debug)]
-pub enum Release {
+pub(crate) enum Release {
     /// With what there is: nothing of a key, and the copies that it has. Its time is over, CLIENT
     /// UNBLOCK says so, or the copies are all there.
     Done,

@@ -20,7 +20,7 @@ const NO_TRACKING: &[&str] = &["client-side caching (tracking) isn't there yet"]
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("CLIENT", AtLeast(2), container as ControlHandler)
         .group(Group::Connection)
         .since("2.4.0")
@@ -124,7 +124,7 @@ const fn row(
 }
 
 /// What a name that can't be shown in a list is answered with.
-pub const BAD_NAME: CommandError =
+pub(crate) const BAD_NAME: CommandError =
     CommandError::text("ERR Client names cannot contain spaces, newlines or special characters.");
 
 const NOT_TRACKING: CommandError = CommandError::text(
@@ -225,7 +225,7 @@ fn get_name(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, C
 }
 
 /// Texts that go into a list line must be one word of visible signs.
-pub fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError> {
+pub(crate) fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError> {
     if bytes.iter().all(|byte| (b'!'..=b'~').contains(byte)) { Ok(()) } else { Err(error) }
 }
 
@@ -264,7 +264,7 @@ fn capa(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 }
 
 /// What a subcommand answers whose number of arguments fits none of its forms.
-pub fn misused(args: Args<'_>, container: &str) -> CommandError {
+pub(crate) fn misused(args: Args<'_>, container: &str) -> CommandError {
     let word = error::quotable(args.get(1).unwrap_or_default());
     let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
     text.extend_from_slice(&word[..word.len().min(WORD_MAX)]);

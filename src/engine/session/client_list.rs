@@ -65,7 +65,11 @@ impl Filter<'_> {
 }
 
 /// CLIENT LIST.
-pub fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+pub(crate) fn list(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
     let mut filter = Filter::default();
     if args.len() == 4 && args.is(2, "TYPE") {
         filter.class = Some(parse_type(args.at(3))?);
@@ -87,7 +91,11 @@ pub fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
 }
 
 /// CLIENT INFO.
-pub fn info(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+pub(crate) fn info(
+    engine: &mut Engine,
+    slot: SessionId,
+    _: Args<'_>,
+) -> Result<Flow, CommandError> {
     let mut line = Vec::new();
     push_line(&mut line, engine, &engine.sessions[slot]);
     engine.sessions[slot].reply().verbatim("txt", &line);
@@ -95,7 +103,11 @@ pub fn info(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, C
 }
 
 /// CLIENT KILL.
-pub fn kill(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+pub(crate) fn kill(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
     let old_form = args.len() == 3;
     let mut filter = Filter::default();
     let mut spare_me = !old_form;

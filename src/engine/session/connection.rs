@@ -16,7 +16,7 @@ use crate::resp::reply::Protocol;
 use crate::resp::request::Bounds;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("PING", Arity::AtLeast(1), ping as ControlHandler)
         .group(Group::Connection)
         .flags(Flags::FAST.or(Flags::FOR_LISTENERS).or(Flags::CHECKS_DISK))

@@ -23,7 +23,7 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 
 /// Reply buffers for reuse.
 #[derive(Debug, Default)]
-pub struct Spares(Vec<Vec<u8>>);
+pub(crate) struct Spares(Vec<Vec<u8>>);
 
 impl Engine {
     /// A client connected.
@@ -315,12 +315,12 @@ impl Output {
 impl Spares {
     /// A buffer to write replies into.
     #[inline]
-    pub fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         self.0.pop().unwrap_or_else(|| Vec::with_capacity(4096))
     }
 
     /// Lets go of all but a few.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.0.truncate(16);
     }
 }

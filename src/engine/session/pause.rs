@@ -29,12 +29,12 @@ pub struct Pause {
 
 impl Pause {
     /// How many sessions it holds.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.len()
     }
 
     /// When it ends, in milliseconds since the epoch, where there is one.
-    pub fn ends_ms(&self) -> Option<i64> {
+    pub(crate) fn ends_ms(&self) -> Option<i64> {
         (self.until_ms != 0).then_some(self.until_ms)
     }
 
@@ -46,7 +46,7 @@ impl Pause {
 
 impl Engine {
     /// Begins or extends a pause.
-    pub fn pause_clients(&mut self, until_ms: i64, all: bool) {
+    pub(crate) fn pause_clients(&mut self, until_ms: i64, all: bool) {
         let running = self.pause.until_ms > self.now().0;
         self.pause.all = all || (running && self.pause.all);
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// Ends the pause; what waited goes on.
-    pub fn unpause_clients(&mut self) {
+    pub(crate) fn unpause_clients(&mut self) {
         self.pause.until_ms = 0;
         self.pause.all = false;
         self.follow_expiry_mode();

@@ -23,7 +23,7 @@ use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
-pub mod listeners;
+pub(crate) mod listeners;
 mod message;
 
 const LISTENER: Flags =
@@ -34,7 +34,7 @@ const ASKER: Flags = Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE);
 const SHARD_CHANNELS: &[Key] = &[Key::at(1).range(-1, 1).not_key()];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     row("SUBSCRIBE", AtLeast(2), subscribe, LISTENER, "2.0.0")
         .cost("O(N) for N channels")
         .syntax("channel [channel ...]")
@@ -448,7 +448,7 @@ impl Post<'_> {
 }
 
 /// How many subscriptions of each kind a session has: channels, patterns, shard channels.
-pub fn counts(session: &Session) -> (usize, usize, usize) {
+pub(crate) fn counts(session: &Session) -> (usize, usize, usize) {
     match &session.subscriptions {
         Some(mine) => (mine.len(Kind::Channel), mine.len(Kind::Pattern), mine.len(Kind::Shard)),
         None => (0, 0, 0),

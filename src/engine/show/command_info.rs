@@ -19,38 +19,39 @@ const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
 const ANY_ORDER: &[&str] = &["nondeterministic_output_order"];
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[row("COMMAND", AtLeast(1), command, "2.8.13")
-    .cost("O(N) for N commands in the table")
-    .tips(ANY_ORDER)
-    .summary("Describes all commands.")
-    .subcommands(&[
-        row("COUNT", Exactly(2), count, "2.8.13").summary("Counts the commands."),
-        row("DOCS", AtLeast(2), docs, "7.0.0")
-            .cost("O(N) for N commands asked about")
-            .tips(ANY_ORDER)
-            .syntax("[command-name [command-name ...]]")
-            .summary("Replies with commands' documentation."),
-        row("GETKEYS", AtLeast(4), get_keys, "2.8.13")
-            .cost("O(N) for a command of N arguments")
-            .syntax("command [arg [arg ...]]")
-            .summary("Finds the keys in a command."),
-        row("GETKEYSANDFLAGS", AtLeast(4), get_keys_and_flags, "7.0.0")
-            .cost("O(N) for a command of N arguments")
-            .syntax("command [arg [arg ...]]")
-            .summary("Finds the keys in a command and what it does to them."),
-        row("HELP", Exactly(2), help, "5.0.0").summary("Lists the subcommands."),
-        row("INFO", AtLeast(2), info, "2.8.13")
-            .cost("O(N) for N commands asked about")
-            .tips(ANY_ORDER)
-            .syntax("[command-name [command-name ...]]")
-            .summary("Describes commands as numbers, flags and key positions.")
-            .history(&[("7.0.0", "Describes all commands when none is named.")]),
-        row("LIST", AtLeast(2), list, "7.0.0")
-            .cost("O(N) for N commands in the table")
-            .tips(ANY_ORDER)
-            .syntax("[FILTERBY MODULE module-name|ACLCAT category|PATTERN pattern]")
-            .summary("Lists the commands' names."),
-    ])];
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
+    &[row("COMMAND", AtLeast(1), command, "2.8.13")
+        .cost("O(N) for N commands in the table")
+        .tips(ANY_ORDER)
+        .summary("Describes all commands.")
+        .subcommands(&[
+            row("COUNT", Exactly(2), count, "2.8.13").summary("Counts the commands."),
+            row("DOCS", AtLeast(2), docs, "7.0.0")
+                .cost("O(N) for N commands asked about")
+                .tips(ANY_ORDER)
+                .syntax("[command-name [command-name ...]]")
+                .summary("Replies with commands' documentation."),
+            row("GETKEYS", AtLeast(4), get_keys, "2.8.13")
+                .cost("O(N) for a command of N arguments")
+                .syntax("command [arg [arg ...]]")
+                .summary("Finds the keys in a command."),
+            row("GETKEYSANDFLAGS", AtLeast(4), get_keys_and_flags, "7.0.0")
+                .cost("O(N) for a command of N arguments")
+                .syntax("command [arg [arg ...]]")
+                .summary("Finds the keys in a command and what it does to them."),
+            row("HELP", Exactly(2), help, "5.0.0").summary("Lists the subcommands."),
+            row("INFO", AtLeast(2), info, "2.8.13")
+                .cost("O(N) for N commands asked about")
+                .tips(ANY_ORDER)
+                .syntax("[command-name [command-name ...]]")
+                .summary("Describes commands as numbers, flags and key positions.")
+                .history(&[("7.0.0", "Describes all commands when none is named.")]),
+            row("LIST", AtLeast(2), list, "7.0.0")
+                .cost("O(N) for N commands in the table")
+                .tips(ANY_ORDER)
+                .syntax("[FILTERBY MODULE module-name|ACLCAT category|PATTERN pattern]")
+                .summary("Lists the commands' names."),
+        ])];
 
 const fn row(
     name: &'static str,

@@ -8,7 +8,7 @@ use crate::engine::registry::{CommandId, Registry};
 use crate::resp::reply::Reply;
 
 /// Writes what COMMAND INFO says of a command.
-pub fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
+pub(crate) fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     let entry = &registry[id];
     let spec = entry.spec;
     let legacy = Legacy::of(spec);
@@ -107,7 +107,7 @@ fn kind(reply: &mut Reply<'_>, name: &str, numbers: &[(&str, i64)]) {
 }
 
 /// Writes a command's name and what COMMAND DOCS says of it.
-pub fn reply_docs(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
+pub(crate) fn reply_docs(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     let entry = &registry[id];
     let spec = entry.spec;
     reply.bulk(entry.full_name.as_bytes());

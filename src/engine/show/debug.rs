@@ -19,7 +19,7 @@ use crate::mailbox::SessionId;
 use crate::rdb::decode::Checksum;
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("DEBUG", Arity::AtLeast(2), debug as ControlHandler)
         .group(Group::Server)
         .flags(

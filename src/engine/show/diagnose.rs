@@ -24,7 +24,7 @@ const SHARDS: &[&str] =
 const NO_SAMPLES: &[&str] = &["latency events aren't recorded: use SLOWLOG and INFO latencystats"];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     row("SLOWLOG", AtLeast(2), container, Flags::NONE, "2.2.12")
         .cost("That of the subcommand")
         .summary("Commands that took long.")
@@ -397,7 +397,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     share(
         &mut reply,
         "allocator-fragmentation.ratio",
-        memory.ratio(memory.active, memory.allocated),
+        info_memory::ratio(memory.active, memory.allocated),
     );
     number(
         &mut reply,
@@ -407,7 +407,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     share(
         &mut reply,
         "allocator-rss.ratio",
-        memory.ratio(memory.allocator_resident, memory.active),
+        info_memory::ratio(memory.allocator_resident, memory.active),
     );
     number(
         &mut reply,
@@ -415,9 +415,9 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
         memory.allocator_resident.saturating_sub(memory.active),
     );
     let mapped = memory.allocator_resident + memory.tables;
-    share(&mut reply, "rss-overhead.ratio", memory.ratio(memory.resident, mapped));
+    share(&mut reply, "rss-overhead.ratio", info_memory::ratio(memory.resident, mapped));
     number(&mut reply, "rss-overhead.bytes", memory.resident.saturating_sub(mapped));
-    share(&mut reply, "fragmentation", memory.ratio(memory.resident, memory.used));
+    share(&mut reply, "fragmentation", info_memory::ratio(memory.resident, memory.used));
     number(&mut reply, "fragmentation.bytes", memory.resident.saturating_sub(memory.used));
     Ok(Flow::Done)
 }

@@ -16,7 +16,7 @@ use crate::keyspace::table::Table;
 use crate::mailbox::SessionId;
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("INFO", Arity::AtLeast(1), info as ControlHandler)
         .group(Group::Server)
         .flags(Flags::LOADING.or(Flags::STALE).or(Flags::DANGEROUS))

@@ -20,7 +20,7 @@ const ONLY_DEFAULT: &[&str] =
     &["the default user is the only one, since ACL users aren't there yet"];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("TIME", Exactly(1), time as ControlHandler)
         .group(Group::Server)
         .flags(OPEN.or(Flags::FAST))

@@ -29,7 +29,7 @@ const WINDOW: usize = 16;
 
 /// Buffers that a tick reuses.
 #[derive(Debug, Default)]
-pub struct Tick {
+pub(crate) struct Tick {
     pub(in crate::engine) work: Vec<(SessionId, Batch)>,
     plan: Vec<Planned>,
     /// Sessions with something to write.
@@ -254,7 +254,7 @@ impl Engine {
 
     /// Puts a session on the list of those that get their replies at the end of the tick.
     #[inline]
-    pub fn mark_dirty(&mut self, slot: SessionId) {
+    pub(crate) fn mark_dirty(&mut self, slot: SessionId) {
         if let Some(session) = self.sessions.get_mut(slot)
             && !session.output.dirty
         {
@@ -283,7 +283,7 @@ impl Engine {
 }
 
 /// Runs the engine as a task until it is to end; returns the exit code.
-pub async fn run(mut engine: Engine) -> (i32, Engine) {
+pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut messages = Vec::new();
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();

@@ -47,7 +47,7 @@ pub struct State {
 
 impl State {
     /// As at the start.
-    pub fn new(hz: u64) -> Self {
+    pub(crate) fn new(hz: u64) -> Self {
         Self {
             hz: hz.max(1),
             rounds: 0,
@@ -62,12 +62,12 @@ impl State {
     }
 
     /// Rounds a second.
-    pub fn hz(&self) -> u64 {
+    pub(crate) fn hz(&self) -> u64 {
         self.hz
     }
 
     /// Sets the rounds a second.
-    pub fn set_hz(&mut self, hz: u64) {
+    pub(crate) fn set_hz(&mut self, hz: u64) {
         self.hz = hz.max(1);
     }
 }
@@ -194,7 +194,7 @@ impl Engine {
     }
 
     /// Takes over what the settings say of slow commands.
-    pub fn apply_slow_threshold(&mut self) {
+    pub(crate) fn apply_slow_threshold(&mut self) {
         let micros = self.settings.slowlog_log_slower_than;
         self.cron.slow_ticks = match u64::try_from(micros) {
             Err(_) => u64::MAX,

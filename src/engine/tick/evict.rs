@@ -80,19 +80,19 @@ impl Default for State {
 
 impl State {
     /// Has the next tick look whether there is too much: the limit or the policy is another one.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.running = true;
     }
 
     /// For how long memory has been over the limit at `now`, and for how long altogether since the
     /// last reset, in ticks.
-    pub fn exceeded_ticks(&self, now: u64) -> (u64, u64) {
+    pub(crate) fn exceeded_ticks(&self, now: u64) -> (u64, u64) {
         let current = self.exceeded_since.map_or(0, |since| now.saturating_sub(since));
         (current, self.exceeded + current)
     }
 
     /// CONFIG RESETSTAT.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         (self.evicted, self.exceeded, self.exceeded_since) = (0, 0, None);
     }
 

@@ -22,7 +22,7 @@ const READING_MICROS_MAX: u64 = 1000;
 const OVER_MICROS_MAX: u64 = 50;
 
 /// What the allocator has handed out, kept up to date by this thread's own counters.
-pub struct Meter {
+pub(crate) struct Meter {
     own: Option<OwnCounters>,
     /// The allocator's last answer, in bytes.
     reading: u64,
@@ -77,7 +77,7 @@ impl Meter {
 }
 
 /// Bytes that the allocator has handed out, without the pages that tables map themselves.
-pub fn allocated_bytes() -> u64 {
+pub(crate) fn allocated_bytes() -> u64 {
     use tikv_jemalloc_ctl::{epoch, stats};
     // Fails only where jemalloc was built without statistics.
     if epoch::advance().is_err() {
@@ -88,7 +88,7 @@ pub fn allocated_bytes() -> u64 {
 
 impl Engine {
     /// Memory in use for data and clients, in bytes, as the allocator says now.
-    pub fn used_memory(&self) -> u64 {
+    pub(crate) fn used_memory(&self) -> u64 {
         allocated_bytes() + self.table_bytes()
     }
 
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Memory in use that doesn't count against `maxmemory`, in bytes.
-    pub fn uncounted_memory(&self) -> u64 {
+    pub(crate) fn uncounted_memory(&self) -> u64 {
         let log = self.log.as_ref().map_or(0, |log| log.pending_bytes() as u64);
         self.databases.departing_bytes() + log
     }

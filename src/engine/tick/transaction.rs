@@ -14,7 +14,7 @@ use crate::mailbox::SessionId;
 use crate::resp::request::Range;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("MULTI", Arity::Exactly(1), multi as ControlHandler)
         .group(Group::Transactions)
         .flags(QUEUED_NEVER)
@@ -67,7 +67,7 @@ const QUEUED_NEVER: Flags = QUICK.or(Flags::RUNS_IN_MULTI);
 
 /// A command waiting for EXEC, with its bytes.
 #[derive(Debug)]
-pub struct Queued {
+pub(crate) struct Queued {
     command: CommandId,
     bytes: Box<[u8]>,
     ranges: Box<[Range]>,
@@ -75,12 +75,15 @@ pub struct Queued {
 
 impl Queued {
     /// A copy of a command's arguments.
-    pub fn new(command: CommandId, args: Args<'_>) -> Self {
+    pub(crate) fn new(command: CommandId, args: Args<'_>) -> Self {
         Self::of_words(command, args.from(0))
     }
 
     /// A command of these words, its name included.
-    pub fn of_words<'w>(command: CommandId, words: impl Iterator<Item = &'w [u8]> + Clone) -> Self {
+    pub(crate) fn of_words<'w>(
+        command: CommandId,
+        words: impl Iterator<Item = &'w [u8]> + Clone,
+    ) -> Self {
         let mut bytes = Vec::with_capacity(words.clone().map(<[u8]>::len).sum());
         let ranges = words
             .map(|arg| {
@@ -93,7 +96,7 @@ impl Queued {
     }
 
     /// The command's arguments.
-    pub fn args(&self) -> Args<'_> {
+    pub(crate) fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.ranges)
     }
 }
@@ -111,7 +114,7 @@ pub struct Transaction {
 
 impl Transaction {
     /// Adds a command.
-    pub fn queue(&mut self, queued: Queued, flags: Flags) {
+    pub(crate) fn queue(&mut self, queued: Queued, flags: Flags) {
         // After a refused command the queue will never run.
         if !self.refused {
             self.bytes += queued.bytes.len() + size_of::<Queued>();
@@ -121,22 +124,17 @@ impl Transaction {
     }
 
     /// How many commands are queued.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// The flags of all queued commands: what refuses one of them refuses EXEC.
-    pub fn flags(&self) -> Flags {
+    pub(crate) fn flags(&self) -> Flags {
         self.flags
     }
 
     /// Bytes that the queue holds.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -216,7 +214,7 @@ fn unwatch(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow
 
 impl Engine {
     /// Forgets what a session watches.
-    pub fn unwatch_all(&mut self, slot: SessionId) {
+    pub(crate) fn unwatch_all(&mut self, slot: SessionId) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         session.watching.broken = false;
         let id = session.id;

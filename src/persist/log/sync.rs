@@ -55,7 +55,7 @@ pub(in crate::persist) struct Durability {
 }
 
 impl Durability {
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.failed.is_none() && !self.waiting {
             self.offset = self.synced;
             self.frame = self.synced_frame;
