@@ -59,14 +59,14 @@ impl Categories {
         }
         let scripting = spec.group == Group::Scripting;
         for (holds, name) in [
-            (flags.has(Flags::WRITE), "write"),
-            (flags.has(Flags::READONLY) && !scripting, "read"),
-            (flags.has(Flags::ADMIN), "admin"),
-            (flags.has(Flags::ADMIN) || flags.has(Flags::DANGEROUS), "dangerous"),
-            (flags.has(Flags::PUBSUB), "pubsub"),
-            (flags.has(Flags::FAST), "fast"),
-            (!flags.has(Flags::FAST), "slow"),
-            (flags.has(Flags::BLOCKING), "blocking"),
+            (flags.contains(Flags::WRITE), "write"),
+            (flags.contains(Flags::READONLY) && !scripting, "read"),
+            (flags.contains(Flags::ADMIN), "admin"),
+            (flags.contains(Flags::ADMIN) || flags.contains(Flags::DANGEROUS), "dangerous"),
+            (flags.contains(Flags::PUBSUB), "pubsub"),
+            (flags.contains(Flags::FAST), "fast"),
+            (!flags.contains(Flags::FAST), "slow"),
+            (flags.contains(Flags::BLOCKING), "blocking"),
         ] {
             if holds {
                 found.add(name);

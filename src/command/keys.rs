@@ -48,7 +48,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .syntax("key")
         .summary("Names the type of the value at a key."),
     read::<DataHandler>("TOUCH", AtLeast(2), touch)
-        .flags(Flags::FAST.or(Flags::TOUCHES))
+        .flags(Flags::FAST.union(Flags::TOUCHES))
         .keys(&[Key::at(1).range(-1, 1).ro()])
         .tips(SPREAD_AND_SUM)
         .since("3.2.1")

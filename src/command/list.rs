@@ -100,7 +100,7 @@ pub(super) const fn reader(
 
 const fn pusher(name: &'static str, run: DataHandler) -> Command<DataHandler> {
     writer(name, AtLeast(3), run)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(INSERTED)
         .cost("O(N) for N elements")
         .syntax("key element [element ...]")

@@ -25,7 +25,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] =
                 .since("4.0.0")
                 .summary("Replies with the logarithmic access counter of a key."),
             control::<DataHandler>("HELP", Exactly(2), help)
-                .flags(Flags::LOADING.or(Flags::STALE))
+                .flags(Flags::LOADING.union(Flags::STALE))
                 .since("6.2.0")
                 .summary("Lists the subcommands."),
             inspector("IDLETIME", idle_time)

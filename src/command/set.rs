@@ -17,7 +17,7 @@ use crate::keyspace::unit::Event;
 /// Commands on members.
 pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SADD", AtLeast(3), sadd)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().insert()])
         .since("1.0.0")
         .cost("O(N) for N members")

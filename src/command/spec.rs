@@ -7,6 +7,8 @@
 //! A row is generic over its handler: data commands ([`DataHandler`]) live in this layer, control
 //! commands (CLIENT, CONFIG, ...) in the engine, and both are described by the same [`Spec`].
 
+use bitflags::bitflags;
+
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
@@ -41,17 +43,27 @@ impl Arity {
     }
 }
 
-/// A set of command flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u32);
-
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:expr, $text:expr;)*) => {
-        impl Flags {
-            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+    ($($(#[doc = $doc:literal])* $name:ident = $bit:expr, $text:expr;)*) => {
+        bitflags! {
+            /// A set of command flags.
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct Flags: u32 {
+                $($(#[doc = $doc])* const $name = 1 << $bit;)*
+            }
+        }
 
+        impl Flags {
             /// Every flag with the name that COMMAND INFO replies, in upstream's order.
-            pub(crate) const NAMES: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+            const NAMES: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+
+            /// The names of those that are set, but for what COMMAND INFO doesn't show.
+            pub(crate) fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+                let shown = move |(flag, name): &&(Self, &str)| {
+                    self.contains(*flag) && !name.is_empty()
+                };
+                Self::NAMES.iter().filter(shown).map(|(_, name)| *name)
+            }
         }
     };
 }
@@ -116,29 +128,6 @@ flags! {
     /// Ends a transaction that is being queued, so it's served even where nothing may be queued for
     /// lack of memory; COMMAND doesn't show it.
     ENDS_MULTI = 28, "";
-}
-
-impl Flags {
-    /// No flag.
-    pub(crate) const NONE: Self = Self(0);
-
-    /// Both sets together.
-    #[must_use]
-    pub(crate) const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The flags that are in both.
-    #[must_use]
-    pub(crate) const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// Whether every flag of `other` is in this set.
-    #[inline]
-    pub(crate) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
 
 /// The group that COMMAND DOCS names, and the ACL category that follows from it.
@@ -263,19 +252,36 @@ pub struct Key {
     pub begin: Begin,
     /// How to go on.
     pub find: Find,
-    /// A set of [`Key::NAMES`] bits.
-    pub flags: u16,
+    /// What is done to it.
+    pub flags: KeyFlags,
     /// A remark that COMMAND INFO shows.
     pub notes: Option<&'static str>,
 }
 
 macro_rules! key_flags {
-    ($($(#[$doc:meta])* $method:ident, $bit:expr, $text:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident, $method:ident, $bit:expr, $text:expr;)*) => {
+        bitflags! {
+            /// What a command does to a key.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct KeyFlags: u16 {
+                $($(#[doc = $doc])* const $name = 1 << $bit;)*
+            }
+        }
+
+        impl KeyFlags {
+            /// Each flag with the name that COMMAND INFO replies, in upstream's order.
+            const NAMES: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+
+            /// The names of those that are set.
+            pub(crate) fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+                let set = Self::NAMES.iter().filter(move |(flag, _)| self.contains(*flag));
+                set.map(|(_, name)| *name)
+            }
+        }
+
         impl Key {
-            /// Each flag bit with the name that COMMAND INFO replies, in upstream's order.
-            pub(crate) const NAMES: &[(u16, &str)] = &[$((1 << $bit, $text)),*];
-            $($(#[$doc])* #[must_use] pub const fn $method(mut self) -> Self {
-                self.flags |= 1 << $bit;
+            $($(#[doc = $doc])* #[must_use] pub const fn $method(mut self) -> Self {
+                self.flags = self.flags.union(KeyFlags::$name);
                 self
             })*
         }
@@ -284,40 +290,40 @@ macro_rules! key_flags {
 
 key_flags! {
     /// Reads and writes the value.
-    rw, 0, "RW";
+    RW, rw, 0, "RW";
     /// Reads the value only.
-    ro, 1, "RO";
+    RO, ro, 1, "RO";
     /// Overwrites the value without looking.
-    ow, 2, "OW";
+    OW, ow, 2, "OW";
     /// Removes the key.
-    rm, 3, "RM";
+    RM, rm, 3, "RM";
     /// Returns, copies or uses the user's data.
-    access, 4, "access";
+    ACCESS, access, 4, "access";
     /// Changes the data.
-    update, 5, "update";
+    UPDATE, update, 5, "update";
     /// Adds data without changing or deleting what is there.
-    insert, 6, "insert";
+    INSERT, insert, 6, "insert";
     /// Deletes some data.
-    delete, 7, "delete";
+    DELETE, delete, 7, "delete";
     /// Is no key though it has a key's place (channels).
-    not_key, 8, "not_key";
+    NOT_KEY, not_key, 8, "not_key";
     /// May miss some keys.
-    incomplete, 9, "incomplete";
+    INCOMPLETE, incomplete, 9, "incomplete";
     /// The flags depend on the arguments.
-    variable_flags, 10, "variable_flags";
+    VARIABLE_FLAGS, variable_flags, 10, "variable_flags";
 }
 
 impl Key {
     /// One key at an argument's index.
     pub(crate) const fn at(index: usize) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
-        Self { begin: Begin::Index(index), find, flags: 0, notes: None }
+        Self { begin: Begin::Index(index), find, flags: KeyFlags::empty(), notes: None }
     }
 
     /// The key or keys after a keyword.
     pub(crate) const fn after(keyword: &'static str, from: i64) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
-        Self { begin: Begin::Keyword(keyword, from), find, flags: 0, notes: None }
+        Self { begin: Begin::Keyword(keyword, from), find, flags: KeyFlags::empty(), notes: None }
     }
 
     /// More keys: up to `last` (negative from the end), every `step`th.
@@ -440,7 +446,7 @@ pub(crate) const fn read<H: Copy>(name: &'static str, arity: Arity, run: H) -> C
 
 /// A command that is about the server or the connection, not about data.
 pub(crate) const fn control<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
-    command(name, arity, run, Flags::NONE)
+    command(name, arity, run, Flags::empty())
 }
 
 impl<H: Copy> Command<H> {
@@ -454,7 +460,7 @@ impl<H: Copy> Command<H> {
     /// Adds flags.
     #[must_use]
     pub(crate) const fn flags(mut self, flags: Flags) -> Self {
-        self.spec.flags = self.spec.flags.or(flags);
+        self.spec.flags = self.spec.flags.union(flags);
         self
     }
 

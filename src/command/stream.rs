@@ -22,7 +22,7 @@ use crate::keyspace::unit::Event;
 /// Commands on a stream's entries.
 pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("XADD", AtLeast(5), xadd)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1)
             .rw()
             .update()
@@ -63,7 +63,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Takes the oldest entries out of a stream, and counts them.")
         .history(&[("6.2.0", "Takes MINID and LIMIT.")]),
     writer("XSETID", AtLeast(3), xsetid)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().update()])
         .since("5.0.0")
         .syntax(

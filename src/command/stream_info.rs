@@ -38,7 +38,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] =
                 .history(&[("7.0.0", "Tells `entries-read` and `lag`.")]),
             control::<DataHandler>("HELP", Exactly(2), help)
                 .group(CommandGroup::Stream)
-                .flags(Flags::LOADING.or(Flags::STALE))
+                .flags(Flags::LOADING.union(Flags::STALE))
                 .since("5.0.0")
                 .summary("Lists the subcommands."),
             read::<DataHandler>("STREAM", AtLeast(3), stream)

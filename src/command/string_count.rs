@@ -37,7 +37,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
 const fn counter(name: &'static str, arity: usize, run: DataHandler) -> Command<DataHandler> {
     write(name, Exactly(arity), run)
         .group(Group::String)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(CHANGED)
 }
 

@@ -269,7 +269,7 @@ impl Entry {
     /// Whether the command has all of these flags.
     #[inline]
     pub(crate) fn has(&self, flags: Flags) -> bool {
-        self.spec.flags.has(flags)
+        self.spec.flags.contains(flags)
     }
 }
 

@@ -580,14 +580,14 @@ impl Db<'_> {
         self.noted(key, event, true);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.changes += 1;
         self.noted(key, event, exists);
     }
 
     /// What notifications, watchers and those who follow keys see of a change.
-    #[inline]
+    #[inline(always)]
     pub(super) fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.notice(event, self.index, key);
         self.all.unit.touch(self.index, key);

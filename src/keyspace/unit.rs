@@ -380,7 +380,7 @@ impl Unit {
     }
 
     /// Forgets everything but who began it and who is listening.
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self) {
         self.changes = 0;
         self.verbatim = false;

@@ -417,7 +417,7 @@ impl Engine {
         if let Some(transaction) = &mut self.sessions[slot].transaction
             && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")
         {
-            transaction.queue(Queued::new(command, args), Flags::NONE);
+            transaction.queue(Queued::new(command, args), Flags::empty());
             return Ok(());
         }
         let result = match entry.run {

@@ -22,11 +22,11 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::NO_MULTI)
-                .or(Flags::ALLOW_BUSY),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::NO_MULTI)
+                .union(Flags::ALLOW_BUSY),
         )
         .since("1.0.0")
         .cost("O(N) for N keys that are saved, O(1) without saving")

@@ -49,7 +49,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
 
 const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:args";
 const FOLLOWS: Flags =
-    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
+    Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE).union(Flags::NO_ASYNC_LOADING);
 
 /// A snapshot that is arriving.
 pub(crate) struct Reception {

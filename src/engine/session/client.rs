@@ -14,8 +14,8 @@ use crate::engine::session::client_list::{info, kill, list};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
-const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE);
-const ADMIN: Flags = OPEN.or(Flags::ADMIN);
+const OPEN: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
+const ADMIN: Flags = OPEN.union(Flags::ADMIN);
 const NO_TRACKING: &[&str] = &["client-side caching (tracking) isn't there yet"];
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
@@ -39,7 +39,7 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("GETNAME", Exactly(2), get_name, OPEN, "2.6.9").summary("Replies with the name."),
     row("GETREDIR", Exactly(2), get_redirection, OPEN, "6.0.0")
         .summary("Replies with the client that invalidation messages go to."),
-    row("HELP", Exactly(2), help, Flags::LOADING.or(Flags::STALE), "5.0.0")
+    row("HELP", Exactly(2), help, Flags::LOADING.union(Flags::STALE), "5.0.0")
         .summary("Lists the subcommands."),
     row("ID", Exactly(2), id, OPEN, "5.0.0").summary("Replies with the connection's number."),
     row("INFO", Exactly(2), info, OPEN, "6.2.0")

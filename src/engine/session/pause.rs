@@ -91,8 +91,9 @@ impl Engine {
     #[cold]
     fn holds(&mut self, slot: SessionId, command: CommandId) -> bool {
         let flags = self.effective_flags(slot, command);
-        let writes = flags.has(Flags::WRITE);
-        if self.pause.until_ms != 0 && (self.pause.all || writes || flags.has(Flags::MAY_REPLICATE))
+        let writes = flags.contains(Flags::WRITE);
+        if self.pause.until_ms != 0
+            && (self.pause.all || writes || flags.contains(Flags::MAY_REPLICATE))
         {
             if self.sessions[slot].replica.is_some() {
                 // What a replica says is no client's command.

@@ -7,15 +7,15 @@ use crate::command::error::CommandError;
 use crate::command::keyspec;
 use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
-    Command, Flags, Flow, Group, Key, control,
+    Command, Flags, Flow, Group, KeyFlags, control,
 };
 use crate::engine::registry::{CommandId, Registry};
-use crate::engine::show::command_info_reply::{reply_docs, reply_info};
+use crate::engine::show::command_info_reply::{reply_docs, reply_info, reply_names};
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 use crate::resp::request::Range;
 
-const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
+const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
 const ANY_ORDER: &[&str] = &["nondeterministic_output_order"];
 
 /// The row of this family.
@@ -181,7 +181,7 @@ fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
 }
 
 /// The keys of the command that stands behind `COMMAND GETKEYS`.
-fn keys_of(registry: &Registry, args: Args<'_>) -> Result<Vec<(Vec<u8>, u16)>, CommandError> {
+fn keys_of(registry: &Registry, args: Args<'_>) -> Result<Vec<(Vec<u8>, KeyFlags)>, CommandError> {
     let mut bytes = Vec::new();
     let ranges: Vec<Range> = args
         .from(2)
@@ -222,12 +222,7 @@ fn get_keys_and_flags(
     for (key, flags) in keys {
         reply.array(2);
         reply.bulk(&key);
-        let names: Vec<&str> =
-            Key::NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
-        reply.set(names.len());
-        for name in names {
-            reply.simple(name);
-        }
+        reply_names(&mut reply, flags.names());
     }
     Ok(Flow::Done)
 }

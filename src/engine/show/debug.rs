@@ -24,10 +24,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::PROTECTED),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::PROTECTED),
         )
         .cost("That of the subcommand")
         .summary("Looks into the server and breaks it, for tests.")

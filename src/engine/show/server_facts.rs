@@ -15,7 +15,7 @@ use crate::engine::session::client::{self, misused};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
-const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
+const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
 const ONLY_DEFAULT: &[&str] =
     &["the default user is the only one, since ACL users aren't there yet"];
 
@@ -23,7 +23,7 @@ const ONLY_DEFAULT: &[&str] =
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("TIME", Exactly(1), time as ControlHandler)
         .group(Group::Server)
-        .flags(OPEN.or(Flags::FAST))
+        .flags(OPEN.union(Flags::FAST))
         .tips(&["nondeterministic_output"])
         .since("2.6.0")
         .summary("Replies with the server's time."),
@@ -37,7 +37,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .deviates(&["draws a redstart on a branch, the same for every version"]),
     control("ROLE", Exactly(1), role as ControlHandler)
         .group(Group::Server)
-        .flags(OPEN.or(Flags::NOSCRIPT).or(Flags::FAST))
+        .flags(OPEN.union(Flags::NOSCRIPT).union(Flags::FAST))
         .categories(&["admin", "dangerous"])
         .since("2.8.12")
         .summary("Tells the server's part in replication.")
@@ -51,7 +51,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .subcommands(&[
             control("CAT", AtLeast(2), acl_cat as ControlHandler)
                 .group(Group::Server)
-                .flags(OPEN.or(Flags::NOSCRIPT))
+                .flags(OPEN.union(Flags::NOSCRIPT))
                 .since("6.0.0")
                 .cost("O(1)")
                 .syntax("[categoryname]")
@@ -63,7 +63,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Lists the subcommands."),
             control("WHOAMI", Exactly(2), acl_whoami as ControlHandler)
                 .group(Group::Server)
-                .flags(OPEN.or(Flags::NOSCRIPT))
+                .flags(OPEN.union(Flags::NOSCRIPT))
                 .since("6.0.0")
                 .summary("Replies with this connection's user."),
         ]),

@@ -28,19 +28,19 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Transactions)
         .flags(
             Flags::NOSCRIPT
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::SKIP_SLOWLOG)
-                .or(Flags::RUNS_IN_MULTI)
-                .or(Flags::RUNS_QUEUE)
-                .or(Flags::ENDS_MULTI),
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::SKIP_SLOWLOG)
+                .union(Flags::RUNS_IN_MULTI)
+                .union(Flags::RUNS_QUEUE)
+                .union(Flags::ENDS_MULTI),
         )
         .since("1.2.0")
         .cost("The sum of the queued commands")
         .summary("Runs the queued commands as one."),
     control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUEUED_NEVER.or(Flags::ENDS_MULTI))
+        .flags(QUEUED_NEVER.union(Flags::ENDS_MULTI))
         .since("2.0.0")
         .cost("O(N) for N queued commands")
         .summary("Forgets the queued commands."),
@@ -59,11 +59,14 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Forgets the watched keys."),
 ];
 
-const QUICK: Flags =
-    Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY);
+const QUICK: Flags = Flags::NOSCRIPT
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::ALLOW_BUSY);
 
 /// Those that act on the transaction being queued.
-const QUEUED_NEVER: Flags = QUICK.or(Flags::RUNS_IN_MULTI);
+const QUEUED_NEVER: Flags = QUICK.union(Flags::RUNS_IN_MULTI);
 
 /// A command waiting for EXEC, with its bytes.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ impl Transaction {
         if !self.refused {
             self.bytes += queued.bytes.len() + size_of::<Queued>();
             self.queue.push(queued);
-            self.flags = self.flags.or(flags);
+            self.flags = self.flags.union(flags);
         }
     }
 
