@@ -8,9 +8,9 @@ pub struct CommandStats {
     /// Times it was executed.
     pub calls: u64,
     /// Time it took altogether, in ticks of the stopwatch.
-    pub ticks: u64,
+    pub(crate) ticks: u64,
     /// Times it was refused before it was executed.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Times it answered with an error.
     pub failed: u64,
     /// How its times are distributed.
@@ -93,37 +93,37 @@ pub struct Metrics {
     /// Connections accepted.
     pub connections: u64,
     /// Connections refused because of `maxclients`.
-    pub connections_rejected: u64,
+    pub(crate) connections_rejected: u64,
     /// Bytes of requests.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Bytes of replies.
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
     /// Error replies.
     pub errors: u64,
     /// Error replies by their code word.
-    pub errors_by_code: BTreeMap<String, u64>,
+    pub(crate) errors_by_code: BTreeMap<String, u64>,
     /// Clients closed because their requests outgrew the buffer limit.
-    pub query_buffer_disconnections: u64,
+    pub(crate) query_buffer_disconnections: u64,
     /// Clients closed because their replies outgrew the buffer limit.
-    pub output_buffer_disconnections: u64,
+    pub(crate) output_buffer_disconnections: u64,
     /// Attempts to log in that failed.
-    pub denied_logins: u64,
+    pub(crate) denied_logins: u64,
     /// Rounds of active expiry that ended for lack of time.
-    pub expire_cycle_cut_short: u64,
+    pub(crate) expire_cycle_cut_short: u64,
     /// Replies that one tick wrote.
     pub replies: u64,
     /// Ticks of the actor.
-    pub ticks: u64,
+    pub(crate) ticks: u64,
     /// Time that they took altogether, by the stopwatch.
     pub busy: u64,
     /// Time that the longest took, by the stopwatch.
-    pub busy_max: u64,
+    pub(crate) busy_max: u64,
     /// The most commands that one executed.
-    pub commands_per_tick_max: u64,
+    pub(crate) commands_per_tick_max: u64,
     /// Time that cron took altogether, by the stopwatch.
-    pub cron_busy: u64,
+    pub(crate) cron_busy: u64,
     /// Each command's figures, by the registry's numbers.
-    pub by_command: Vec<CommandStats>,
+    pub(crate) by_command: Vec<CommandStats>,
     /// Commands in the last 16 samples of a tenth of a second, for the rate.
     rate: [Rate; 4],
 }

@@ -27,7 +27,7 @@ pub(crate) struct Legacy {
     /// The distance between keys.
     pub step: i64,
     /// Whether there are keys that these numbers don't tell.
-    pub movable: bool,
+    pub(crate) movable: bool,
 }
 
 const NO_KEYS: CommandError = CommandError::text("ERR The command has no key arguments");

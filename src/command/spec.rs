@@ -380,7 +380,7 @@ pub struct Spec {
     /// What is different from upstream, and why.
     pub deviations: &'static [&'static str],
     /// Version and replacement where upstream calls it deprecated.
-    pub deprecated: Option<(&'static str, &'static str)>,
+    pub(crate) deprecated: Option<(&'static str, &'static str)>,
     /// Changes of its arguments by upstream version, for COMMAND DOCS.
     pub history: &'static [(&'static str, &'static str)],
 }

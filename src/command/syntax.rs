@@ -61,15 +61,15 @@ pub(crate) struct Argument {
     /// The word that stands before it.
     pub token: Option<String>,
     /// The key spec that finds it, where it is a key.
-    pub key_spec: Option<usize>,
+    pub(crate) key_spec: Option<usize>,
     /// Whether it may be left out.
-    pub optional: bool,
+    pub(crate) optional: bool,
     /// Whether it may repeat.
     pub multiple: bool,
     /// Whether its token repeats with it.
-    pub multiple_token: bool,
+    pub(crate) multiple_token: bool,
     /// What it is made of.
-    pub children: Vec<Argument>,
+    pub(crate) children: Vec<Argument>,
 }
 
 /// A syntax string that breaks the notation: a bug of the row.

@@ -21,8 +21,6 @@ const MILLIS_MAX: i64 = i64::MAX - (1 << 48);
 /// The reply of a wait that ends without anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NullReply {
-    /// A null bulk string.
-    Bulk,
     /// A null array.
     Array,
     /// A null bulk string where waiting is not allowed, a null array when the time is over: BLMOVE.
@@ -40,9 +38,9 @@ pub struct Wait {
     /// The arguments that name the keys.
     pub keys: Range<usize>,
     /// For how long, in milliseconds; `None` for ever.
-    pub timeout_ms: Option<u64>,
+    pub(crate) timeout_ms: Option<u64>,
     /// What is answered when nothing came.
-    pub on_timeout: NullReply,
+    pub(crate) on_timeout: NullReply,
 }
 
 impl Wait {

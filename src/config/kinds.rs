@@ -182,7 +182,7 @@ pub struct BindAddress {
     pub text: String,
     /// Written with a leading `-` (not part of `text`): an address that the machine doesn't have
     /// is not an error.
-    pub optional: bool,
+    pub(crate) optional: bool,
 }
 
 /// How far a client's replies may pile up before it is closed.

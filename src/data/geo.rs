@@ -128,13 +128,13 @@ fn wrapped(score: f64) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Area {
     /// The least longitude.
-    pub west: f64,
+    pub(crate) west: f64,
     /// The greatest.
-    pub east: f64,
+    pub(crate) east: f64,
     /// The least latitude.
-    pub south: f64,
+    pub(crate) south: f64,
     /// The greatest.
-    pub north: f64,
+    pub(crate) north: f64,
 }
 
 /// A cell of the grid that has `2^step` columns and as many rows.

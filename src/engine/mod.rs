@@ -126,11 +126,11 @@ pub struct Engine {
     /// How connections reach the actor.
     pub mailbox: Rc<Mailbox>,
     /// The time that the current unit sees, in microseconds since the epoch.
-    pub now_micros: i64,
+    pub(crate) now_micros: i64,
     /// When the server started, in microseconds since the epoch.
-    pub started_micros: i64,
+    pub(crate) started_micros: i64,
     /// A number of 40 hexadecimal digits that is another at each start.
-    pub run_id: String,
+    pub(crate) run_id: String,
     /// All changes as a stream.
     pub journal: Journal,
     /// Replicas.
@@ -150,7 +150,7 @@ pub struct Engine {
     /// What there is around the server.
     pub outside: Outside,
     /// The session that the log is replayed with.
-    pub loader: SessionId,
+    pub(crate) loader: SessionId,
     next_client_id: u64,
     /// Sessions whose replies wait for the log, by the offset they wait for.
     waiting: VecDeque<(LogOffset, SessionId)>,

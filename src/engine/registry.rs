@@ -49,9 +49,9 @@ pub struct Entry {
     /// A subcommand's container.
     pub parent: Option<CommandId>,
     /// Whether a client can call it by name (not renamed away).
-    pub reachable: bool,
+    pub(crate) reachable: bool,
     /// What stands in the log for its first word, where clients call it by another name.
-    pub logged_name: Option<&'static str>,
+    pub(crate) logged_name: Option<&'static str>,
 }
 
 /// All commands.

@@ -61,13 +61,13 @@ pub struct Policy {
     /// Remember frequency (LFU) instead of recency (LRU).
     pub lfu: bool,
     /// How slowly the frequency counter saturates (`lfu-log-factor`).
-    pub lfu_log_factor: u32,
+    pub(crate) lfu_log_factor: u32,
     /// Minutes after which the frequency counter falls by one (`lfu-decay-time`).
-    pub lfu_decay_minutes: u32,
+    pub(crate) lfu_decay_minutes: u32,
     /// Free expired values on the background thread (`lazyfree-lazy-expire`).
-    pub lazy_expire: bool,
+    pub(crate) lazy_expire: bool,
     /// Free values that a command replaces on the background thread (`lazyfree-lazy-server-del`).
-    pub lazy_server_del: bool,
+    pub(crate) lazy_server_del: bool,
 }
 
 impl Default for Policy {
@@ -86,13 +86,13 @@ impl Default for Policy {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyspaceStats {
     /// Reads that found their key.
-    pub hits: u64,
+    pub(crate) hits: u64,
     /// Reads that did not.
     pub misses: u64,
     /// Keys removed because their time had come.
     pub expired: u64,
     /// Fields of hashes removed because their time had come.
-    pub expired_fields: u64,
+    pub(crate) expired_fields: u64,
 }
 
 /// What becomes of keys, and of fields of hashes, whose time has come.
@@ -164,13 +164,13 @@ pub struct Databases {
     /// How far collections may grow.
     pub room: Room,
     /// Where big removed values go.
-    pub reclaimer: Reclaimer,
+    pub(crate) reclaimer: Reclaimer,
     /// The time of the current unit.
     pub(super) now: UnixMillis,
     /// How what is due goes.
     pub(super) expiry: ExpiryState,
     /// Whether the command under way leaves no trace of use on keys that are there (CLIENT NO-TOUCH).
-    pub untouched: bool,
+    pub(crate) untouched: bool,
     pub(super) walk: Option<Walk>,
     pub(super) scratch: Vec<u8>,
 }

@@ -226,9 +226,9 @@ pub struct Unit {
     /// Whether all databases were emptied on a client's word.
     pub emptied: bool,
     /// Whether anybody wants records (log or replicas); without, none are kept.
-    pub recording: bool,
+    pub(crate) recording: bool,
     /// Of which events anybody wants notices; of others none are kept.
-    pub observed: Classes,
+    pub(crate) observed: Classes,
     /// Notices in order.
     pub notices: Vec<Notice>,
     /// Whether anybody wants to know the keys that were touched; without, none are kept.

@@ -27,7 +27,7 @@ pub struct Awaited {
     /// A value of this type.
     pub kind: Type,
     /// Or that there is none any more: that the key goes, or holds another type.
-    pub or_loss: bool,
+    pub(crate) or_loss: bool,
 }
 
 /// Those who wait for a key.

@@ -21,7 +21,7 @@ pub(crate) struct SocketOptions {
     /// Length of the queue of connections not yet accepted.
     pub backlog: i32,
     /// Seconds of silence after which the kernel asks whether the client is alive; 0 for never.
-    pub keepalive_seconds: u64,
+    pub(crate) keepalive_seconds: u64,
 }
 
 /// A listening TCP socket.

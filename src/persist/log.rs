@@ -69,9 +69,9 @@ pub struct LogOptions {
     /// Whether frames tell the time (`aof-timestamp-enabled`).
     pub timestamps: bool,
     /// Whether syncs pause while a snapshot is written (`no-appendfsync-on-rewrite`).
-    pub pause_while_saving: bool,
+    pub(crate) pause_while_saving: bool,
     /// Whether superseded files stay (`aof-disable-auto-gc`).
-    pub keep_history: bool,
+    pub(crate) keep_history: bool,
     /// After how many bytes the system is asked to write them to the disk, between the syncs of
     /// `everysec`; 0 for not at all (`aof-write-out-bytes`).
     pub write_out_bytes: u64,
@@ -131,7 +131,7 @@ pub struct LogStatus {
     /// A write or a sync failed since the last poll.
     pub error: Option<LogError>,
     /// A write succeeded after writes had failed.
-    pub healed: bool,
+    pub(crate) healed: bool,
     /// A step of a rewrite is done.
     pub rewrite: Option<RewriteEvent>,
 }
@@ -143,9 +143,9 @@ pub(super) struct Segment {
     /// Length up to the last whole frame.
     pub bytes: u64,
     /// Up to where the system has been asked to write it to the disk.
-    pub written_out: u64,
+    pub(crate) written_out: u64,
     /// Counts up with each file.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Its name, where no manifest has it yet.
     pub temporary: Option<PathBuf>,
 }

@@ -208,7 +208,7 @@ pub struct Recovered {
     /// What was cut off.
     pub cut: Option<Cut>,
     /// Whether an old single-file log was moved into the log's directory.
-    pub upgraded: bool,
+    pub(crate) upgraded: bool,
 }
 
 /// Loads what a data directory holds into `target`.

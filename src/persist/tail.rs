@@ -69,7 +69,7 @@ pub(crate) struct Tear {
     /// The number of the frame that should be there; 0 where unknown.
     pub next_frame: u64,
     /// Whether no power loss can leave this.
-    pub fatal: bool,
+    pub(crate) fatal: bool,
 }
 
 impl Tear {

@@ -170,7 +170,7 @@ pub struct LogOptions {
     /// File to append to; standard output where there is none.
     pub file: Option<PathBuf>,
     /// The system log, where messages go there as well.
-    pub syslog: Option<SyslogOptions>,
+    pub(crate) syslog: Option<SyslogOptions>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -187,7 +187,7 @@ pub struct SyslogOptions {
     /// The name they carry.
     pub ident: String,
     /// The facility's number (RFC 5424, section 6.2.1).
-    pub facility: u8,
+    pub(crate) facility: u8,
 }
 
 /// Why there is no log.

@@ -103,13 +103,13 @@ pub struct Directive {
     /// The name that CONFIG REWRITE writes; lower case.
     pub name: &'static str,
     /// Another name for the same setting.
-    pub alias: Option<&'static str>,
+    pub(crate) alias: Option<&'static str>,
     /// What values it takes.
     pub kind: Kind,
     /// The default as written in a file; empty arguments are an empty text.
     pub default: &'static str,
     /// When it may be given.
-    pub mutability: Mutability,
+    pub(crate) mutability: Mutability,
     /// Whether it is heeded.
     pub standing: Standing,
     /// Whether only its exact name shows it in CONFIG GET: switches for tests.
@@ -117,9 +117,9 @@ pub struct Directive {
     /// Whether its value must not show up where commands and lines of configuration are shown.
     pub secret: bool,
     /// Whether CONFIG SET refuses it while data is being loaded.
-    pub denied_loading: bool,
+    pub(crate) denied_loading: bool,
     /// Whether CONFIG REWRITE writes it even at its default.
-    pub always_written: bool,
+    pub(crate) always_written: bool,
     /// One sentence on what it does.
     pub doc: &'static str,
     /// A check of the argument beyond what the field's type does.

@@ -44,7 +44,6 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("Seconds between probes of an idle connection; 0 for none."),
     number("maxclients", field!(maxclients), (1, UINT), "10000").doc("Clients served at once."),
     single("maxmemory-clients", field!(maxmemory_clients), "0")
-        .inert("clients are not evicted yet")
         .doc("Memory for all client buffers together, in bytes or percent of maxmemory."),
     several(
         "client-output-buffer-limit",

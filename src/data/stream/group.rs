@@ -60,9 +60,9 @@ impl Record for Pending {
 #[derive(Clone)]
 pub struct Consumer {
     /// When it was last named in a command, in Unix milliseconds.
-    pub seen_ms: i64,
+    pub(crate) seen_ms: i64,
     /// When it last got or claimed something; `None` where never.
-    pub active_ms: Option<i64>,
+    pub(crate) active_ms: Option<i64>,
     pending: Sorted<StreamId>,
 }
 
@@ -84,7 +84,7 @@ pub struct Group {
     /// The last entry that was delivered.
     pub last_id: StreamId,
     /// How many entries were ever added up to that one, where that is known.
-    pub entries_read: Option<u64>,
+    pub(crate) entries_read: Option<u64>,
     pending: Sorted<Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     /// By their numbers; nothing where one has gone.

@@ -85,7 +85,7 @@ pub struct Counts {
     /// The id of the last entry that was added.
     pub last_id: StreamId,
     /// The greatest id that was deleted (not by trimming).
-    pub max_deleted: StreamId,
+    pub(crate) max_deleted: StreamId,
     /// How many entries were ever added.
     pub added: u64,
 }

@@ -27,13 +27,13 @@ const REPORT_NANOS: u64 = 5_000_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// When it began, in seconds since the epoch.
-    pub started_seconds: i64,
+    pub(crate) started_seconds: i64,
     /// Bytes of all files.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
     /// Bytes read.
     pub loaded_bytes: u64,
     /// What the snapshot's writer used, in bytes.
-    pub snapshot_used_memory: u64,
+    pub(crate) snapshot_used_memory: u64,
 }
 
 impl Progress {

@@ -53,7 +53,7 @@ pub(in crate::engine) struct WalkBuffer {
     pub writer: SnapshotWriter,
     copied_max: usize,
     /// Something was not kept, for more had waited than may.
-    pub overflowed: bool,
+    pub(crate) overflowed: bool,
 }
 
 impl fmt::Debug for WalkBuffer {

@@ -27,7 +27,6 @@ use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::waits::{Ticket, Waiter};
 use crate::mailbox::SessionId;
-use crate::resp::reply::Reply;
 
 /// What a client waits for.
 #[derive(Debug)]
@@ -106,7 +105,7 @@ impl Engine {
         if !session.may_wait() {
             match wait.on_timeout {
                 NullReply::BulkAtOnce => session.reply().null(),
-                how => reply_nothing(&mut session.reply(), how),
+                NullReply::Array => session.reply().null_array(),
             }
             return;
         }
@@ -269,9 +268,7 @@ impl Engine {
         let Run::Parked(parked) = self.leave_run(slot) else { return false };
         let before = self.sessions[slot].output.buffer.len();
         match (how, &parked.awaited) {
-            (Release::Done, Awaited::Key { wait, .. }) => {
-                reply_nothing(&mut self.sessions[slot].reply(), wait.on_timeout);
-            }
+            (Release::Done, Awaited::Key { .. }) => self.sessions[slot].reply().null_array(),
             (Release::Done, Awaited::Copies(copies)) => self.tell_copies(slot, *copies),
             (Release::Error(error), Awaited::Key { command, .. }) => {
                 self.answer_error(slot, *command, &error);
@@ -296,12 +293,5 @@ impl Engine {
                 break;
             }
         }
-    }
-}
-
-fn reply_nothing(reply: &mut Reply<'_>, how: NullReply) {
-    match how {
-        NullReply::Bulk => reply.null(),
-        NullReply::Array | NullReply::BulkAtOnce => reply.null_array(),
     }
 }

@@ -17,6 +17,7 @@ use crate::resp::reply::{Protocol, Reply};
 pub(crate) mod blocking;
 pub(crate) mod client;
 pub(crate) mod client_list;
+pub(crate) mod client_memory;
 pub(crate) mod connection;
 pub(crate) mod copies;
 pub(crate) mod output;
@@ -61,19 +62,19 @@ pub struct Output {
     /// How much of the buffer is written.
     pub sent: usize,
     /// How much of the buffer may be written: what is behind it waits for the log.
-    pub released: usize,
+    pub(crate) released: usize,
     /// Parts of the buffer that wait for the log: up to that length when that offset is durable.
-    pub gates: VecDeque<(LogOffset, usize)>,
+    pub(crate) gates: VecDeque<(LogOffset, usize)>,
     /// Whether a write would have blocked and the socket will tell when it takes more.
-    pub awaiting_writable: bool,
+    pub(crate) awaiting_writable: bool,
     /// Whether the session is on the list of those with something to write this tick.
-    pub dirty: bool,
+    pub(crate) dirty: bool,
     /// When the buffer passed the soft limit, in milliseconds; 0 when it is below.
-    pub soft_limit_since_ms: i64,
+    pub(crate) soft_limit_since_ms: i64,
     /// Messages that came while the session's own command ran; they come behind the reply.
     pub deferred: Vec<u8>,
     /// The largest buffer so far, in bytes.
-    pub peak: usize,
+    pub(crate) peak: usize,
 }
 
 impl Output {
@@ -99,26 +100,26 @@ pub struct Identity {
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO lib-name.
-    pub lib_name: Vec<u8>,
+    pub(crate) lib_name: Vec<u8>,
     /// CLIENT SETINFO lib-ver.
-    pub lib_version: Vec<u8>,
+    pub(crate) lib_version: Vec<u8>,
 }
 
 /// What CLIENT LIST counts.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// When it connected, in milliseconds since the epoch.
-    pub created_ms: i64,
+    pub(crate) created_ms: i64,
     /// When something was last read from it or written to it, in milliseconds since the epoch.
-    pub active_ms: i64,
+    pub(crate) active_ms: i64,
     /// The last command.
-    pub last_command: Option<CommandId>,
+    pub(crate) last_command: Option<CommandId>,
     /// Commands executed.
     pub commands: u64,
     /// Bytes received.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Bytes sent.
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
 }
 
 /// WATCH.
@@ -139,13 +140,13 @@ pub struct Session {
     /// What both ends of the connection look at; `None` for the engine's own sessions.
     pub link: Option<Arc<Link>>,
     /// The writing end.
-    pub outlet: Option<Box<dyn Outlet>>,
+    pub(crate) outlet: Option<Box<dyn Outlet>>,
     /// Whether it executes what it sends, and if not, why.
     pub run: Run,
     /// How far the connection's reading side is.
     pub input: Input,
     /// Requests that wait because the session doesn't execute any for now.
-    pub inbox: VecDeque<Batch>,
+    pub(crate) inbox: VecDeque<Batch>,
     /// What it is executing itself.
     pub doing: Doing,
     /// Replies.
@@ -153,19 +154,19 @@ pub struct Session {
     /// The protocol version.
     pub protocol: Protocol,
     /// CLIENT REPLY.
-    pub reply_mode: ReplyMode,
+    pub(crate) reply_mode: ReplyMode,
     /// The selected database.
     pub db: DbIndex,
     /// Whether it may use commands that need authentication.
     pub authenticated: bool,
     /// Who it says it is.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// CLIENT NO-EVICT.
-    pub no_evict: bool,
+    pub(crate) no_evict: bool,
     /// CLIENT NO-TOUCH.
-    pub no_touch: bool,
+    pub(crate) no_touch: bool,
     /// What CLIENT LIST counts.
-    pub traffic: Traffic,
+    pub(crate) traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
     pub written: LogOffset,
     /// The transaction being queued.
@@ -177,7 +178,7 @@ pub struct Session {
     /// What is known of it as a replica; nothing where it is none.
     pub(crate) replica: Option<Box<Replica>>,
     /// Whether its commands come from our own log.
-    pub replaying: bool,
+    pub(crate) replaying: bool,
 }
 
 impl fmt::Debug for Session {

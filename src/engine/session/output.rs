@@ -128,6 +128,7 @@ impl Engine {
             Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
             None => (0, u64::MAX, false),
         };
+        let most = self.client_memory_max();
         // Writing may end or resume sessions, which marks further ones.
         while !self.tick.dirty.is_empty() {
             let mut dirty = std::mem::take(&mut self.tick.dirty);
@@ -146,6 +147,10 @@ impl Engine {
                     output.released = output.buffer.len();
                 }
                 self.flush(slot);
+                if let Some(most) = most {
+                    let held = self.sessions.get(slot).map_or(0, |session| session.held().total);
+                    self.evict.clients_due |= held as u64 > most;
+                }
             }
             if self.tick.dirty.is_empty() {
                 self.tick.dirty = dirty;

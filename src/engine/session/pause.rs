@@ -18,7 +18,7 @@ use crate::mailbox::SessionId;
 #[derive(Debug, Default)]
 pub struct Pause {
     /// When it ends, in milliseconds since the epoch; 0 where there is none.
-    pub until_ms: i64,
+    pub(crate) until_ms: i64,
     /// Whether reading commands wait too.
     pub all: bool,
     /// The sessions that it holds, first come first.

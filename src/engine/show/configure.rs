@@ -201,6 +201,7 @@ impl Engine {
             match row.name {
                 // Not here: this may be part of a transaction, and what goes is no part of it.
                 "maxmemory" | "maxmemory-policy" => self.evict.begin(),
+                "maxmemory-clients" => self.evict.clients_due = true,
                 "loglevel" => {
                     if let Some(log) = &self.outside.log_handle {
                         log.set_level(self.settings.loglevel);

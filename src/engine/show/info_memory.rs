@@ -11,17 +11,17 @@ pub(crate) struct Figures {
     /// Data and clients.
     pub used: u64,
     /// The largest `used` seen.
-    pub peak: u64,
+    pub(crate) peak: u64,
     /// `used` when the server had started.
     pub startup: u64,
     /// What the operating system counts for the process.
     pub resident: u64,
     /// Handed out by the allocator.
-    pub allocated: u64,
+    pub(crate) allocated: u64,
     /// Pages of the allocator in use.
     pub active: u64,
     /// Pages of the allocator in memory.
-    pub allocator_resident: u64,
+    pub(crate) allocator_resident: u64,
     /// Tables' segments, mapped outside the allocator.
     pub tables: u64,
     /// Clients' buffers.
@@ -46,7 +46,7 @@ impl Figures {
             active: stats::active::read().unwrap_or(0) as u64,
             allocator_resident: stats::resident::read().unwrap_or(0) as u64,
             tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
-            clients: engine.sessions.clients().map(|one| one.output.buffer.capacity() as u64).sum(),
+            clients: engine.sessions.clients().map(|one| one.held().total as u64).sum(),
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "expired_time_cap_reached_count:{}", metrics.expire_cycle_cut_short);
     line!(out, "expire_cycle_cpu_milliseconds:0");
     line!(out, "evicted_keys:{}", engine.evict.evicted);
-    line!(out, "evicted_clients:0");
+    line!(out, "evicted_clients:{}", engine.evict.evicted_clients);
     line!(out, "evicted_scripts:0");
     let exceeded = engine.evict.exceeded_ticks(engine.env.stopwatch.ticks());
     let (current, total) =

@@ -127,7 +127,10 @@ impl Engine {
         }
         session.traffic.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;
-        if session.is_running() {
+        let runs = session.is_running();
+        if self.exceeds_client_memory(slot, batch.buffer.len()) {
+            self.mailbox.recycle(batch);
+        } else if runs {
             self.tick.work.push((slot, batch));
         } else {
             self.keep_for_later(slot, batch);
@@ -271,6 +274,7 @@ impl Engine {
         self.poll_log();
         self.serve_copies();
         self.flush_dirty();
+        self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {
             self.close_session(slot);
         }

@@ -14,7 +14,7 @@ pub struct SlowEntry {
     /// A number that is never used again.
     pub id: u64,
     /// When, in seconds since the epoch.
-    pub unix_seconds: i64,
+    pub(crate) unix_seconds: i64,
     /// How long it took, in microseconds.
     pub micros: u64,
     /// The arguments, shortened.
@@ -31,18 +31,18 @@ pub struct State {
     hz: u64,
     rounds: u64,
     /// DEBUG SET-ACTIVE-EXPIRE.
-    pub active_expire: bool,
+    pub(crate) active_expire: bool,
     /// DEBUG PAUSE-CRON.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// Stopwatch ticks past which a command is slow.
-    pub slow_ticks: u64,
+    pub(crate) slow_ticks: u64,
     /// SLOWLOG.
-    pub slow_log: std::collections::VecDeque<SlowEntry>,
+    pub(crate) slow_log: std::collections::VecDeque<SlowEntry>,
     next_slow_id: u64,
     /// The most memory seen in use, in bytes.
-    pub peak_memory: u64,
+    pub(crate) peak_memory: u64,
     /// Memory in use when the server had started, in bytes.
-    pub startup_memory: u64,
+    pub(crate) startup_memory: u64,
 }
 
 impl State {
@@ -96,6 +96,7 @@ impl Engine {
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
             self.evict_in_background();
+            self.check_client_memory();
         }
         if second {
             self.close_idle_clients();

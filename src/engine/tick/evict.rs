@@ -61,6 +61,12 @@ pub struct State {
     exceeded: u64,
     /// Keys evicted (INFO `evicted_keys`).
     pub evicted: u64,
+    /// Clients closed under `maxmemory-clients` since the start.
+    pub(in crate::engine) evicted_clients: u64,
+    /// Whether what clients hold is to be summed at the end of the tick.
+    pub(in crate::engine) clients_due: bool,
+    /// When that was done last, in microseconds since the epoch.
+    pub(in crate::engine) clients_summed: i64,
 }
 
 impl Default for State {
@@ -74,6 +80,9 @@ impl Default for State {
             exceeded_since: None,
             exceeded: 0,
             evicted: 0,
+            evicted_clients: 0,
+            clients_due: false,
+            clients_summed: 0,
         }
     }
 }

@@ -93,9 +93,9 @@ pub struct TableMemory {
     /// Segments.
     pub segments: usize,
     /// Bytes of their pages that have been touched.
-    pub segment_bytes: usize,
+    pub(crate) segment_bytes: usize,
     /// Bytes of the directory.
-    pub directory_bytes: usize,
+    pub(crate) directory_bytes: usize,
     /// Bytes of long keys, long strings and collections.
     pub heap_bytes: usize,
 }

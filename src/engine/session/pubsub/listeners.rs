@@ -32,7 +32,7 @@ pub struct Directory {
     /// By channel.
     pub channels: HashMap<Rc<[u8]>, Listeners, ahash::RandomState>,
     /// By shard channel.
-    pub shards: HashMap<Rc<[u8]>, Listeners, ahash::RandomState>,
+    pub(crate) shards: HashMap<Rc<[u8]>, Listeners, ahash::RandomState>,
     /// By pattern.
     pub patterns: BTreeMap<Rc<[u8]>, Listeners>,
 }
