@@ -215,6 +215,8 @@ pub(crate) struct UplinkOrder {
     pub(crate) announced_address: String,
     /// The history and the next byte that are asked for, as PSYNC has them.
     pub(crate) position: (String, i64),
+    /// Whether it is asked to be the primary from here on (FAILOVER).
+    pub(crate) failover: bool,
 }
 
 /// What a link to a primary tells.
@@ -222,6 +224,10 @@ pub(crate) struct UplinkOrder {
 pub(crate) enum UplinkEvent {
     /// It is connected.
     Connected,
+    /// It is about to be asked to be the primary.
+    AsksForFailover,
+    /// It answered PSYNC with that error.
+    Refused(String),
     /// A snapshot comes, of that place in that history.
     Full {
         /// The history.

@@ -215,8 +215,16 @@ impl Reader {
         } else {
             tracing::info!("Trying a partial resynchronization (request {id}:{offset}).");
         }
-        let answer =
-            self.ask(read, &[b"PSYNC", id.as_bytes(), offset.to_string().as_bytes()]).await?;
+        let offset = offset.to_string();
+        let mut words: Vec<&[u8]> = vec![b"PSYNC", id.as_bytes(), offset.as_bytes()];
+        if self.order.failover {
+            words.push(b"FAILOVER");
+            self.tell(UplinkEvent::AsksForFailover);
+        }
+        let answer = self.ask(read, &words).await?;
+        if answer.starts_with('-') {
+            self.tell(UplinkEvent::Refused(answer.clone()));
+        }
         let mut words = answer.split(' ');
         match (words.next(), words.next(), words.next()) {
             (Some("+FULLRESYNC"), Some(id), Some(offset)) => {

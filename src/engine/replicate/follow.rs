@@ -17,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::env::DiskFile;
+use crate::base::logging::Role;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
@@ -117,6 +118,9 @@ impl Upstream {
 }
 
 fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    if !engine.replication.failover.is_idle() {
+        return Err(CommandError::text("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "NO") && args.is(2, "ONE") {
         engine.unfollow();
         engine.sessions[slot].reply().ok();
@@ -182,12 +186,20 @@ impl Engine {
             down_since_ms: was_down.unwrap_or(now_ms),
             applier: Applier::default(),
         }));
+        self.note_role();
+    }
+
+    /// To be called when this server has become a replica or a primary.
+    fn note_role(&mut self) {
         self.note_readers();
         self.follow_expiry_mode();
+        if let Some(log) = &self.outside.log_handle {
+            log.set_role(if self.is_replica() { Role::Replica } else { Role::Primary });
+        }
     }
 
     /// Follows nobody any more: the data is ours from here on, under a name of its own.
-    fn unfollow(&mut self) {
+    pub(in crate::engine) fn unfollow(&mut self) {
         if self.replication.upstream.is_none() {
             return;
         }
@@ -201,8 +213,7 @@ impl Engine {
         self.journal.rename(id);
         // Who follows the new history must be told the database anew.
         self.journal.forget_selected();
-        self.note_readers();
-        self.follow_expiry_mode();
+        self.note_role();
         tracing::info!(
             "Setting secondary replication ID to {old}, valid up to offset: {}. New replication ID \
              is {id}",
@@ -237,7 +248,10 @@ impl Engine {
         let settings = &self.settings;
         let end = self.journal.end();
         let history = self.journal.history();
+        let failover = self.replication.failover.is_handing();
         let position = match history.previous {
+            // The target is a replica of ours: it knows our name and no other.
+            _ if failover => (history.id.to_string(), end.offset as i64 + 1),
             _ if !self.journal.is_recording() => ("?".to_owned(), -1),
             // Nothing was written since: whoever we followed knows the old name.
             Some(previous) if previous.end == end.offset => {
@@ -263,6 +277,7 @@ impl Engine {
             announced_port: if port == 0 { settings.port } else { port },
             announced_address: settings.replica_announce_ip.clone(),
             position,
+            failover,
         };
         tracing::info!("MASTER <-> REPLICA sync started");
         upstream.uplink = Some((dial.0)(order));
@@ -278,7 +293,14 @@ impl Engine {
         upstream.heard_ms = now_ms;
         let outcome = match event {
             UplinkEvent::Connected => Ok(()),
-            UplinkEvent::Full { id, offset } => self.begin_reception(&id, offset),
+            UplinkEvent::AsksForFailover => {
+                self.note_failover_asked();
+                Ok(())
+            }
+            UplinkEvent::Full { id, offset } => {
+                self.failover_accepted();
+                self.begin_reception(&id, offset)
+            }
             UplinkEvent::Expect(total) => {
                 if let Stage::Receiving(reception) = &mut upstream.stage {
                     reception.total = total;
@@ -298,6 +320,12 @@ impl Engine {
             UplinkEvent::Continue { id } => self.go_on_with(id.as_deref()),
             UplinkEvent::Stream(bytes) => self.apply_stream(&bytes),
             UplinkEvent::Ended(why) => Err(why),
+            UplinkEvent::Refused(answer) => {
+                let why = format!("Unexpected reply to PSYNC from master: {answer}");
+                self.lose_link(&why);
+                self.failover_refused(&answer);
+                return;
+            }
         };
         if let Err(why) = outcome {
             self.lose_link(&why);
@@ -402,6 +430,7 @@ impl Engine {
 
     /// The primary lets us go on where we are, under another name if it says one.
     fn go_on_with(&mut self, id: Option<&str>) -> Result<(), String> {
+        self.failover_accepted();
         if let Some(id) = id {
             let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
             if id != self.journal.history().id {

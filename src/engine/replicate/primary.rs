@@ -35,6 +35,8 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Follows this server from a copy of all data."),
 ];
 
+const FAILING_OVER: CommandError = CommandError::text("NOMASTERLINK Can't SYNC while failing over");
+
 const SYNCS: Flags =
     Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI);
 
@@ -90,6 +92,12 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
     }
+    if !engine.replication.failover.is_idle() {
+        return Err(FAILING_OVER);
+    }
+    if args.is(3, "FAILOVER") {
+        engine.take_over(args.at(1))?;
+    }
     engine.introduce(slot)?;
     // The wire counts from 1: it is the byte that the replica wants next.
     let wanted = text::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
@@ -106,6 +114,9 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
 fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
+    }
+    if !engine.replication.failover.is_idle() {
+        return Err(FAILING_OVER);
     }
     engine.introduce(slot)?;
     if let Some(replica) = &mut engine.sessions[slot].replica {
@@ -215,10 +226,7 @@ impl Engine {
 
     /// Replicas that follow the stream.
     pub(crate) fn online_replicas(&self) -> impl Iterator<Item = &Replica> {
-        let replicas = self.replication.replicas.iter();
-        replicas
-            .filter_map(|slot| self.sessions.get(*slot)?.replica.as_deref())
-            .filter(|replica| replica.is_online())
+        self.replicas().map(|(_, replica)| replica).filter(|replica| replica.is_online())
     }
 
     /// How many of them have the stream up to an offset.
@@ -254,7 +262,9 @@ impl Engine {
     /// The end of a tick, before the journal is sealed: asks replicas for their word where somebody
     /// waits for it.
     pub(crate) fn ask_replicas(&mut self) {
-        if std::mem::take(&mut self.replication.wants_word)
+        // During a pause the stream stands still: they are asked when it is over.
+        if !self.pause.is_any()
+            && std::mem::take(&mut self.replication.wants_word)
             && !self.replication.replicas.is_empty()
             && !self.is_replica()
         {

@@ -156,13 +156,19 @@ fn clients(out: &mut String, engine: &mut Engine) {
     line!(out, "total_blocking_keys:{}", waits.len());
     line!(out, "total_blocking_keys_on_nokey:{}", waits.len_with_loss());
     let paused = engine.pause.until_ms > engine.now().0;
-    let actions = match (paused, engine.pause.all) {
+    let handover = engine.pause.handover;
+    let actions = match (paused || handover, engine.pause.all) {
         (false, _) => "none",
         (true, true) => "all",
         (true, false) => "write",
     };
+    let reason = match (handover, paused) {
+        (true, _) => "failover_in_progress",
+        (false, true) => "client_pause",
+        (false, false) => "none",
+    };
     let left = (engine.pause.until_ms - engine.now().0).max(0);
-    line!(out, "paused_reason:{}", if paused { "client_pause" } else { "none" });
+    line!(out, "paused_reason:{reason}");
     line!(out, "paused_actions:{actions}");
     line!(out, "paused_timeout_milliseconds:{left}");
 }
@@ -254,7 +260,7 @@ fn replication(out: &mut String, engine: &mut Engine) {
             replica.acked
         );
     }
-    line!(out, "master_failover_state:no-failover");
+    line!(out, "master_failover_state:{}", engine.replication.failover.name());
     let history = engine.journal.history();
     line!(out, "master_replid:{}", history.id);
     match history.previous {

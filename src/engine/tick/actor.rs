@@ -270,6 +270,7 @@ impl Engine {
         self.write_log();
         self.poll_log();
         self.serve_copies();
+        self.failover_tick();
         self.flush_dirty();
         for slot in std::mem::take(&mut self.tick.ended) {
             self.close_session(slot);
@@ -294,6 +295,7 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
             engine.refresh_time();
             engine.release_overdue();
             engine.check_pause();
+            engine.failover_tick();
         }
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();
@@ -352,7 +354,11 @@ impl Alarm {
 
     /// Sets it to the next deadline. True where that is now.
     fn set(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
-        let ends = [engine.blocking.next_deadline_ms(), engine.pause.ends_ms()];
+        let ends = [
+            engine.blocking.next_deadline_ms(),
+            engine.pause.ends_ms(),
+            engine.replication.failover.deadline_ms(),
+        ];
         let next = ends.into_iter().flatten().min();
         if next == self.deadline_ms {
             return false;
