@@ -207,8 +207,6 @@ pub(crate) struct UplinkOrder {
     pub(crate) user: String,
     /// The password; empty where none is asked for.
     pub(crate) password: Vec<u8>,
-    /// Patience with the primary's answers.
-    pub(crate) timeout_seconds: u64,
     /// The port that we say we listen on.
     pub(crate) announced_port: u16,
     /// The address that we say we have; empty for that of the connection.
@@ -223,7 +221,9 @@ pub(crate) struct UplinkOrder {
 #[derive(Debug)]
 pub(crate) enum UplinkEvent {
     /// It is connected.
-    Connected,
+    Connected(Arc<Link>),
+    /// The primary lets us wait.
+    SignOfLife,
     /// It is about to be asked to be the primary.
     AsksForFailover,
     /// It answered PSYNC with that error.

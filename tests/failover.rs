@@ -1,6 +1,8 @@
 //! FAILOVER: the place of a primary goes to a replica of each kind without losing a write or costing a
 //! full sync; what ends it early leaves a primary that takes writes.
 
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
 mod support;
 
 use std::io::{Read, Write};

@@ -9,6 +9,7 @@ pub mod databases;
 pub mod db;
 pub mod digest;
 mod field_expiry;
+mod own_expiry;
 pub mod reclaim;
 pub(crate) mod shared_digest;
 pub mod string_edit;

@@ -148,6 +148,7 @@ impl Engine {
         });
         self.cron.set_hz(settings.hz);
         self.journal.resize_backlog(settings.repl_backlog_size);
+        self.note_writable_replica();
         let options = self.log_options();
         if let Some(log) = &mut self.log {
             log.set_options(options);

@@ -78,6 +78,11 @@ impl State {
             partial_refused: 0,
         }
     }
+
+    /// Counts from 0 again.
+    pub(crate) fn reset_counts(&mut self) {
+        (self.full, self.partial, self.partial_refused) = (0, 0, 0);
+    }
 }
 
 impl Engine {
