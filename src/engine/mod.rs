@@ -28,12 +28,13 @@ use crate::engine::show::{command_info, configure, debug, diagnose, info, server
 use crate::engine::tick::{actor, cron, evict, transaction};
 use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
-use crate::mailbox::{Mailbox, SessionId, Uplink, UplinkOrder};
+use crate::mailbox::{Courier, Mailbox, SessionId, Uplink, UplinkOrder};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
 pub mod compat_names;
 pub mod keep;
+pub(crate) mod migrate;
 pub mod registry;
 pub(crate) mod replicate;
 pub mod session;
@@ -67,6 +68,7 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         primary::COMMANDS,
         follow::COMMANDS,
         failover::COMMANDS,
+        migrate::COMMANDS,
     ]
 }
 
@@ -88,6 +90,15 @@ impl std::fmt::Debug for Dial {
     }
 }
 
+/// Sends errands to other servers.
+pub(crate) struct SendErrand(pub(crate) Box<dyn Courier>);
+
+impl std::fmt::Debug for SendErrand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SendErrand")
+    }
+}
+
 /// What there is around the server: nothing in a test that has only an engine.
 #[derive(Debug, Default)]
 pub struct Outside {
@@ -97,6 +108,8 @@ pub struct Outside {
     pub(crate) relisten: Option<Relisten>,
     /// How links to a primary are made.
     pub(crate) dial: Option<Dial>,
+    /// How MIGRATE reaches other servers.
+    pub(crate) courier: Option<SendErrand>,
 }
 
 /// Everything the server is.
@@ -136,6 +149,8 @@ pub struct Engine {
     pub journal: Journal,
     /// Replicas.
     pub(crate) replication: replicate::State,
+    /// MIGRATE.
+    pub(crate) migrations: migrate::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

@@ -2,5 +2,6 @@
 //! the engine; what to listen on is given.
 
 pub mod connection;
+pub(crate) mod courier;
 pub mod listener;
 pub(crate) mod uplink;

@@ -50,8 +50,14 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
 ];
 
 const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:args";
-const FOLLOWS: Flags =
-    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
+const FOLLOWS: Flags = Flags::ADMIN
+    .or(Flags::NOSCRIPT)
+    .or(Flags::STALE)
+    .or(Flags::LOADING)
+    .or(Flags::NO_ASYNC_LOADING);
+/// What the server itself has must be there before it follows; a full sync may be given up for another.
+const LOADS_OWN: CommandError =
+    CommandError::text("LOADING Redis is loading the dataset in memory");
 
 /// A snapshot that is arriving.
 pub(crate) struct Reception {
@@ -124,6 +130,9 @@ impl Upstream {
 }
 
 fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.persistence.loading && !engine.loads_full_sync() {
+        return Err(LOADS_OWN);
+    }
     if !engine.replication.failover.is_idle() {
         return Err(CommandError::text("ERR REPLICAOF not allowed while failing over."));
     }
@@ -157,6 +166,12 @@ impl Engine {
     #[inline]
     pub(crate) fn is_replica(&self) -> bool {
         self.replication.upstream.is_some()
+    }
+
+    /// Whether what is being loaded is a primary's snapshot.
+    fn loads_full_sync(&self) -> bool {
+        let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
+        matches!(stage, Some(Stage::Loading(_)))
     }
 
     /// Begins to follow a primary.

@@ -1,6 +1,6 @@
 //! What holds commands back that may run otherwise: CLIENT PAUSE (for a time, clients' commands wait:
 //! all of them, or those that write), FAILOVER (those that write, while a primary's place is handed
-//! over), and a walk whose writer doesn't keep up (commands that write wait until it does,
+//! over), MIGRATE (those that write, while keys are under way), and a walk whose writer doesn't keep up (commands that write wait until it does,
 //! [`Run::Paced`]).
 //!
 //! A session whose next command has to wait is [`Run::Paused`]; the command is executed when the
@@ -24,6 +24,8 @@ pub struct Pause {
     pub all: bool,
     /// Whether a failover holds those that write, whatever CLIENT PAUSE and UNPAUSE say.
     pub handover: bool,
+    /// How many errands hold those that write (MIGRATE).
+    errands: usize,
     /// The sessions that it holds, first come first.
     held: BTreeMap<u64, SessionId>,
     /// The last place given in that line.
@@ -44,7 +46,13 @@ impl Pause {
     /// Whether there is any: nobody writes then, and the server itself doesn't change the data.
     #[inline]
     pub fn is_any(&self) -> bool {
-        self.until_ms != 0 || self.handover
+        self.until_ms != 0 || self.stands()
+    }
+
+    /// Whether there is one that isn't CLIENT PAUSE.
+    #[inline]
+    pub fn stands(&self) -> bool {
+        self.handover || self.errands > 0
     }
 
     /// A session is held no more.
@@ -79,6 +87,20 @@ impl Engine {
         }
     }
 
+    /// An errand begins to hold clients that write.
+    pub(in crate::engine) fn hold_for_errand(&mut self) {
+        self.pause.errands += 1;
+        self.follow_expiry_mode();
+    }
+
+    /// An errand is over.
+    pub(in crate::engine) fn end_hold_for_errand(&mut self) {
+        self.pause.errands -= 1;
+        if self.pause.errands == 0 {
+            self.resume_held();
+        }
+    }
+
     /// A pause is over; those that another still holds come back to it in the same order.
     fn resume_held(&mut self) {
         self.follow_expiry_mode();
@@ -99,7 +121,7 @@ impl Engine {
     pub(in crate::engine) fn follow_expiry_mode(&mut self) {
         self.databases.set_expiry_mode(if self.persistence.loading {
             ExpiryMode::AsLogged
-        } else if self.is_replica() || self.pause.handover || self.pause.until_ms > self.now().0 {
+        } else if self.is_replica() || self.pause.stands() || self.pause.until_ms > self.now().0 {
             ExpiryMode::Absent
         } else {
             ExpiryMode::Active

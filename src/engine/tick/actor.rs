@@ -110,6 +110,7 @@ impl Engine {
             Message::Oversized(slot, bytes) => self.refuse_oversized(slot, bytes),
             Message::Requests(slot, batch) => self.receive(slot, batch),
             Message::Uplink(number, event) => self.take_uplink(number, event),
+            Message::Errand(number, end) => self.take_errand(number, &end),
         }
     }
 
