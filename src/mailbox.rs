@@ -207,21 +207,27 @@ pub(crate) struct UplinkOrder {
     pub(crate) user: String,
     /// The password; empty where none is asked for.
     pub(crate) password: Vec<u8>,
-    /// Patience with the primary's answers.
-    pub(crate) timeout_seconds: u64,
     /// The port that we say we listen on.
     pub(crate) announced_port: u16,
     /// The address that we say we have; empty for that of the connection.
     pub(crate) announced_address: String,
     /// The history and the next byte that are asked for, as PSYNC has them.
     pub(crate) position: (String, i64),
+    /// Whether it is asked to be the primary from here on (FAILOVER).
+    pub(crate) failover: bool,
 }
 
 /// What a link to a primary tells.
 #[derive(Debug)]
 pub(crate) enum UplinkEvent {
     /// It is connected.
-    Connected,
+    Connected(Arc<Link>),
+    /// The primary lets us wait.
+    SignOfLife,
+    /// It is about to be asked to be the primary.
+    AsksForFailover,
+    /// It answered PSYNC with that error.
+    Refused(String),
     /// A snapshot comes, of that place in that history.
     Full {
         /// The history.
@@ -254,6 +260,45 @@ pub(crate) trait Uplink {
     fn resume(&self);
 }
 
+/// What is to be asked of another server (MIGRATE).
+#[derive(Debug)]
+pub(crate) struct Errand {
+    /// The errand's number, with which its end is told.
+    pub(crate) number: u64,
+    /// Where the server is.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// Milliseconds that connecting, a write or a read may take.
+    pub(crate) patience_ms: u64,
+    /// Commands, one behind the other.
+    pub(crate) request: Vec<u8>,
+    /// How many there are.
+    pub(crate) answers: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct ErrandEnd {
+    /// The answers that came, errors with their texts.
+    pub(crate) answers: Vec<Result<(), String>>,
+    /// What the link broke in, where it did.
+    pub(crate) broken: Option<&'static str>,
+    /// Whether that was for want of patience.
+    pub(crate) timed_out: bool,
+}
+
+/// An errand under way. Dropped, it ends.
+pub(crate) trait ErrandTask: fmt::Debug {}
+
+/// Runs errands.
+pub(crate) trait Courier {
+    /// Begins one; [`Message::Errand`] tells its end.
+    fn send(&self, errand: Errand) -> Box<dyn ErrandTask>;
+    /// Links that are kept for further errands.
+    fn kept(&self) -> usize;
+}
+
 /// What a connection tells the actor.
 pub enum Message {
     /// A client connected.
@@ -269,6 +314,9 @@ pub enum Message {
     /// The link of that number to a primary says something.
     #[expect(private_interfaces, reason = "only the server's own link says it")]
     Uplink(u64, UplinkEvent),
+    /// The errand of that number has ended.
+    #[expect(private_interfaces, reason = "only the server's own courier says it")]
+    Errand(u64, ErrandEnd),
 }
 
 /// The same-thread transport.

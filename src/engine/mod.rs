@@ -21,19 +21,20 @@ use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
-use crate::engine::replicate::{follow, primary};
+use crate::engine::replicate::{failover, follow, primary};
 use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
 use crate::engine::tick::{actor, cron, evict, transaction};
 use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
-use crate::mailbox::{Mailbox, SessionId, Uplink, UplinkOrder};
+use crate::mailbox::{Courier, Mailbox, SessionId, Uplink, UplinkOrder};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
 pub mod compat_names;
 pub mod keep;
+pub(crate) mod migrate;
 pub mod registry;
 pub(crate) mod replicate;
 pub(crate) mod session;
@@ -66,6 +67,8 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         debug::COMMANDS,
         primary::COMMANDS,
         follow::COMMANDS,
+        failover::COMMANDS,
+        migrate::COMMANDS,
     ]
 }
 
@@ -87,6 +90,15 @@ impl std::fmt::Debug for Dial {
     }
 }
 
+/// Sends errands to other servers.
+pub(crate) struct SendErrand(pub(crate) Box<dyn Courier>);
+
+impl std::fmt::Debug for SendErrand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SendErrand")
+    }
+}
+
 /// What there is around the server: nothing in a test that has only an engine.
 #[derive(Debug, Default)]
 pub struct Outside {
@@ -96,6 +108,8 @@ pub struct Outside {
     pub(crate) relisten: Option<Relisten>,
     /// How links to a primary are made.
     pub(crate) dial: Option<Dial>,
+    /// How MIGRATE reaches other servers.
+    pub(crate) courier: Option<SendErrand>,
 }
 
 /// Everything the server is.
@@ -135,6 +149,8 @@ pub struct Engine {
     pub journal: Journal,
     /// Replicas.
     pub(crate) replication: replicate::State,
+    /// MIGRATE.
+    pub(crate) migrations: migrate::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

@@ -14,6 +14,7 @@ use crate::data::index::Room;
 use crate::data::value::Object;
 pub(crate) use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
+use crate::keyspace::own_expiry::OwnExpiry;
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::table::{HashSeed, Pool, Removed, Table};
 use crate::keyspace::unit::Unit;
@@ -133,12 +134,15 @@ pub(super) struct ExpiryState {
     pub(super) field_turn: u32,
     /// A hash without its fields that are due, as a reader sees it while they stay.
     pub(super) without_due: Object,
+    /// What clients of a writable replica gave an expiry time.
+    pub(super) own: OwnExpiry,
 }
 
 impl Default for ExpiryState {
     fn default() -> Self {
         let without_due = Object::Hash(Hash::default());
-        Self { mode: ExpiryMode::Active, key_turn: 0, field_turn: 0, without_due }
+        let own = OwnExpiry::default();
+        Self { mode: ExpiryMode::Active, key_turn: 0, field_turn: 0, without_due, own }
     }
 }
 
@@ -323,6 +327,7 @@ impl Databases {
         let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
         self.unit.touch_all(index);
         self.expiring_hashes.clear(index);
+        self.expiry.own.clear(index);
         let keys = table.len() as u64;
         if let Some(walk) = &mut self.walk
             && let Some(at) = walk.tables.iter().position(|walked| *walked == index)

@@ -279,6 +279,15 @@ impl Db<'_> {
     fn place(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<UnixMillis>, access: u32) {
         let hash = self.table_mut().hash(key);
         self.place_hashed(hash, key, value, expiry, access);
+        if let Some(at) = expiry {
+            self.note_own_expiry(key, at);
+        }
+    }
+
+    #[inline]
+    fn note_own_expiry(&mut self, key: &[u8], at: UnixMillis) {
+        let (mode, index) = (self.all.expiry.mode, self.index);
+        self.all.expiry.own.note(mode, index, key, at);
     }
 
     #[inline]
@@ -394,6 +403,9 @@ impl Db<'_> {
         self.expire_if_due(key);
         if self.is_empty() || !self.table_mut().set_expiry(key, expiry) {
             return false;
+        }
+        if let Some(at) = expiry {
+            self.note_own_expiry(key, at);
         }
         self.changed(key, event, true);
         true

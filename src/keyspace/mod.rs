@@ -9,6 +9,7 @@ pub mod databases;
 pub(crate) mod db;
 pub mod digest;
 mod field_expiry;
+mod own_expiry;
 pub(crate) mod reclaim;
 pub(crate) mod shared_digest;
 pub(crate) mod string_edit;

@@ -2,5 +2,6 @@
 //! the engine; what to listen on is given.
 
 pub(crate) mod connection;
+pub(crate) mod courier;
 pub(crate) mod listener;
 pub(crate) mod uplink;

@@ -86,8 +86,7 @@ pub(crate) const ROWS: &[Directive] = &[
         .inert("full copies come on the link itself")
         .doc("Send full copies on a connection of their own."),
     choice("propagation-error-behavior", field!(propagation_error_behavior), "ignore")
-        .inert("an error in the stream is logged")
-        .doc("What an error in the replication stream leads to."),
+        .doc("Whether a replica that can't apply a command goes on without it, or stops there."),
     flag("cluster-enabled", field!(cluster_enabled), "no")
         .fixed()
         .refused(CLUSTER)

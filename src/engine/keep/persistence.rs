@@ -42,6 +42,9 @@ pub struct State {
     pub(crate) load_keys: u64,
     /// Keys that they held but whose time had come.
     pub(crate) load_expired: u64,
+    /// Those of them that replicas are to be told of, and their bytes.
+    pub(in crate::engine) load_due: Vec<(u32, Box<[u8]>)>,
+    pub(in crate::engine) load_due_bytes: u64,
     /// The database that the stream has selected where what was loaded ends.
     pub(in crate::engine) load_stream_db: u32,
     /// Whether what is being loaded is a snapshot by itself, not the base of a log.
@@ -74,6 +77,8 @@ impl Default for State {
             log_left: None,
             load_keys: 0,
             load_expired: 0,
+            load_due: Vec::new(),
+            load_due_bytes: 0,
             load_stream_db: 0,
             loading_snapshot: false,
             loading: false,

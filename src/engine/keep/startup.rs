@@ -75,6 +75,7 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             journal,
+            migrations: crate::engine::migrate::State::default(),
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),
@@ -148,6 +149,7 @@ impl Engine {
         });
         self.cron.set_hz(settings.hz);
         self.journal.resize_backlog(settings.repl_backlog_size);
+        self.note_writable_replica();
         let options = self.log_options();
         if let Some(log) = &mut self.log {
             log.set_options(options);

@@ -19,6 +19,7 @@ use crate::command::spec::Flow;
 use crate::command::wait::{NullReply, Wait};
 use crate::data::value::Type;
 use crate::engine::Engine;
+use crate::engine::migrate::Migration;
 use crate::engine::registry::CommandId;
 use crate::engine::session::Doing;
 use crate::engine::session::copies::{self, Copies};
@@ -35,6 +36,8 @@ enum Awaited {
     Key { queued: Queued, command: CommandId, wait: Wait },
     /// Copies of what it wrote.
     Copies(Copies),
+    /// Its errand's end.
+    Errand(Box<Migration>),
 }
 
 /// A client that waits.
@@ -139,6 +142,29 @@ impl Engine {
         self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent: 0 }));
     }
 
+    /// A client waits for its errand's end.
+    pub(in crate::engine) fn park_for_errand(&mut self, slot: SessionId, errand: Box<Migration>) {
+        if !self.may_stand_still(slot) {
+            return;
+        }
+        let (ticket, awaited) = (self.blocking.ticket(), Awaited::Errand(errand));
+        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms: None, ticket, spent: 0 }));
+    }
+
+    /// The errand of a client that waits for one; it waits no more then.
+    pub(in crate::engine) fn take_errand_of(&mut self, slot: SessionId) -> Option<Box<Migration>> {
+        let run = &self.sessions.get(slot)?.run;
+        let waits =
+            matches!(run, Run::Parked(parked) if matches!(parked.awaited, Awaited::Errand(_)));
+        match waits.then(|| self.leave_run(slot))? {
+            Run::Parked(parked) => match parked.awaited {
+                Awaited::Errand(errand) => Some(errand),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Parks a client: it stands in the lines of what it waits for.
     fn enter_lines(&mut self, slot: SessionId, parked: Box<Parked>) {
         let db = self.sessions[slot].db;
@@ -151,6 +177,7 @@ impl Engine {
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
+            Awaited::Errand(errand) => self.enter_errand(errand, slot),
         }
         if let Some(at) = parked.deadline_ms {
             self.blocking.deadlines.insert((at, slot));
@@ -169,6 +196,7 @@ impl Engine {
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
+            Awaited::Errand(errand) => self.leave_errand(errand),
         }
         if let Some(at) = parked.deadline_ms {
             self.blocking.deadlines.remove(&(at, slot));
@@ -181,7 +209,7 @@ impl Engine {
         match &self.sessions.get(slot)?.run {
             Run::Parked(parked) => match parked.awaited {
                 Awaited::Copies(copies) => Some(copies),
-                Awaited::Key { .. } => None,
+                Awaited::Key { .. } | Awaited::Errand(_) => None,
             },
             _ => None,
         }
@@ -273,7 +301,8 @@ impl Engine {
             (Release::Error(error), Awaited::Key { command, .. }) => {
                 self.answer_error(slot, *command, &error);
             }
-            (Release::Error(error), Awaited::Copies(_)) => {
+            (Release::Done, Awaited::Errand(_)) => self.give_up_errand(slot),
+            (Release::Error(error), Awaited::Copies(_) | Awaited::Errand(_)) => {
                 match self.sessions[slot].traffic.last_command {
                     Some(command) => self.answer_error(slot, command, &error),
                     None => self.sessions[slot].reply().error_bytes(&error.wire()),

@@ -30,7 +30,9 @@ enum Class {
 
 impl Class {
     fn of(session: &Session) -> Self {
-        if session.is_fed() {
+        if session.is_primary() {
+            Self::Primary
+        } else if session.is_fed() {
             Self::Replica
         } else if session.is_listening() {
             Self::Listener
@@ -65,6 +67,11 @@ impl Filter<'_> {
     }
 }
 
+/// Clients, and the primary that is followed.
+fn listed(engine: &Engine) -> impl Iterator<Item = &Session> {
+    engine.sessions.clients().chain(engine.primary_session())
+}
+
 /// CLIENT LIST.
 pub(crate) fn list(
     engine: &mut Engine,
@@ -84,7 +91,7 @@ pub(crate) fn list(
     }
     let now_ms = engine.now().0;
     let mut lines = Vec::new();
-    for session in engine.sessions.clients().filter(|session| filter.admits(session, now_ms)) {
+    for session in listed(engine).filter(|session| filter.admits(session, now_ms)) {
         push_line(&mut lines, engine, session);
     }
     engine.sessions[slot].reply().verbatim("txt", &lines);
@@ -122,9 +129,7 @@ pub(crate) fn kill(
         index += 2;
     }
     let now_ms = engine.now().0;
-    let chosen: Vec<SessionId> = engine
-        .sessions
-        .clients()
+    let chosen: Vec<SessionId> = listed(engine)
         .filter(|session| filter.admits(session, now_ms) && !(spare_me && session.slot == slot))
         .map(|session| session.slot)
         .collect();
@@ -140,6 +145,8 @@ pub(crate) fn kill(
     for victim in chosen {
         if victim == slot {
             engine.leave(victim);
+        } else if engine.sessions[victim].is_primary() {
+            engine.lose_link("The link to the primary is closed by CLIENT KILL");
         } else {
             engine.kill(victim);
         }
@@ -212,6 +219,7 @@ fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
 fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
     let letters: String = [
+        (session.is_primary(), 'M'),
         (session.is_fed(), 'S'),
         (session.is_listening(), 'P'),
         (session.in_transaction(), 'x'),

@@ -41,7 +41,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("HELLO", Arity::AtLeast(1), hello as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
-        .secrets(&Secrets::Behind { from: 2, word: "AUTH", count: 2 })
+        .secrets(&Secrets::Behind { from: 2, words: &[("AUTH", 2)] })
         .since("6.0.0")
         .syntax("[protover [AUTH username password] [SETNAME clientname]]")
         .summary("Chooses the protocol version and tells about the server.")

@@ -236,6 +236,11 @@ impl Session {
         self.replica.as_ref().is_some_and(|replica| replica.is_fed())
     }
 
+    /// Whether it is the link to the primary that is followed.
+    pub fn is_primary(&self) -> bool {
+        self.link.is_some() && self.outlet.is_none()
+    }
+
     /// Whether it executes the next request.
     #[inline]
     pub(crate) fn is_running(&self) -> bool {

@@ -26,6 +26,12 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 pub(crate) struct Spares(Vec<Vec<u8>>);
 
 impl Engine {
+    /// A number that no client had before.
+    pub(in crate::engine) fn take_client_id(&mut self) -> u64 {
+        self.next_client_id += 1;
+        self.next_client_id - 1
+    }
+
     /// A client connected.
     pub(in crate::engine) fn open_session(
         &mut self,
@@ -33,8 +39,7 @@ impl Engine {
         link: Arc<Link>,
         outlet: Box<dyn Outlet>,
     ) {
-        let id = self.next_client_id;
-        self.next_client_id += 1;
+        let id = self.take_client_id();
         let mut session = Session::new(slot, id, self.now().0);
         session.authenticated = self.settings.requirepass.is_empty();
         link.set_bounds(Bounds {

@@ -134,6 +134,7 @@ fn reset_statistics(
     engine.databases.stats = KeyspaceStats::default();
     engine.databases.reclaimer.reset_freed();
     engine.evict.reset();
+    engine.replication.reset_counts();
     if let Some(log) = &mut engine.log {
         log.reset_delayed_syncs();
     }

@@ -45,11 +45,11 @@ pub(crate) fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "pubsub_channels:{}", directory.channels.len());
     line!(out, "pubsub_patterns:{}", directory.patterns.len());
     line!(out, "pubsubshard_channels:{}", directory.shards.len());
+    line!(out, "migrate_cached_sockets:{}", engine.kept_links());
+    line!(out, "slave_expires_tracked_keys:{}", engine.databases.own_expiring());
     for name in [
         "latest_fork_usec",
         "total_forks",
-        "migrate_cached_sockets",
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",

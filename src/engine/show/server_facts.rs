@@ -11,9 +11,11 @@ use crate::command::spec::{
 use crate::config::REDIS_VERSION;
 use crate::engine::replicate::follow::Stage;
 use crate::engine::replicate::primary::replica_address;
+use crate::engine::session::Session;
 use crate::engine::session::client::{self, misused};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
+use crate::replication::replica::Replica;
 
 const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
 const ONLY_DEFAULT: &[&str] =
@@ -109,6 +111,7 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
         let state = match upstream.stage {
             Stage::Waiting(_) => "connect",
             Stage::Connecting => "connecting",
+            Stage::Handshake => "handshake",
             Stage::Receiving(_) | Stage::Loading(_) => "sync",
             Stage::Online => "connected",
         };
@@ -122,13 +125,12 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
         reply.int(offset as i64);
         return Ok(Flow::Done);
     }
-    let online = |slot: &SessionId| {
-        let session = engine.sessions.get(*slot)?;
-        let replica = session.replica.as_ref().filter(|replica| replica.is_online())?;
+    let online = engine.replicas().filter(|(_, replica)| replica.is_online());
+    let told = |(session, replica): (&Session, &Replica)| {
         let (address, port) = replica_address(session);
-        Some((address, port, replica.acked))
+        (address, port, replica.acked)
     };
-    let replicas: Vec<_> = engine.replication.replicas.iter().filter_map(online).collect();
+    let replicas: Vec<_> = online.map(told).collect();
     let mut reply = engine.sessions[slot].reply();
     reply.array(3);
     reply.bulk(b"master");

@@ -110,6 +110,7 @@ impl Engine {
             Message::Oversized(slot, bytes) => self.refuse_oversized(slot, bytes),
             Message::Requests(slot, batch) => self.receive(slot, batch),
             Message::Uplink(number, event) => self.take_uplink(number, event),
+            Message::Errand(number, end) => self.take_errand(number, &end),
         }
     }
 
@@ -273,6 +274,7 @@ impl Engine {
         self.write_log();
         self.poll_log();
         self.serve_copies();
+        self.failover_tick();
         self.flush_dirty();
         self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {
@@ -298,6 +300,7 @@ pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
             engine.refresh_time();
             engine.release_overdue();
             engine.check_pause();
+            engine.failover_tick();
         }
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();
@@ -356,7 +359,11 @@ impl Alarm {
 
     /// Sets it to the next deadline. True where that is now.
     fn set(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
-        let ends = [engine.blocking.next_deadline_ms(), engine.pause.ends_ms()];
+        let ends = [
+            engine.blocking.next_deadline_ms(),
+            engine.pause.ends_ms(),
+            engine.replication.failover.deadline_ms(),
+        ];
         let next = ends.into_iter().flatten().min();
         if next == self.deadline_ms {
             return false;

@@ -38,6 +38,7 @@ impl Engine {
             self.kill(slot);
             return true;
         }
+        let was_fed = self.sessions[slot].is_fed();
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
         let before = self.sessions[slot].output.buffer.len();
@@ -65,6 +66,9 @@ impl Engine {
             }
         }
         self.end_request(slot, before);
+        if was_fed {
+            self.close_answered_replica(slot, command, before);
+        }
         true
     }
 
@@ -162,6 +166,10 @@ impl Engine {
                      'no'.",
                 ));
             }
+        }
+        let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
+        if self.sessions[slot].is_fed() && reaches.iter().any(|flag| flags.contains(*flag)) {
+            return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
         }
         // With RESP2 a listener couldn't tell a reply from a message.
         if listens && !flags.contains(Flags::FOR_LISTENERS) {

@@ -72,6 +72,8 @@ impl State {
     }
 }
 
+/// Keys of a replica's own that are looked at in a round.
+const OWN_ROUND: usize = 1000;
 /// Arguments of a slow command that are kept, and bytes of each.
 const SLOW_ARGS_MAX: usize = 32;
 const SLOW_ARG_BYTES_MAX: usize = 128;
@@ -114,6 +116,9 @@ impl Engine {
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
         let active = self.databases.expiry_mode() == ExpiryMode::Active;
+        if self.databases.own_expiring() > 0 && self.cron.active_expire {
+            self.expire_own_round();
+        }
         if !self.cron.active_expire || !active || self.walk_holds_writers() {
             return;
         }
@@ -134,6 +139,17 @@ impl Engine {
                 break;
             }
         }
+    }
+
+    /// On a replica: removes what its own clients let expire.
+    #[cold]
+    fn expire_own_round(&mut self) {
+        if self.persistence.loading || self.pause.is_any() {
+            return;
+        }
+        let unit = self.begin_own_unit();
+        self.databases.expire_own_due(OWN_ROUND);
+        self.finish_own_unit(unit);
     }
 
     /// Closes clients that have been silent for `timeout` seconds, and those over the soft limit.
