@@ -43,14 +43,18 @@ pub mod sort;
 pub mod spec;
 pub mod stream;
 mod stream_args;
+pub mod stream_delete;
+mod stream_deliver;
 pub mod stream_group;
 pub mod stream_info;
+pub mod stream_nack;
 pub mod stream_pending;
 pub mod stream_range;
 pub mod stream_read;
 pub mod string;
 pub mod string_compared;
 pub mod string_count;
+pub mod string_increx;
 pub mod string_lcs;
 pub mod string_many;
 pub mod syntax;
@@ -74,6 +78,7 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_compared::COMMANDS,
     string_count::COMMANDS,
+    string_increx::COMMANDS,
     string_lcs::COMMANDS,
     string_many::COMMANDS,
     bitmap::COMMANDS,
@@ -103,5 +108,7 @@ pub const FAMILIES: &[&[Command<DataHandler>]] = &[
     stream_read::COMMANDS,
     stream_group::COMMANDS,
     stream_pending::COMMANDS,
+    stream_delete::COMMANDS,
+    stream_nack::COMMANDS,
     stream_info::COMMANDS,
 ];

@@ -41,6 +41,9 @@ pub struct Wait {
     pub keys: Range<usize>,
     /// For how long, in milliseconds; `None` for ever.
     pub timeout_ms: Option<u64>,
+    /// When the handler is to run again though no key has changed, in Unix milliseconds: time alone
+    /// may bring something (XREADGROUP's CLAIM).
+    pub again_ms: Option<i64>,
     /// What is answered when nothing came.
     pub on_timeout: NullReply,
 }
@@ -54,7 +57,7 @@ impl Wait {
         on_timeout: NullReply,
     ) -> Self {
         let awaited = Awaited { kind, or_loss: false };
-        Self { awaited, words: None, keys, timeout_ms, on_timeout }
+        Self { awaited, words: None, keys, timeout_ms, again_ms: None, on_timeout }
     }
 }
 

@@ -158,6 +158,7 @@ events! {
     XGROUP_CREATECONSUMER = "xgroup-createconsumer", 't', Listeners;
     XGROUP_DELCONSUMER = "xgroup-delconsumer", 't', Listeners;
     PENDING = "", '\0', Listeners;
+    RELEASED = "", '\0', Waiters;
 }
 
 /// One note for keyspace notifications.

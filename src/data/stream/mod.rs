@@ -35,6 +35,8 @@ mod group;
 mod id;
 mod node;
 mod nodes;
+mod references;
+mod released;
 mod sorted;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,7 @@ use crate::data::thresholds::Thresholds;
 pub use entries::Entries;
 pub use group::{Consumer, ConsumerId, DELIVERIES_MAX, Group, Pending};
 pub use id::{IdDigits, IdText, StreamId};
+pub use references::{Forgotten, References};
 pub use trim::{Trim, TrimTo, Trimmed};
 
 /// The most bytes that an entry's fields and values, or a node, may have.
