@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// One command's figures (INFO commandstats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CommandStats {
+pub(crate) struct CommandStats {
     /// Times it was executed.
     pub calls: u64,
     /// Time it took altogether, in ticks of the stopwatch.

@@ -43,14 +43,18 @@ pub(crate) mod sort;
 pub mod spec;
 pub(crate) mod stream;
 mod stream_args;
+pub(crate) mod stream_delete;
+mod stream_deliver;
 pub(crate) mod stream_group;
 pub(crate) mod stream_info;
+pub(crate) mod stream_nack;
 pub(crate) mod stream_pending;
 pub(crate) mod stream_range;
 pub(crate) mod stream_read;
 pub(crate) mod string;
 pub(crate) mod string_compared;
 pub(crate) mod string_count;
+pub(crate) mod string_increx;
 pub(crate) mod string_lcs;
 pub(crate) mod string_many;
 pub mod syntax;
@@ -74,6 +78,7 @@ pub(crate) const FAMILIES: &[&[Command<DataHandler>]] = &[
     string::COMMANDS,
     string_compared::COMMANDS,
     string_count::COMMANDS,
+    string_increx::COMMANDS,
     string_lcs::COMMANDS,
     string_many::COMMANDS,
     bitmap::COMMANDS,
@@ -103,5 +108,7 @@ pub(crate) const FAMILIES: &[&[Command<DataHandler>]] = &[
     stream_read::COMMANDS,
     stream_group::COMMANDS,
     stream_pending::COMMANDS,
+    stream_delete::COMMANDS,
+    stream_nack::COMMANDS,
     stream_info::COMMANDS,
 ];

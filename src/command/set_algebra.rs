@@ -107,8 +107,8 @@ impl<'a> Sets<'a> {
 
     /// Hands all the sets to a closure, those that aren't there as `None`.
     fn with<R>(&mut self, run: impl FnOnce(&[Option<&Set>]) -> R) -> R {
-        let table = self.databases.table(self.db);
-        let entries: Vec<_> = self.keys.iter().map(|key| Some(table?.get(key)?.value())).collect();
+        let entries: Vec<_> =
+            self.keys.iter().map(|key| self.databases.value(self.db, key)).collect();
         let sets: Vec<Option<&Set>> = entries
             .iter()
             .map(|value| match value {

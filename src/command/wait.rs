@@ -20,7 +20,7 @@ const MILLIS_MAX: i64 = i64::MAX - (1 << 48);
 
 /// The reply of a wait that ends without anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NullReply {
+pub(crate) enum NullReply {
     /// A null array.
     Array,
     /// A null bulk string where waiting is not allowed, a null array when the time is over: BLMOVE.
@@ -38,7 +38,10 @@ pub struct Wait {
     /// The arguments that name the keys.
     pub keys: Range<usize>,
     /// For how long, in milliseconds; `None` for ever.
-    pub(crate) timeout_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
+    /// When the handler is to run again though no key has changed, in Unix milliseconds: time alone
+    /// may bring something (XREADGROUP's CLAIM).
+    pub again_ms: Option<i64>,
     /// What is answered when nothing came.
     pub(crate) on_timeout: NullReply,
 }
@@ -52,7 +55,7 @@ impl Wait {
         on_timeout: NullReply,
     ) -> Self {
         let awaited = Awaited { kind, or_loss: false };
-        Self { awaited, words: None, keys, timeout_ms, on_timeout }
+        Self { awaited, words: None, keys, timeout_ms, again_ms: None, on_timeout }
     }
 }
 

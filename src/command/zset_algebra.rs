@@ -257,8 +257,7 @@ fn with_sources<R>(
     keys: Range<usize>,
     run: impl FnOnce(&[Source<'_>]) -> R,
 ) -> R {
-    let table = databases.table(db);
-    let values: Vec<_> = keys.map(|index| Some(table?.get(args.at(index))?.value())).collect();
+    let values: Vec<_> = keys.map(|index| databases.value(db, args.at(index))).collect();
     let sources: Vec<Source<'_>> = values
         .iter()
         .map(|value| match value {

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::hash::Hash;
 use crate::data::index::Room;
-use crate::data::value::Object;
+use crate::data::value::{Object, ValueRef};
 pub(crate) use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
 use crate::keyspace::own_expiry::OwnExpiry;
@@ -251,6 +251,13 @@ impl Databases {
     /// The table of a database, where it has ever held a key.
     pub(crate) fn table(&self, index: DbIndex) -> Option<&Table> {
         self.tables.get(index.0 as usize)?.as_deref()
+    }
+
+    /// The value at a key whose time has not come, without a trace: for a command that works on
+    /// several values at once, behind a first look at each key by [`Db::read`].
+    pub(crate) fn value(&self, index: DbIndex, key: &[u8]) -> Option<ValueRef<'_>> {
+        let entry = self.table(index)?.get(key)?;
+        (!self.is_due(entry.expiry())).then(|| entry.value())
     }
 
     /// The databases that hold keys.

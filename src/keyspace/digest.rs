@@ -134,6 +134,7 @@ fn push_stream(hash: &mut Sha1, stream: &Stream) {
             hash.update(pending.delivered_ms.to_le_bytes());
             hash.update(pending.deliveries.to_le_bytes());
         }
+        group.released().for_each(|id| push_id(hash, id));
         for (name, consumer) in group.consumers() {
             push_bytes(hash, name);
             hash.update((consumer.pending_len() as u64).to_le_bytes());

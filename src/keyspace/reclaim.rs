@@ -21,7 +21,7 @@ struct Load {
 
 /// Where removed values go.
 #[derive(Debug, Default)]
-pub struct Reclaimer {
+pub(crate) struct Reclaimer {
     thread: Option<Sender<Load>>,
     pending: Arc<AtomicU64>,
     pending_bytes: Arc<AtomicU64>,

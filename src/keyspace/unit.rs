@@ -59,7 +59,7 @@ impl Event {
 
 /// A set of event classes: a bit for each class letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Classes(u128);
+pub(crate) struct Classes(u128);
 
 impl Classes {
     /// All classes there can be.
@@ -159,6 +159,7 @@ events! {
     XGROUP_CREATECONSUMER = "xgroup-createconsumer", 't', Listeners;
     XGROUP_DELCONSUMER = "xgroup-delconsumer", 't', Listeners;
     PENDING = "", '\0', Listeners;
+    RELEASED = "", '\0', Waiters;
 }
 
 /// One note for keyspace notifications.

@@ -1,9 +1,9 @@
 //! The numbers of the RDB format, shared by both directions.
 
 /// The version written unless told otherwise: what Redis 7.0 reads.
-pub(crate) const VERSION: u16 = 10;
-/// The newest version of Redis's that is read (7.4).
-pub(crate) const VERSION_MAX: u16 = 12;
+pub const VERSION: u16 = 10;
+/// The newest version of Redis's that is read (8.10).
+pub(crate) const VERSION_MAX: u16 = 15;
 /// The version that Valkey 9 counts on from, leaving Redis's numbers alone.
 pub(crate) const VERSION_VALKEY: u16 = 80;
 /// From this version on there is a checksum at the end.
@@ -40,6 +40,8 @@ pub(crate) const VERSION_LISTPACK: u16 = 10;
 pub(crate) const VERSION_SET_LISTPACK: u16 = 11;
 /// The first version that has expiry times of fields (7.4).
 pub(crate) const VERSION_FIELD_EXPIRY: u16 = 12;
+/// The first version that has pending entries of streams that were given back (8.8).
+pub(crate) const VERSION_RELEASED: u16 = 14;
 
 /// A string.
 pub(crate) const TYPE_STRING: u8 = 0;
@@ -77,6 +79,10 @@ pub(crate) const TYPE_STREAM: u8 = 15;
 pub(crate) const TYPE_STREAM_2: u8 = 19;
 /// A stream that knows when consumers were active (7.2).
 pub(crate) const TYPE_STREAM_3: u8 = 21;
+/// A stream that knows which entries its producers sent before (8.6).
+pub(crate) const TYPE_STREAM_4: u8 = 26;
+/// A stream whose groups know which entries were given back (8.8).
+pub(crate) const TYPE_STREAM_5: u8 = 27;
 /// A set in a listpack.
 pub(crate) const TYPE_SET_LISTPACK: u8 = 20;
 /// A hash with expiring fields: of Valkey 9, and another of release candidates of Redis 7.4.
@@ -136,6 +142,8 @@ pub(crate) const fn type_name(type_byte: u8) -> Option<&'static str> {
         23 => "hash as listpack with expiring fields of a release candidate",
         24 => "hash with expiring fields",
         25 => "hash as listpack with expiring fields",
+        26 => "stream, fourth form",
+        27 => "stream, fifth form",
         _ => return None,
     })
 }
@@ -152,7 +160,9 @@ pub(crate) const fn block_name(type_byte: u8) -> &'static str {
         TYPE_ZSET_LISTPACK => "Zset listpack",
         TYPE_LIST_QUICKLIST_2 => "Listpack",
         TYPE_SET_LISTPACK => "Set listpack",
-        TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => "Stream listpack",
+        TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 | TYPE_STREAM_4 | TYPE_STREAM_5 => {
+            "Stream listpack"
+        }
         _ => "Value",
     }
 }

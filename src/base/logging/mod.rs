@@ -183,7 +183,7 @@ impl fmt::Debug for LogOptions {
 
 /// How messages reach the system log.
 #[derive(Clone, Debug)]
-pub struct SyslogOptions {
+pub(crate) struct SyslogOptions {
     /// The name they carry.
     pub ident: String,
     /// The facility's number (RFC 5424, section 6.2.1).

@@ -23,7 +23,7 @@ const LIMB: u128 = 10u128.pow(LIMB_DIGITS as u32);
 const LIMB_DIGITS: usize = 19;
 
 /// An 80-bit extended-precision float that isn't NaN.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) struct LongDouble(X87DoubleExtended);
 
 impl LongDouble {
@@ -48,6 +48,40 @@ impl LongDouble {
     pub(crate) fn to_f64(self) -> f64 {
         let nearest: Double = self.0.convert(&mut false).value;
         f64::from_bits(nearest.to_bits() as u64)
+    }
+
+    /// The greatest finite number.
+    pub(crate) fn greatest() -> Self {
+        Self(X87DoubleExtended::largest())
+    }
+
+    /// The least finite number.
+    pub(crate) fn least() -> Self {
+        Self(-X87DoubleExtended::largest())
+    }
+
+    /// The nearest finite number.
+    pub(crate) fn or_limit(self) -> Self {
+        match (self.is_finite(), self.0.is_negative()) {
+            (true, _) => self,
+            (false, true) => Self::least(),
+            (false, false) => Self::greatest(),
+        }
+    }
+
+    /// Whether it is neither infinity.
+    pub(crate) fn is_finite(self) -> bool {
+        self.0.is_finite()
+    }
+
+    /// The sum of finite numbers, rounded to nearest; it may be infinite.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self((self.0 + other.0).value)
+    }
+
+    /// What this is more than another, where one of them is finite; it may be infinite.
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self((self.0 - other.0).value)
     }
 
     /// The sum, rounded to nearest; nothing where it is infinite or not a number.

@@ -56,7 +56,7 @@ pub enum Kind {
 
 /// When a directive may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutability {
+pub(crate) enum Mutability {
     /// At start and by CONFIG SET.
     Runtime,
     /// Only at start.

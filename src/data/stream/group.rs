@@ -3,15 +3,17 @@
 //! What is pending is kept twice, each time in the order of ids: the group's records (32 bytes: id, time
 //! and number of deliveries, consumer's number), and each consumer's ids (16 bytes), so that a consumer's
 //! history is read without looking at what others have. An entry that was given back (XNACK) is
-//! no consumer's. Consumers are in the order of their names, as upstream lists them.
+//! no consumer's and has a place in a queue (`released`). Consumers are in the order of their names, as upstream lists them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::data::stream::id::StreamId;
+use crate::data::stream::released::Released;
 use crate::data::stream::sorted::{Record, Sorted};
 
-/// Deliveries that are counted at most; upstream counts on.
+/// Deliveries that are counted at most. It stands for the most that clients can tell, 2^63 - 1, which
+/// marks an entry that none should try again.
 pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
 /// Bytes that a name in an ordered map takes beside itself, about.
 const NAME_BYTES: usize = 48;
@@ -47,12 +49,33 @@ pub struct Pending {
     pub consumer: ConsumerId,
 }
 
+impl Pending {
+    /// How often it was delivered, as clients and files tell it.
+    pub(crate) fn told_deliveries(&self) -> i64 {
+        match self.deliveries {
+            DELIVERIES_MAX => i64::MAX,
+            deliveries => i64::from(deliveries),
+        }
+    }
+
+    /// Since when it has been waiting, in milliseconds; `None` where no consumer has it.
+    pub(crate) fn idle_ms(&self, now_ms: i64) -> Option<i64> {
+        (self.consumer != ConsumerId::NOBODY).then(|| now_ms.saturating_sub(self.delivered_ms))
+    }
+}
+
 const _: () = assert!(size_of::<Pending>() == 32, "the bound that the file's head tells");
 
 impl Record for Pending {
     #[inline]
     fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// What no consumer has isn't found by its time.
+    #[inline]
+    fn time_ms(&self) -> i64 {
+        if self.consumer == ConsumerId::NOBODY { i64::MAX } else { self.delivered_ms }
     }
 }
 
@@ -92,7 +115,7 @@ pub struct Group {
     /// Bytes of the consumers' ids and names.
     consumer_bytes: usize,
     /// Pending entries that no consumer has.
-    released: Sorted<StreamId>,
+    released: Released,
 }
 
 impl Group {
@@ -132,10 +155,30 @@ impl Group {
         Some((self.pending.first()?.id, self.pending.last()?.id))
     }
 
-    /// The ids of pending entries that no consumer has.
-    #[cfg(test)]
+    /// The ids of pending entries that no consumer has, in the order in which they were given back.
     pub(crate) fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
-        self.released.iter().copied()
+        self.released.in_turn()
+    }
+
+    /// How many pending entries no consumer has.
+    pub(crate) fn released_len(&self) -> usize {
+        self.released.len()
+    }
+
+    /// Up to `most` pending entries that no consumer has, or that were last delivered at a time or
+    /// before it: those given back first, then by that time.
+    pub(crate) fn claimable(&mut self, until_ms: i64, most: usize) -> Vec<StreamId> {
+        let mut ids: Vec<StreamId> = self.released.in_turn().take(most).collect();
+        if ids.len() < most {
+            ids.extend(self.pending.oldest(until_ms, most - ids.len()));
+        }
+        ids
+    }
+
+    /// When that of the pending entries was delivered which has waited longest at a consumer.
+    pub(crate) fn oldest_delivery_ms(&mut self) -> Option<i64> {
+        let id = self.pending.oldest(i64::MAX - 1, 1).pop()?;
+        Some(self.pending.get(id)?.delivered_ms)
     }
 
     /// How many consumers there are.
@@ -268,6 +311,12 @@ impl Group {
         }
     }
 
+    /// An entry is given back: no consumer has it, and it is the last of those that are waiting so.
+    pub fn release(&mut self, id: StreamId, deliveries: u32) {
+        self.put(Pending { id, delivered_ms: 0, deliveries, consumer: ConsumerId::NOBODY });
+        self.released.put(id);
+    }
+
     /// An entry is no longer pending; false where it wasn't.
     #[inline]
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
@@ -312,10 +361,21 @@ impl Group {
         was_free
     }
 
-    /// Whether all that is pending is somebody's.
+    /// Puts an entry that nobody has at the end of those that were given back; false where there is no
+    /// such.
+    pub(crate) fn load_released(&mut self, id: StreamId) -> bool {
+        let is_free = self.pending.get(id).is_some_and(|p| p.consumer == ConsumerId::NOBODY)
+            && !self.released.contains(id);
+        if is_free {
+            self.released.put(id);
+        }
+        is_free
+    }
+
+    /// Whether all that is pending is somebody's or was given back.
     pub(crate) fn loaded_owners(&self) -> bool {
         let owned = self.consumers.iter().flatten().map(|consumer| consumer.pending.len());
-        owned.sum::<usize>() == self.pending.len()
+        owned.sum::<usize>() + self.released.len() == self.pending.len()
     }
 
     /// Looks whether both sides say the same.
@@ -331,7 +391,7 @@ impl Group {
             assert!(own.eq(consumer.pending.iter().copied()));
         }
         let nobody = self.pending.iter().filter(|p| p.consumer == ConsumerId::NOBODY);
-        assert!(nobody.map(|p| p.id).eq(self.released()));
+        assert!(nobody.map(|p| p.id).eq(self.released.by_id()));
         assert_eq!(self.consumer_bytes, bytes);
     }
 }

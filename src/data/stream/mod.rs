@@ -35,6 +35,8 @@ mod group;
 mod id;
 mod node;
 mod nodes;
+mod references;
+mod released;
 mod sorted;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,7 @@ pub(crate) use group::{Consumer, ConsumerId, DELIVERIES_MAX};
 pub use group::{Group, Pending};
 pub(crate) use id::IdDigits;
 pub use id::{IdText, StreamId};
+pub use references::{Forgotten, References};
 pub(crate) use trim::Trimmed;
 pub use trim::{Trim, TrimTo};
 

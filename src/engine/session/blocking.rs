@@ -6,7 +6,8 @@
 //! clients in that key's line run their commands again, first come first, each as a unit of its own,
 //! as long as the key holds what they wait for: a push costs what it serves, not what waits. That
 //! may ready further keys, and so on until none is. A client that still finds nothing keeps its
-//! place and its deadline.
+//! place and its deadline. Some commands find something by time alone and say when
+//! ([`Wait::again_ms`]): then they run again, too.
 //!
 //! What belongs to the waiting request stays with it: its deadline, the time it has taken, and
 //! CLIENT REPLY's mode, which moves on when the command is answered (`Engine::end_request`).
@@ -46,10 +47,19 @@ pub struct Parked {
     awaited: Awaited,
     /// When it gives up, in milliseconds since the epoch; `None` for never.
     deadline_ms: Option<i64>,
+    /// When its command runs again whatever happens; `None` for never.
+    again_ms: Option<i64>,
     /// Its place in the lines of its keys.
     ticket: Ticket,
     /// What its command has taken so far, in ticks of the stopwatch.
     spent: u64,
+}
+
+impl Parked {
+    /// When something is to be done for it.
+    fn alarm_ms(&self) -> Option<i64> {
+        self.deadline_ms.into_iter().chain(self.again_ms).min()
+    }
 }
 
 /// The parked clients.
@@ -59,7 +69,7 @@ pub struct State {
     count: usize,
     /// The last ticket given.
     tickets: Ticket,
-    /// Those that give up some day, by when.
+    /// Those that give up some day, or try again, by when.
     deadlines: BTreeSet<(i64, SessionId)>,
     /// Those among the parked that wait for copies of what they wrote.
     pub(in crate::engine) copies: copies::State,
@@ -71,7 +81,7 @@ impl State {
         self.count
     }
 
-    /// When the next one gives up, in milliseconds since the epoch.
+    /// When the next one gives up or tries again, in milliseconds since the epoch.
     pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
@@ -122,8 +132,9 @@ impl Engine {
             Some(words) => Queued::of_words(command, words.iter().map(Vec::as_slice)),
         };
         let ticket = self.blocking.ticket();
+        let again_ms = wait.again_ms.map(|at| at.max(now_ms + 1));
         let awaited = Awaited::Key { queued, command, wait };
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent }));
+        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, again_ms, ticket, spent }));
     }
 
     /// A client waits for copies of what it wrote, for so many milliseconds; 0 for ever.
@@ -139,7 +150,8 @@ impl Engine {
         let deadline_ms = (timeout_ms > 0).then(|| self.now().0.saturating_add(timeout_ms));
         let ticket = self.blocking.ticket();
         let awaited = Awaited::Copies(copies);
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent: 0 }));
+        let parked = Parked { awaited, deadline_ms, again_ms: None, ticket, spent: 0 };
+        self.enter_lines(slot, Box::new(parked));
     }
 
     /// A client waits for its errand's end.
@@ -148,7 +160,8 @@ impl Engine {
             return;
         }
         let (ticket, awaited) = (self.blocking.ticket(), Awaited::Errand(errand));
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms: None, ticket, spent: 0 }));
+        let parked = Parked { awaited, deadline_ms: None, again_ms: None, ticket, spent: 0 };
+        self.enter_lines(slot, Box::new(parked));
     }
 
     /// The errand of a client that waits for one; it waits no more then.
@@ -179,7 +192,7 @@ impl Engine {
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
             Awaited::Errand(errand) => self.enter_errand(errand, slot),
         }
-        if let Some(at) = parked.deadline_ms {
+        if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.insert((at, slot));
         }
         self.blocking.count += 1;
@@ -198,7 +211,7 @@ impl Engine {
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
             Awaited::Errand(errand) => self.leave_errand(errand),
         }
-        if let Some(at) = parked.deadline_ms {
+        if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.remove(&(at, slot));
         }
         self.blocking.count -= 1;
@@ -264,8 +277,12 @@ impl Engine {
         let (result, took) = self.invoke(slot, command, args);
         // The call was counted when it came, and what it took then.
         self.metrics.by_command[command.0 as usize].ticks += took;
+        let mut again_ms = None;
         let served = match result {
-            Ok(Flow::Block(_)) => false,
+            Ok(Flow::Block(wait)) => {
+                again_ms = wait.again_ms;
+                false
+            }
             Ok(Flow::Done) => true,
             Err(error) => {
                 self.answer_error(slot, command, &error);
@@ -282,6 +299,7 @@ impl Engine {
             self.tick.resumed.push_back(slot);
         } else {
             parked.spent += took;
+            parked.again_ms = again_ms.map(|at| at.max(self.now().0 + 1));
             self.sessions[slot].doing = Doing::Nothing;
             self.enter_lines(slot, parked);
             self.sessions[slot].output.release_deferred();
@@ -314,13 +332,27 @@ impl Engine {
         true
     }
 
-    /// Answers those whose time is over.
+    /// Answers those whose time is over, and lets those try again for whom time may have brought
+    /// something.
     pub(in crate::engine) fn release_overdue(&mut self) {
         let now_ms = self.now().0;
-        while let Some(&(deadline, slot)) = self.blocking.deadlines.first() {
-            if deadline > now_ms || !self.release(slot, Release::Done) {
+        while let Some(&(at, slot)) = self.blocking.deadlines.first() {
+            if at > now_ms {
                 break;
             }
+            if self.gives_up_later(slot, now_ms) {
+                self.try_again(slot);
+                self.serve_waiting();
+            } else if !self.release(slot, Release::Done) {
+                break;
+            }
+        }
+    }
+
+    fn gives_up_later(&self, slot: SessionId, now_ms: i64) -> bool {
+        match self.sessions.get(slot).map(|session| &session.run) {
+            Some(Run::Parked(parked)) => parked.deadline_ms.is_none_or(|at| at > now_ms),
+            _ => false,
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) type LogOffset = u64;
 
 /// What CLIENT REPLY chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplyMode {
+pub(crate) enum ReplyMode {
     /// Every command is answered.
     #[default]
     On,
@@ -94,7 +94,7 @@ impl Output {
 
 /// What the client says of itself.
 #[derive(Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The ACL user.
     pub user: Vec<u8>,
     /// CLIENT SETNAME.
@@ -107,7 +107,7 @@ pub struct Identity {
 
 /// What CLIENT LIST counts.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// When it connected, in milliseconds since the epoch.
     pub(crate) created_ms: i64,
     /// When something was last read from it or written to it, in milliseconds since the epoch.
@@ -237,7 +237,7 @@ impl Session {
     }
 
     /// Whether it is the link to the primary that is followed.
-    pub fn is_primary(&self) -> bool {
+    pub(crate) fn is_primary(&self) -> bool {
         self.link.is_some() && self.outlet.is_none()
     }
 

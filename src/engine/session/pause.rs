@@ -45,7 +45,7 @@ impl Pause {
 
     /// Whether there is any: nobody writes then, and the server itself doesn't change the data.
     #[inline]
-    pub fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         self.until_ms != 0 || self.stands()
     }
 

@@ -10,7 +10,7 @@ use crate::mailbox::SessionId;
 
 /// Entries of the slow log.
 #[derive(Clone, Debug)]
-pub struct SlowEntry {
+pub(crate) struct SlowEntry {
     /// A number that is never used again.
     pub id: u64,
     /// When, in seconds since the epoch.
