@@ -204,6 +204,7 @@ settings! {
     repl_ping_replica_period: u64,
     repl_timeout: u64,
     repl_backlog_size: u64,
+    repl_log_catchup_size: u64,
     repl_backlog_ttl: u64,
     repl_disable_tcp_nodelay: bool,
     repl_diskless_sync: bool,
