@@ -275,6 +275,8 @@ pub(crate) struct Errand {
     pub(crate) request: Vec<u8>,
     /// How many there are.
     pub(crate) answers: usize,
+    /// When it begins, in milliseconds since the epoch.
+    pub(crate) now_ms: i64,
 }
 
 /// What came of it.
@@ -296,7 +298,7 @@ pub(crate) trait Courier {
     /// Begins one; [`Message::Errand`] tells its end.
     fn send(&self, errand: Errand) -> Box<dyn ErrandTask>;
     /// Links that are kept for further errands.
-    fn kept(&self) -> usize;
+    fn kept(&self, now_ms: i64) -> usize;
 }
 
 /// What a connection tells the actor.

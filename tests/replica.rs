@@ -25,7 +25,7 @@ fn await_offset(primary: &mut Client, replica: &mut Client) {
 fn the_link_to_the_primary_is_listed_and_can_be_closed() {
     let (primary, replica) = pair(&[]);
     let mut client = replica.connect();
-    assert_eq!(number(&mut client, "connected_clients"), 2);
+    await_that("the link is a client", || number(&mut client, "connected_clients") == 2);
     let listed = client.words("CLIENT LIST TYPE master").text();
     assert!(listed.contains(&format!(" addr=127.0.0.1:{} ", primary.port())), "{listed}");
     assert!(listed.contains(" flags=M ") && listed.lines().count() == 1, "{listed}");
@@ -40,7 +40,7 @@ fn the_link_to_the_primary_is_listed_and_can_be_closed() {
     }
     assert_eq!(client.words("REPLICAOF NO ONE").text(), "OK");
     assert_eq!(client.words("CLIENT LIST TYPE master").text(), "");
-    assert_eq!(number(&mut client, "connected_clients"), 1);
+    await_that("there is no link", || number(&mut client, "connected_clients") == 1);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::command::spec::Flow;
 use crate::command::wait::{NullReply, Wait};
 use crate::data::value::Type;
 use crate::engine::Engine;
-use crate::engine::migrate::Migration;
+use crate::engine::migrate::{self, Migration};
 use crate::engine::registry::CommandId;
 use crate::engine::session::Doing;
 use crate::engine::session::copies::{self, Copies};
@@ -62,6 +62,8 @@ pub struct State {
     tickets: Ticket,
     /// Those that give up some day, by when.
     deadlines: BTreeSet<(i64, SessionId)>,
+    /// MIGRATE's part.
+    pub(in crate::engine) errands: migrate::State,
     /// Those among the parked that wait for copies of what they wrote.
     pub(in crate::engine) copies: copies::State,
 }
