@@ -96,7 +96,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
     let keys = |rng: &mut Rng| -> Words { (0..=rng.below(3)).map(|_| key(rng)).collect() };
     let database = |rng: &mut Rng| rng.below(3).to_string().into_bytes();
     Some(match name {
-        "SET" | "GETEX" | "DELEX" | "DELIFEQ" | "MSETEX" => {
+        "SET" | "GETEX" | "DELEX" | "DELIFEQ" | "MSETEX" | "INCREX" => {
             return option_arguments(name, rng, now_ms);
         }
         "SETNX" | "GETSET" | "APPEND" => vec![key(rng), value(rng)],
@@ -159,7 +159,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
         _ if name.starts_with('X') => return stream_arguments(name, rng, now_ms),
         _ if name.starts_with("GEO") => return geo_arguments(name, rng),
         // Emptying everything often would leave nothing to look at.
-        "FLUSHDB" | "FLUSHALL" => match rng.below(10) {
+        "FLUSHDB" | "FLUSHALL" => match rng.below(30) {
             0 => words(pick(rng, &["", "ASYNC", "SYNC"])),
             _ => words("nonsense"),
         },
@@ -186,6 +186,16 @@ fn option_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
             list
         }
         "DELIFEQ" => vec![key(rng), value(rng)],
+        "INCREX" => {
+            let options = ["", "BYINT -7", "BYFLOAT 0.3", "UBOUND 20", "LBOUND 3 SATURATE"];
+            let mut list: Words =
+                [key(rng)].into_iter().chain(words(pick(rng, &options))).collect();
+            let times = expiry_option(rng, now_ms, "PERSIST");
+            let may_be_kept = times.len() == 2 && rng.below(3) == 0;
+            list.extend(times);
+            list.extend(words(if may_be_kept { "ENX" } else { "" }));
+            list
+        }
         "DELEX" => {
             let options = ["", "IFEQ x", "IFNE x", "IFDNE 9555e8555c62dcfd"];
             [key(rng)].into_iter().chain(words(pick(rng, &options))).collect()
@@ -417,6 +427,7 @@ fn trimming(rng: &mut Rng) -> Words {
     if sign == "~" && rng.below(3) == 0 {
         list.extend(words(&format!("LIMIT {}", rng.below(300))));
     }
+    list.extend(words(pick(rng, &["", "", "DELREF", "ACKED"])));
     list
 }
 
@@ -447,6 +458,20 @@ fn stream_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
             }
         }
         "XTRIM" => list.extend(trimming(rng)),
+        "XDELEX" | "XACKDEL" | "XNACK" => {
+            if name != "XDELEX" {
+                list.push(group(rng));
+            }
+            let first: &[&str] = match name {
+                "XNACK" => &["SILENT", "FAIL", "FATAL"],
+                _ => &["", "KEEPREF", "DELREF", "ACKED"],
+            };
+            list.extend(words(pick(rng, first)));
+            list.extend(counted_ids(rng));
+            if name == "XNACK" {
+                list.extend(words(pick(rng, &["", "", "FORCE", "RETRYCOUNT 3 FORCE"])));
+            }
+        }
         "XDEL" => list.extend((0..=rng.below(6)).map(|_| stream_id(rng))),
         "XACK" => {
             list.push(group(rng));
@@ -470,10 +495,23 @@ fn stream_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
         "XGROUP CREATECONSUMER" | "XGROUP DELCONSUMER" => {
             list.extend([group(rng), consumer(rng)]);
         }
+        "XREADGROUP" | "XCLAIM" | "XAUTOCLAIM" => return delivery_arguments(name, rng, now_ms),
+        _ => return None,
+    }
+    Some(list)
+}
+
+/// As [`arguments`], for what brings entries of streams to consumers.
+fn delivery_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
+    let mut list = vec![format!("stream:{}", rng.below(4)).into_bytes()];
+    let group = |rng: &mut Rng| pick(rng, &["g", "h"]).as_bytes().to_vec();
+    let consumer = |rng: &mut Rng| pick(rng, &["a", "b", "c"]).as_bytes().to_vec();
+    match name {
         "XREADGROUP" => {
             let key = list.swap_remove(0);
             list.extend([b"GROUP".to_vec(), group(rng), consumer(rng)]);
-            list.extend(words(pick(rng, &["", "COUNT 3", "COUNT 1", "NOACK", "BLOCK 1"])));
+            let options = ["", "COUNT 3", "COUNT 1", "NOACK", "BLOCK 1", "CLAIM 0 COUNT 2"];
+            list.extend(words(pick(rng, &options)));
             list.extend([b"STREAMS".to_vec(), key]);
             list.push(pick(rng, &[">", ">", ">", "0", "50"]).into());
         }
@@ -493,6 +531,12 @@ fn stream_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
         _ => return None,
     }
     Some(list)
+}
+
+/// `IDS`, how many, and the ids.
+fn counted_ids(rng: &mut Rng) -> Words {
+    let ids: Words = (0..=rng.below(6)).map(|_| stream_id(rng)).collect();
+    [b"IDS".to_vec(), ids.len().to_string().into_bytes()].into_iter().chain(ids).collect()
 }
 
 /// As [`arguments`], for hashes.
@@ -621,7 +665,8 @@ fn run(seed: u64) {
 
 #[test]
 fn replaying_the_log_gives_the_same_data() {
-    for seed in 1..=8 {
+    let seeds = std::env::var("PROPAGATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    for seed in 1..=seeds.unwrap_or(8) {
         run(seed);
     }
 }

@@ -181,4 +181,14 @@ fn a_blocked_client_is_sent_away_when_its_server_becomes_a_replica() {
     let answer = waiter.try_read().expect("an answer").text();
     assert!(answer.starts_with("UNBLOCKED force unblock"), "{answer}");
     assert_equal(&[&primary, &other]);
+    client.words("REPLICAOF NO ONE");
+    // The log's lines say what the server was when it wrote them.
+    let log = other.log();
+    let role = |text: &str| {
+        let line = log.lines().find(|line| line.contains(text)).unwrap_or_default();
+        line.split([':', ' ']).nth(1).map(str::to_owned)
+    };
+    assert_eq!(role("Ready to accept connections").as_deref(), Some("M"), "{log}");
+    assert_eq!(role("Full resync from master").as_deref(), Some("S"), "{log}");
+    assert_eq!(role("MASTER MODE enabled").as_deref(), Some("M"), "{log}");
 }

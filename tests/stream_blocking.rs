@@ -120,3 +120,33 @@ fn an_entry_wakes_the_first_that_waits_in_each_group() {
     let mut client = park(&mut control, &server, "XREADGROUP GROUP g c BLOCK 100 STREAMS s >");
     assert_eq!(read(&mut client), "*nil");
 }
+
+/// Redis 8.4's CLAIM: what has been pending for long enough comes to whoever waits, by time alone, and
+/// what is given back (XNACK of 8.8) comes at once.
+#[test]
+fn time_brings_what_others_have_not_acknowledged() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    control.words("XADD s 2-0 a b");
+    control.words("XADD s 3-0 a b");
+    control.words("XREADGROUP GROUP g slow STREAMS s >");
+    let began = Instant::now();
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 300 COUNT 1 STREAMS other s > >";
+    control.words("XGROUP CREATE other g $");
+    let mut client = park(&mut control, &server, line);
+    let reply = read(&mut client);
+    assert!(reply.starts_with("*[*[\"s\", *[*[\"2-0\", *[\"a\", \"b\"], "), "{reply}");
+    assert!(began.elapsed() >= Duration::from_millis(290), "{:?}", began.elapsed());
+    control.words("XREADGROUP GROUP g slow CLAIM 0 STREAMS s >");
+    // It gives up before anything has waited for so long.
+    let line = "XREADGROUP GROUP g c BLOCK 100 CLAIM 100000000 STREAMS s >";
+    let mut client = park(&mut control, &server, line);
+    assert_eq!(read(&mut client), "*nil");
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 100000000 STREAMS s >";
+    let mut client = park(&mut control, &server, line);
+    assert_eq!(control.words("XNACK s g FAIL IDS 1 3-0").integer(), Some(1));
+    let reply = read(&mut client);
+    assert!(reply.starts_with("*[*[\"s\", *[*[\"3-0\", *[\"a\", \"b\"], "), "{reply}");
+    assert_eq!(control.words("XPENDING s g 3 3 1 c").elements().len(), 1);
+}

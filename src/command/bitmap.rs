@@ -17,7 +17,7 @@ use crate::keyspace::databases::{Databases, DbIndex, Expiry, WrongType};
 use crate::keyspace::unit::Event;
 
 /// Commands on bits.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SETBIT", Exactly(4), setbit)
         .keys(&[Key::at(1).rw().access().update()])
         .since("2.2.0")
@@ -206,8 +206,8 @@ fn bitpos(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-/// The keys of several strings, those that hold nothing as `None`.
-struct Strings<'a>(Vec<Option<&'a [u8]>>);
+/// The keys of several strings.
+struct Strings<'a>(Vec<&'a [u8]>);
 
 impl<'a> Strings<'a> {
     /// Looks at all keys once: for their types, and as the uses that they are.
@@ -216,18 +216,17 @@ impl<'a> Strings<'a> {
         db: DbIndex,
         keys: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Self, WrongType> {
-        let keys = keys
-            .map(|key| Ok(databases.db(db).read_string(key)?.map(|_| key)))
-            .collect::<Result<_, WrongType>>()?;
+        let keys: Vec<&[u8]> = keys.collect();
+        for key in &keys {
+            databases.db(db).read_string(key)?;
+        }
         Ok(Self(keys))
     }
 
     /// Hands all the strings to a closure, empty ones for keys that aren't there.
     fn with<R>(&self, databases: &Databases, db: DbIndex, run: impl FnOnce(&[&[u8]]) -> R) -> R {
-        let table = databases.table(db);
         let mut digits = vec![itoa::Buffer::new(); self.0.len()];
-        let entries: Vec<_> =
-            self.0.iter().map(|key| table?.get((*key)?).map(|entry| entry.value())).collect();
+        let entries: Vec<_> = self.0.iter().map(|key| databases.value(db, key)).collect();
         let strings: Vec<&[u8]> = entries
             .into_iter()
             .zip(&mut digits)

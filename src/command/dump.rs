@@ -18,7 +18,7 @@ use crate::rdb::encode::dump_payload;
 use crate::rdb::format;
 
 /// Commands on values as bytes.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     read::<DataHandler>("DUMP", Exactly(2), dump)
         .keys(&[Key::at(1).ro().access()])
         .tips(&["nondeterministic_output"])
@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
             ("5.0.0", "Sets how the key was used: `IDLETIME`, `FREQ`."),
         ]),
     write::<DataHandler>("RESTORE-ASKING", AtLeast(4), restore)
-        .flags(Flags::DENYOOM.or(Flags::ASKING))
+        .flags(Flags::DENYOOM.union(Flags::ASKING))
         .group(Group::Server)
         .keys(&[Key::at(1).ow().update()])
         .categories(&["dangerous", "keyspace"])

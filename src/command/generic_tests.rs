@@ -329,6 +329,78 @@ fn what_must_not_change_reads_as_absent_and_stays() {
 }
 
 #[test]
+fn commands_on_several_keys_see_none_whose_time_has_come() {
+    let mut world = World::new();
+    for line in [
+        "SADD set 1 2 3",
+        "SADD due-set 2 3 4",
+        "ZADD zset 1 1 2 2 3 3",
+        "ZADD due-zset 5 2 6 9",
+        "SET string abc",
+        "SET due-string ab",
+        "PFADD hll a b",
+        "PFADD due-hll b c",
+        "RPUSH due-list x",
+        "GEOADD due-geo 1 1 x",
+        "SET weight_1 9",
+    ] {
+        world.run(line);
+    }
+    for key in ["due-set", "due-zset", "due-string", "due-hll", "due-list", "due-geo", "weight_1"] {
+        world.run(&format!("PEXPIREAT {key} {}", NOW + 5));
+    }
+    world.databases.set_expiry_mode(ExpiryMode::Absent);
+    world.at(NOW + 5);
+    let before = world.databases.total_keys();
+    let radius = "FROMLONLAT 1 1 BYRADIUS 9 km";
+    for (command, reply) in [
+        ("SINTER set due-set", "*0"),
+        ("SINTER due-set set", "*0"),
+        ("SUNION due-set", "*0"),
+        ("SUNION due-set set", "*3|$1|1|$1|2|$1|3"),
+        ("SDIFF set due-set", "*3|$1|1|$1|2|$1|3"),
+        ("SDIFF due-set set", "*0"),
+        ("SINTERCARD 2 set due-set", ":0"),
+        ("ZINTER 2 zset due-zset", "*0"),
+        ("ZINTER 2 zset due-set", "*0"),
+        ("ZUNION 2 due-zset due-set", "*0"),
+        ("ZDIFF 2 zset due-set", "*3|$1|1|$1|2|$1|3"),
+        ("ZINTERCARD 2 due-zset due-zset", ":0"),
+        ("LCS string due-string LEN", ":0"),
+        ("PFCOUNT hll due-hll", ":2"),
+        ("PFCOUNT due-hll", ":0"),
+        ("BITCOUNT due-string", ":0"),
+        ("MGET due-string string", "*2|$-1|$3|abc"),
+        ("SORT_RO due-list ALPHA", "*0"),
+        ("SORT_RO set BY weight_* GET weight_* LIMIT 0 1", "*1|$-1"),
+        (&format!("GEOSEARCH due-geo {radius}"), "*0"),
+    ] {
+        assert_eq!(world.run(command), reply, "{command}");
+    }
+    assert_eq!(world.databases.total_keys(), before, "none is removed by a command that reads");
+    // A replica that may be written to meets them, too; what it takes from them is nothing.
+    for (command, reply) in [
+        ("SINTERSTORE to set due-set", ":0"),
+        ("SUNIONSTORE to set due-set", ":3"),
+        ("ZUNIONSTORE to 2 due-zset due-set", ":0"),
+        ("ZRANGESTORE to due-zset 0 -1", ":0"),
+        ("BITOP OR to string due-string", ":3"),
+        ("BITOP NOT to due-string", ":0"),
+        ("BITOP OR due-string due-string", ":0"),
+        ("PFMERGE to due-hll", "+OK"),
+        ("PFCOUNT to", ":0"),
+        ("DEL to", ":1"),
+        ("SORT due-list ALPHA STORE to", ":0"),
+        (&format!("GEOSEARCHSTORE to due-geo {radius}"), ":0"),
+        ("SMOVE due-set to 2", ":0"),
+        ("LMOVE due-list to LEFT LEFT", "$-1"),
+        ("EXISTS to", ":0"),
+    ] {
+        assert_eq!(world.run(command), reply, "{command}");
+    }
+}
+
+#[test]
 fn a_living_key_is_found_among_many_that_have_expired() {
     let mut world = World::new();
     assert_eq!(world.run("RANDOMKEY"), "$-1");

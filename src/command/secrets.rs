@@ -32,7 +32,7 @@ pub enum Secrets {
 impl Secrets {
     /// The first `most` arguments as they may be shown. `is_secret_setting` says which settings are
     /// secrets.
-    pub fn shown<'a>(
+    pub(crate) fn shown<'a>(
         self,
         args: Args<'a>,
         most: usize,

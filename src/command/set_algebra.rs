@@ -19,7 +19,7 @@ use crate::keyspace::databases::{Databases, DbIndex, Expiry, WrongType};
 use crate::keyspace::unit::Event;
 
 /// Commands on several sets at once.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     answering("SINTER", |cx, args| answer(cx, args, Operation::Intersection))
         .cost("O(N*M) for M keys of which the smallest has N members")
         .summary("Replies with what is in all of the sets."),
@@ -107,8 +107,8 @@ impl<'a> Sets<'a> {
 
     /// Hands all the sets to a closure, those that aren't there as `None`.
     fn with<R>(&mut self, run: impl FnOnce(&[Option<&Set>]) -> R) -> R {
-        let table = self.databases.table(self.db);
-        let entries: Vec<_> = self.keys.iter().map(|key| Some(table?.get(key)?.value())).collect();
+        let entries: Vec<_> =
+            self.keys.iter().map(|key| self.databases.value(self.db, key)).collect();
         let sets: Vec<Option<&Set>> = entries
             .iter()
             .map(|value| match value {

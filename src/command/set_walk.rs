@@ -15,7 +15,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// Commands that choose among members.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SPOP", AtLeast(2), spop)
         .flags(Flags::FAST)
         .keys(&[Key::at(1).rw().access().delete()])

@@ -3,9 +3,11 @@
 //! Reading is in [`stream_range`](crate::command::stream_range) and
 //! [`stream_read`](crate::command::stream_read), what is about consumer groups in
 //! [`stream_group`](crate::command::stream_group) and
-//! [`stream_pending`](crate::command::stream_pending). What is logged never depends on a clock or on how
+//! [`stream_pending`](crate::command::stream_pending), deleting with an eye on groups in
+//! [`stream_delete`](crate::command::stream_delete). What is logged never depends on a clock or on how
 //! a stream lies in memory: an id that the server chose is there as a number, and what was trimmed
-//! roughly is there exactly.
+//! roughly is there exactly, and what references had to do with is there in words that servers before
+//! Redis 8.2 know.
 
 use crate::command::args::Args;
 use crate::command::context::Cx;
@@ -14,15 +16,15 @@ use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Group, Key, read, write,
 };
-use crate::command::stream_args::{BAD_ID, Exact, TrimOption, TrimParser, id_at};
-use crate::data::stream::{Counts, IdText, Stream, StreamId, Trimmed};
+use crate::command::stream_args::{BAD_ID, Exact, TrimOption, TrimParser, id_at, log_references};
+use crate::data::stream::{Counts, IdText, References, Stream, StreamId, Trimmed};
 use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on a stream's entries.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("XADD", AtLeast(5), xadd)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1)
             .rw()
             .update()
@@ -32,13 +34,20 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .since("5.0.0")
         .cost("O(1), and O(N) for N entries that trimming takes out")
         .syntax(
-            "key [NOMKSTREAM] [<MAXLEN|MINID>:strategy [=|~]:operator threshold:string \
+            "key [NOMKSTREAM] [KEEPREF|DELREF|ACKED]:condition \
+             [<MAXLEN|MINID>:strategy [=|~]:operator threshold:string \
              [LIMIT count]]:trim <*|id>:id_or_auto field value [field value ...]",
         )
         .summary("Adds an entry to a stream, which is made where it isn't there.")
         .history(&[
             ("6.2.0", "Takes NOMKSTREAM, MINID and LIMIT."),
             ("7.0.0", "Takes ids of the form `<ms>-*`."),
+            ("8.2.0", "Takes KEEPREF, DELREF and ACKED."),
+        ])
+        .deviates(&[
+            "ACKED counts an entry that trimming took out from among others as deleted \
+             (`max-deleted-entry-id`), so that no group's lag is told wrongly",
+            "no IDMP and IDMPAUTO of Redis 8.6",
         ]),
     reader("XLEN", Exactly(2), xlen)
         .flags(Flags::FAST)
@@ -59,11 +68,19 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .effect(Effect::Rewritten)
         .since("5.0.0")
         .cost("O(N) for N entries taken out")
-        .syntax("key <<MAXLEN|MINID>:strategy [=|~]:operator threshold:string [LIMIT count]>:trim")
+        .syntax(
+            "key <<MAXLEN|MINID>:strategy [=|~]:operator threshold:string [LIMIT count] \
+             [KEEPREF|DELREF|ACKED]:condition>:trim",
+        )
         .summary("Takes the oldest entries out of a stream, and counts them.")
-        .history(&[("6.2.0", "Takes MINID and LIMIT.")]),
+        .history(&[
+            ("6.2.0", "Takes MINID and LIMIT."),
+            ("8.2.0", "Takes KEEPREF, DELREF and ACKED."),
+        ])
+        .deviates(&["ACKED counts an entry that it took out from among others as deleted \
+             (`max-deleted-entry-id`), so that no group's lag is told wrongly"]),
     writer("XSETID", AtLeast(3), xsetid)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().update()])
         .since("5.0.0")
         .syntax(
@@ -128,6 +145,8 @@ impl NewId {
 struct Addition {
     make: bool,
     trim: Option<TrimOption>,
+    /// The argument that says what becomes of references.
+    references_at: Option<usize>,
     id: NewId,
     id_at: usize,
 }
@@ -154,6 +173,7 @@ impl Addition {
                 taken => at += taken,
             }
         }
+        let references_at = trim.references_at();
         let trim = trim.finish(replaying)?;
         let words = args.len().saturating_sub(at + 1);
         let Some(id) = id.filter(|_| words > 0 && words.is_multiple_of(2)) else {
@@ -165,7 +185,7 @@ impl Addition {
                 "ERR The ID specified in XADD must be greater than 0-0",
             ));
         }
-        Ok(Self { make, trim, id, id_at: at })
+        Ok(Self { make, trim, references_at, id, id_at: at })
     }
 }
 
@@ -218,11 +238,14 @@ fn xadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     };
     let id = added.id.text();
     cx.reply.bulk(id.as_bytes());
+    let addition =
+        Addition { trim: addition.trim.map(|trim| trim.after(&added.trimmed)), ..addition };
+    log_addition(cx, args, &addition, id.as_bytes(), &added.exact);
     if added.trimmed.count > 0 {
         cx.db().announce(key, Event::XTRIM);
+        log_references(cx, key, &added.trimmed);
         free(cx, added.trimmed);
     }
-    log_addition(cx, args, &addition, id.as_bytes(), &added.exact);
     Ok(Flow::Done)
 }
 
@@ -236,6 +259,12 @@ fn free(cx: &Cx<'_>, trimmed: Trimmed) {
 
 fn log_addition(cx: &mut Cx<'_>, args: Args<'_>, addition: &Addition, id: &[u8], exact: &Exact) {
     match addition.trim.filter(TrimOption::is_vague) {
+        None if addition.references_at.is_some() => {
+            let kept =
+                args.from(0).enumerate().filter(|(at, _)| Some(*at) != addition.references_at);
+            let words = kept.map(|(at, word)| if at == addition.id_at { id } else { word });
+            cx.log(&words.collect::<Vec<_>>());
+        }
         None if addition.id.is_whole() => cx.log_verbatim(),
         None => {
             let words = args.from(0).enumerate();
@@ -297,13 +326,17 @@ fn xtrim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     };
     cx.reply.count(trimmed.count);
     if trimmed.count > 0 {
-        if option.is_vague() {
+        let option = option.after(&trimmed);
+        if trimmed.references == References::Acknowledged {
+            // Which entries went is said below.
+        } else if option.is_vague() {
             let words = args.from(0).enumerate();
             let words = words.filter_map(|(at, word)| option.exact_word(at, word, &exact));
             cx.log(&words.collect::<Vec<_>>());
         } else {
             cx.log_verbatim();
         }
+        log_references(cx, key, &trimmed);
         free(cx, trimmed);
     }
     Ok(Flow::Done)

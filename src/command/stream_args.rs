@@ -3,7 +3,9 @@
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
-use crate::data::stream::{IdText, Stream, StreamId, Trim, TrimTo};
+use crate::data::stream::{
+    Forgotten, IdDigits, IdText, References, Stream, StreamId, Trim, TrimTo, Trimmed,
+};
 
 /// What is no id.
 pub(super) const BAD_ID: CommandError =
@@ -75,6 +77,8 @@ pub(super) struct TrimOption {
     sign_at: Option<usize>,
     threshold_at: usize,
     limit_at: Option<usize>,
+    references: References,
+    references_at: Option<usize>,
 }
 
 /// To what a stream was trimmed.
@@ -89,6 +93,17 @@ pub(super) struct Exact {
 pub(super) struct TrimParser {
     strategy: Option<TrimOption>,
     limit: Option<(usize, usize)>,
+    references: Option<(References, usize)>,
+}
+
+/// What the argument at an index says of references to entries that go, if it says that.
+pub(super) fn references_at(args: Args<'_>, index: usize) -> Option<References> {
+    Some(match () {
+        () if args.is(index, "KEEPREF") => References::Keep,
+        () if args.is(index, "DELREF") => References::Remove,
+        () if args.is(index, "ACKED") => References::Acknowledged,
+        () => return None,
+    })
 }
 
 impl TrimParser {
@@ -119,6 +134,8 @@ impl TrimParser {
                 sign_at: signed.then_some(at + 1),
                 threshold_at,
                 limit_at: None,
+                references: References::Keep,
+                references_at: None,
             });
             return Ok(threshold_at + 1 - at);
         }
@@ -128,7 +145,18 @@ impl TrimParser {
             self.limit = Some((limit, at));
             return Ok(2);
         }
+        if let Some(references) = references_at(args, at) {
+            if self.references.replace((references, at)).is_some() {
+                return Err(CommandError::Syntax);
+            }
+            return Ok(1);
+        }
         Ok(0)
+    }
+
+    /// The argument that says what becomes of references.
+    pub(super) fn references_at(&self) -> Option<usize> {
+        self.references.map(|(_, at)| at)
     }
 
     /// What the options together say.
@@ -149,6 +177,9 @@ impl TrimParser {
             }
             (option.limit, option.limit_at) = (Some(limit), Some(at));
         }
+        if let Some((references, at)) = self.references {
+            (option.references, option.references_at) = (references, Some(at));
+        }
         Ok(Some(option))
     }
 }
@@ -164,12 +195,17 @@ impl TrimOption {
                 entries => entries.min(ENTRIES_AT_ONCE_MAX),
             },
         };
-        Trim { to: self.to, roughly: self.roughly, limit }
+        Trim { to: self.to, roughly: self.roughly, limit, references: self.references }
     }
 
-    /// Whether the command as it came could trim otherwise elsewhere.
+    /// Whether the command as it came could trim otherwise elsewhere, or older servers don't know it.
     pub(super) fn is_vague(&self) -> bool {
-        self.roughly
+        self.roughly || self.references_at.is_some()
+    }
+
+    /// The same option as it turned out.
+    pub(super) fn after(self, trimmed: &Trimmed) -> Self {
+        Self { references: trimmed.references, ..self }
     }
 
     /// What was trimmed to.
@@ -184,19 +220,52 @@ impl TrimOption {
     }
 
     /// The word that stands for an argument in a record that trims exactly as far; `None` for one that
-    /// is left out.
+    /// is left out. Where only some entries go, others tell which.
     pub(super) fn exact_word<'w>(
         &self,
         index: usize,
         word: &'w [u8],
         exact: &'w Exact,
     ) -> Option<&'w [u8]> {
+        let of_limit = self.limit_at.is_some_and(|at| index == at || index == at + 1);
+        let of_trim = of_limit
+            || index == self.strategy_at
+            || index == self.threshold_at
+            || Some(index) == self.sign_at;
         match index {
+            _ if Some(index) == self.references_at => None,
+            _ if !of_trim => Some(word),
+            _ if self.references == References::Acknowledged || of_limit => None,
+            _ if !self.roughly => Some(word),
             _ if index == self.strategy_at => Some(exact.strategy),
-            _ if self.limit_at.is_some_and(|at| index == at || index == at + 1) => None,
-            _ if Some(index) == self.sign_at => Some(b"="),
             _ if index == self.threshold_at => Some(&exact.threshold),
-            _ => Some(word),
+            _ => Some(b"="),
         }
     }
+}
+
+/// Logs a command on a stream that has ids as its last words, where there are any.
+pub(super) fn log_ids(cx: &mut Cx<'_>, words: &[&[u8]], ids: &[StreamId]) {
+    if ids.is_empty() || !cx.databases.unit.recording {
+        return;
+    }
+    let ids: Vec<IdDigits> = ids.iter().map(|id| id.text()).collect();
+    let words: Vec<&[u8]> =
+        words.iter().copied().chain(ids.iter().map(IdDigits::as_bytes)).collect();
+    cx.log(&words);
+}
+
+/// Logs what is no longer pending.
+pub(super) fn log_forgotten(cx: &mut Cx<'_>, key: &[u8], forgotten: &[Forgotten]) {
+    for Forgotten { group, ids } in forgotten {
+        log_ids(cx, &[b"XACK", key, group], ids);
+    }
+}
+
+/// Logs what trimming did beside taking the oldest entries out.
+pub(super) fn log_references(cx: &mut Cx<'_>, key: &[u8], trimmed: &Trimmed) {
+    if trimmed.references == References::Acknowledged {
+        log_ids(cx, &[b"XDEL", key], &trimmed.ids);
+    }
+    log_forgotten(cx, key, &trimmed.forgotten);
 }

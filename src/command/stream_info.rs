@@ -14,7 +14,7 @@ use crate::keyspace::collection::Lent;
 use crate::resp::reply::Reply;
 
 /// XINFO.
-pub const COMMANDS: &[Command<DataHandler>] =
+pub(crate) const COMMANDS: &[Command<DataHandler>] =
     &[control::<DataHandler>("XINFO", AtLeast(2), container)
         .group(CommandGroup::Stream)
         .since("5.0.0")
@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command<DataHandler>] =
                 .history(&[("7.0.0", "Tells `entries-read` and `lag`.")]),
             control::<DataHandler>("HELP", Exactly(2), help)
                 .group(CommandGroup::Stream)
-                .flags(Flags::LOADING.or(Flags::STALE))
+                .flags(Flags::LOADING.union(Flags::STALE))
                 .since("5.0.0")
                 .summary("Lists the subcommands."),
             read::<DataHandler>("STREAM", AtLeast(3), stream)
@@ -52,6 +52,10 @@ pub const COMMANDS: &[Command<DataHandler>] =
                     ("6.0.0", "Takes FULL."),
                     ("7.0.0", "Tells what was deleted and added."),
                     ("7.2.0", "Tells `active-time` and `seen-time` of consumers."),
+                    ("8.8.0", "Tells how much was given back (`nacked-count`)."),
+                ])
+                .deviates(&[
+                    "`nacked-count` is left out where it is 0, so that the reply is that of 7.2",
                 ]),
         ])];
 
@@ -209,13 +213,17 @@ fn full_group(
     (name, group): (&[u8], &Group),
     count: usize,
 ) {
-    reply.map(7);
+    let released = group.released_len();
+    reply.map(if released > 0 { 8 } else { 7 });
     reply.bulk(b"name");
     reply.bulk(name);
     field_id(reply, "last-delivered-id", group.last_id);
     field_known(reply, "entries-read", group.entries_read);
     field_known(reply, "lag", stream.lag(group));
     field_count(reply, "pel-count", group.pending_len());
+    if released > 0 {
+        field_count(reply, "nacked-count", released);
+    }
     reply.bulk(b"pending");
     reply.array(count.min(group.pending_len()));
     let names = group.names();
@@ -224,7 +232,7 @@ fn full_group(
         reply.bulk(pending.id.text().as_bytes());
         reply.bulk(pending.consumer.name_in(&names));
         reply.int(pending.delivered_ms);
-        reply.int(i64::from(pending.deliveries));
+        reply.int(pending.told_deliveries());
     }
     reply.bulk(b"consumers");
     reply.array(group.consumer_count());
@@ -251,11 +259,11 @@ fn full_consumer(
     reply.array(count.min(consumer.pending_len()));
     for id in consumer.pending_from(StreamId::MIN).take(count) {
         let (at, times) =
-            group.pending(id).map_or((0, 0), |pending| (pending.delivered_ms, pending.deliveries));
+            group.pending(id).map_or((0, 0), |p| (p.delivered_ms, p.told_deliveries()));
         reply.array(3);
         reply.bulk(id.text().as_bytes());
         reply.int(at);
-        reply.int(i64::from(times));
+        reply.int(times);
     }
 }
 

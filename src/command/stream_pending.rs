@@ -8,17 +8,17 @@ use crate::command::context::Cx;
 use crate::command::error::{CommandError, quotable};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow, Key};
 use crate::command::stream::{reader, writer};
-use crate::command::stream_args::{Bound, id_at, id_in, interval_bound};
+use crate::command::stream_args::{Bound, id_at, id_in, interval_bound, log_ids};
+use crate::command::stream_deliver::{log_pending, log_position};
 use crate::command::stream_group::no_key_or_group;
 use crate::command::stream_range::reply_entry;
-use crate::command::stream_read::{log_pending, log_position};
-use crate::data::stream::{ConsumerId, DELIVERIES_MAX, Group, IdDigits, Pending, Stream, StreamId};
+use crate::data::stream::{ConsumerId, DELIVERIES_MAX, Group, Pending, Stream, StreamId};
 use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// XPENDING, XCLAIM and XAUTOCLAIM.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XPENDING", AtLeast(3), xpending)
         .keys(&[Key::at(1).ro().access()])
         .tips(&["nondeterministic_output"])
@@ -139,13 +139,14 @@ impl<'a> Filter<'a> {
         let array = reply.deferred();
         let mut count = 0;
         let mut show = |pending: &Pending| {
-            let idle_ms = now_ms.saturating_sub(pending.delivered_ms);
-            if count < self.count && (self.idle_ms == 0 || idle_ms >= self.idle_ms) {
+            let idle_ms = pending.idle_ms(now_ms);
+            let is_idle = idle_ms.is_none_or(|idle_ms| idle_ms >= self.idle_ms);
+            if count < self.count && (self.idle_ms == 0 || is_idle) {
                 reply.array(4);
                 reply.bulk(pending.id.text().as_bytes());
                 reply.bulk(pending.consumer.name_in(&names));
-                reply.int(idle_ms.max(0));
-                reply.int(i64::from(pending.deliveries));
+                reply.int(idle_ms.map_or(-1, |idle_ms| idle_ms.max(0)));
+                reply.int(pending.told_deliveries());
                 count += 1;
             }
             count < self.count
@@ -210,8 +211,8 @@ impl Claim {
                 return false;
             }
             Some(found) => {
-                let idle_ms = self.now_ms.saturating_sub(found.delivered_ms);
-                if self.idle_ms > 0 && idle_ms < self.idle_ms {
+                let idle_ms = found.idle_ms(self.now_ms);
+                if self.idle_ms > 0 && idle_ms.is_some_and(|idle_ms| idle_ms < self.idle_ms) {
                     return false;
                 }
                 found
@@ -386,13 +387,7 @@ fn log(cx: &mut Cx<'_>, args: Args<'_>, claimed: Claimed) {
 
 /// Logs that entries are no longer pending.
 pub(super) fn log_gone(cx: &mut Cx<'_>, (key, group): (&[u8], &[u8]), gone: &[StreamId]) {
-    if gone.is_empty() || !cx.databases.unit.recording {
-        return;
-    }
-    let ids: Vec<IdDigits> = gone.iter().map(|id| id.text()).collect();
-    let mut words: Vec<&[u8]> = vec![b"XACK", key, group];
-    words.extend(ids.iter().map(IdDigits::as_bytes));
-    cx.log(&words);
+    log_ids(cx, &[b"XACK", key, group], gone);
 }
 
 fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -479,8 +474,8 @@ fn candidates(
     while attempts > 0 && found.len() < most {
         attempts -= 1;
         let Some(pending) = all.next() else { break };
-        let idle_ms = claim.now_ms.saturating_sub(pending.delivered_ms);
-        let is_ripe = claim.idle_ms == 0 || idle_ms >= claim.idle_ms;
+        let idle_ms = pending.idle_ms(claim.now_ms);
+        let is_ripe = claim.idle_ms == 0 || idle_ms.is_none_or(|idle_ms| idle_ms >= claim.idle_ms);
         if is_ripe || !stream.contains(pending.id) {
             found.push(pending.id);
         }

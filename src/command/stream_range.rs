@@ -10,7 +10,7 @@ use crate::data::stream::{Entries, Stream, StreamId};
 use crate::resp::reply::Reply;
 
 /// XRANGE and XREVRANGE.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XRANGE", AtLeast(4), |cx, args| range(cx, args, false))
         .keys(&[Key::at(1).ro().access()])
         .since("5.0.0")
@@ -67,8 +67,19 @@ pub(super) fn reply_entries(reply: &mut Reply<'_>, mut entries: Entries<'_>, mos
 /// Replies with the next entry, if there is one: its id, and its fields and values in one array.
 #[inline]
 pub(super) fn reply_entry(reply: &mut Reply<'_>, entries: &mut Entries<'_>) -> Option<StreamId> {
+    reply_entry_of(reply, entries, 2)
+}
+
+/// As [`reply_entry`], in an array of so many elements, of which the caller writes those behind the
+/// second.
+#[inline]
+pub(super) fn reply_entry_of(
+    reply: &mut Reply<'_>,
+    entries: &mut Entries<'_>,
+    elements: usize,
+) -> Option<StreamId> {
     let (id, fields) = entries.next_entry()?;
-    reply.array(2);
+    reply.array(elements);
     reply.bulk(id.text().as_bytes());
     reply.array(2 * fields);
     while let Some((name, value)) = entries.next_field() {

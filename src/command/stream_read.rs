@@ -1,8 +1,6 @@
 //! Streams: reading what is new, or waiting for it, alone and in groups.
 //!
-//! What XREADGROUP changes is logged as what it comes to: XCLAIM for the entries that it delivered, one
-//! record for all that were delivered at the same time as often, XGROUP SETID for how far the group is,
-//! and XGROUP CREATECONSUMER for a consumer that got nothing yet.
+//! What XREADGROUP does to a stream is in [`stream_deliver`](crate::command::stream_deliver).
 
 use std::ops::Range;
 
@@ -14,9 +12,10 @@ use crate::command::spec::{
 };
 use crate::command::stream::{reader, writer};
 use crate::command::stream_args::id_at;
-use crate::command::stream_range::{reply_entries, reply_entry};
+use crate::command::stream_deliver::{GroupRead, Wanted};
+use crate::command::stream_range::reply_entries;
 use crate::command::wait::{self, NullReply, Wait};
-use crate::data::stream::{Pending, Stream, StreamId};
+use crate::data::stream::{Group, Stream, StreamId};
 use crate::data::value::Type;
 use crate::keyspace::collection::Changed;
 use crate::keyspace::databases::Db;
@@ -25,25 +24,30 @@ use crate::keyspace::waits::Awaited;
 use crate::resp::reply::{Protocol, Reply};
 
 /// XREAD and XREADGROUP.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XREAD", AtLeast(4), xread)
-        .flags(Flags::BLOCKING.or(Flags::MOVABLE_KEYS))
+        .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(1).ro().access()])
         .since("5.0.0")
         .cost("O(M) for M entries of reply")
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>:streams")
         .summary("Replies with the entries of streams behind ids, or waits for some."),
     writer("XREADGROUP", AtLeast(7), xreadgroup)
-        .flags(Flags::BLOCKING.or(Flags::MOVABLE_KEYS))
+        .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(4).ro().access()])
         .effect(Effect::Rewritten)
         .since("5.0.0")
         .cost("O(M) for M entries of reply")
         .syntax(
-            "GROUP <group consumer>:group_consumer [COUNT count] [BLOCK milliseconds] [NOACK] \
-             STREAMS <key [key ...] id [id ...]>:streams",
+            "GROUP <group consumer>:group_consumer [COUNT count] [BLOCK milliseconds] \
+             [CLAIM min-idle-time:integer] [NOACK] STREAMS <key [key ...] id [id ...]>:streams",
         )
-        .summary("Delivers entries of streams to a consumer of a group, or waits for some."),
+        .summary("Delivers entries of streams to a consumer of a group, or waits for some.")
+        .history(&[("8.4.0", "Takes CLAIM.")])
+        .deviates(&[
+            "CLAIM: an entry that was deleted stops being pending, and none takes its place in COUNT",
+            "no MAXCOUNT and MAXSIZE of Redis 8.10",
+        ]),
 ];
 
 /// The keys are the first half of what follows STREAMS.
@@ -71,14 +75,21 @@ struct Options<'a> {
     block: Block,
     group: Option<(&'a [u8], &'a [u8])>,
     no_ack: bool,
+    claim_ms: Option<i64>,
     /// The arguments that are keys; ids are behind them.
     keys: Range<usize>,
 }
 
 impl<'a> Options<'a> {
     fn parse(args: Args<'a>, in_group: bool) -> Result<Self, CommandError> {
-        let mut options =
-            Self { count: usize::MAX, block: Block::No, group: None, no_ack: false, keys: 0..0 };
+        let mut options = Self {
+            count: usize::MAX,
+            block: Block::No,
+            group: None,
+            no_ack: false,
+            claim_ms: None,
+            keys: 0..0,
+        };
         let mut at = 1;
         while at < args.len() {
             let more = args.len() - 1 - at;
@@ -97,6 +108,10 @@ impl<'a> Options<'a> {
                 only_in_group(in_group, "GROUP")?;
                 options.group = Some((args.at(at + 1), args.at(at + 2)));
                 at += 2;
+            } else if more > 0 && args.is(at, "CLAIM") {
+                only_in_group(in_group, "CLAIM")?;
+                at += 1;
+                options.claim_ms = Some(min_idle_ms(args, at)?);
             } else if args.is(at, "NOACK") {
                 only_in_group(in_group, "NOACK")?;
                 options.no_ack = true;
@@ -132,6 +147,14 @@ impl<'a> Options<'a> {
     }
 }
 
+fn min_idle_ms(args: Args<'_>, at: usize) -> Result<i64, CommandError> {
+    match args.int(at) {
+        Ok(0..) => args.int(at),
+        Ok(_) => Err(CommandError::text("ERR min-idle-time must be a positive integer")),
+        Err(_) => Err(CommandError::text("ERR min-idle-time is not an integer")),
+    }
+}
+
 fn only_in_group(in_group: bool, option: &str) -> Result<(), CommandError> {
     if in_group {
         return Ok(());
@@ -142,7 +165,7 @@ fn only_in_group(in_group: bool, option: &str) -> Result<(), CommandError> {
 }
 
 /// A reply of streams with something in them, as they are found.
-struct Streams {
+pub(super) struct Streams {
     start: crate::resp::reply::Deferred,
     count: usize,
 }
@@ -153,7 +176,7 @@ impl Streams {
     }
 
     /// A stream follows: its entries are to be written next.
-    fn begin(&mut self, reply: &mut Reply<'_>, key: &[u8]) {
+    pub(super) fn begin(&mut self, reply: &mut Reply<'_>, key: &[u8]) {
         self.count += 1;
         if reply.protocol() == Protocol::Resp2 {
             reply.array(2);
@@ -214,8 +237,8 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     };
     let awaited = Awaited { kind: Type::Stream, or_loss: false };
     let words = resolved(args, &options, &behind);
-    let on_timeout = NullReply::Array;
-    Ok(Flow::Block(Wait { awaited, words, keys: options.keys, timeout_ms, on_timeout }))
+    let (keys, on_timeout) = (options.keys, NullReply::Array);
+    Ok(Flow::Block(Wait { awaited, words, keys, timeout_ms, again_ms: None, on_timeout }))
 }
 
 /// The command's words with the ids that `$` and `+` stand for now, where it has such.
@@ -230,37 +253,6 @@ fn resolved(args: Args<'_>, options: &Options<'_>, behind: &[StreamId]) -> Optio
         _ => word.to_vec(),
     };
     Some(args.from(0).enumerate().map(word).collect())
-}
-
-/// What a consumer asks of a stream.
-#[derive(Clone, Copy, Debug)]
-enum Wanted {
-    /// `>`: entries that were delivered to no consumer of the group yet.
-    New,
-    /// What it has that is pending, behind an id.
-    History(StreamId),
-}
-
-/// One stream that XREADGROUP reads.
-struct GroupRead<'a> {
-    key: &'a [u8],
-    group: &'a [u8],
-    consumer: &'a [u8],
-    wanted: Wanted,
-    count: usize,
-    no_ack: bool,
-    now_ms: i64,
-}
-
-/// What reading did to the group, for the log.
-#[derive(Default)]
-struct Delivered {
-    /// Whether the consumer is new.
-    made_consumer: bool,
-    /// What is pending now of what was delivered.
-    pending: Vec<Pending>,
-    /// How far the group is, where it went on.
-    position: Option<(StreamId, Option<u64>)>,
 }
 
 fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -294,6 +286,7 @@ fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             wanted,
             count: options.count,
             no_ack: options.no_ack,
+            claim_ms: options.claim_ms,
             now_ms: cx.now.0,
         };
         read.run(cx, &mut streams)?;
@@ -306,8 +299,33 @@ fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         return Ok(Flow::Done);
     };
     let awaited = Awaited { kind: Type::Stream, or_loss: true };
+    let again_ms = next_claim_ms(cx, args, &options)?;
     let on_timeout = NullReply::Array;
-    Ok(Flow::Block(Wait { awaited, words: None, keys: options.keys, timeout_ms, on_timeout }))
+    let keys = options.keys;
+    Ok(Flow::Block(Wait { awaited, words: None, keys, timeout_ms, again_ms, on_timeout }))
+}
+
+/// When the next pending entry will have waited for long enough to be claimed.
+fn next_claim_ms(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    options: &Options<'_>,
+) -> Result<Option<i64>, CommandError> {
+    let (Some(idle_ms), Some((group, _))) = (options.claim_ms, options.group) else {
+        return Ok(None);
+    };
+    let mut next_ms: Option<i64> = None;
+    for index in options.keys.clone() {
+        let mut db = cx.databases.db(cx.selected);
+        let oldest = |stream: &mut Stream| {
+            let oldest_ms = stream.edit_group(group, Group::oldest_delivery_ms).flatten();
+            Changed::nothing(oldest_ms)
+        };
+        let found = db.edit_existing(args.at(index), Event::PENDING, oldest)?.flatten();
+        let ripe_ms = found.map(|oldest_ms| oldest_ms.saturating_add(idle_ms));
+        next_ms = next_ms.into_iter().chain(ripe_ms).min();
+    }
+    Ok(next_ms)
 }
 
 fn check_group(db: &mut Db<'_>, key: &[u8], group: &[u8]) -> Result<(), CommandError> {
@@ -333,176 +351,4 @@ fn meaningless(sign: &[u8]) -> CommandError {
          this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID \
          would just return an empty result set."
     })
-}
-
-impl GroupRead<'_> {
-    fn run(&self, cx: &mut Cx<'_>, streams: &mut Streams) -> Result<(), CommandError> {
-        let reply = &mut cx.reply;
-        let mut db = cx.databases.db(cx.selected);
-        let done = db.edit_existing(self.key, Event::PENDING, |stream: &mut Stream| {
-            let delivered = self.deliver(stream, reply, streams);
-            let changes = usize::from(delivered.made_consumer)
-                + usize::from(delivered.position.is_some() || !delivered.pending.is_empty());
-            Changed::count(changes, delivered)
-        })?;
-        if let Some(delivered) = done {
-            self.log(cx, &delivered);
-        }
-        Ok(())
-    }
-
-    fn deliver(
-        &self,
-        stream: &mut Stream,
-        reply: &mut Reply<'_>,
-        streams: &mut Streams,
-    ) -> Delivered {
-        let mut delivered = Delivered::default();
-        let made = stream.edit_group(self.group, |group| {
-            let (id, made) = group.ensure(self.consumer, self.now_ms);
-            group.see(id, self.now_ms, false);
-            made
-        });
-        delivered.made_consumer = made == Some(true);
-        match self.wanted {
-            Wanted::New => self.deliver_new(stream, reply, streams, &mut delivered),
-            Wanted::History(behind) => {
-                streams.begin(reply, self.key);
-                self.deliver_again(stream, reply, behind, &mut delivered);
-            }
-        }
-        delivered
-    }
-
-    fn deliver_new(
-        &self,
-        stream: &mut Stream,
-        reply: &mut Reply<'_>,
-        streams: &mut Streams,
-        delivered: &mut Delivered,
-    ) {
-        let Some(group) = stream.group(self.group) else { return };
-        let Some(start) = group.last_id.next() else { return };
-        if stream.last_entry_id().is_none_or(|last| last < start) {
-            return;
-        }
-        let Some(consumer) = group.find(self.consumer) else { return };
-        streams.begin(reply, self.key);
-        let array = reply.deferred();
-        let mut entries = stream.range(start, StreamId::MAX);
-        let mut ids = Vec::new();
-        while ids.len() < self.count {
-            let Some(id) = reply_entry(reply, &mut entries) else { break };
-            ids.push(id);
-        }
-        reply.finish_array(array, ids.len());
-        let Some(last_id) = ids.last().copied() else { return };
-        let entries_read = stream.count_read(group, &ids);
-        let pending = ids.iter().map(|id| Pending {
-            id: *id,
-            delivered_ms: self.now_ms,
-            deliveries: 1,
-            consumer,
-        });
-        if !self.no_ack {
-            delivered.pending = pending.collect();
-        }
-        stream.edit_group(self.group, |group| {
-            delivered.pending.iter().for_each(|pending| group.put(*pending));
-            (group.last_id, group.entries_read) = (last_id, entries_read);
-            // As upstream, for which what is never pending is no activity.
-            group.see(consumer, self.now_ms, !self.no_ack);
-        });
-        delivered.position = Some((last_id, entries_read));
-    }
-
-    fn deliver_again(
-        &self,
-        stream: &mut Stream,
-        reply: &mut Reply<'_>,
-        behind: StreamId,
-        delivered: &mut Delivered,
-    ) {
-        let Some(group) = stream.group(self.group) else { return };
-        let id = group.find(self.consumer);
-        let Some(consumer) = id.and_then(|id| group.consumer(id)) else { return };
-        let Some(start) = behind.next() else { return };
-        let array = reply.deferred();
-        let mut count = 0;
-        let mut found = Vec::new();
-        for id in consumer.pending_from(start).take(self.count) {
-            if reply_entry(reply, &mut stream.range(id, id)).is_some() {
-                found.push(id);
-            } else {
-                // It was deleted.
-                reply.array(2);
-                reply.bulk(id.text().as_bytes());
-                reply.null_array();
-            }
-            count += 1;
-        }
-        reply.finish_array(array, count);
-        stream.edit_group(self.group, |group| {
-            for id in found {
-                group.deliver_again(id, self.now_ms);
-                delivered.pending.extend(group.pending(id));
-            }
-        });
-    }
-
-    fn log(&self, cx: &mut Cx<'_>, delivered: &Delivered) {
-        if delivered.made_consumer {
-            cx.db().announce(self.key, Event::XGROUP_CREATECONSUMER);
-            if delivered.pending.is_empty() {
-                let words =
-                    [&b"XGROUP"[..], b"CREATECONSUMER", self.key, self.group, self.consumer];
-                cx.log(&words);
-            }
-        }
-        log_pending(cx, (self.key, self.group, self.consumer), &delivered.pending);
-        if let Some((last_id, entries_read)) = delivered.position {
-            log_position(cx, (self.key, self.group), last_id, entries_read);
-        }
-    }
-}
-
-/// Logs what is pending at a consumer: a record for each run of what was delivered at the same time as
-/// often.
-pub(super) fn log_pending(
-    cx: &mut Cx<'_>,
-    (key, group, consumer): (&[u8], &[u8], &[u8]),
-    pending: &[Pending],
-) {
-    if !cx.databases.unit.recording {
-        return;
-    }
-    let runs =
-        pending.chunk_by(|a, b| (a.delivered_ms, a.deliveries) == (b.delivered_ms, b.deliveries));
-    for run in runs {
-        let (at, count) = (run[0].delivered_ms.to_string(), run[0].deliveries.to_string());
-        let ids: Vec<_> = run.iter().map(|pending| pending.id.text()).collect();
-        let mut words: Vec<&[u8]> = Vec::with_capacity(ids.len() + 11);
-        words.extend([&b"XCLAIM"[..], key, group, consumer, b"0"]);
-        words.extend(ids.iter().map(|id| id.as_bytes()));
-        words.extend([&b"TIME"[..], at.as_bytes(), b"RETRYCOUNT", count.as_bytes()]);
-        words.extend([&b"FORCE"[..], b"JUSTID"]);
-        cx.log(&words);
-    }
-}
-
-/// Logs how far a group is.
-pub(super) fn log_position(
-    cx: &mut Cx<'_>,
-    (key, group): (&[u8], &[u8]),
-    last_id: StreamId,
-    entries_read: Option<u64>,
-) {
-    if !cx.databases.unit.recording {
-        return;
-    }
-    let read = entries_read.map_or_else(|| "-1".to_owned(), |read| read.to_string());
-    let id = last_id.text();
-    let words =
-        [&b"XGROUP"[..], b"SETID", key, group, id.as_bytes(), b"ENTRIESREAD", read.as_bytes()];
-    cx.log(&words);
 }

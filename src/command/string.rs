@@ -22,7 +22,7 @@ use crate::resp::reply::Reply;
 const RW_NOTES: &str = "RW and ACCESS due to the optional `GET` argument";
 
 /// Commands on whole strings and parts of them.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SET", AtLeast(3), set)
         .keys(&[Key::at(1).rw().access().update().variable_flags().notes(RW_NOTES)])
         .effect(Effect::Rewritten)

@@ -21,7 +21,7 @@ use crate::keyspace::databases::{Databases, DbIndex};
 use crate::keyspace::unit::Event;
 
 /// Commands on several sorted sets at once.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     answering("ZUNION", |cx, args| answer(cx, args, Operation::Union, "zunion"))
         .cost("O(N+M*log(M)) for N members of all the sets and M of the result")
         .syntax(
@@ -257,8 +257,7 @@ fn with_sources<R>(
     keys: Range<usize>,
     run: impl FnOnce(&[Source<'_>]) -> R,
 ) -> R {
-    let table = databases.table(db);
-    let values: Vec<_> = keys.map(|index| Some(table?.get(args.at(index))?.value())).collect();
+    let values: Vec<_> = keys.map(|index| databases.value(db, args.at(index))).collect();
     let sources: Vec<Source<'_>> = values
         .iter()
         .map(|value| match value {

@@ -11,24 +11,24 @@
 //! lowest bit that is set in the others (counted from 1, at most 51) what the register becomes at
 //! least. How registers become an estimate is in [`estimate`].
 
-pub mod dense;
-pub mod estimate;
-pub mod sparse;
+pub(crate) mod dense;
+pub(crate) mod estimate;
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
 
 use crate::data::hll::estimate::Histogram;
 
 /// Registers of each.
-pub const REGISTERS: usize = 1 << INDEX_BITS;
+pub(crate) const REGISTERS: usize = 1 << INDEX_BITS;
 /// Bits of the hash that say which register.
 const INDEX_BITS: u32 = 14;
 /// The greatest value that a register gets from a hash, but for the one that has no bit set.
-pub const RUN_BITS: usize = 64 - INDEX_BITS as usize;
+pub(crate) const RUN_BITS: usize = 64 - INDEX_BITS as usize;
 /// Bytes before the registers.
-pub const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 /// Bytes of a dense one.
-pub const DENSE_BYTES: usize = HEADER_BYTES + REGISTERS * dense::BITS / 8;
+pub(crate) const DENSE_BYTES: usize = HEADER_BYTES + REGISTERS * dense::BITS / 8;
 
 const MAGIC: &[u8] = b"HYLL";
 const ENCODING_AT: usize = 4;
@@ -41,7 +41,7 @@ const HASH_SEED: u64 = 0xadc8_3b19;
 
 /// How the registers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// Each by itself.
     Dense,
     /// In runs.
@@ -51,10 +51,10 @@ pub enum Encoding {
 /// Registers whose bytes say nothing that makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the registers are corrupted")]
-pub struct Corrupted;
+pub(crate) struct Corrupted;
 
 /// A string that holds a HyperLogLog and can be changed.
-pub trait Store {
+pub(crate) trait Store {
     /// All of it.
     fn bytes(&self) -> &[u8];
     /// All of it, to be written over.
@@ -64,7 +64,7 @@ pub trait Store {
 }
 
 /// The encoding of a HyperLogLog; `None` where the string is none.
-pub fn encoding(bytes: &[u8]) -> Option<Encoding> {
+pub(crate) fn encoding(bytes: &[u8]) -> Option<Encoding> {
     if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) {
         return None;
     }
@@ -76,7 +76,7 @@ pub fn encoding(bytes: &[u8]) -> Option<Encoding> {
 }
 
 /// One that has seen nothing.
-pub fn empty() -> Vec<u8> {
+pub(crate) fn empty() -> Vec<u8> {
     let mut bytes = header(SPARSE);
     bytes.extend_from_slice(&sparse::EMPTY);
     bytes
@@ -90,24 +90,28 @@ fn header(encoding: u8) -> Vec<u8> {
 }
 
 /// The cardinality that was reckoned last, unless registers have changed since.
-pub fn cached(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn cached(bytes: &[u8]) -> Option<u64> {
     let held = bytes.get(CARDINALITY_AT..HEADER_BYTES)?.first_chunk::<8>()?;
     (held[7] & STALE == 0).then(|| u64::from_le_bytes(*held))
 }
 
 /// Keeps a cardinality.
-pub fn cache(bytes: &mut [u8], cardinality: u64) {
+pub(crate) fn cache(bytes: &mut [u8], cardinality: u64) {
     bytes[CARDINALITY_AT..HEADER_BYTES].copy_from_slice(&cardinality.to_le_bytes());
 }
 
 /// Says that the cardinality must be reckoned anew.
-pub fn forget_cardinality(bytes: &mut [u8]) {
+pub(crate) fn forget_cardinality(bytes: &mut [u8]) {
     bytes[HEADER_BYTES - 1] |= STALE;
 }
 
 /// Adds an element, and says whether a register has changed. A sparse one becomes dense where it would
 /// be longer than `sparse_max` bytes.
-pub fn add(store: &mut impl Store, element: &[u8], sparse_max: usize) -> Result<bool, Corrupted> {
+pub(crate) fn add(
+    store: &mut impl Store,
+    element: &[u8],
+    sparse_max: usize,
+) -> Result<bool, Corrupted> {
     let (register, value) = place(element);
     raise(store, register, value, sparse_max)
 }
@@ -125,7 +129,7 @@ fn place(element: &[u8]) -> (usize, u8) {
 }
 
 /// Makes a register at least `value`.
-pub fn raise(
+pub(crate) fn raise(
     store: &mut impl Store,
     register: usize,
     value: u8,
@@ -146,7 +150,7 @@ pub fn raise(
 }
 
 /// Turns a sparse one into a dense one; false where it is already.
-pub fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
+pub(crate) fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
     if encoding(store.bytes()).ok_or(Corrupted)? == Encoding::Dense {
         return Ok(false);
     }
@@ -168,10 +172,10 @@ pub fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
 }
 
 /// All registers, a byte each.
-pub type Registers = [u8; REGISTERS];
+pub(crate) type Registers = [u8; REGISTERS];
 
 /// Raises registers to what another has.
-pub fn merge(into: &mut Registers, bytes: &[u8]) -> Result<(), Corrupted> {
+pub(crate) fn merge(into: &mut Registers, bytes: &[u8]) -> Result<(), Corrupted> {
     let registers = &bytes[HEADER_BYTES.min(bytes.len())..];
     match encoding(bytes).ok_or(Corrupted)? {
         Encoding::Dense => dense::merge(into, registers),
@@ -185,7 +189,7 @@ pub fn merge(into: &mut Registers, bytes: &[u8]) -> Result<(), Corrupted> {
 }
 
 /// About how many different elements it has seen.
-pub fn count(bytes: &[u8]) -> Result<u64, Corrupted> {
+pub(crate) fn count(bytes: &[u8]) -> Result<u64, Corrupted> {
     let registers = &bytes[HEADER_BYTES.min(bytes.len())..];
     let mut histogram = Histogram::default();
     match encoding(bytes).ok_or(Corrupted)? {
@@ -198,7 +202,7 @@ pub fn count(bytes: &[u8]) -> Result<u64, Corrupted> {
 }
 
 /// As [`count`], of registers a byte each.
-pub fn count_registers(registers: &Registers) -> u64 {
+pub(crate) fn count_registers(registers: &Registers) -> u64 {
     let mut histogram = Histogram::default();
     for eight in registers.as_chunks::<8>().0 {
         histogram.add_eight(u64::from_le_bytes(*eight));

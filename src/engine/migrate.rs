@@ -26,7 +26,7 @@ use crate::resp::record::push_command;
 pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("MIGRATE", Arity::AtLeast(6), migrate as ControlHandler)
         .group(Group::Generic)
-        .flags(Flags::WRITE.or(Flags::NO_MULTI))
+        .flags(Flags::WRITE.union(Flags::NO_MULTI))
         .keys(KEYS)
         .effect(Effect::Rewritten)
         .secrets(&SECRETS)

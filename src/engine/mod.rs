@@ -37,12 +37,12 @@ pub mod keep;
 pub(crate) mod migrate;
 pub mod registry;
 pub(crate) mod replicate;
-pub mod session;
-pub mod show;
+pub(crate) mod session;
+pub(crate) mod show;
 pub mod tick;
 
 /// The code of a control command.
-pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
+pub(crate) type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
 
 /// A container's own code: what runs when no subcommand matches; the engine has answered that before it gets here.
 pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
@@ -50,7 +50,7 @@ pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flo
 }
 
 /// The rows of the control commands, by family.
-pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
+pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
     &[
         transaction::COMMANDS,
         connection::COMMANDS,
@@ -140,11 +140,11 @@ pub struct Engine {
     /// How connections reach the actor.
     pub mailbox: Rc<Mailbox>,
     /// The time that the current unit sees, in microseconds since the epoch.
-    pub now_micros: i64,
+    pub(crate) now_micros: i64,
     /// When the server started, in microseconds since the epoch.
-    pub started_micros: i64,
+    pub(crate) started_micros: i64,
     /// A number of 40 hexadecimal digits that is another at each start.
-    pub run_id: String,
+    pub(crate) run_id: String,
     /// All changes as a stream.
     pub journal: Journal,
     /// Replicas.
@@ -164,7 +164,7 @@ pub struct Engine {
     /// What there is around the server.
     pub outside: Outside,
     /// The session that the log is replayed with.
-    pub loader: SessionId,
+    pub(crate) loader: SessionId,
     next_client_id: u64,
     /// Sessions whose replies wait for the log, by the offset they wait for.
     waiting: VecDeque<(LogOffset, SessionId)>,
@@ -177,7 +177,7 @@ pub struct Engine {
 impl Engine {
     /// The time that the current unit sees.
     #[inline]
-    pub fn now(&self) -> UnixMillis {
+    pub(crate) fn now(&self) -> UnixMillis {
         UnixMillis(self.now_micros / 1000)
     }
 

@@ -64,7 +64,8 @@ fn push_group(
         push_command(out, words.into_iter());
         for id in consumer.pending_from(StreamId::MIN) {
             let Some(pending) = group.pending(id) else { continue };
-            let (at, count) = (pending.delivered_ms.to_string(), pending.deliveries.to_string());
+            let at = pending.delivered_ms.to_string();
+            let count = pending.told_deliveries().to_string();
             let id = id.text();
             let words = [
                 b"XCLAIM",
@@ -84,6 +85,16 @@ fn push_group(
             if !full(out) {
                 return false;
             }
+        }
+    }
+    for id in group.released() {
+        let Some(pending) = group.pending(id) else { continue };
+        let (id, count) = (id.text(), pending.told_deliveries().to_string());
+        let words = [&b"XNACK"[..], key, name, b"FAIL", b"IDS", b"1", id.as_bytes()];
+        let options = [&b"RETRYCOUNT"[..], count.as_bytes(), b"FORCE"];
+        push_command(out, words.into_iter().chain(options).collect::<Vec<_>>().into_iter());
+        if !full(out) {
+            return false;
         }
     }
     true

@@ -119,14 +119,9 @@ impl<R: Read> Decoder<R> {
 
     /// Up to where collections are to be kept compact; upstream's defaults otherwise.
     #[must_use]
-    pub fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
+    pub(crate) fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
         self.thresholds = thresholds;
         self
-    }
-
-    /// The format's version.
-    pub fn version(&self) -> u16 {
-        self.version
     }
 
     /// How many bytes have been decoded.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use redstart::data::stream::{
-    Counts, Entries, Group, IdText, Pending, Stream, StreamId, Trim, TrimTo,
+    Counts, Entries, Group, IdText, Pending, References, Stream, StreamId, Trim, TrimTo,
 };
 use redstart::data::thresholds::Thresholds;
 use redstart::data::value::Object;
@@ -99,7 +99,7 @@ impl Model {
             TrimTo::Len(keep) => model.entries.len() > keep,
             TrimTo::From(from) => model.entries.keys().next().is_some_and(|id| *id < from),
         };
-        let trimmed = stream.trim(Trim { to, roughly, limit });
+        let trimmed = stream.trim(Trim { to, roughly, limit, references: References::Keep });
         for _ in 0..trimmed.count {
             assert!(goes(self), "nothing is trimmed that should stay");
             self.entries.pop_first();

@@ -9,7 +9,7 @@ use crate::config::directives::{
 const CLUSTER: &str = "cluster mode is not there yet";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     several("replicaof", field!(replicaof), "no one")
         .alias("slaveof")
         .fixed()

@@ -3,16 +3,18 @@
 //! What is pending is kept twice, each time in the order of ids: the group's records (32 bytes: id, time
 //! and number of deliveries, consumer's number), and each consumer's ids (16 bytes), so that a consumer's
 //! history is read without looking at what others have. An entry that was given back (XNACK) is
-//! no consumer's. Consumers are in the order of their names, as upstream lists them.
+//! no consumer's and has a place in a queue (`released`). Consumers are in the order of their names, as upstream lists them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::data::stream::id::StreamId;
+use crate::data::stream::released::Released;
 use crate::data::stream::sorted::{Record, Sorted};
 
-/// Deliveries that are counted at most; upstream counts on.
-pub const DELIVERIES_MAX: u32 = u32::MAX;
+/// Deliveries that are counted at most. It stands for the most that clients can tell, 2^63 - 1, which
+/// marks an entry that none should try again.
+pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
 /// Bytes that a name in an ordered map takes beside itself, about.
 const NAME_BYTES: usize = 48;
 
@@ -22,7 +24,7 @@ pub struct ConsumerId(u32);
 
 impl ConsumerId {
     /// Pending entries that no consumer has.
-    pub const NOBODY: Self = Self(u32::MAX);
+    pub(crate) const NOBODY: Self = Self(u32::MAX);
 
     fn index(self) -> usize {
         self.0 as usize
@@ -47,6 +49,21 @@ pub struct Pending {
     pub consumer: ConsumerId,
 }
 
+impl Pending {
+    /// How often it was delivered, as clients and files tell it.
+    pub(crate) fn told_deliveries(&self) -> i64 {
+        match self.deliveries {
+            DELIVERIES_MAX => i64::MAX,
+            deliveries => i64::from(deliveries),
+        }
+    }
+
+    /// Since when it has been waiting, in milliseconds; `None` where no consumer has it.
+    pub(crate) fn idle_ms(&self, now_ms: i64) -> Option<i64> {
+        (self.consumer != ConsumerId::NOBODY).then(|| now_ms.saturating_sub(self.delivered_ms))
+    }
+}
+
 const _: () = assert!(size_of::<Pending>() == 32, "the bound that the file's head tells");
 
 impl Record for Pending {
@@ -54,15 +71,21 @@ impl Record for Pending {
     fn id(&self) -> StreamId {
         self.id
     }
+
+    /// What no consumer has isn't found by its time.
+    #[inline]
+    fn time_ms(&self) -> i64 {
+        if self.consumer == ConsumerId::NOBODY { i64::MAX } else { self.delivered_ms }
+    }
 }
 
 /// Whoever reads in a group.
 #[derive(Clone)]
 pub struct Consumer {
     /// When it was last named in a command, in Unix milliseconds.
-    pub seen_ms: i64,
+    pub(crate) seen_ms: i64,
     /// When it last got or claimed something; `None` where never.
-    pub active_ms: Option<i64>,
+    pub(crate) active_ms: Option<i64>,
     pending: Sorted<StreamId>,
 }
 
@@ -73,7 +96,7 @@ impl Consumer {
     }
 
     /// The ids of it from one on.
-    pub fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + Clone {
+    pub(crate) fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + Clone {
         self.pending.iter_from(id).copied()
     }
 }
@@ -84,7 +107,7 @@ pub struct Group {
     /// The last entry that was delivered.
     pub last_id: StreamId,
     /// How many entries were ever added up to that one, where that is known.
-    pub entries_read: Option<u64>,
+    pub(crate) entries_read: Option<u64>,
     pending: Sorted<Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     /// By their numbers; nothing where one has gone.
@@ -92,7 +115,7 @@ pub struct Group {
     /// Bytes of the consumers' ids and names.
     consumer_bytes: usize,
     /// Pending entries that no consumer has.
-    released: Sorted<StreamId>,
+    released: Released,
 }
 
 impl Group {
@@ -103,7 +126,7 @@ impl Group {
 
     /// Bytes of heap.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.pending.heap_bytes()
             + self.released.heap_bytes()
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
@@ -118,7 +141,7 @@ impl Group {
 
     /// What is pending of an entry.
     #[inline]
-    pub fn pending(&self, id: StreamId) -> Option<Pending> {
+    pub(crate) fn pending(&self, id: StreamId) -> Option<Pending> {
         self.pending.get(id)
     }
 
@@ -128,29 +151,50 @@ impl Group {
     }
 
     /// The least and the greatest id that is pending.
-    pub fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
+    pub(crate) fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
         Some((self.pending.first()?.id, self.pending.last()?.id))
     }
 
-    /// The ids of pending entries that no consumer has.
-    pub fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
-        self.released.iter().copied()
+    /// The ids of pending entries that no consumer has, in the order in which they were given back.
+    pub(crate) fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
+        self.released.in_turn()
+    }
+
+    /// How many pending entries no consumer has.
+    pub(crate) fn released_len(&self) -> usize {
+        self.released.len()
+    }
+
+    /// Up to `most` pending entries that no consumer has, or that were last delivered at a time or
+    /// before it: those given back first, then by that time.
+    pub(crate) fn claimable(&mut self, until_ms: i64, most: usize) -> Vec<StreamId> {
+        let mut ids: Vec<StreamId> = self.released.in_turn().take(most).collect();
+        if ids.len() < most {
+            ids.extend(self.pending.oldest(until_ms, most - ids.len()));
+        }
+        ids
+    }
+
+    /// When that of the pending entries was delivered which has waited longest at a consumer.
+    pub(crate) fn oldest_delivery_ms(&mut self) -> Option<i64> {
+        let id = self.pending.oldest(i64::MAX - 1, 1).pop()?;
+        Some(self.pending.get(id)?.delivered_ms)
     }
 
     /// How many consumers there are.
-    pub fn consumer_count(&self) -> usize {
+    pub(crate) fn consumer_count(&self) -> usize {
         self.names.len()
     }
 
     /// A consumer's number.
     #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<ConsumerId> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<ConsumerId> {
         self.names.get(name).copied()
     }
 
     /// A consumer.
     #[inline]
-    pub fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
+    pub(crate) fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
         self.consumers.get(id.index())?.as_ref()
     }
 
@@ -191,7 +235,7 @@ impl Group {
     }
 
     /// Notes that a consumer was named, and whether it got something.
-    pub fn see(&mut self, id: ConsumerId, now_ms: i64, active: bool) {
+    pub(crate) fn see(&mut self, id: ConsumerId, now_ms: i64, active: bool) {
         if let Some(Some(consumer)) = self.consumers.get_mut(id.index()) {
             consumer.seen_ms = now_ms;
             if active {
@@ -201,7 +245,7 @@ impl Group {
     }
 
     /// Sets a consumer's times, as a file tells them.
-    pub fn set_times(&mut self, id: ConsumerId, seen_ms: i64, active_ms: Option<i64>) {
+    pub(crate) fn set_times(&mut self, id: ConsumerId, seen_ms: i64, active_ms: Option<i64>) {
         if let Some(Some(consumer)) = self.consumers.get_mut(id.index()) {
             (consumer.seen_ms, consumer.active_ms) = (seen_ms, active_ms);
         }
@@ -267,6 +311,12 @@ impl Group {
         }
     }
 
+    /// An entry is given back: no consumer has it, and it is the last of those that are waiting so.
+    pub fn release(&mut self, id: StreamId, deliveries: u32) {
+        self.put(Pending { id, delivered_ms: 0, deliveries, consumer: ConsumerId::NOBODY });
+        self.released.put(id);
+    }
+
     /// An entry is no longer pending; false where it wasn't.
     #[inline]
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
@@ -285,14 +335,19 @@ impl Group {
 
     /// Makes an entry pending for which [`Group::load_owner`] is going to tell whose it is; false where
     /// it was pending before.
-    pub fn load_pending(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) -> bool {
+    pub(crate) fn load_pending(
+        &mut self,
+        id: StreamId,
+        delivered_ms: i64,
+        deliveries: u64,
+    ) -> bool {
         let deliveries = u32::try_from(deliveries).unwrap_or(DELIVERIES_MAX);
         let consumer = ConsumerId::NOBODY;
         self.pending.put(Pending { id, delivered_ms, deliveries, consumer }).is_none()
     }
 
     /// Gives a consumer an entry that nobody has; false where there is no such.
-    pub fn load_owner(&mut self, consumer: ConsumerId, id: StreamId) -> bool {
+    pub(crate) fn load_owner(&mut self, consumer: ConsumerId, id: StreamId) -> bool {
         let mut was_free = false;
         self.pending.update(id, |pending| {
             was_free = pending.consumer == ConsumerId::NOBODY;
@@ -306,10 +361,21 @@ impl Group {
         was_free
     }
 
-    /// Whether all that is pending is somebody's.
-    pub fn loaded_owners(&self) -> bool {
+    /// Puts an entry that nobody has at the end of those that were given back; false where there is no
+    /// such.
+    pub(crate) fn load_released(&mut self, id: StreamId) -> bool {
+        let is_free = self.pending.get(id).is_some_and(|p| p.consumer == ConsumerId::NOBODY)
+            && !self.released.contains(id);
+        if is_free {
+            self.released.put(id);
+        }
+        is_free
+    }
+
+    /// Whether all that is pending is somebody's or was given back.
+    pub(crate) fn loaded_owners(&self) -> bool {
         let owned = self.consumers.iter().flatten().map(|consumer| consumer.pending.len());
-        owned.sum::<usize>() == self.pending.len()
+        owned.sum::<usize>() + self.released.len() == self.pending.len()
     }
 
     /// Looks whether both sides say the same.
@@ -325,7 +391,7 @@ impl Group {
             assert!(own.eq(consumer.pending.iter().copied()));
         }
         let nobody = self.pending.iter().filter(|p| p.consumer == ConsumerId::NOBODY);
-        assert!(nobody.map(|p| p.id).eq(self.released()));
+        assert!(nobody.map(|p| p.id).eq(self.released.by_id()));
         assert_eq!(self.consumer_bytes, bytes);
     }
 }

@@ -32,6 +32,10 @@ pub(super) struct Block {
 }
 
 impl Block {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
     /// Bytes of heap without the nodes' own.
     fn frame_bytes(&self) -> usize {
         ARC_BYTES + size_of::<VecDeque<Node>>() + self.nodes.capacity() * size_of::<Node>()

@@ -166,7 +166,7 @@ fn trim(stream: &mut Stream, model: &mut Model, rng: &mut Rng) {
     };
     let roughly = rng.below(2) == 0;
     let limit = if roughly && rng.below(2) == 0 { rng.below(300) as usize } else { 0 };
-    let trimmed = stream.trim(Trim { to, roughly, limit });
+    let trimmed = stream.trim(Trim { to, roughly, limit, references: References::Keep });
     let should = len - keep;
     if roughly {
         assert!(trimmed.count <= should && (limit == 0 || trimmed.count <= limit));

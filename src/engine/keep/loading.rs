@@ -47,7 +47,7 @@ pub enum LoadError {
 
 /// How other threads wake the actor.
 #[derive(Debug, Default)]
-pub struct RemoteWake(Mutex<Option<task::Waker>>);
+pub(crate) struct RemoteWake(Mutex<Option<task::Waker>>);
 
 impl RemoteWake {
     /// Remembers whom to wake.
@@ -263,7 +263,7 @@ impl Engine {
     ///
     /// # Errors
     /// What is damaged or can't be read; the data is gone then.
-    pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
+    pub(crate) fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
         let mut options = self.recover_options();
         options.appendonly = from_log;
         options.log_only = from_log;
@@ -436,7 +436,7 @@ impl Engine {
         if let Some(transaction) = &mut self.sessions[slot].transaction
             && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")
         {
-            transaction.queue(Queued::new(command, args), Flags::NONE);
+            transaction.queue(Queued::new(command, args), Flags::empty());
             return Ok(());
         }
         let result = match entry.run {

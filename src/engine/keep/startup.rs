@@ -106,7 +106,7 @@ impl Engine {
 
     /// Takes over what the settings say wherever a copy of it is kept. Called at the start and
     /// after CONFIG SET.
-    pub fn apply_settings(&mut self) {
+    pub(crate) fn apply_settings(&mut self) {
         let settings = &self.settings;
         let lfu = matches!(
             settings.maxmemory_policy,
@@ -169,7 +169,7 @@ impl Engine {
 }
 
 /// 40 random hexadecimal digits.
-pub fn hex_id(rng: &mut Rng) -> String {
+pub(crate) fn hex_id(rng: &mut Rng) -> String {
     let mut id = String::with_capacity(48);
     while id.len() < 40 {
         id.push_str(&format!("{:016x}", rng.next_u64()));

@@ -91,7 +91,7 @@ impl Engine {
         let flags = self.registry[command].spec.flags;
         let session = &mut self.sessions[slot];
         session.traffic.input_bytes += encoded.len() as u64;
-        let queues = session.in_transaction() && !flags.has(Flags::RUNS_IN_MULTI);
+        let queues = session.in_transaction() && !flags.contains(Flags::RUNS_IN_MULTI);
         if let (true, Some(transaction)) = (queues, &mut session.transaction) {
             transaction.queue(Queued::new(command, args), flags);
         } else {

@@ -28,7 +28,7 @@ use crate::mailbox::SessionId;
 pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("FAILOVER", Arity::AtLeast(1), failover as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE))
+        .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE))
         .since("6.2.0")
         .syntax("[<TO host port:integer [FORCE]>:target] [ABORT] [TIMEOUT milliseconds]")
         .summary("Hands the primary's place to one of its replicas.")];

@@ -51,10 +51,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
 
 const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:args";
 const FOLLOWS: Flags = Flags::ADMIN
-    .or(Flags::NOSCRIPT)
-    .or(Flags::STALE)
-    .or(Flags::LOADING)
-    .or(Flags::NO_ASYNC_LOADING);
+    .union(Flags::NOSCRIPT)
+    .union(Flags::STALE)
+    .union(Flags::LOADING)
+    .union(Flags::NO_ASYNC_LOADING);
 /// What the server itself has must be there before it follows; a full sync may be given up for another.
 const LOADS_OWN: CommandError =
     CommandError::text("LOADING Redis is loading the dataset in memory");

@@ -1,8 +1,8 @@
 //! Replication, the engine's part: replicas that are fed, and the primary that is followed.
 //!
 //! **State.** A session that has introduced itself by REPLCONF, or asked by PSYNC or SYNC, has a
-//! [`Replica`] with one enum, what it gets next ([`Feed`]); [`State::replicas`] lists those that are
-//! fed. A full sync is a walk like any other (`keep::walks`, `Purpose::Sync`): it is wanted as long as a
+//! `Replica` with one enum, what it gets next (`Feed`); [`State::replicas`] lists those that are fed.
+//! A full sync is a walk like any other (`keep::walks`, `Purpose::Sync`): it is wanted as long as a
 //! replica waits for one, whoever fails or goes meanwhile, and all that wait when it begins share it.
 //! What is written by it is a file, which each replica reads at its own pace; the stream behind it is a
 //! cursor into the backlog.

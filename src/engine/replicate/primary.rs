@@ -17,10 +17,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::ALLOW_BUSY),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::ALLOW_BUSY),
         )
         .since("3.0.0")
         .summary("Tells a primary about a replica, and how far it is."),
@@ -39,7 +39,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
 const FAILING_OVER: CommandError = CommandError::text("NOMASTERLINK Can't SYNC while failing over");
 
 const SYNCS: Flags =
-    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI);
+    Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI);
 
 fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len().is_multiple_of(2) {

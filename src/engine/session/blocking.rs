@@ -6,7 +6,8 @@
 //! clients in that key's line run their commands again, first come first, each as a unit of its own,
 //! as long as the key holds what they wait for: a push costs what it serves, not what waits. That
 //! may ready further keys, and so on until none is. A client that still finds nothing keeps its
-//! place and its deadline.
+//! place and its deadline. Some commands find something by time alone and say when
+//! ([`Wait::again_ms`]): then they run again, too.
 //!
 //! What belongs to the waiting request stays with it: its deadline, the time it has taken, and
 //! CLIENT REPLY's mode, which moves on when the command is answered (`Engine::end_request`).
@@ -28,7 +29,6 @@ use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::waits::{Ticket, Waiter};
 use crate::mailbox::SessionId;
-use crate::resp::reply::Reply;
 
 /// What a client waits for.
 #[derive(Debug)]
@@ -47,10 +47,19 @@ pub struct Parked {
     awaited: Awaited,
     /// When it gives up, in milliseconds since the epoch; `None` for never.
     deadline_ms: Option<i64>,
+    /// When its command runs again whatever happens; `None` for never.
+    again_ms: Option<i64>,
     /// Its place in the lines of its keys.
     ticket: Ticket,
     /// What its command has taken so far, in ticks of the stopwatch.
     spent: u64,
+}
+
+impl Parked {
+    /// When something is to be done for it.
+    fn alarm_ms(&self) -> Option<i64> {
+        self.deadline_ms.into_iter().chain(self.again_ms).min()
+    }
 }
 
 /// The parked clients.
@@ -60,7 +69,7 @@ pub struct State {
     count: usize,
     /// The last ticket given.
     tickets: Ticket,
-    /// Those that give up some day, by when.
+    /// Those that give up some day, or try again, by when.
     deadlines: BTreeSet<(i64, SessionId)>,
     /// MIGRATE's part.
     pub(in crate::engine) errands: migrate::State,
@@ -70,12 +79,12 @@ pub struct State {
 
 impl State {
     /// How many clients are parked.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// When the next one gives up, in milliseconds since the epoch.
-    pub fn next_deadline_ms(&self) -> Option<i64> {
+    /// When the next one gives up or tries again, in milliseconds since the epoch.
+    pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
@@ -87,7 +96,7 @@ impl State {
 
 /// With what a parked client is answered, its command not having run again.
 #[derive(Debug)]
-pub enum Release {
+pub(crate) enum Release {
     /// With what there is: nothing of a key, and the copies that it has. Its time is over, CLIENT
     /// UNBLOCK says so, or the copies are all there.
     Done,
@@ -111,7 +120,7 @@ impl Engine {
         if !session.may_wait() {
             match wait.on_timeout {
                 NullReply::BulkAtOnce => session.reply().null(),
-                how => reply_nothing(&mut session.reply(), how),
+                NullReply::Array => session.reply().null_array(),
             }
             return;
         }
@@ -125,8 +134,9 @@ impl Engine {
             Some(words) => Queued::of_words(command, words.iter().map(Vec::as_slice)),
         };
         let ticket = self.blocking.ticket();
+        let again_ms = wait.again_ms.map(|at| at.max(now_ms + 1));
         let awaited = Awaited::Key { queued, command, wait };
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent }));
+        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, again_ms, ticket, spent }));
     }
 
     /// A client waits for copies of what it wrote, for so many milliseconds; 0 for ever.
@@ -142,7 +152,8 @@ impl Engine {
         let deadline_ms = (timeout_ms > 0).then(|| self.now().0.saturating_add(timeout_ms));
         let ticket = self.blocking.ticket();
         let awaited = Awaited::Copies(copies);
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, ticket, spent: 0 }));
+        let parked = Parked { awaited, deadline_ms, again_ms: None, ticket, spent: 0 };
+        self.enter_lines(slot, Box::new(parked));
     }
 
     /// A client waits for its errand's end.
@@ -151,7 +162,8 @@ impl Engine {
             return;
         }
         let (ticket, awaited) = (self.blocking.ticket(), Awaited::Errand(errand));
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms: None, ticket, spent: 0 }));
+        let parked = Parked { awaited, deadline_ms: None, again_ms: None, ticket, spent: 0 };
+        self.enter_lines(slot, Box::new(parked));
     }
 
     /// The errand of a client that waits for one; it waits no more then.
@@ -182,7 +194,7 @@ impl Engine {
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
             Awaited::Errand(errand) => self.enter_errand(errand, slot),
         }
-        if let Some(at) = parked.deadline_ms {
+        if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.insert((at, slot));
         }
         self.blocking.count += 1;
@@ -201,7 +213,7 @@ impl Engine {
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
             Awaited::Errand(errand) => self.leave_errand(errand),
         }
-        if let Some(at) = parked.deadline_ms {
+        if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.remove(&(at, slot));
         }
         self.blocking.count -= 1;
@@ -267,8 +279,12 @@ impl Engine {
         let (result, took) = self.invoke(slot, command, args);
         // The call was counted when it came, and what it took then.
         self.metrics.by_command[command.0 as usize].ticks += took;
+        let mut again_ms = None;
         let served = match result {
-            Ok(Flow::Block(_)) => false,
+            Ok(Flow::Block(wait)) => {
+                again_ms = wait.again_ms;
+                false
+            }
             Ok(Flow::Done) => true,
             Err(error) => {
                 self.answer_error(slot, command, &error);
@@ -285,6 +301,7 @@ impl Engine {
             self.tick.resumed.push_back(slot);
         } else {
             parked.spent += took;
+            parked.again_ms = again_ms.map(|at| at.max(self.now().0 + 1));
             self.sessions[slot].doing = Doing::Nothing;
             self.enter_lines(slot, parked);
             self.sessions[slot].output.release_deferred();
@@ -299,9 +316,7 @@ impl Engine {
         let Run::Parked(parked) = self.leave_run(slot) else { return false };
         let before = self.sessions[slot].output.buffer.len();
         match (how, &parked.awaited) {
-            (Release::Done, Awaited::Key { wait, .. }) => {
-                reply_nothing(&mut self.sessions[slot].reply(), wait.on_timeout);
-            }
+            (Release::Done, Awaited::Key { .. }) => self.sessions[slot].reply().null_array(),
             (Release::Done, Awaited::Copies(copies)) => self.tell_copies(slot, *copies),
             (Release::Error(error), Awaited::Key { command, .. }) => {
                 self.answer_error(slot, *command, &error);
@@ -319,20 +334,27 @@ impl Engine {
         true
     }
 
-    /// Answers those whose time is over.
+    /// Answers those whose time is over, and lets those try again for whom time may have brought
+    /// something.
     pub(in crate::engine) fn release_overdue(&mut self) {
         let now_ms = self.now().0;
-        while let Some(&(deadline, slot)) = self.blocking.deadlines.first() {
-            if deadline > now_ms || !self.release(slot, Release::Done) {
+        while let Some(&(at, slot)) = self.blocking.deadlines.first() {
+            if at > now_ms {
+                break;
+            }
+            if self.gives_up_later(slot, now_ms) {
+                self.try_again(slot);
+                self.serve_waiting();
+            } else if !self.release(slot, Release::Done) {
                 break;
             }
         }
     }
-}
 
-fn reply_nothing(reply: &mut Reply<'_>, how: NullReply) {
-    match how {
-        NullReply::Bulk => reply.null(),
-        NullReply::Array | NullReply::BulkAtOnce => reply.null_array(),
+    fn gives_up_later(&self, slot: SessionId, now_ms: i64) -> bool {
+        match self.sessions.get(slot).map(|session| &session.run) {
+            Some(Run::Parked(parked)) => parked.deadline_ms.is_none_or(|at| at > now_ms),
+            _ => false,
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::mailbox::SessionId;
 #[derive(Debug, Default)]
 pub struct Pause {
     /// When it ends, in milliseconds since the epoch; 0 where there is none.
-    pub until_ms: i64,
+    pub(crate) until_ms: i64,
     /// Whether reading commands wait too.
     pub all: bool,
     /// Whether a failover holds those that write, whatever CLIENT PAUSE and UNPAUSE say.
@@ -34,18 +34,18 @@ pub struct Pause {
 
 impl Pause {
     /// How many sessions it holds.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.len()
     }
 
     /// When it ends, in milliseconds since the epoch, where there is one.
-    pub fn ends_ms(&self) -> Option<i64> {
+    pub(crate) fn ends_ms(&self) -> Option<i64> {
         (self.until_ms != 0).then_some(self.until_ms)
     }
 
     /// Whether there is any: nobody writes then, and the server itself doesn't change the data.
     #[inline]
-    pub fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         self.until_ms != 0 || self.stands()
     }
 
@@ -63,7 +63,7 @@ impl Pause {
 
 impl Engine {
     /// Begins or extends a pause.
-    pub fn pause_clients(&mut self, until_ms: i64, all: bool) {
+    pub(crate) fn pause_clients(&mut self, until_ms: i64, all: bool) {
         let running = self.pause.until_ms > self.now().0;
         self.pause.all = all || (running && self.pause.all);
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Ends the pause; what waited goes on.
-    pub fn unpause_clients(&mut self) {
+    pub(crate) fn unpause_clients(&mut self) {
         self.pause.until_ms = 0;
         self.pause.all = false;
         self.resume_held();
@@ -137,8 +137,9 @@ impl Engine {
     #[cold]
     fn holds(&mut self, slot: SessionId, command: CommandId) -> bool {
         let flags = self.effective_flags(slot, command);
-        let writes = flags.has(Flags::WRITE);
-        if self.pause.is_any() && (self.pause.all || writes || flags.has(Flags::MAY_REPLICATE)) {
+        let writes = flags.contains(Flags::WRITE);
+        if self.pause.is_any() && (self.pause.all || writes || flags.contains(Flags::MAY_REPLICATE))
+        {
             if self.sessions[slot].replica.is_some() {
                 // What a replica says is no client's command.
                 return false;

@@ -20,15 +20,15 @@ use crate::rdb::decode::Checksum;
 use crate::resp::record::push_command;
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("DEBUG", Arity::AtLeast(2), debug as ControlHandler)
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::PROTECTED),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::PROTECTED),
         )
         .cost("That of the subcommand")
         .summary("Looks into the server and breaks it, for tests.")

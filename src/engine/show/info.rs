@@ -17,10 +17,10 @@ use crate::keyspace::table::Table;
 use crate::mailbox::SessionId;
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("INFO", Arity::AtLeast(1), info as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::DANGEROUS))
+        .flags(Flags::LOADING.union(Flags::STALE).union(Flags::DANGEROUS))
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .syntax("[section [section ...]]")
         .summary("Replies with figures on the server.")

@@ -17,15 +17,15 @@ use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::replication::replica::Replica;
 
-const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
+const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
 const ONLY_DEFAULT: &[&str] =
     &["the default user is the only one, since ACL users aren't there yet"];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("TIME", Exactly(1), time as ControlHandler)
         .group(Group::Server)
-        .flags(OPEN.or(Flags::FAST))
+        .flags(OPEN.union(Flags::FAST))
         .tips(&["nondeterministic_output"])
         .since("2.6.0")
         .summary("Replies with the server's time."),
@@ -39,7 +39,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .deviates(&["draws a redstart on a branch, the same for every version"]),
     control("ROLE", Exactly(1), role as ControlHandler)
         .group(Group::Server)
-        .flags(OPEN.or(Flags::NOSCRIPT).or(Flags::FAST))
+        .flags(OPEN.union(Flags::NOSCRIPT).union(Flags::FAST))
         .categories(&["admin", "dangerous"])
         .since("2.8.12")
         .summary("Tells the server's part in replication.")
@@ -53,7 +53,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .subcommands(&[
             control("CAT", AtLeast(2), acl_cat as ControlHandler)
                 .group(Group::Server)
-                .flags(OPEN.or(Flags::NOSCRIPT))
+                .flags(OPEN.union(Flags::NOSCRIPT))
                 .since("6.0.0")
                 .cost("O(1)")
                 .syntax("[categoryname]")
@@ -65,7 +65,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Lists the subcommands."),
             control("WHOAMI", Exactly(2), acl_whoami as ControlHandler)
                 .group(Group::Server)
-                .flags(OPEN.or(Flags::NOSCRIPT))
+                .flags(OPEN.union(Flags::NOSCRIPT))
                 .since("6.0.0")
                 .summary("Replies with this connection's user."),
         ]),

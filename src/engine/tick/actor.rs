@@ -29,7 +29,7 @@ const WINDOW: usize = 16;
 
 /// Buffers that a tick reuses.
 #[derive(Debug, Default)]
-pub struct Tick {
+pub(crate) struct Tick {
     pub(in crate::engine) work: Vec<(SessionId, Batch)>,
     plan: Vec<Planned>,
     /// Sessions with something to write.
@@ -128,7 +128,10 @@ impl Engine {
         }
         session.traffic.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;
-        if session.is_running() {
+        let runs = session.is_running();
+        if self.exceeds_client_memory(slot, batch.buffer.len()) {
+            self.mailbox.recycle(batch);
+        } else if runs {
             self.tick.work.push((slot, batch));
         } else {
             self.keep_for_later(slot, batch);
@@ -255,7 +258,7 @@ impl Engine {
 
     /// Puts a session on the list of those that get their replies at the end of the tick.
     #[inline]
-    pub fn mark_dirty(&mut self, slot: SessionId) {
+    pub(crate) fn mark_dirty(&mut self, slot: SessionId) {
         if let Some(session) = self.sessions.get_mut(slot)
             && !session.output.dirty
         {
@@ -273,6 +276,7 @@ impl Engine {
         self.serve_copies();
         self.failover_tick();
         self.flush_dirty();
+        self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {
             self.close_session(slot);
         }
@@ -285,7 +289,7 @@ impl Engine {
 }
 
 /// Runs the engine as a task until it is to end; returns the exit code.
-pub async fn run(mut engine: Engine) -> (i32, Engine) {
+pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut messages = Vec::new();
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();

@@ -1,7 +1,7 @@
-//! Streams: the forms of Redis 5, 7.0 and 7.2. What they hold is drawn in `encode/stream.rs`.
+//! Streams: the forms of Redis 5, 7.0, 7.2, 8.6 and 8.8. What they hold is drawn in `encode/stream.rs`.
 //!
 //! A node is checked cell by cell, ids must rise from node to node, and whatever is pending must be
-//! somebody's.
+//! somebody's or have been given back. What is remembered of producers (XADD IDMP) is read over.
 
 use std::io::Read;
 
@@ -12,8 +12,13 @@ use crate::data::stream::{Counts, Group, Stream, StreamBuilder, StreamId};
 use crate::rdb::format;
 
 /// What makes a stream of this type byte; it may have no entry.
-pub(super) const STREAMS: [u8; 3] =
-    [format::TYPE_STREAM, format::TYPE_STREAM_2, format::TYPE_STREAM_3];
+pub(super) const STREAMS: [u8; 5] = [
+    format::TYPE_STREAM,
+    format::TYPE_STREAM_2,
+    format::TYPE_STREAM_3,
+    format::TYPE_STREAM_4,
+    format::TYPE_STREAM_5,
+];
 
 pub(super) fn stream<R: Read>(
     reader: &mut Reader<R>,
@@ -55,7 +60,27 @@ pub(super) fn stream<R: Read>(
             return Err(wrong(offset, "a consumer group", "one that was there before"));
         }
     }
+    if type_byte >= format::TYPE_STREAM_4 {
+        producers(reader)?;
+    }
     Ok(stream)
+}
+
+/// Reads over what is remembered of producers: for how long, how much, and their ids.
+fn producers<R: Read>(reader: &mut Reader<R>) -> Result<(), DecodeError> {
+    const EXPECTED: &str = "what a stream remembers of its producers";
+    reader.length(EXPECTED)?;
+    reader.length(EXPECTED)?;
+    for _ in 0..reader.length("a number of producers")? {
+        string::skip(reader, "a producer's name")?;
+        for _ in 0..reader.length("a number of a producer's ids")? {
+            string::skip(reader, "a producer's id")?;
+            id(reader, "the id of an entry")?;
+        }
+    }
+    reader.length(EXPECTED)?;
+    reader.length(EXPECTED)?;
+    Ok(())
 }
 
 fn id<R: Read>(reader: &mut Reader<R>, expected: &'static str) -> Result<StreamId, DecodeError> {
@@ -105,7 +130,7 @@ fn group<R: Read>(
         let offset = reader.offset();
         let name = string::bytes(reader, "a consumer's name")?;
         let seen_ms = i64::from_le_bytes(reader.array("a consumer's time")?);
-        let active_ms = if type_byte == format::TYPE_STREAM_3 {
+        let active_ms = if type_byte >= format::TYPE_STREAM_3 {
             i64::from_le_bytes(reader.array("a consumer's time")?)
         } else {
             seen_ms
@@ -120,6 +145,15 @@ fn group<R: Read>(
             if !group.load_owner(consumer, raw_id(reader)?) {
                 let found = "one that isn't pending, or another's";
                 return Err(wrong(offset, "a consumer's entry", found));
+            }
+        }
+    }
+    if type_byte == format::TYPE_STREAM_5 {
+        for _ in 0..reader.length("a number of entries that were given back")? {
+            let offset = reader.offset();
+            if !group.load_released(raw_id(reader)?) {
+                let found = "one that isn't pending, or a consumer's";
+                return Err(wrong(offset, "an entry that was given back", found));
             }
         }
     }

@@ -74,6 +74,52 @@ fn streams_of_other_servers_are_read_and_written_alike() {
     assert_eq!(first_form.counts(), counts);
 }
 
+/// By the description of Redis 8.8's form: no node, and a group in which three entries are pending; one
+/// is alice's, two were given back, the later id first. Then what is remembered of a producer.
+const FORM_5: &str = "\
+    1b000009000000000009\
+    01016705000303\
+    0000000000000001000000000000000068e5cf8b0100000001\
+    00000000000000020000000000000000000000000000000002\
+    000000000000000300000000000000000000000000000000817fffffffffffffff\
+    0105616c696365eb92dd21a2010000ffffffffffffffff01\
+    00000000000000010000000000000000\
+    02\
+    00000000000000030000000000000000\
+    00000000000000020000000000000000\
+    40644064010170010169010005\
+    01";
+
+#[test]
+fn entries_that_were_given_back_keep_their_order() {
+    let body = bytes(FORM_5);
+    let stream = decoded(&body).unwrap();
+    let id = |ms| StreamId { ms, seq: 0 };
+    let group = stream.group(b"g").unwrap();
+    assert_eq!(group.released().collect::<Vec<_>>(), [id(3), id(2)]);
+    let told: Vec<i64> =
+        group.pending_from(StreamId::MIN).map(|pending| pending.told_deliveries()).collect();
+    assert_eq!(told, [1, 2, i64::MAX]);
+    // Producers are read over. Whatever the version, the form is the one that can tell.
+    for version in [10, 12, 14] {
+        let again = encoded(&stream, version);
+        assert_eq!(again[0], 27);
+        assert_eq!(decoded(&again).unwrap(), stream);
+        assert_eq!(decoded(&again).unwrap().group(b"g").unwrap().released_len(), 2);
+        assert!(again.ends_with(&bytes("40644064000000")));
+    }
+    // Alice's entry can't have been given back, too, and no entry twice.
+    let last_given_back = body.len() - 14 - 16;
+    for wrong in [1, 3, 9] {
+        let mut body = body.clone();
+        body[last_given_back + 7] = wrong;
+        assert!(decoded(&body).is_err(), "{wrong}");
+    }
+    for end in 1..body.len() {
+        assert!(decoded(&body[..end]).is_err(), "cut at {end}");
+    }
+}
+
 #[test]
 fn a_stream_without_an_entry_is_one() {
     let mut stream = Stream::default();

@@ -20,9 +20,10 @@ use crate::data::zset::Zset;
 use crate::rdb::format;
 
 /// The version that a value needs.
-pub fn least_version(object: &Object) -> u16 {
+pub(crate) fn least_version(object: &Object) -> u16 {
     match object {
         Object::Hash(hash) if hash.next_expiry().is_some() => format::VERSION_FIELD_EXPIRY,
+        Object::Stream(object) if stream::has_released(object) => format::VERSION_RELEASED,
         _ => 0,
     }
 }
@@ -48,7 +49,7 @@ pub(super) fn type_byte(object: &Object, options: EncodeOptions) -> u8 {
         Object::Zset(Zset::Packed(_)) if listpacks => format::TYPE_ZSET_LISTPACK,
         Object::Zset(Zset::Packed(_)) => format::TYPE_ZSET_ZIPLIST,
         Object::Zset(Zset::Big(_)) => format::TYPE_ZSET_2,
-        Object::Stream(_) => stream::type_byte(options),
+        Object::Stream(object) => stream::type_byte(object, options),
     }
 }
 
@@ -105,7 +106,7 @@ impl Frozen {
             Self::Hash(hash) => fields_type(hash.next_expiry()),
             Self::Set(_) => format::TYPE_SET,
             Self::Zset(_) => format::TYPE_ZSET_2,
-            Self::Stream(_) => stream::type_byte(options),
+            Self::Stream(object) => stream::type_byte(object, options),
         }
     }
 

@@ -5,9 +5,15 @@
 //! entries  last id  [first id  greatest deleted id  entries ever added]           from version 10 on
 //! groups { name  last id  [entries read]                                          from version 10 on
 //!          pending { id 16  delivered ms 8  deliveries } ...
-//!          consumers { name  seen ms 8  [active ms 8]  pending { id 16 } ... } ... }    from 11 on
+//!          consumers { name  seen ms 8  [active ms 8]  pending { id 16 } ... } ...      from 11 on
+//!          [given back { id 16 } ...] }                                            type 27
+//! [seconds  ids a producer  producers { name  ids { id sent  id } ... } ...        types 26, 27
+//!  ids added  ids met again]
 //! ```
 //! Ids are two lengths where nothing else is said. Numbers of 8 bytes are little-endian.
+//!
+//! Only a stream with entries that were given back is written as type 27, whatever the version: no
+//! older form can hold them. What is remembered of producers is read over, and written as nothing.
 
 use super::{EncodeOptions, length, string, verbatim};
 use crate::base::pieces::Full;
@@ -16,10 +22,18 @@ use crate::rdb::format;
 
 /// An `entries read` that isn't known.
 const UNKNOWN: u64 = u64::MAX;
+/// For how many seconds, and how many ids, upstream remembers of producers unless told otherwise.
+const PRODUCER_DEFAULTS: [u64; 2] = [100, 100];
+
+/// Whether a group has entries that were given back.
+pub(super) fn has_released(stream: &Stream) -> bool {
+    stream.groups().any(|(_, group)| group.released_len() > 0)
+}
 
 /// The byte that says how [`stream`] writes one.
-pub(super) fn type_byte(options: EncodeOptions) -> u8 {
+pub(super) fn type_byte(stream: &Stream, options: EncodeOptions) -> u8 {
     match options.version {
+        _ if has_released(stream) => format::TYPE_STREAM_5,
         format::VERSION_SET_LISTPACK.. => format::TYPE_STREAM_3,
         format::VERSION_LISTPACK.. => format::TYPE_STREAM_2,
         _ => format::TYPE_STREAM,
@@ -35,7 +49,8 @@ pub(super) fn stream(out: &mut Vec<u8>, options: EncodeOptions, stream: &Stream,
             return;
         }
     }
-    let has_counts = options.version >= format::VERSION_LISTPACK;
+    let type_byte = type_byte(stream, options);
+    let has_counts = type_byte != format::TYPE_STREAM;
     let Counts { last_id, max_deleted, added } = stream.counts();
     length(out, stream.len() as u64);
     id(out, last_id);
@@ -51,9 +66,13 @@ pub(super) fn stream(out: &mut Vec<u8>, options: EncodeOptions, stream: &Stream,
         if has_counts {
             length(out, members.entries_read.unwrap_or(UNKNOWN));
         }
-        if !group(out, options, members, full) {
+        if !group(out, (options, type_byte), members, full) {
             return;
         }
+    }
+    if type_byte >= format::TYPE_STREAM_4 {
+        // No producer, no id added, none met again.
+        PRODUCER_DEFAULTS.into_iter().chain([0, 0, 0]).for_each(|number| length(out, number));
     }
 }
 
@@ -63,12 +82,17 @@ fn id(out: &mut Vec<u8>, id: StreamId) {
 }
 
 /// False where nobody wants more.
-fn group(out: &mut Vec<u8>, options: EncodeOptions, group: &Group, full: Full<'_>) -> bool {
+fn group(
+    out: &mut Vec<u8>,
+    (options, type_byte): (EncodeOptions, u8),
+    group: &Group,
+    full: Full<'_>,
+) -> bool {
     length(out, group.pending_len() as u64);
     for pending in group.pending_from(StreamId::MIN) {
         out.extend_from_slice(&pending.id.to_bytes());
         out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
-        length(out, u64::from(pending.deliveries));
+        length(out, pending.told_deliveries().unsigned_abs());
         if !full(out) {
             return false;
         }
@@ -77,11 +101,20 @@ fn group(out: &mut Vec<u8>, options: EncodeOptions, group: &Group, full: Full<'_
     for (name, consumer) in group.consumers() {
         string(out, options, name);
         out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-        if type_byte(options) == format::TYPE_STREAM_3 {
+        if type_byte >= format::TYPE_STREAM_3 {
             out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
         }
         length(out, consumer.pending_len() as u64);
         for id in consumer.pending_from(StreamId::MIN) {
+            out.extend_from_slice(&id.to_bytes());
+            if !full(out) {
+                return false;
+            }
+        }
+    }
+    if type_byte == format::TYPE_STREAM_5 {
+        length(out, group.released_len() as u64);
+        for id in group.released() {
             out.extend_from_slice(&id.to_bytes());
             if !full(out) {
                 return false;
