@@ -33,8 +33,16 @@ impl Engine {
     #[inline]
     pub(in crate::engine) fn feed_replicas(&mut self) {
         if !self.replication.replicas.is_empty() {
-            for index in 0..self.replication.replicas.len() {
-                self.mark_dirty(self.replication.replicas[index]);
+            let mut index = 0;
+            while let Some(&slot) = self.replication.replicas.get(index) {
+                let session = self.sessions.get(slot);
+                if session.is_some_and(|session| session.output.awaiting_writable) {
+                    // What it doesn't take piles up with every tick; this may be its end.
+                    self.check_behind(slot);
+                } else {
+                    self.mark_dirty(slot);
+                }
+                index += usize::from(self.replication.replicas.get(index) == Some(&slot));
             }
             self.hold_backlog();
         }

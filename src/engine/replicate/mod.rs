@@ -25,6 +25,7 @@ use crate::mailbox::SessionId;
 use crate::replication::replica::Replica;
 
 pub(crate) mod apply;
+pub(crate) mod empty_primary;
 pub(crate) mod failover;
 pub(crate) mod feed;
 pub(crate) mod follow;
