@@ -207,6 +207,8 @@ pub(crate) struct UplinkOrder {
     pub(crate) user: String,
     /// The password; empty where none is asked for.
     pub(crate) password: Vec<u8>,
+    /// The address that the connection comes from; empty for any.
+    pub(crate) source: String,
     /// The port that we say we listen on.
     pub(crate) announced_port: u16,
     /// The address that we say we have; empty for that of the connection.

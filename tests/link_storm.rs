@@ -102,7 +102,7 @@ impl Storm {
     fn step(&mut self) {
         let primary = self.primary();
         match self.random.below(20) {
-            0..=5 => self.burst(primary),
+            0..=5 | 17 => self.burst(primary),
             6 | 7 => {
                 let (clients, random) = (&mut self.clients[primary], &mut self.random);
                 write(&mut clients[1], random, 300);
@@ -141,7 +141,6 @@ impl Storm {
                 let refused = ["READONLY", "LOADING", "MASTERDOWN"];
                 assert!(refused.iter().any(|word| answer.starts_with(word)), "{answer}");
             }
-            17 => self.burst(primary),
             _ => {
                 let replica = self.any_replica();
                 self.clients[replica][1].words("DEBUG SLEEP 0.01");

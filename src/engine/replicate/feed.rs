@@ -29,7 +29,8 @@ enum Next {
 }
 
 impl Engine {
-    /// The end of a tick that added to the stream: has replicas get it.
+    /// The end of a tick that added to the stream: replicas get it before clients get their answers, so
+    /// that what was acknowledged is on its way when this process dies.
     #[inline]
     pub(in crate::engine) fn feed_replicas(&mut self) {
         if !self.replication.replicas.is_empty() {
@@ -40,7 +41,7 @@ impl Engine {
                     // What it doesn't take piles up with every tick; this may be its end.
                     self.check_behind(slot);
                 } else {
-                    self.mark_dirty(slot);
+                    self.pump(slot);
                 }
                 index += usize::from(self.replication.replicas.get(index) == Some(&slot));
             }

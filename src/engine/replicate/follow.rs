@@ -315,6 +315,7 @@ impl Engine {
             port: upstream.port,
             user: settings.masteruser.clone(),
             password: settings.masterauth.clone(),
+            source: settings.bind_source_addr.clone(),
             announced_port: if port == 0 { settings.port } else { port },
             announced_address: settings.replica_announce_ip.clone(),
             position,
