@@ -203,6 +203,7 @@ settings! {
     min_replicas_max_lag: u64,
     repl_ping_replica_period: u64,
     repl_timeout: u64,
+    repl_allow_empty_primary: bool,
     repl_backlog_size: u64,
     repl_log_catchup_size: u64,
     repl_backlog_ttl: u64,

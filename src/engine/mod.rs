@@ -148,8 +148,6 @@ pub struct Engine {
     pub journal: Journal,
     /// Replicas.
     pub(crate) replication: replicate::State,
-    /// MIGRATE.
-    pub(crate) migrations: migrate::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.

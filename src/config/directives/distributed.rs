@@ -58,6 +58,8 @@ pub(crate) const ROWS: &[Directive] = &[
     number("repl-ping-replica-period", field!(repl_ping_replica_period), (1, INT), "10")
         .alias("repl-ping-slave-period")
         .doc("Seconds between pings to replicas."),
+    flag("repl-allow-empty-primary", field!(repl_allow_empty_primary), "no")
+        .doc("Let a primary that has restarted empty empty its replicas, too."),
     number("repl-timeout", field!(repl_timeout), (1, INT), "60")
         .doc("Seconds after which the other side is gone."),
     memory("repl-backlog-size", field!(repl_backlog_size), (1, LONG), "1mb")

@@ -74,7 +74,6 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             journal,
-            migrations: crate::engine::migrate::State::default(),
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),

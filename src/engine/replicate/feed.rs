@@ -35,12 +35,21 @@ enum Next {
 }
 
 impl Engine {
-    /// The end of a tick that added to the stream: has replicas get it.
+    /// The end of a tick that added to the stream: replicas get it before clients get their answers, so
+    /// that what was acknowledged is on its way when this process dies.
     #[inline]
     pub(in crate::engine) fn feed_replicas(&mut self) {
         if !self.replication.replicas.is_empty() {
-            for index in 0..self.replication.replicas.len() {
-                self.mark_dirty(self.replication.replicas[index]);
+            let mut index = 0;
+            while let Some(&slot) = self.replication.replicas.get(index) {
+                let session = self.sessions.get(slot);
+                if session.is_some_and(|session| session.output.awaiting_writable) {
+                    // What it doesn't take piles up with every tick; this may be its end.
+                    self.check_behind(slot);
+                } else {
+                    self.pump(slot);
+                }
+                index += usize::from(self.replication.replicas.get(index) == Some(&slot));
             }
             self.hold_backlog();
         }

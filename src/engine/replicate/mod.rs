@@ -25,7 +25,9 @@ use crate::mailbox::SessionId;
 use crate::replication::replica::Replica;
 
 pub(crate) mod apply;
+pub(crate) mod empty_primary;
 pub(crate) mod failover;
+pub(in crate::engine) mod farewell;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod full_sync;

@@ -116,6 +116,9 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "tcp_port:{}", engine.settings.port);
     line!(out, "server_time_usec:{}", engine.now_micros);
     line!(out, "uptime_in_seconds:{uptime}");
+    if let Some(left) = engine.farewell_left_ms() {
+        line!(out, "shutdown_in_milliseconds:{left}");
+    }
     line!(out, "uptime_in_days:{}", uptime / 86_400);
     line!(out, "hz:{}", engine.cron.hz());
     line!(out, "configured_hz:{}", engine.settings.hz);
