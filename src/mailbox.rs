@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::resp::request::{Bounds, ProtocolError, Requests};
 
 /// Size of a fresh read buffer in bytes: what a pipeline of a few hundred small commands takes.
-pub const READ_BUFFER_BYTES: usize = 16 * 1024;
+pub(crate) const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Buffers kept for reuse, and the largest that is kept.
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
@@ -50,7 +50,7 @@ pub enum Origin {
 
 impl Origin {
     /// The client's address as CLIENT LIST shows it.
-    pub fn peer_text(&self) -> String {
+    pub(crate) fn peer_text(&self) -> String {
         match self {
             Self::Tcp { peer, .. } => peer.to_string(),
             Self::Unix(path) => format!("{path}:0"),
@@ -58,7 +58,7 @@ impl Origin {
     }
 
     /// Our address as CLIENT LIST shows it.
-    pub fn local_text(&self) -> String {
+    pub(crate) fn local_text(&self) -> String {
         match self {
             Self::Tcp { local, .. } => local.to_string(),
             Self::Unix(path) => format!("{path}:0"),
@@ -66,7 +66,7 @@ impl Origin {
     }
 
     /// Whether the client is on this machine.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Tcp { peer, .. } => match peer.ip() {
                 std::net::IpAddr::V4(ip) => ip.is_loopback(),
@@ -82,7 +82,7 @@ impl Origin {
 /// What a connection's reading side is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Hold {
+pub(crate) enum Hold {
     /// To read.
     Reads,
     /// To leave what comes in the socket, since requests wait already, and to tell when the client
@@ -124,7 +124,7 @@ impl Link {
 
     /// The bounds that the parser must hold the client to.
     #[inline]
-    pub fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
             bulk_max: self.bulk_max.load(Ordering::Relaxed),
             authenticated: self.authenticated.load(Ordering::Relaxed),
@@ -132,13 +132,13 @@ impl Link {
     }
 
     /// Sets the bounds.
-    pub fn set_bounds(&self, bounds: Bounds) {
+    pub(crate) fn set_bounds(&self, bounds: Bounds) {
         self.bulk_max.store(bounds.bulk_max, Ordering::Relaxed);
         self.authenticated.store(bounds.authenticated, Ordering::Relaxed);
     }
 
     /// Asks the connection to read no more, or to go on.
-    pub fn hold(&self, hold: Hold) {
+    pub(crate) fn hold(&self, hold: Hold) {
         if self.hold.swap(hold as u8, Ordering::Relaxed) != hold as u8 {
             self.changed.notify_one();
         }
@@ -146,7 +146,7 @@ impl Link {
 
     /// What the connection is asked to do.
     #[inline]
-    pub fn held(&self) -> Hold {
+    pub(crate) fn held(&self) -> Hold {
         match self.hold.load(Ordering::Relaxed) {
             0 => Hold::Reads,
             1 => Hold::WatchesForTheEnd,
@@ -155,18 +155,18 @@ impl Link {
     }
 
     /// Ends when the connection is asked for something else.
-    pub async fn hold_changed(&self) {
+    pub(crate) async fn hold_changed(&self) {
         self.changed.notified().await;
     }
 
     /// Bytes of an incomplete request, for CLIENT LIST `qbuf`.
-    pub fn unread(&self) -> usize {
+    pub(crate) fn unread(&self) -> usize {
         self.unread.load(Ordering::Relaxed)
     }
 
     /// Sets the bytes of an incomplete request.
     #[inline]
-    pub fn set_unread(&self, bytes: usize) {
+    pub(crate) fn set_unread(&self, bytes: usize) {
         self.unread.store(bytes, Ordering::Relaxed);
     }
 }
@@ -207,21 +207,27 @@ pub(crate) struct UplinkOrder {
     pub(crate) user: String,
     /// The password; empty where none is asked for.
     pub(crate) password: Vec<u8>,
-    /// Patience with the primary's answers.
-    pub(crate) timeout_seconds: u64,
     /// The port that we say we listen on.
     pub(crate) announced_port: u16,
     /// The address that we say we have; empty for that of the connection.
     pub(crate) announced_address: String,
     /// The history and the next byte that are asked for, as PSYNC has them.
     pub(crate) position: (String, i64),
+    /// Whether it is asked to be the primary from here on (FAILOVER).
+    pub(crate) failover: bool,
 }
 
 /// What a link to a primary tells.
 #[derive(Debug)]
 pub(crate) enum UplinkEvent {
     /// It is connected.
-    Connected,
+    Connected(Arc<Link>),
+    /// The primary lets us wait.
+    SignOfLife,
+    /// It is about to be asked to be the primary.
+    AsksForFailover,
+    /// It answered PSYNC with that error.
+    Refused(String),
     /// A snapshot comes, of that place in that history.
     Full {
         /// The history.
@@ -254,6 +260,45 @@ pub(crate) trait Uplink {
     fn resume(&self);
 }
 
+/// What is to be asked of another server (MIGRATE).
+#[derive(Debug)]
+pub(crate) struct Errand {
+    /// The errand's number, with which its end is told.
+    pub(crate) number: u64,
+    /// Where the server is.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// Milliseconds that connecting, a write or a read may take.
+    pub(crate) patience_ms: u64,
+    /// Commands, one behind the other.
+    pub(crate) request: Vec<u8>,
+    /// How many there are.
+    pub(crate) answers: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct ErrandEnd {
+    /// The answers that came, errors with their texts.
+    pub(crate) answers: Vec<Result<(), String>>,
+    /// What the link broke in, where it did.
+    pub(crate) broken: Option<&'static str>,
+    /// Whether that was for want of patience.
+    pub(crate) timed_out: bool,
+}
+
+/// An errand under way. Dropped, it ends.
+pub(crate) trait ErrandTask: fmt::Debug {}
+
+/// Runs errands.
+pub(crate) trait Courier {
+    /// Begins one; [`Message::Errand`] tells its end.
+    fn send(&self, errand: Errand) -> Box<dyn ErrandTask>;
+    /// Links that are kept for further errands.
+    fn kept(&self) -> usize;
+}
+
 /// What a connection tells the actor.
 pub enum Message {
     /// A client connected.
@@ -269,6 +314,9 @@ pub enum Message {
     /// The link of that number to a primary says something.
     #[expect(private_interfaces, reason = "only the server's own link says it")]
     Uplink(u64, UplinkEvent),
+    /// The errand of that number has ended.
+    #[expect(private_interfaces, reason = "only the server's own courier says it")]
+    Errand(u64, ErrandEnd),
 }
 
 /// The same-thread transport.
@@ -315,7 +363,7 @@ impl Mailbox {
     }
 
     /// Gives a place back, after the session's last message.
-    pub fn release(&self, session: SessionId) {
+    pub(crate) fn release(&self, session: SessionId) {
         self.free.borrow_mut().push(session);
     }
 
@@ -339,7 +387,7 @@ impl Mailbox {
 
     /// Wakes the actor, once a tick.
     #[inline]
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if !self.awake.replace(true)
             && let Some(waker) = &*self.waker.borrow()
         {
@@ -350,7 +398,7 @@ impl Mailbox {
     /// Begins a tick: exchanges the queue for an empty one and arms the next wake. True where the
     /// end of a connection is among the messages.
     #[inline]
-    pub fn take(&self, messages: &mut Vec<Message>, waker: &Waker) -> bool {
+    pub(crate) fn take(&self, messages: &mut Vec<Message>, waker: &Waker) -> bool {
         {
             let mut registered = self.waker.borrow_mut();
             if registered.as_ref().is_none_or(|old| !old.will_wake(waker)) {
@@ -365,32 +413,27 @@ impl Mailbox {
         self.waiting_end.replace(false)
     }
 
-    /// Whether nothing waits for the actor.
-    pub fn is_empty(&self) -> bool {
-        self.queue.borrow().is_empty()
-    }
-
     /// How many messages wait for the actor.
     #[inline]
-    pub fn waiting_messages(&self) -> usize {
+    pub(crate) fn waiting_messages(&self) -> usize {
         self.queue.borrow().len()
     }
 
     /// How many commands wait for the actor.
     #[inline]
-    pub fn waiting_commands(&self) -> usize {
+    pub(crate) fn waiting_commands(&self) -> usize {
         self.waiting_commands.get()
     }
 
     /// Whether so much waits for the actor that it should be taken first.
     #[inline]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.waiting_bytes.get() >= WAITING_BYTES_MAX
     }
 
     /// An empty batch with room to read into.
     #[inline]
-    pub fn spare(&self) -> Batch {
+    pub(crate) fn spare(&self) -> Batch {
         self.spares.borrow_mut().pop().unwrap_or_else(|| Batch {
             buffer: Vec::with_capacity(READ_BUFFER_BYTES),
             ..Batch::default()
@@ -399,7 +442,7 @@ impl Mailbox {
 
     /// Takes a batch back for reuse; one that grew is let go.
     #[inline]
-    pub fn recycle(&self, mut batch: Batch) {
+    pub(crate) fn recycle(&self, mut batch: Batch) {
         let mut spares = self.spares.borrow_mut();
         if spares.len() < SPARES_MAX && batch.buffer.capacity() <= SPARE_BYTES_MAX {
             batch.buffer.clear();
@@ -411,28 +454,28 @@ impl Mailbox {
     }
 
     /// Lets go of buffers kept for reuse beyond a few; called now and then when traffic is low.
-    pub fn shrink(&self) {
+    pub(crate) fn shrink(&self) {
         self.spares.borrow_mut().truncate(16);
     }
 
     /// The largest incomplete request that a connection may hold (`client-query-buffer-limit`).
     #[inline]
-    pub fn query_buffer_max(&self) -> usize {
+    pub(crate) fn query_buffer_max(&self) -> usize {
         self.query_buffer_max.get()
     }
 
     /// What a new connection is held to before the actor has seen it.
-    pub fn opening_bounds(&self) -> Option<Bounds> {
+    pub(crate) fn opening_bounds(&self) -> Option<Bounds> {
         self.opening_bounds.get()
     }
 
     /// Sets what a new connection is held to.
-    pub fn set_opening_bounds(&self, bounds: Bounds) {
+    pub(crate) fn set_opening_bounds(&self, bounds: Bounds) {
         self.opening_bounds.set(Some(bounds));
     }
 
     /// Sets the largest incomplete request.
-    pub fn set_query_buffer_max(&self, bytes: usize) {
+    pub(crate) fn set_query_buffer_max(&self, bytes: usize) {
         self.query_buffer_max.set(bytes);
     }
 }

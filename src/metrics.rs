@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 /// One command's figures (INFO commandstats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CommandStats {
+pub(crate) struct CommandStats {
     /// Times it was executed.
     pub calls: u64,
     /// Time it took altogether, in ticks of the stopwatch.
-    pub ticks: u64,
+    pub(crate) ticks: u64,
     /// Times it was refused before it was executed.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Times it answered with an error.
     pub failed: u64,
     /// How its times are distributed.
@@ -29,7 +29,7 @@ const BUCKETS: usize = 8 * 40;
 impl Histogram {
     /// Counts a time in ticks.
     #[inline]
-    pub fn record(&mut self, ticks: u64) {
+    pub(crate) fn record(&mut self, ticks: u64) {
         let buckets = self.0.get_or_insert_with(|| Box::new([0; BUCKETS]));
         let count = &mut buckets[Self::bucket(ticks)];
         *count = count.saturating_add(1);
@@ -49,12 +49,12 @@ impl Histogram {
     }
 
     /// How many times were counted.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.as_ref().map_or(0, |buckets| buckets.iter().map(|count| u64::from(*count)).sum())
     }
 
     /// The time in ticks that so many percent of all stay within.
-    pub fn at_percentile(&self, percentile: f64) -> u64 {
+    pub(crate) fn at_percentile(&self, percentile: f64) -> u64 {
         let Some(buckets) = &self.0 else { return 0 };
         let wanted = ((percentile / 100.0) * self.total() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -69,7 +69,7 @@ impl Histogram {
 
     /// How many stay within each power of two of microseconds, as LATENCY HISTOGRAM has it: steps
     /// at which the number grows.
-    pub fn powers_of_two(&self, nanos: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
+    pub(crate) fn powers_of_two(&self, nanos: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64)> = Vec::new();
         let mut seen = 0;
         let counts = self.0.iter().flat_map(|buckets| buckets.iter().enumerate());
@@ -93,37 +93,37 @@ pub struct Metrics {
     /// Connections accepted.
     pub connections: u64,
     /// Connections refused because of `maxclients`.
-    pub connections_rejected: u64,
+    pub(crate) connections_rejected: u64,
     /// Bytes of requests.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Bytes of replies.
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
     /// Error replies.
     pub errors: u64,
     /// Error replies by their code word.
-    pub errors_by_code: BTreeMap<String, u64>,
+    pub(crate) errors_by_code: BTreeMap<String, u64>,
     /// Clients closed because their requests outgrew the buffer limit.
-    pub query_buffer_disconnections: u64,
+    pub(crate) query_buffer_disconnections: u64,
     /// Clients closed because their replies outgrew the buffer limit.
-    pub output_buffer_disconnections: u64,
+    pub(crate) output_buffer_disconnections: u64,
     /// Attempts to log in that failed.
-    pub denied_logins: u64,
+    pub(crate) denied_logins: u64,
     /// Rounds of active expiry that ended for lack of time.
-    pub expire_cycle_cut_short: u64,
+    pub(crate) expire_cycle_cut_short: u64,
     /// Replies that one tick wrote.
     pub replies: u64,
     /// Ticks of the actor.
-    pub ticks: u64,
+    pub(crate) ticks: u64,
     /// Time that they took altogether, by the stopwatch.
     pub busy: u64,
     /// Time that the longest took, by the stopwatch.
-    pub busy_max: u64,
+    pub(crate) busy_max: u64,
     /// The most commands that one executed.
-    pub commands_per_tick_max: u64,
+    pub(crate) commands_per_tick_max: u64,
     /// Time that cron took altogether, by the stopwatch.
-    pub cron_busy: u64,
+    pub(crate) cron_busy: u64,
     /// Each command's figures, by the registry's numbers.
-    pub by_command: Vec<CommandStats>,
+    pub(crate) by_command: Vec<CommandStats>,
     /// Commands in the last 16 samples of a tenth of a second, for the rate.
     rate: [Rate; 4],
 }
@@ -157,12 +157,12 @@ impl Rate {
 
 impl Metrics {
     /// Counters at zero for so many commands.
-    pub fn new(commands: usize) -> Self {
+    pub(crate) fn new(commands: usize) -> Self {
         Self { by_command: vec![CommandStats::default(); commands], ..Self::default() }
     }
 
     /// Counts an error reply; `text` begins with its code word.
-    pub fn count_error(&mut self, text: &[u8]) {
+    pub(crate) fn count_error(&mut self, text: &[u8]) {
         // Clients can make up code words (scripts): a bound on how many are told apart.
         const CODES_MAX: usize = 128;
         self.errors += 1;
@@ -176,7 +176,7 @@ impl Metrics {
     }
 
     /// Takes a sample for the rates; called ten times a second.
-    pub fn sample_rates(&mut self, now_micros: i64) {
+    pub(crate) fn sample_rates(&mut self, now_micros: i64) {
         let counts = [self.commands, self.input_bytes, self.output_bytes, self.ticks];
         for (rate, count) in self.rate.iter_mut().zip(counts) {
             rate.sample(count, now_micros);
@@ -184,28 +184,28 @@ impl Metrics {
     }
 
     /// Commands a second.
-    pub fn commands_per_second(&self) -> u64 {
+    pub(crate) fn commands_per_second(&self) -> u64 {
         self.rate[0].mean()
     }
 
     /// Request bytes a second.
-    pub fn input_per_second(&self) -> u64 {
+    pub(crate) fn input_per_second(&self) -> u64 {
         self.rate[1].mean()
     }
 
     /// Reply bytes a second.
-    pub fn output_per_second(&self) -> u64 {
+    pub(crate) fn output_per_second(&self) -> u64 {
         self.rate[2].mean()
     }
 
     /// Ticks of the actor a second.
-    pub fn ticks_per_second(&self) -> u64 {
+    pub(crate) fn ticks_per_second(&self) -> u64 {
         self.rate[3].mean()
     }
 
     /// Counts a tick of the actor.
     #[inline]
-    pub fn note_tick(&mut self, took: u64, commands: u64) {
+    pub(crate) fn note_tick(&mut self, took: u64, commands: u64) {
         self.ticks += 1;
         self.busy += took;
         self.busy_max = self.busy_max.max(took);
@@ -213,7 +213,7 @@ impl Metrics {
     }
 
     /// CONFIG RESETSTAT.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::new(self.by_command.len());
     }
 }

@@ -13,10 +13,10 @@ use crate::config::kinds::BindAddress;
 use crate::config::settings::Settings;
 use crate::engine::keep::shutdown::Signal;
 use crate::engine::tick::actor;
-use crate::engine::{Dial, Engine, Relisten};
+use crate::engine::{Dial, Engine, Relisten, SendErrand};
 use crate::mailbox::Mailbox;
 use crate::net::listener::{self, SocketOptions};
-use crate::net::uplink;
+use crate::net::{courier, uplink};
 
 /// Why a server can't listen.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +189,8 @@ pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
     engine.outside.relisten = Some(listeners.start(&engine.mailbox));
     let mailbox = Rc::clone(&engine.mailbox);
     engine.outside.dial = Some(Dial(Box::new(move |order| uplink::dial(order, &mailbox))));
+    let courier = Box::new(courier::Sender::new(&engine.mailbox));
+    engine.outside.courier = Some(SendErrand(courier));
     if let Err(error) = signal_hook::flag::register(libc::SIGINT, engine.shutdown.insisted()) {
         tracing::warn!("Can't tell a second SIGINT from the first: {error}");
     }

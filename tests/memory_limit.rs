@@ -315,3 +315,78 @@ fn nothing_is_evicted_or_refused_during_a_pause() {
         }
     }
 }
+
+/// A client that holds much goes first, and only what must; those that said NO-EVICT stay.
+#[test]
+fn clients_that_hold_most_are_closed_under_maxmemory_clients() {
+    for program in BOTH {
+        let server = start(program, &[]);
+        let mut client = server.connect();
+        client.words("CLIENT NO-EVICT ON");
+        let half_sent = |bytes: usize, name: &str, stays: bool| {
+            let mut one = server.connect();
+            one.words(&format!("CLIENT SETNAME {name}"));
+            one.words(&format!("CLIENT NO-EVICT {}", if stays { "ON" } else { "OFF" }));
+            let mut request = format!("*2\r\n$4\r\nECHO\r\n${}\r\n", bytes + 100).into_bytes();
+            request.resize(bytes, b'v');
+            one.try_send_raw(&request).expect("sent");
+            one
+        };
+        let listed = |client: &mut Client| {
+            let text = client.words("CLIENT LIST").text();
+            let names = ["small", "middle", "big", "kept"];
+            let is = |name: &&str| text.contains(&format!(" name={name} "));
+            names.into_iter().filter(is).collect::<Vec<_>>()
+        };
+        let arrived = |client: &mut Client| {
+            let text = client.words("CLIENT LIST").text();
+            let sizes = text.split(' ').filter_map(|word| word.strip_prefix("qbuf="));
+            sizes.filter_map(|size| size.parse::<usize>().ok()).sum::<usize>() > 8_600_000
+        };
+        let _others = [
+            half_sent(700_000, "small", false),
+            half_sent(1_500_000, "middle", false),
+            half_sent(3_200_000, "big", false),
+            half_sent(3_300_000, "kept", true),
+        ];
+        let until = Instant::now() + PATIENCE;
+        while !arrived(&mut client) {
+            assert!(Instant::now() < until, "{program:?}: the requests arrive");
+        }
+        for (limit, left) in
+            [("7000000", &["small", "middle", "kept"][..]), ("4900000", &["small", "kept"])]
+        {
+            client.words(&format!("CONFIG SET maxmemory-clients {limit}"));
+            while listed(&mut client) != left {
+                assert!(
+                    Instant::now() < until,
+                    "{program:?} at {limit}: {:?}",
+                    listed(&mut client)
+                );
+            }
+        }
+        assert_eq!(info(&mut client, "evicted_clients"), 2, "{program:?}");
+    }
+}
+
+/// Copies that a snapshot keeps of what is changed under it are no reason to evict: that would make
+/// more of them.
+#[test]
+fn what_a_snapshot_keeps_does_not_count() {
+    let server = start(
+        Program::Redstart,
+        &["--maxmemory-policy", "allkeys-random", "--rdb-key-save-delay", "100000"],
+    );
+    let mut client = server.connect();
+    for batch in sets(2000, 20_000, "k", "").chunks(50) {
+        client.pipeline(batch);
+    }
+    client.words("BGSAVE");
+    let before = info(&mut client, "mem_not_counted_for_evict");
+    for batch in sets(200, 20_000, "k", "").chunks(50) {
+        client.pipeline(batch);
+    }
+    assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), 1);
+    let more = info(&mut client, "mem_not_counted_for_evict") - before;
+    assert!(more > 500_000, "{more} bytes of copies");
+}

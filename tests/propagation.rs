@@ -132,7 +132,9 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             list.extend(words(pick(rng, &["", "REPLACE"])));
             list
         }
-        "RESTORE" => {
+        // Without a network it moves nothing; what it does to the log is in tests/migrate.rs.
+        "MIGRATE" => [words("127.0.0.1 1"), vec![key(rng)], words("0 10")].concat(),
+        "RESTORE" | "RESTORE-ASKING" => {
             let time = rng.below(2) * rng.below(1000);
             let mut list = vec![key(rng), time.to_string().into_bytes(), dump.to_vec()];
             list.extend(words(pick(rng, &["", "REPLACE", "REPLACE IDLETIME 5"])));

@@ -1,55 +1,33 @@
-//! Checksums of formats that are not ours to choose: CRC16 spreads keys over hash slots, CRC64
-//! closes RDB files and DUMP payloads. CRC32 guards the frames of our own log.
+//! Checksums: CRC64 closes RDB files and DUMP payloads, CRC32 guards the frames of our own log.
 
 use crc_fast::{CrcAlgorithm, Digest};
-
-/// How many hash slots a cluster has.
-pub const SLOTS: u16 = 16_384;
 
 /// Carry-less multiplication where the processor has it: 5 to 12 GB/s, where sixteen tables reached
 /// 0.7 beside it.
 const CRC64: CrcAlgorithm = CrcAlgorithm::Crc64Redis;
 
-/// CRC-16/XMODEM. A table: for keys of 5 to 40 bytes faster than carry-less multiplication.
-pub fn crc16(bytes: &[u8]) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(bytes)
-}
-
-/// The hash slot of a key: CRC16 modulo [`SLOTS`] of the key, or of its hash tag, which is what
-/// stands between the first `{` and the first `}` behind it, if that isn't empty.
-pub fn key_hash_slot(key: &[u8]) -> u16 {
-    crc16(hash_tag(key).unwrap_or(key)) % SLOTS
-}
-
-fn hash_tag(key: &[u8]) -> Option<&[u8]> {
-    let open = memchr::memchr(b'{', key)?;
-    let rest = &key[open + 1..];
-    let close = memchr::memchr(b'}', rest)?;
-    (close > 0).then(|| &rest[..close])
-}
-
 /// CRC-32 (ISO-HDLC, as in zlib) of `bytes`.
-pub fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
 /// A CRC-32 in the making.
 #[derive(Clone, Debug, Default)]
-pub struct Crc32(crc32fast::Hasher);
+pub(crate) struct Crc32(crc32fast::Hasher);
 
 impl Crc32 {
     /// The checksum of no bytes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Takes in more bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The checksum of all bytes so far.
-    pub fn value(&self) -> u32 {
+    pub(crate) fn value(&self) -> u32 {
         self.0.clone().finalize()
     }
 }
@@ -102,23 +80,9 @@ mod tests {
 
     #[test]
     fn check_values() {
-        assert_eq!(crc16(CHECK), 0x31c3);
         assert_eq!(crc32(CHECK), 0xcbf4_3926);
         assert_eq!(crc64(CHECK), 0xe9c6_d914_c4b8_d9ca);
         assert_eq!(crc64(b""), 0);
-    }
-
-    #[test]
-    fn hash_tags() {
-        assert_eq!(key_hash_slot(CHECK), 12739);
-        assert_eq!(key_hash_slot(b"foo"), 12182);
-        let slot = |key: &str| key_hash_slot(key.as_bytes());
-        assert_eq!(slot("{user1000}.following"), slot("user1000"));
-        assert_eq!(slot("a{b}c{d}"), slot("b"));
-        assert_eq!(slot("foo{{bar}}zap"), slot("{bar"));
-        for whole in ["foo{}{bar}", "foo{bar", "foo}bar{", ""] {
-            assert_eq!(slot(whole), crc16(whole.as_bytes()) % SLOTS);
-        }
     }
 
     proptest! {

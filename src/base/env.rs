@@ -28,7 +28,7 @@ pub trait Clock: Send + Sync {
 
 /// The operating system's clocks.
 #[derive(Debug)]
-pub struct SystemClock {
+pub(crate) struct SystemClock {
     start: Instant,
 }
 
@@ -64,22 +64,22 @@ impl Stopwatch {
 
     /// The counter now.
     #[inline]
-    pub fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         self.0.raw()
     }
 
     /// A number of ticks in nanoseconds.
-    pub fn nanos(&self, ticks: u64) -> u64 {
+    pub(crate) fn nanos(&self, ticks: u64) -> u64 {
         self.0.delta_as_nanos(0, ticks)
     }
 
     /// A number of ticks in microseconds.
-    pub fn micros(&self, ticks: u64) -> u64 {
+    pub(crate) fn micros(&self, ticks: u64) -> u64 {
         self.nanos(ticks) / 1000
     }
 
     /// Ticks in so many microseconds.
-    pub fn ticks_of(&self, micros: u64) -> u64 {
+    pub(crate) fn ticks_of(&self, micros: u64) -> u64 {
         // Calibrated over a second's worth of ticks at any frequency we meet.
         const SAMPLE: u64 = 1 << 32;
         let nanos = u128::from(self.nanos(SAMPLE).max(1));
@@ -99,7 +99,7 @@ impl Rng {
     }
 
     /// A generator seeded from the operating system.
-    pub fn from_os() -> Self {
+    pub(crate) fn from_os() -> Self {
         use std::hash::{BuildHasher, Hasher};
         let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
         Self::from_seed(seed)
@@ -120,7 +120,7 @@ impl Rng {
 
     /// A uniform index of a slice of `len`; 0 where it is empty.
     #[inline]
-    pub fn index(&mut self, len: usize) -> usize {
+    pub(crate) fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 }

@@ -61,14 +61,15 @@ pub enum LzfError {
 }
 
 /// Compresses `bytes`; nothing where that saves less than four bytes.
-pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+#[cfg(test)]
+pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     compress_into(bytes, &mut out).then_some(out)
 }
 
 /// Appends `bytes` compressed. Where that saves less than four bytes, `out` stays as it was and the
 /// answer is no.
-pub fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+pub(crate) fn compress_into(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let Some(limit) = bytes.len().checked_sub(GAIN_MIN) else { return false };
     out.reserve(limit + LITERALS_MAX);
@@ -197,7 +198,7 @@ fn matching(bytes: &[u8], from: usize, at: usize) -> usize {
 ///
 /// # Errors
 /// [`LzfError`], where `compressed` is damaged or `expected` isn't the original's length.
-pub fn decompress(compressed: &[u8], expected: usize) -> Result<Vec<u8>, LzfError> {
+pub(crate) fn decompress(compressed: &[u8], expected: usize) -> Result<Vec<u8>, LzfError> {
     if expected > compressed.len().saturating_mul(EXPANSION_MAX) {
         return Err(LzfError::Impossible { compressed: compressed.len(), expected });
     }

@@ -18,10 +18,10 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// The number file of a server in the background that was given none.
-pub const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
+pub(crate) const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
 
 /// File descriptors that the server needs besides those of clients.
-pub const RESERVED_FILES: u64 = 32;
+pub(crate) const RESERVED_FILES: u64 = 32;
 
 /// File descriptors taken for granted where the system doesn't say.
 const ASSUMED_FILES: u64 = 1024;
@@ -56,7 +56,7 @@ pub fn remove_pid_file(path: &Path) {
 }
 
 /// Processor time that the calling thread has taken, in nanoseconds; 0 where the system doesn't say.
-pub fn thread_cpu_nanos() -> u64 {
+pub(crate) fn thread_cpu_nanos() -> u64 {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
@@ -67,12 +67,12 @@ fn systemd_socket() -> Option<OsString> {
 }
 
 /// Whether systemd started the process and wants to hear from it.
-pub fn started_by_systemd() -> bool {
+pub(crate) fn started_by_systemd() -> bool {
     systemd_socket().is_some()
 }
 
 /// Whether upstart started the process.
-pub fn started_by_upstart() -> bool {
+pub(crate) fn started_by_upstart() -> bool {
     std::env::var_os("UPSTART_JOB").is_some()
 }
 
@@ -80,7 +80,7 @@ pub fn started_by_upstart() -> bool {
 ///
 /// # Errors
 /// The socket doesn't take them.
-pub fn notify_systemd(lines: &str) -> io::Result<()> {
+pub(crate) fn notify_systemd(lines: &str) -> io::Result<()> {
     let Some(name) = systemd_socket() else { return Ok(()) };
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -93,7 +93,7 @@ pub fn notify_systemd(lines: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn notify_upstart() -> io::Result<()> {
+pub(crate) fn notify_upstart() -> io::Result<()> {
     raise(Signal::SIGSTOP).map_err(io::Error::from)
 }
 
@@ -170,7 +170,7 @@ fn raise_to_hard(current: rlim_t, wanted: rlim_t, hard: rlim_t) -> rlim_t {
 }
 
 /// How many processors the machine has, whether or not this process may use them.
-pub fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
     online.and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
 }

@@ -36,7 +36,7 @@ use crate::base::env::{Clock, Disk, DiskFile, Rng, SyncPoint};
 use content::Content;
 
 /// What a disk writes at once or not at all.
-pub const SECTOR_BYTES: usize = 512;
+pub(crate) const SECTOR_BYTES: usize = 512;
 /// The most that one call of a reader gives.
 const READ_BYTES: usize = 512;
 
@@ -362,7 +362,8 @@ impl SimDisk {
     }
 
     /// Whether a sync has failed and nothing has ended the doubt about what it should have written.
-    pub fn in_doubt(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn in_doubt(&self) -> bool {
         self.state().world.files.iter().any(|file| file.in_doubt())
     }
 

@@ -11,9 +11,9 @@ mod long_double;
 mod quote;
 mod size;
 
-pub use float::{parse_f64, push_f64, push_f64_17};
-pub use glob::glob;
-pub use integer::{parse_i64, parse_u64, push_i64, push_u64};
-pub use long_double::LongDouble;
-pub use quote::{Unbalanced, push_quoted, split_arguments};
-pub use size::parse_memory;
+pub(crate) use float::{parse_f64, push_f64, push_f64_17};
+pub(crate) use glob::glob;
+pub(crate) use integer::{parse_i64, parse_u64, push_i64, push_u64};
+pub(crate) use long_double::LongDouble;
+pub(crate) use quote::{push_quoted, split_arguments};
+pub(crate) use size::parse_memory;

@@ -15,14 +15,13 @@ pub struct Args<'a> {
 impl<'a> Args<'a> {
     /// Arguments at `ranges` of `buffer`.
     #[inline]
-    pub fn new(buffer: &'a [u8], ranges: &'a [Range]) -> Self {
+    pub(crate) fn new(buffer: &'a [u8], ranges: &'a [Range]) -> Self {
         Self { buffer, ranges }
     }
 
     /// How many there are, the name included.
     #[inline]
-    #[expect(clippy::len_without_is_empty, reason = "a command has at least its name")]
-    pub fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.ranges.len()
     }
 
@@ -31,26 +30,26 @@ impl<'a> Args<'a> {
     /// # Panics
     /// Where there is none: the row's arity must have ruled that out.
     #[inline]
-    pub fn at(self, index: usize) -> &'a [u8] {
+    pub(crate) fn at(self, index: usize) -> &'a [u8] {
         self.ranges[index].of(self.buffer)
     }
 
     /// The argument at `index`, where there is one.
     #[inline]
-    pub fn get(self, index: usize) -> Option<&'a [u8]> {
+    pub(crate) fn get(self, index: usize) -> Option<&'a [u8]> {
         self.ranges.get(index).map(|range| range.of(self.buffer))
     }
 
     /// The arguments from `index` on.
     #[inline]
-    pub fn from(self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+    pub(crate) fn from(self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
         let buffer = self.buffer;
         self.ranges[index.min(self.ranges.len())..].iter().map(move |range| range.of(buffer))
     }
 
     /// Whether the argument at `index` is `word`, in any case of its letters.
     #[inline]
-    pub fn is(self, index: usize, word: &str) -> bool {
+    pub(crate) fn is(self, index: usize, word: &str) -> bool {
         self.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     }
 
@@ -59,7 +58,7 @@ impl<'a> Args<'a> {
     /// # Errors
     /// [`CommandError::NotInteger`].
     #[inline]
-    pub fn int(self, index: usize) -> Result<i64, CommandError> {
+    pub(crate) fn int(self, index: usize) -> Result<i64, CommandError> {
         text::parse_i64(self.at(index)).ok_or(CommandError::NotInteger)
     }
 }

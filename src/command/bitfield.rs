@@ -15,7 +15,7 @@ use crate::resp::reply::Reply;
 const NOTES: &str = "This command allows both access and modification of the key";
 
 /// Commands on integers in strings.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("BITFIELD", AtLeast(2), bitfield)
         .keys(&[Key::at(1).rw().access().update().variable_flags().notes(NOTES)])
         .since("3.2.0")

@@ -17,7 +17,7 @@ use crate::keyspace::databases::{Databases, DbIndex, Expiry, WrongType};
 use crate::keyspace::unit::Event;
 
 /// Commands on bits.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SETBIT", Exactly(4), setbit)
         .keys(&[Key::at(1).rw().access().update()])
         .since("2.2.0")

@@ -6,7 +6,7 @@
 use crate::command::spec::{Flags, Group, Spec};
 
 /// Every category, in the order in which replies list them.
-pub const NAMES: &[&str] = &[
+pub(crate) const NAMES: &[&str] = &[
     "keyspace",
     "read",
     "write",
@@ -32,18 +32,18 @@ pub const NAMES: &[&str] = &[
 
 /// A set of categories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Categories(u32);
+pub(crate) struct Categories(u32);
 
 impl Categories {
     /// The set of one category of that name, in any case.
-    pub fn named(name: &[u8]) -> Option<Self> {
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
         let at = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()))?;
         Some(Self(1 << at))
     }
 
     /// What a command belongs to. `container`: it only holds subcommands, which have categories of
     /// their own.
-    pub fn of(spec: &Spec, container: bool) -> Self {
+    pub(crate) fn of(spec: &Spec, container: bool) -> Self {
         let mut found = Self::default();
         for name in spec.categories {
             found.add(name);
@@ -59,14 +59,14 @@ impl Categories {
         }
         let scripting = spec.group == Group::Scripting;
         for (holds, name) in [
-            (flags.has(Flags::WRITE), "write"),
-            (flags.has(Flags::READONLY) && !scripting, "read"),
-            (flags.has(Flags::ADMIN), "admin"),
-            (flags.has(Flags::ADMIN) || flags.has(Flags::DANGEROUS), "dangerous"),
-            (flags.has(Flags::PUBSUB), "pubsub"),
-            (flags.has(Flags::FAST), "fast"),
-            (!flags.has(Flags::FAST), "slow"),
-            (flags.has(Flags::BLOCKING), "blocking"),
+            (flags.contains(Flags::WRITE), "write"),
+            (flags.contains(Flags::READONLY) && !scripting, "read"),
+            (flags.contains(Flags::ADMIN), "admin"),
+            (flags.contains(Flags::ADMIN) || flags.contains(Flags::DANGEROUS), "dangerous"),
+            (flags.contains(Flags::PUBSUB), "pubsub"),
+            (flags.contains(Flags::FAST), "fast"),
+            (!flags.contains(Flags::FAST), "slow"),
+            (flags.contains(Flags::BLOCKING), "blocking"),
         ] {
             if holds {
                 found.add(name);
@@ -82,12 +82,12 @@ impl Categories {
     }
 
     /// Whether every category of `other` is in this set.
-    pub fn has(self, other: Self) -> bool {
+    pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// The names, in order.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
         NAMES
             .iter()
             .enumerate()

@@ -10,21 +10,21 @@ use crate::resp::reply::Reply;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The longest string a value may become, in bytes (`proto-max-bulk-len`).
-    pub string_bytes_max: u64,
+    pub(crate) string_bytes_max: u64,
     /// How many databases there are.
     pub databases: u32,
     /// Whether DEL frees big values on another thread (`lazyfree-lazy-user-del`).
-    pub lazy_user_del: bool,
+    pub(crate) lazy_user_del: bool,
     /// Whether FLUSHALL and FLUSHDB free on another thread (`lazyfree-lazy-user-flush`).
-    pub lazy_user_flush: bool,
+    pub(crate) lazy_user_flush: bool,
     /// Whether eviction is by frequency (`maxmemory-policy *-lfu`): OBJECT FREQ and IDLETIME.
     pub lfu: bool,
     /// Up to where collections keep their compact forms (`*-max-listpack-*`).
     pub thresholds: Thresholds,
     /// The version in which DUMP writes values (`rdb-version`).
-    pub rdb_version: u16,
+    pub(crate) rdb_version: u16,
     /// How RESTORE takes the checksum of what it is given (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
-    pub payload_checksum: Checksum,
+    pub(crate) payload_checksum: Checksum,
 }
 
 impl Default for Limits {
@@ -61,25 +61,25 @@ pub struct Cx<'a> {
     /// Bounds from the configuration.
     pub limits: &'a Limits,
     /// Whether the command comes from our own log: limits don't apply to what was accepted once.
-    pub replaying: bool,
+    pub(crate) replaying: bool,
 }
 
 impl Cx<'_> {
     /// The selected database.
     #[inline]
-    pub fn db(&mut self) -> Db<'_> {
+    pub(crate) fn db(&mut self) -> Db<'_> {
         self.databases.db(self.selected)
     }
 
     /// Puts a record into the log in the command's place. Only for [`Effect::Rewritten`] rows.
     ///
     /// [`Effect::Rewritten`]: crate::command::spec::Effect::Rewritten
-    pub fn log(&mut self, record: &[&[u8]]) {
+    pub(crate) fn log(&mut self, record: &[&[u8]]) {
         self.databases.unit.record(self.selected, record);
     }
 
     /// As [`Cx::log`], of words that are given one after the other.
-    pub fn log_words<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+    pub(crate) fn log_words<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
         self.databases.unit.record_words(self.selected, words);
     }
 
@@ -88,7 +88,7 @@ impl Cx<'_> {
     ///
     /// [`Effect::Rewritten`]: crate::command::spec::Effect::Rewritten
     #[inline]
-    pub fn log_verbatim(&mut self) {
+    pub(crate) fn log_verbatim(&mut self) {
         self.databases.unit.verbatim = true;
     }
 }

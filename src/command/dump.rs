@@ -10,7 +10,7 @@ use crate::command::context::Cx;
 use crate::command::error::CommandError;
 use crate::command::spec::{
     Arity::{AtLeast, Exactly},
-    Command, DataHandler, Effect, Flags, Flow, Key, read, write,
+    Command, DataHandler, Effect, Flags, Flow, Group, Key, read, write,
 };
 use crate::keyspace::unit::Event;
 use crate::rdb::decode::{RestoreError, restore_payload};
@@ -18,7 +18,7 @@ use crate::rdb::encode::dump_payload;
 use crate::rdb::format;
 
 /// Commands on values as bytes.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     read::<DataHandler>("DUMP", Exactly(2), dump)
         .keys(&[Key::at(1).ro().access()])
         .tips(&["nondeterministic_output"])
@@ -35,6 +35,21 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(N) for a value of N bytes, O(N*log(N)) for a sorted set")
         .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
         .summary("Creates a key from the bytes that DUMP gave.")
+        .history(&[
+            ("3.0.0", "Overwrites with `REPLACE`."),
+            ("5.0.0", "Takes the ttl as a time with `ABSTTL`."),
+            ("5.0.0", "Sets how the key was used: `IDLETIME`, `FREQ`."),
+        ]),
+    write::<DataHandler>("RESTORE-ASKING", AtLeast(4), restore)
+        .flags(Flags::DENYOOM.union(Flags::ASKING))
+        .group(Group::Server)
+        .keys(&[Key::at(1).ow().update()])
+        .categories(&["dangerous", "keyspace"])
+        .effect(Effect::Rewritten)
+        .since("3.0.0")
+        .cost("O(N) for a value of N bytes, O(N*log(N)) for a sorted set")
+        .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
+        .summary("RESTORE, as MIGRATE sends it between nodes of a cluster.")
         .history(&[
             ("3.0.0", "Overwrites with `REPLACE`."),
             ("5.0.0", "Takes the ttl as a time with `ABSTTL`."),

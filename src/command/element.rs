@@ -6,7 +6,7 @@ use crate::resp::reply::Reply;
 impl Reply<'_> {
     /// An element of a collection, as a bulk string.
     #[inline]
-    pub fn element(&mut self, element: Element<'_>) {
+    pub(crate) fn element(&mut self, element: Element<'_>) {
         match element {
             Element::Int(number) => self.bulk_int(number),
             Element::Bytes(bytes) => self.bulk(bytes),

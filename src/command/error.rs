@@ -51,13 +51,13 @@ pub enum CommandError {
 
 impl CommandError {
     /// An error of a fixed text, code word included.
-    pub const fn text(text: &'static str) -> Self {
+    pub(crate) const fn text(text: &'static str) -> Self {
         Self::Text(Cow::Borrowed(text))
     }
 
     /// An error that quotes what a client sent, code word included. Line ends in it become spaces,
     /// since they would end the reply.
-    pub fn quoting(mut text: Vec<u8>) -> Self {
+    pub(crate) fn quoting(mut text: Vec<u8>) -> Self {
         while matches!(text.last(), Some(b'\r' | b'\n')) {
             text.pop();
         }
@@ -70,7 +70,7 @@ impl CommandError {
     }
 
     /// The text's bytes as they go on the wire.
-    pub fn wire(&self) -> Cow<'_, [u8]> {
+    pub(crate) fn wire(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Quoting(text) => Cow::Borrowed(text),
             Self::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
@@ -80,7 +80,7 @@ impl CommandError {
 
     /// An error of a composed text, code word included. Line ends in it become spaces, since they
     /// would end the reply.
-    pub fn owned(text: String) -> Self {
+    pub(crate) fn owned(text: String) -> Self {
         if text.contains(['\r', '\n']) {
             return Self::Text(Cow::Owned(text.replace(['\r', '\n'], " ")));
         }
@@ -89,7 +89,7 @@ impl CommandError {
 }
 
 /// As much of a client's word as an error quotes: up to a zero byte, where upstream's C strings end.
-pub fn quotable(word: &[u8]) -> &[u8] {
+pub(crate) fn quotable(word: &[u8]) -> &[u8] {
     let end = word.iter().position(|byte| *byte == 0).unwrap_or(word.len());
     &word[..end]
 }

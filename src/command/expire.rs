@@ -15,7 +15,7 @@ use crate::command::spec::{
 use crate::keyspace::unit::Event;
 
 /// Commands on expiry times.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     setter("EXPIRE", expire)
         .since("1.0.0")
         .syntax("key seconds [NX|XX|GT|LT]")

@@ -15,7 +15,7 @@ const FIELD_MILLIS_MAX: i64 = (1 << 46) - 1;
 
 /// What a number counts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Base {
+pub(crate) enum Base {
     /// The time of the command.
     Now,
     /// The Unix epoch.
@@ -24,7 +24,7 @@ pub enum Base {
 
 /// What a number counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Seconds.
     Seconds,
     /// Milliseconds.
@@ -33,7 +33,7 @@ pub enum Unit {
 
 /// The numbers that are taken for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Range {
+pub(crate) enum Range {
     /// Any: a time in the past is one, too (EXPIRE and the like).
     Any,
     /// More than 0 (SET and the like).
@@ -44,7 +44,7 @@ pub enum Range {
 
 /// How a number says a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub(crate) struct Form {
     /// What it counts from.
     pub base: Base,
     /// What it counts in.
@@ -53,13 +53,13 @@ pub struct Form {
 
 impl Form {
     /// As `EX` takes it.
-    pub const SECONDS: Self = Self { base: Base::Now, unit: Unit::Seconds };
+    pub(crate) const SECONDS: Self = Self { base: Base::Now, unit: Unit::Seconds };
     /// As `PX` takes it.
-    pub const MILLIS: Self = Self { base: Base::Now, unit: Unit::Millis };
+    pub(crate) const MILLIS: Self = Self { base: Base::Now, unit: Unit::Millis };
     /// As `EXAT` takes it.
-    pub const UNIX_SECONDS: Self = Self { base: Base::Epoch, unit: Unit::Seconds };
+    pub(crate) const UNIX_SECONDS: Self = Self { base: Base::Epoch, unit: Unit::Seconds };
     /// As `PXAT` takes it.
-    pub const UNIX_MILLIS: Self = Self { base: Base::Epoch, unit: Unit::Millis };
+    pub(crate) const UNIX_MILLIS: Self = Self { base: Base::Epoch, unit: Unit::Millis };
 
     /// The form that an option's word means.
     fn named(args: Args<'_>, index: usize) -> Option<Self> {
@@ -77,7 +77,7 @@ impl Form {
     ///
     /// # Errors
     /// No integer, one outside the range, or a moment past the end of time.
-    pub fn moment(
+    pub(crate) fn moment(
         self,
         cx: &Cx<'_>,
         args: Args<'_>,
@@ -112,7 +112,7 @@ impl Form {
 
 /// The word for no time that a command takes beside those for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timeless {
+pub(crate) enum Timeless {
     /// `KEEPTTL`, of commands that would take the time away.
     Keep,
     /// `PERSIST`, of those that would leave it alone.
@@ -121,7 +121,7 @@ pub enum Timeless {
 
 /// An expiry option as it was given, its number not yet looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given {
+pub(crate) enum Given {
     /// `KEEPTTL` or `PERSIST`.
     Timeless(Timeless),
     /// A time: how it is given, and the index of its number.
@@ -131,7 +131,7 @@ pub enum Given {
 impl Given {
     /// The option whose word is the argument at `index`, if it is one that the command takes. There
     /// may be no argument for the number behind it.
-    pub fn at(args: Args<'_>, index: usize, taken: Timeless) -> Option<Self> {
+    pub(crate) fn at(args: Args<'_>, index: usize, taken: Timeless) -> Option<Self> {
         let word = match taken {
             Timeless::Keep => "KEEPTTL",
             Timeless::Persist => "PERSIST",
@@ -143,7 +143,7 @@ impl Given {
     }
 
     /// The index of the option's last argument.
-    pub fn end(self, index: usize) -> usize {
+    pub(crate) fn end(self, index: usize) -> usize {
         match self {
             Self::Timeless(_) => index,
             Self::Time(_, number) => number,
@@ -151,7 +151,7 @@ impl Given {
     }
 
     /// Whether both are the same option, whatever their numbers.
-    pub fn is_like(self, other: Self) -> bool {
+    pub(crate) fn is_like(self, other: Self) -> bool {
         match (self, other) {
             (Self::Time(form, _), Self::Time(other, _)) => form == other,
             _ => self == other,
@@ -162,7 +162,7 @@ impl Given {
     ///
     /// # Errors
     /// As [`Form::moment`].
-    pub fn change(
+    pub(crate) fn change(
         self,
         cx: &Cx<'_>,
         args: Args<'_>,
@@ -179,7 +179,7 @@ impl Given {
 
 /// What is to become of an expiry time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// It stays.
     Keep,
     /// It is taken away.
@@ -191,7 +191,7 @@ pub enum Change {
 /// When a new expiry time takes the place of the one before. No expiry time counts as one later than
 /// all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// Always.
     Always,
     /// `NX`: where there is none.
@@ -208,7 +208,7 @@ pub enum Condition {
 
 impl Condition {
     /// The condition that an argument names.
-    pub fn named(args: Args<'_>, index: usize) -> Option<Self> {
+    pub(crate) fn named(args: Args<'_>, index: usize) -> Option<Self> {
         Some(match () {
             () if args.is(index, "NX") => Self::NoneYet,
             () if args.is(index, "XX") => Self::SomeAlready,
@@ -222,7 +222,7 @@ impl Condition {
     ///
     /// # Errors
     /// Another word, or conditions that can't hold together.
-    pub fn all_from(args: Args<'_>, index: usize) -> Result<Self, CommandError> {
+    pub(crate) fn all_from(args: Args<'_>, index: usize) -> Result<Self, CommandError> {
         let [mut none_yet, mut some_already, mut greater, mut less] = [false; 4];
         for at in index..args.len() {
             match Self::named(args, at) {
@@ -255,7 +255,7 @@ impl Condition {
     }
 
     /// Whether `new` may take the place of `old`.
-    pub fn admits(self, old: Option<UnixMillis>, new: UnixMillis) -> bool {
+    pub(crate) fn admits(self, old: Option<UnixMillis>, new: UnixMillis) -> bool {
         match self {
             Self::Always => true,
             Self::NoneYet => old.is_none(),

@@ -11,7 +11,7 @@ use crate::command::spec::{
 use crate::keyspace::databases::DbIndex;
 
 /// Commands on whole databases.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     read::<DataHandler>("DBSIZE", Exactly(1), size)
         .flags(Flags::FAST)
         .group(Group::Server)

@@ -18,7 +18,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// Commands on single places.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     geo(write("GEOADD", AtLeast(5), geoadd as DataHandler))
         .flags(Flags::DENYOOM)
         .keys(&[Key::at(1).rw().update()])

@@ -21,7 +21,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// Commands that search.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     searching(read("GEOSEARCH", AtLeast(7), |cx, args| search(cx, args, Form::Search)))
         .keys(READ)
         .since("6.2.0")

@@ -20,7 +20,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on fields and their values.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("HSET", AtLeast(4), hset)
         .flags(Flags::DENYOOM)
         .keys(UPDATED)

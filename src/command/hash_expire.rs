@@ -15,7 +15,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on the expiry times of fields.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     setter("HEXPIRE", hexpire)
         .syntax("key seconds [NX|XX|GT|LT] FIELDS numfields field [field ...]")
         .summary("Lets fields expire after some seconds."),

@@ -20,7 +20,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands that touch fields and their expiry times at once.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("HGETDEL", AtLeast(5), hgetdel)
         .keys(&[Key::at(1).rw().access().delete()])
         .effect(Effect::Rewritten)

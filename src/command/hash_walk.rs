@@ -13,7 +13,7 @@ use crate::data::hash::{Field, Hash};
 use crate::resp::reply::{Protocol, Reply};
 
 /// Commands that choose among fields.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("HRANDFIELD", AtLeast(2), hrandfield)
         .keys(READ)
         .tips(&["nondeterministic_output"])

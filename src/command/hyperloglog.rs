@@ -18,10 +18,10 @@ const COUNT_NOTES: &str =
     "RW because it may change the internal representation of the key, and propagate to replicas";
 
 /// Commands on HyperLogLogs.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     write::<DataHandler>("PFADD", AtLeast(2), pfadd)
         .group(Group::HyperLogLog)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().insert()])
         .since("2.8.9")
         .cost("O(1) for each element")
@@ -46,7 +46,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Merges HyperLogLogs into one."),
     write::<DataHandler>("PFDEBUG", Exactly(3), pfdebug)
         .group(Group::HyperLogLog)
-        .flags(Flags::DENYOOM.or(Flags::ADMIN))
+        .flags(Flags::DENYOOM.union(Flags::ADMIN))
         .keys(&[Key::at(2).rw().access()])
         .since("2.8.9")
         .cost("O(1)")

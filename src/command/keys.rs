@@ -13,7 +13,7 @@ use crate::keyspace::databases::DbIndex;
 use crate::keyspace::unit::Event;
 
 /// Commands on keys as such.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     write::<DataHandler>("DEL", AtLeast(2), del)
         .keys(&[Key::at(1).range(-1, 1).rm().delete()])
         .tips(SPREAD_AND_SUM)
@@ -48,7 +48,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .syntax("key")
         .summary("Names the type of the value at a key."),
     read::<DataHandler>("TOUCH", AtLeast(2), touch)
-        .flags(Flags::FAST.or(Flags::TOUCHES))
+        .flags(Flags::FAST.union(Flags::TOUCHES))
         .keys(&[Key::at(1).range(-1, 1).ro()])
         .tips(SPREAD_AND_SUM)
         .since("3.2.1")

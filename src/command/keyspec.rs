@@ -6,20 +6,20 @@
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
-use crate::command::spec::{Begin, Find, Flags, Key, Spec};
+use crate::command::spec::{Begin, Find, Flags, Key, KeyFlags, Spec};
 
 /// A key among a command's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyAt {
+pub(crate) struct KeyAt {
     /// The argument's index.
     pub index: usize,
-    /// What is done to it: a set of [`Key::NAMES`] bits.
-    pub flags: u16,
+    /// What is done to it.
+    pub flags: KeyFlags,
 }
 
 /// The numbers of the time before key specs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Legacy {
+pub(crate) struct Legacy {
     /// The first key's index; 0 where there is none.
     pub first: i64,
     /// The last one's; negative: from the end.
@@ -27,7 +27,7 @@ pub struct Legacy {
     /// The distance between keys.
     pub step: i64,
     /// Whether there are keys that these numbers don't tell.
-    pub movable: bool,
+    pub(crate) movable: bool,
 }
 
 const NO_KEYS: CommandError = CommandError::text("ERR The command has no key arguments");
@@ -35,19 +35,21 @@ const WRONG_COUNT: CommandError =
     CommandError::text("ERR Invalid number of arguments specified for command");
 const WRONG: CommandError = CommandError::text("ERR Invalid arguments specified for command");
 /// What COMMAND GETKEYS answers where there is no such command.
-pub const NO_SUCH_COMMAND: CommandError = CommandError::text("ERR Invalid command specified");
+pub(crate) const NO_SUCH_COMMAND: CommandError =
+    CommandError::text("ERR Invalid command specified");
 
 impl Legacy {
     /// The numbers of a command.
-    pub fn of(spec: &Spec) -> Self {
-        let mut legacy = Self { movable: spec.flags.has(Flags::MOVABLE_KEYS), ..Self::default() };
+    pub(crate) fn of(spec: &Spec) -> Self {
+        let mut legacy =
+            Self { movable: spec.flags.contains(Flags::MOVABLE_KEYS), ..Self::default() };
         for key in spec.keys {
             let (Begin::Index(first), Find::Range { last, step, limit }) = (key.begin, key.find)
             else {
                 legacy.movable = true;
                 continue;
             };
-            if has_bit(key, "incomplete") {
+            if key.flags.contains(KeyFlags::INCOMPLETE) {
                 legacy.movable = true;
             }
             let last = if last < 0 { last } else { first as i64 + last };
@@ -66,16 +68,12 @@ impl Legacy {
     }
 }
 
-fn has_bit(key: &Key, name: &str) -> bool {
-    Key::NAMES.iter().any(|(bit, known)| *known == name && key.flags & bit != 0)
-}
-
 /// The keys of a command given as arguments, for COMMAND GETKEYS.
 ///
 /// # Errors
 /// The command has no keys, or these arguments don't fit it.
-pub fn keys(spec: &Spec, args: Args<'_>) -> Result<Vec<KeyAt>, CommandError> {
-    if !spec.keys.iter().any(|key| !has_bit(key, "not_key")) {
+pub(crate) fn keys(spec: &Spec, args: Args<'_>) -> Result<Vec<KeyAt>, CommandError> {
+    if !spec.keys.iter().any(|key| !key.flags.contains(KeyFlags::NOT_KEY)) {
         return Err(NO_KEYS);
     }
     if !spec.arity.admits(args.len()) {
@@ -83,15 +81,15 @@ pub fn keys(spec: &Spec, args: Args<'_>) -> Result<Vec<KeyAt>, CommandError> {
     }
     match find(spec, args) {
         Some(keys) if !keys.is_empty() => Ok(keys),
-        _ if spec.flags.has(Flags::NO_MANDATORY_KEYS) => Ok(Vec::new()),
+        _ if spec.flags.contains(Flags::NO_MANDATORY_KEYS) => Ok(Vec::new()),
         _ => Err(WRONG),
     }
 }
 
 /// The keys of a command given as arguments; `None` where they don't fit it.
-pub fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
+pub(crate) fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
     let mut found = Vec::new();
-    for key in spec.keys.iter().filter(|key| !has_bit(key, "not_key")) {
+    for key in spec.keys.iter().filter(|key| !key.flags.contains(KeyFlags::NOT_KEY)) {
         let begin = match key.begin {
             Begin::Index(index) => index,
             Begin::Keyword(word, from) => match after_keyword(word, from, args) {
@@ -99,7 +97,7 @@ pub fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
                 None => continue,
             },
             Begin::Unknown => {
-                if spec.name == "SORT" && has_bit(key, "OW") {
+                if spec.name == "SORT" && key.flags.contains(KeyFlags::OW) {
                     let flags = key.flags;
                     found.extend(sort_destination(args).map(|index| KeyAt { index, flags }));
                 }
@@ -163,8 +161,8 @@ fn after_keyword(word: &str, from: i64, args: Args<'_>) -> Option<usize> {
 }
 
 /// A spec's flags, narrowed to what these arguments do where the row says that this varies.
-fn variable_flags(spec: &Spec, key: &Key, args: Args<'_>) -> u16 {
-    if !has_bit(key, "variable_flags") {
+fn variable_flags(spec: &Spec, key: &Key, args: Args<'_>) -> KeyFlags {
+    if !key.flags.contains(KeyFlags::VARIABLE_FLAGS) {
         return key.flags;
     }
     let plain = Key::at(0);

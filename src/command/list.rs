@@ -19,7 +19,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// Commands on elements by their position.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     pusher("LPUSH", |cx, args| push(cx, args, End::Front))
         .since("1.0.0")
         .summary("Adds elements at the beginning of a list, one after the other.")
@@ -100,7 +100,7 @@ pub(super) const fn reader(
 
 const fn pusher(name: &'static str, run: DataHandler) -> Command<DataHandler> {
     writer(name, AtLeast(3), run)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(INSERTED)
         .cost("O(N) for N elements")
         .syntax("key element [element ...]")

@@ -14,7 +14,7 @@ use crate::data::list::{End, List};
 use crate::keyspace::collection::Changed;
 
 /// Commands that move elements.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("LMOVE", Exactly(5), lmove)
         .flags(Flags::DENYOOM)
         .keys(MOVED)

@@ -13,7 +13,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on elements by their value.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("LREM", Exactly(4), lrem)
         .keys(&[Key::at(1).rw().delete()])
         .since("1.0.0")

@@ -3,72 +3,72 @@
 //! Handlers take a [`context::Cx`] and [`args::Args`], change the keyspace through its door, and
 //! write the reply. They know neither sessions nor log nor sockets.
 
-pub mod args;
-pub mod bitfield;
-pub mod bitmap;
-pub mod category;
-pub mod context;
-pub mod dump;
+pub(crate) mod args;
+pub(crate) mod bitfield;
+pub(crate) mod bitmap;
+pub(crate) mod category;
+pub(crate) mod context;
+pub(crate) mod dump;
 mod element;
-pub mod error;
-pub mod expire;
+pub(crate) mod error;
+pub(crate) mod expire;
 mod expiry;
-pub mod flush;
+pub(crate) mod flush;
 #[cfg(test)]
 mod generic_tests;
-pub mod geo;
-pub mod geo_search;
-pub mod hash;
-pub mod hash_expire;
-pub mod hash_extended;
+pub(crate) mod geo;
+pub(crate) mod geo_search;
+pub(crate) mod hash;
+pub(crate) mod hash_expire;
+pub(crate) mod hash_extended;
 #[cfg(test)]
 mod hash_tests;
-pub mod hash_walk;
-pub mod hyperloglog;
-pub mod keys;
-pub mod keyspec;
+pub(crate) mod hash_walk;
+pub(crate) mod hyperloglog;
+pub(crate) mod keys;
+pub(crate) mod keyspec;
 #[cfg(test)]
 mod limit_tests;
-pub mod list;
-pub mod list_block;
-pub mod list_move;
-pub mod list_search;
-pub mod object;
-pub mod scan;
-pub mod secrets;
-pub mod set;
-pub mod set_algebra;
-pub mod set_walk;
-pub mod sort;
+pub(crate) mod list;
+pub(crate) mod list_block;
+pub(crate) mod list_move;
+pub(crate) mod list_search;
+pub(crate) mod object;
+pub(crate) mod scan;
+pub(crate) mod secrets;
+pub(crate) mod set;
+pub(crate) mod set_algebra;
+pub(crate) mod set_walk;
+pub(crate) mod sort;
 pub mod spec;
-pub mod stream;
+pub(crate) mod stream;
 mod stream_args;
-pub mod stream_delete;
+pub(crate) mod stream_delete;
 mod stream_deliver;
-pub mod stream_group;
-pub mod stream_info;
-pub mod stream_nack;
-pub mod stream_pending;
-pub mod stream_range;
-pub mod stream_read;
-pub mod string;
-pub mod string_compared;
-pub mod string_count;
-pub mod string_increx;
-pub mod string_lcs;
-pub mod string_many;
+pub(crate) mod stream_group;
+pub(crate) mod stream_info;
+pub(crate) mod stream_nack;
+pub(crate) mod stream_pending;
+pub(crate) mod stream_range;
+pub(crate) mod stream_read;
+pub(crate) mod string;
+pub(crate) mod string_compared;
+pub(crate) mod string_count;
+pub(crate) mod string_increx;
+pub(crate) mod string_lcs;
+pub(crate) mod string_many;
 pub mod syntax;
-pub mod wait;
-pub mod zset;
-pub mod zset_algebra;
-pub mod zset_pop;
-pub mod zset_range;
-pub mod zset_walk;
+pub(crate) mod wait;
+pub(crate) mod zset;
+pub(crate) mod zset_algebra;
+pub(crate) mod zset_pop;
+pub(crate) mod zset_range;
+pub(crate) mod zset_walk;
 
 use crate::command::spec::{Command, DataHandler};
 
 /// All families of data commands.
-pub const FAMILIES: &[&[Command<DataHandler>]] = &[
+pub(crate) const FAMILIES: &[&[Command<DataHandler>]] = &[
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -12,7 +12,7 @@ use crate::keyspace::databases::Db;
 use crate::keyspace::table::Entry;
 
 /// OBJECT.
-pub const COMMANDS: &[Command<DataHandler>] =
+pub(crate) const COMMANDS: &[Command<DataHandler>] =
     &[control::<DataHandler>("OBJECT", AtLeast(2), object)
         .since("2.2.3")
         .cost("O(1) for each subcommand")
@@ -25,7 +25,7 @@ pub const COMMANDS: &[Command<DataHandler>] =
                 .since("4.0.0")
                 .summary("Replies with the logarithmic access counter of a key."),
             control::<DataHandler>("HELP", Exactly(2), help)
-                .flags(Flags::LOADING.or(Flags::STALE))
+                .flags(Flags::LOADING.union(Flags::STALE))
                 .since("6.2.0")
                 .summary("Lists the subcommands."),
             inspector("IDLETIME", idle_time)
@@ -60,7 +60,7 @@ const HELP: &[&str] = &[
 ];
 
 /// The name of an entry's representation, as OBJECT ENCODING replies it.
-pub fn encoding_name(entry: &Entry<'_>) -> &'static str {
+pub(crate) fn encoding_name(entry: &Entry<'_>) -> &'static str {
     match entry.value() {
         ValueRef::Int(_) => "int",
         ValueRef::Str(bytes) => {
@@ -72,7 +72,7 @@ pub fn encoding_name(entry: &Entry<'_>) -> &'static str {
 }
 
 /// The bytes that a key takes, with its value and its share of the table; for MEMORY USAGE.
-pub fn memory_usage(db: &mut Db<'_>, key: &[u8]) -> Option<usize> {
+pub(crate) fn memory_usage(db: &mut Db<'_>, key: &[u8]) -> Option<usize> {
     db.peek(key).map(|entry| entry.table_bytes() + entry.heap_bytes())
 }
 

@@ -11,7 +11,7 @@ use crate::command::spec::{
 use crate::resp::reply::Reply;
 
 /// Commands that list keys.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     read::<DataHandler>("SCAN", AtLeast(2), scan)
         .tips(&["nondeterministic_output", "request_policy:special"])
         .since("2.8.0")

@@ -22,10 +22,8 @@ pub enum Secrets {
     Behind {
         /// Where the options begin.
         from: usize,
-        /// The keyword.
-        word: &'static str,
-        /// How many arguments behind it.
-        count: usize,
+        /// The keywords, and how many arguments behind each.
+        words: &'static [(&'static str, usize)],
     },
     /// Pairs of a setting's name and its value from an index on: the values of secret settings.
     Settings(usize),
@@ -34,7 +32,7 @@ pub enum Secrets {
 impl Secrets {
     /// The first `most` arguments as they may be shown. `is_secret_setting` says which settings are
     /// secrets.
-    pub fn shown<'a>(
+    pub(crate) fn shown<'a>(
         self,
         args: Args<'a>,
         most: usize,
@@ -50,9 +48,11 @@ impl Secrets {
         match self {
             Self::None => {}
             Self::From(first) => (first..given).for_each(hide),
-            Self::Behind { from, word, count } => {
-                let keywords = (from..given).filter(|index| args.is(*index, word));
-                keywords.flat_map(|index| index + 1..=index + count).for_each(hide);
+            Self::Behind { from, words } => {
+                for (word, count) in words {
+                    let keywords = (from..given).filter(|index| args.is(*index, word));
+                    keywords.flat_map(|index| index + 1..=index + count).for_each(&mut hide);
+                }
             }
             Self::Settings(first) => {
                 for name in (first..given).step_by(2) {
@@ -88,7 +88,7 @@ mod tests {
     fn secrets_are_hidden_wherever_they_may_be() {
         assert_eq!(shown(Secrets::None, "SET AUTH x"), "SET AUTH x");
         assert_eq!(shown(Secrets::From(1), "AUTH x y"), "AUTH (redacted) (redacted)");
-        let hello = Secrets::Behind { from: 2, word: "AUTH", count: 2 };
+        let hello = Secrets::Behind { from: 2, words: &[("AUTH", 2)] };
         assert_eq!(shown(hello, "HELLO 3 auth u p"), "HELLO 3 auth (redacted) (redacted)");
         assert_eq!(
             shown(hello, "HELLO 3 SETNAME n AUTH u p SETNAME m"),

@@ -19,7 +19,7 @@ use crate::keyspace::databases::{Databases, DbIndex, Expiry, WrongType};
 use crate::keyspace::unit::Event;
 
 /// Commands on several sets at once.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     answering("SINTER", |cx, args| answer(cx, args, Operation::Intersection))
         .cost("O(N*M) for M keys of which the smallest has N members")
         .summary("Replies with what is in all of the sets."),

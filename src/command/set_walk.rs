@@ -15,7 +15,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// Commands that choose among members.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SPOP", AtLeast(2), spop)
         .flags(Flags::FAST)
         .keys(&[Key::at(1).rw().access().delete()])
@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
 
 /// Members in one record of the log, and bytes of them after which it gets no more: no record is
 /// huge, and none is longer than what a request may be.
-const MEMBERS_PER_RECORD: usize = 1000;
+const MEMBERS_PER_RECORD: usize = 1024;
 const BYTES_PER_RECORD: usize = 16 << 20;
 
 fn spop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

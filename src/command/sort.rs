@@ -25,7 +25,7 @@ use crate::keyspace::databases::{Db, Expiry};
 use crate::keyspace::unit::Event;
 
 /// Commands that sort.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     sorter(write("SORT", AtLeast(2), |cx, args| sort(cx, args, true)))
         .flags(Flags::DENYOOM)
         .keys(&[SORTED, DERIVED, STORED])

@@ -7,6 +7,8 @@
 //! A row is generic over its handler: data commands ([`DataHandler`]) live in this layer, control
 //! commands (CLIENT, CONFIG, ...) in the engine, and both are described by the same [`Spec`].
 
+use bitflags::bitflags;
+
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
@@ -25,7 +27,7 @@ pub enum Arity {
 impl Arity {
     /// Whether `count` arguments fit.
     #[inline]
-    pub const fn admits(self, count: usize) -> bool {
+    pub(crate) const fn admits(self, count: usize) -> bool {
         match self {
             Self::Exactly(wanted) => count == wanted,
             Self::AtLeast(least) => count >= least,
@@ -33,7 +35,7 @@ impl Arity {
     }
 
     /// COMMAND's form: positive for exactly, negative for at least.
-    pub const fn signed(self) -> i64 {
+    pub(crate) const fn signed(self) -> i64 {
         match self {
             Self::Exactly(wanted) => wanted as i64,
             Self::AtLeast(least) => -(least as i64),
@@ -41,17 +43,27 @@ impl Arity {
     }
 }
 
-/// A set of command flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u32);
-
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:expr, $text:expr;)*) => {
-        impl Flags {
-            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+    ($($(#[doc = $doc:literal])* $name:ident = $bit:expr, $text:expr;)*) => {
+        bitflags! {
+            /// A set of command flags.
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct Flags: u32 {
+                $($(#[doc = $doc])* const $name = 1 << $bit;)*
+            }
+        }
 
+        impl Flags {
             /// Every flag with the name that COMMAND INFO replies, in upstream's order.
-            pub const NAMES: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+            const NAMES: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+
+            /// The names of those that are set, but for what COMMAND INFO doesn't show.
+            pub(crate) fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+                let shown = move |(flag, name): &&(Self, &str)| {
+                    self.contains(*flag) && !name.is_empty()
+                };
+                Self::NAMES.iter().filter(shown).map(|(_, name)| *name)
+            }
         }
     };
 }
@@ -118,29 +130,6 @@ flags! {
     ENDS_MULTI = 28, "";
 }
 
-impl Flags {
-    /// No flag.
-    pub const NONE: Self = Self(0);
-
-    /// Both sets together.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The flags that are in both.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// Whether every flag of `other` is in this set.
-    #[inline]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
 /// The group that COMMAND DOCS names, and the ACL category that follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -187,7 +176,7 @@ impl Group {
     }
 
     /// The ACL category that comes with the group, where there is one.
-    pub const fn category(self) -> Option<&'static str> {
+    pub(crate) const fn category(self) -> Option<&'static str> {
         match self {
             Self::String => Some("string"),
             Self::Generic => Some("keyspace"),
@@ -263,19 +252,36 @@ pub struct Key {
     pub begin: Begin,
     /// How to go on.
     pub find: Find,
-    /// A set of [`Key::NAMES`] bits.
-    pub flags: u16,
+    /// What is done to it.
+    pub flags: KeyFlags,
     /// A remark that COMMAND INFO shows.
     pub notes: Option<&'static str>,
 }
 
 macro_rules! key_flags {
-    ($($(#[$doc:meta])* $method:ident, $bit:expr, $text:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident, $method:ident, $bit:expr, $text:expr;)*) => {
+        bitflags! {
+            /// What a command does to a key.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct KeyFlags: u16 {
+                $($(#[doc = $doc])* const $name = 1 << $bit;)*
+            }
+        }
+
+        impl KeyFlags {
+            /// Each flag with the name that COMMAND INFO replies, in upstream's order.
+            const NAMES: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+
+            /// The names of those that are set.
+            pub(crate) fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+                let set = Self::NAMES.iter().filter(move |(flag, _)| self.contains(*flag));
+                set.map(|(_, name)| *name)
+            }
+        }
+
         impl Key {
-            /// Each flag bit with the name that COMMAND INFO replies, in upstream's order.
-            pub const NAMES: &[(u16, &str)] = &[$((1 << $bit, $text)),*];
-            $($(#[$doc])* #[must_use] pub const fn $method(mut self) -> Self {
-                self.flags |= 1 << $bit;
+            $($(#[doc = $doc])* #[must_use] pub const fn $method(mut self) -> Self {
+                self.flags = self.flags.union(KeyFlags::$name);
                 self
             })*
         }
@@ -284,59 +290,59 @@ macro_rules! key_flags {
 
 key_flags! {
     /// Reads and writes the value.
-    rw, 0, "RW";
+    RW, rw, 0, "RW";
     /// Reads the value only.
-    ro, 1, "RO";
+    RO, ro, 1, "RO";
     /// Overwrites the value without looking.
-    ow, 2, "OW";
+    OW, ow, 2, "OW";
     /// Removes the key.
-    rm, 3, "RM";
+    RM, rm, 3, "RM";
     /// Returns, copies or uses the user's data.
-    access, 4, "access";
+    ACCESS, access, 4, "access";
     /// Changes the data.
-    update, 5, "update";
+    UPDATE, update, 5, "update";
     /// Adds data without changing or deleting what is there.
-    insert, 6, "insert";
+    INSERT, insert, 6, "insert";
     /// Deletes some data.
-    delete, 7, "delete";
+    DELETE, delete, 7, "delete";
     /// Is no key though it has a key's place (channels).
-    not_key, 8, "not_key";
+    NOT_KEY, not_key, 8, "not_key";
     /// May miss some keys.
-    incomplete, 9, "incomplete";
+    INCOMPLETE, incomplete, 9, "incomplete";
     /// The flags depend on the arguments.
-    variable_flags, 10, "variable_flags";
+    VARIABLE_FLAGS, variable_flags, 10, "variable_flags";
 }
 
 impl Key {
     /// One key at an argument's index.
-    pub const fn at(index: usize) -> Self {
+    pub(crate) const fn at(index: usize) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
-        Self { begin: Begin::Index(index), find, flags: 0, notes: None }
+        Self { begin: Begin::Index(index), find, flags: KeyFlags::empty(), notes: None }
     }
 
     /// The key or keys after a keyword.
-    pub const fn after(keyword: &'static str, from: i64) -> Self {
+    pub(crate) const fn after(keyword: &'static str, from: i64) -> Self {
         let find = Find::Range { last: 0, step: 1, limit: 0 };
-        Self { begin: Begin::Keyword(keyword, from), find, flags: 0, notes: None }
+        Self { begin: Begin::Keyword(keyword, from), find, flags: KeyFlags::empty(), notes: None }
     }
 
     /// More keys: up to `last` (negative from the end), every `step`th.
     #[must_use]
-    pub const fn range(mut self, last: i64, step: usize) -> Self {
+    pub(crate) const fn range(mut self, last: i64, step: usize) -> Self {
         self.find = Find::Range { last, step, limit: 0 };
         self
     }
 
     /// As many keys as the argument at the beginning plus `number` says, from plus `first` on.
     #[must_use]
-    pub const fn counted(mut self, number: usize, first: usize, step: usize) -> Self {
+    pub(crate) const fn counted(mut self, number: usize, first: usize, step: usize) -> Self {
         self.find = Find::KeyNum { number, first, step };
         self
     }
 
     /// A remark for COMMAND INFO.
     #[must_use]
-    pub const fn notes(mut self, notes: &'static str) -> Self {
+    pub(crate) const fn notes(mut self, notes: &'static str) -> Self {
         self.notes = Some(notes);
         self
     }
@@ -374,14 +380,14 @@ pub struct Spec {
     /// What is different from upstream, and why.
     pub deviations: &'static [&'static str],
     /// Version and replacement where upstream calls it deprecated.
-    pub deprecated: Option<(&'static str, &'static str)>,
+    pub(crate) deprecated: Option<(&'static str, &'static str)>,
     /// Changes of its arguments by upstream version, for COMMAND DOCS.
     pub history: &'static [(&'static str, &'static str)],
 }
 
 /// A command: its description and its code.
 #[derive(Clone, Copy, Debug)]
-pub struct Command<H: 'static> {
+pub(crate) struct Command<H: 'static> {
     /// The description.
     pub spec: Spec,
     /// The code; a container's own is what runs when no subcommand matches.
@@ -391,7 +397,7 @@ pub struct Command<H: 'static> {
 }
 
 /// The code of a data command.
-pub type DataHandler = fn(&mut Cx<'_>, Args<'_>) -> Result<Flow, CommandError>;
+pub(crate) type DataHandler = fn(&mut Cx<'_>, Args<'_>) -> Result<Flow, CommandError>;
 
 /// How a handler ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -427,124 +433,131 @@ const fn command<H: Copy>(name: &'static str, arity: Arity, run: H, flags: Flags
 }
 
 /// A command that may change data. Its effect on the log is verbatim unless it says otherwise.
-pub const fn write<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
+pub(crate) const fn write<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
     let mut row = command(name, arity, run, Flags::WRITE);
     row.spec.effect = Effect::Verbatim;
     row
 }
 
 /// A command that only reads data.
-pub const fn read<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
+pub(crate) const fn read<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
     command(name, arity, run, Flags::READONLY)
 }
 
 /// A command that is about the server or the connection, not about data.
-pub const fn control<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
-    command(name, arity, run, Flags::NONE)
+pub(crate) const fn control<H: Copy>(name: &'static str, arity: Arity, run: H) -> Command<H> {
+    command(name, arity, run, Flags::empty())
 }
 
 impl<H: Copy> Command<H> {
     /// Sets the group.
     #[must_use]
-    pub const fn group(mut self, group: Group) -> Self {
+    pub(crate) const fn group(mut self, group: Group) -> Self {
         self.spec.group = group;
         self
     }
 
     /// Adds flags.
     #[must_use]
-    pub const fn flags(mut self, flags: Flags) -> Self {
-        self.spec.flags = self.spec.flags.or(flags);
+    pub(crate) const fn flags(mut self, flags: Flags) -> Self {
+        self.spec.flags = self.spec.flags.union(flags);
         self
     }
 
     /// Sets where the keys are.
     #[must_use]
-    pub const fn keys(mut self, keys: &'static [Key]) -> Self {
+    pub(crate) const fn keys(mut self, keys: &'static [Key]) -> Self {
         self.spec.keys = keys;
         self
     }
 
     /// Sets ACL categories beyond those that flags and group imply.
     #[must_use]
-    pub const fn categories(mut self, categories: &'static [&'static str]) -> Self {
+    pub(crate) const fn categories(mut self, categories: &'static [&'static str]) -> Self {
         self.spec.categories = categories;
         self
     }
 
     /// Sets hints for clients and proxies.
     #[must_use]
-    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+    pub(crate) const fn tips(mut self, tips: &'static [&'static str]) -> Self {
         self.spec.tips = tips;
         self
     }
 
     /// Sets how the change gets into the log.
     #[must_use]
-    pub const fn effect(mut self, effect: Effect) -> Self {
+    pub(crate) const fn effect(mut self, effect: Effect) -> Self {
         self.spec.effect = effect;
         self
     }
 
     /// Sets which arguments must not be shown.
     #[must_use]
-    pub const fn secrets(mut self, secrets: &'static Secrets) -> Self {
+    pub(crate) const fn secrets(mut self, secrets: &'static Secrets) -> Self {
         self.spec.secrets = secrets;
         self
     }
 
     /// Sets the first upstream version that had it.
     #[must_use]
-    pub const fn since(mut self, version: &'static str) -> Self {
+    pub(crate) const fn since(mut self, version: &'static str) -> Self {
         self.spec.since = version;
         self
     }
 
     /// Sets the time complexity.
     #[must_use]
-    pub const fn cost(mut self, cost: &'static str) -> Self {
+    pub(crate) const fn cost(mut self, cost: &'static str) -> Self {
         self.spec.cost = cost;
         self
     }
 
     /// Sets the arguments' notation.
     #[must_use]
-    pub const fn syntax(mut self, syntax: &'static str) -> Self {
+    pub(crate) const fn syntax(mut self, syntax: &'static str) -> Self {
         self.spec.syntax = syntax;
         self
     }
 
     /// Sets the sentence that says what it does.
     #[must_use]
-    pub const fn summary(mut self, summary: &'static str) -> Self {
+    pub(crate) const fn summary(mut self, summary: &'static str) -> Self {
         self.spec.summary = summary;
         self
     }
 
     /// Says what is different from upstream, and why.
     #[must_use]
-    pub const fn deviates(mut self, deviations: &'static [&'static str]) -> Self {
+    pub(crate) const fn deviates(mut self, deviations: &'static [&'static str]) -> Self {
         self.spec.deviations = deviations;
         self
     }
 
     /// Marks it as deprecated since a version, with what replaces it.
     #[must_use]
-    pub const fn deprecated(mut self, since: &'static str, replacement: &'static str) -> Self {
+    pub(crate) const fn deprecated(
+        mut self,
+        since: &'static str,
+        replacement: &'static str,
+    ) -> Self {
         self.spec.deprecated = Some((since, replacement));
         self
     }
 
     /// Sets the changes of its arguments by version.
     #[must_use]
-    pub const fn history(mut self, history: &'static [(&'static str, &'static str)]) -> Self {
+    pub(crate) const fn history(
+        mut self,
+        history: &'static [(&'static str, &'static str)],
+    ) -> Self {
         self.spec.history = history;
         self
     }
 
     /// Sets a container's subcommands.
     #[must_use]
-    pub const fn subcommands(mut self, subcommands: &'static [Self]) -> Self {
+    pub(crate) const fn subcommands(mut self, subcommands: &'static [Self]) -> Self {
         self.subcommands = subcommands;
         self
     }
@@ -553,7 +566,7 @@ impl<H: Copy> Command<H> {
 impl Spec {
     /// The first key's argument index, where it stands at a fixed one.
     #[inline]
-    pub fn first_key(&self) -> Option<usize> {
+    pub(crate) fn first_key(&self) -> Option<usize> {
         match self.keys.first()?.begin {
             Begin::Index(index) => Some(index),
             Begin::Keyword(..) | Begin::Unknown => None,

@@ -22,9 +22,9 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on a stream's entries.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("XADD", AtLeast(5), xadd)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1)
             .rw()
             .update()
@@ -80,7 +80,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
         .deviates(&["ACKED counts an entry that it took out from among others as deleted \
              (`max-deleted-entry-id`), so that no group's lag is told wrongly"]),
     writer("XSETID", AtLeast(3), xsetid)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().update()])
         .since("5.0.0")
         .syntax(

@@ -14,7 +14,7 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// XGROUP and XACK.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     control::<DataHandler>("XGROUP", AtLeast(2), container)
         .group(CommandGroup::Stream)
         .since("5.0.0")
@@ -47,7 +47,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
                 .summary("Removes a consumer group."),
             control::<DataHandler>("HELP", Exactly(2), help)
                 .group(CommandGroup::Stream)
-                .flags(Flags::LOADING.or(Flags::STALE))
+                .flags(Flags::LOADING.union(Flags::STALE))
                 .since("5.0.0")
                 .summary("Lists the subcommands."),
             changer("SETID", AtLeast(5), set_id)

@@ -14,7 +14,7 @@ use crate::keyspace::collection::Lent;
 use crate::resp::reply::Reply;
 
 /// XINFO.
-pub const COMMANDS: &[Command<DataHandler>] =
+pub(crate) const COMMANDS: &[Command<DataHandler>] =
     &[control::<DataHandler>("XINFO", AtLeast(2), container)
         .group(CommandGroup::Stream)
         .since("5.0.0")
@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command<DataHandler>] =
                 .history(&[("7.0.0", "Tells `entries-read` and `lag`.")]),
             control::<DataHandler>("HELP", Exactly(2), help)
                 .group(CommandGroup::Stream)
-                .flags(Flags::LOADING.or(Flags::STALE))
+                .flags(Flags::LOADING.union(Flags::STALE))
                 .since("5.0.0")
                 .summary("Lists the subcommands."),
             read::<DataHandler>("STREAM", AtLeast(3), stream)

@@ -18,7 +18,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
 /// XPENDING, XCLAIM and XAUTOCLAIM.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XPENDING", AtLeast(3), xpending)
         .keys(&[Key::at(1).ro().access()])
         .tips(&["nondeterministic_output"])

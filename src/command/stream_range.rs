@@ -10,7 +10,7 @@ use crate::data::stream::{Entries, Stream, StreamId};
 use crate::resp::reply::Reply;
 
 /// XRANGE and XREVRANGE.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XRANGE", AtLeast(4), |cx, args| range(cx, args, false))
         .keys(&[Key::at(1).ro().access()])
         .since("5.0.0")

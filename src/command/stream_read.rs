@@ -24,16 +24,16 @@ use crate::keyspace::waits::Awaited;
 use crate::resp::reply::{Protocol, Reply};
 
 /// XREAD and XREADGROUP.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("XREAD", AtLeast(4), xread)
-        .flags(Flags::BLOCKING.or(Flags::MOVABLE_KEYS))
+        .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(1).ro().access()])
         .since("5.0.0")
         .cost("O(M) for M entries of reply")
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>:streams")
         .summary("Replies with the entries of streams behind ids, or waits for some."),
     writer("XREADGROUP", AtLeast(7), xreadgroup)
-        .flags(Flags::BLOCKING.or(Flags::MOVABLE_KEYS))
+        .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(4).ro().access()])
         .effect(Effect::Rewritten)
         .since("5.0.0")

@@ -22,7 +22,7 @@ use crate::resp::reply::Reply;
 const RW_NOTES: &str = "RW and ACCESS due to the optional `GET` argument";
 
 /// Commands on whole strings and parts of them.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("SET", AtLeast(3), set)
         .keys(&[Key::at(1).rw().access().update().variable_flags().notes(RW_NOTES)])
         .effect(Effect::Rewritten)
@@ -71,6 +71,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
     writer("GETSET", Exactly(3), getset)
         .flags(Flags::FAST)
         .keys(CHANGED)
+        .effect(Effect::Rewritten)
         .since("1.0.0")
         .syntax("key value")
         .deprecated("6.2.0", "`SET` with the `!GET` argument")
@@ -355,6 +356,7 @@ fn get(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn getset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     reply_with(cx, args.at(1))?;
     cx.db().put(args.at(1), NewValue::from_bytes(args.at(2)), Expiry::Clear, Event::SET);
+    cx.log(&[b"SET", args.at(1), args.at(2)]);
     Ok(Flow::Done)
 }
 

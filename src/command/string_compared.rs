@@ -17,7 +17,7 @@ use crate::data::value::ValueRef;
 use crate::keyspace::unit::Event;
 
 /// Commands that compare.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     remover(write("DELEX", AtLeast(2), delex as DataHandler))
         .keys(&[Key::at(1).rw().delete().variable_flags()])
         .since("8.4.0")

@@ -12,7 +12,7 @@ use crate::keyspace::databases::Expiry;
 use crate::keyspace::unit::Event;
 
 /// Commands that count.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     counter("INCR", 2, incr).since("1.0.0").syntax("key").summary("Adds one to a number."),
     counter("DECR", 2, decr).since("1.0.0").syntax("key").summary("Takes one from a number."),
     counter("INCRBY", 3, incrby)
@@ -37,7 +37,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
 const fn counter(name: &'static str, arity: usize, run: DataHandler) -> Command<DataHandler> {
     write(name, Exactly(arity), run)
         .group(Group::String)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(CHANGED)
 }
 

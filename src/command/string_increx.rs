@@ -19,7 +19,7 @@ use crate::resp::reply::Protocol;
 /// INCREX.
 pub const COMMANDS: &[Command<DataHandler>] = &[write("INCREX", AtLeast(2), increx as DataHandler)
     .group(Group::String)
-    .flags(Flags::DENYOOM.or(Flags::FAST))
+    .flags(Flags::DENYOOM.union(Flags::FAST))
     .keys(&[Key::at(1).rw().access().update()])
     .effect(Effect::Rewritten)
     .since("8.8.0")

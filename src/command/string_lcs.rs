@@ -8,7 +8,7 @@ use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Flow, Group, Ke
 use crate::data::value::ValueRef;
 
 /// The one command.
-pub const COMMANDS: &[Command<DataHandler>] = &[read::<DataHandler>("LCS", AtLeast(3), lcs)
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[read::<DataHandler>("LCS", AtLeast(3), lcs)
     .group(Group::String)
     .keys(&[Key::at(1).range(1, 1).ro().access()])
     .since("7.0.0")

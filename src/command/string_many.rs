@@ -12,19 +12,22 @@ use crate::command::string::put_until;
 use crate::keyspace::databases::Expiry;
 
 /// Commands on several strings with options.
-pub const COMMANDS: &[Command<DataHandler>] = &[write("MSETEX", AtLeast(4), msetex as DataHandler)
-    .group(Group::String)
-    .flags(Flags::DENYOOM)
-    .keys(&[Key::at(1).counted(0, 1, 2).ow().update()])
-    .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
-    .effect(Effect::Rewritten)
-    .since("8.4.0")
-    .cost("O(N) for N keys")
-    .syntax(
-        "numkeys <key value [key value ...]>:data [NX|XX] [EX seconds|PX milliseconds|\
+pub(crate) const COMMANDS: &[Command<DataHandler>] =
+    &[write("MSETEX", AtLeast(4), msetex as DataHandler)
+        .group(Group::String)
+        .flags(Flags::DENYOOM)
+        .keys(&[Key::at(1).counted(0, 1, 2).ow().update()])
+        .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
+        .effect(Effect::Rewritten)
+        .since("8.4.0")
+        .cost("O(N) for N keys")
+        .syntax(
+            "numkeys <key value [key value ...]>:data [NX|XX] [EX seconds|PX milliseconds|\
          EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL]",
-    )
-    .summary("Puts several strings with one expiry time, if all or none of the keys are there.")];
+        )
+        .summary(
+            "Puts several strings with one expiry time, if all or none of the keys are there.",
+        )];
 
 fn msetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let count = text::parse_i64(args.at(1))

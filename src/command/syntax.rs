@@ -13,7 +13,7 @@ use crate::resp::reply::Reply;
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Bytes.
     String,
     /// A whole number.
@@ -36,7 +36,7 @@ pub enum Kind {
 
 impl Kind {
     /// The name that COMMAND DOCS replies.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::String => "string",
             Self::Integer => "integer",
@@ -53,7 +53,7 @@ impl Kind {
 
 /// An argument of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Argument {
+pub(crate) struct Argument {
     /// Its name.
     pub name: String,
     /// What it is.
@@ -61,21 +61,21 @@ pub struct Argument {
     /// The word that stands before it.
     pub token: Option<String>,
     /// The key spec that finds it, where it is a key.
-    pub key_spec: Option<usize>,
+    pub(crate) key_spec: Option<usize>,
     /// Whether it may be left out.
-    pub optional: bool,
+    pub(crate) optional: bool,
     /// Whether it may repeat.
     pub multiple: bool,
     /// Whether its token repeats with it.
-    pub multiple_token: bool,
+    pub(crate) multiple_token: bool,
     /// What it is made of.
-    pub children: Vec<Argument>,
+    pub(crate) children: Vec<Argument>,
 }
 
 /// A syntax string that breaks the notation: a bug of the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the syntax string breaks off or has a stray sign near byte {0}")]
-pub struct Malformed(usize);
+pub(crate) struct Malformed(usize);
 
 /// The words whose values aren't plain strings.
 const TYPES: &[(Kind, &[&str])] = &[
@@ -158,7 +158,7 @@ enum Piece {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn parse(syntax: &str, keys: &[Key]) -> Result<Vec<Argument>, Malformed> {
+pub(crate) fn parse(syntax: &str, keys: &[Key]) -> Result<Vec<Argument>, Malformed> {
     let mut reader = Reader { text: syntax.as_bytes(), at: 0 };
     let pieces = reader.sequence()?;
     if reader.at < reader.text.len() {
@@ -424,7 +424,7 @@ fn number_keys(arguments: &mut [Argument], keys: &[Key], next: &mut usize) {
 }
 
 /// Writes the tree as COMMAND DOCS has it.
-pub fn reply_arguments(reply: &mut Reply<'_>, arguments: &[Argument]) {
+pub(crate) fn reply_arguments(reply: &mut Reply<'_>, arguments: &[Argument]) {
     reply.array(arguments.len());
     for argument in arguments {
         reply_argument(reply, argument);

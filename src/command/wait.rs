@@ -20,9 +20,7 @@ const MILLIS_MAX: i64 = i64::MAX - (1 << 48);
 
 /// The reply of a wait that ends without anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NullReply {
-    /// A null bulk string.
-    Bulk,
+pub(crate) enum NullReply {
     /// A null array.
     Array,
     /// A null bulk string where waiting is not allowed, a null array when the time is over: BLMOVE.
@@ -45,12 +43,12 @@ pub struct Wait {
     /// may bring something (XREADGROUP's CLAIM).
     pub again_ms: Option<i64>,
     /// What is answered when nothing came.
-    pub on_timeout: NullReply,
+    pub(crate) on_timeout: NullReply,
 }
 
 impl Wait {
     /// A wait for a value of a type at one of the keys that these arguments name.
-    pub fn for_value(
+    pub(crate) fn for_value(
         kind: Type,
         keys: Range<usize>,
         timeout_ms: Option<u64>,
@@ -65,7 +63,7 @@ impl Wait {
 ///
 /// # Errors
 /// Where the argument is no number, is negative, or is beyond what the clock holds.
-pub fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
+pub(crate) fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
     const OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
     let seconds = LongDouble::parse(args.at(index))
         .ok_or(CommandError::text("ERR timeout is not a float or out of range"))?;
@@ -86,7 +84,7 @@ pub fn timeout(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError
 ///
 /// # Errors
 /// Where the argument is no integer, is negative, or is beyond what the clock holds.
-pub fn timeout_in_millis(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
+pub(crate) fn timeout_in_millis(args: Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
     let millis = args
         .int(index)
         .map_err(|_| CommandError::text("ERR timeout is not an integer or out of range"))?;

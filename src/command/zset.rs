@@ -18,9 +18,9 @@ use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 
 /// Commands on members and their scores.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     writer("ZADD", AtLeast(4), zadd)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().update()])
         .since("1.2.0")
         .cost("O(log(N)) for each member")
@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command<DataHandler>] = &[
             ("6.2.0", "Compares scores: `GT`, `LT`."),
         ]),
     writer("ZINCRBY", Exactly(4), zincrby)
-        .flags(Flags::DENYOOM.or(Flags::FAST))
+        .flags(Flags::DENYOOM.union(Flags::FAST))
         .keys(&[Key::at(1).rw().access().update()])
         .since("1.2.0")
         .cost("O(log(N))")

@@ -21,7 +21,7 @@ use crate::keyspace::databases::{Databases, DbIndex};
 use crate::keyspace::unit::Event;
 
 /// Commands on several sorted sets at once.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     answering("ZUNION", |cx, args| answer(cx, args, Operation::Union, "zunion"))
         .cost("O(N+M*log(M)) for N members of all the sets and M of the result")
         .syntax(

@@ -18,7 +18,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::Protocol;
 
 /// Commands that take members out.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     popper("ZPOPMIN", |cx, args| pop(cx, args, End::Least))
         .summary("Takes the members with the lowest scores out of a sorted set."),
     popper("ZPOPMAX", |cx, args| pop(cx, args, End::Greatest))
@@ -59,7 +59,7 @@ const fn popper(name: &'static str, run: DataHandler) -> Command<DataHandler> {
 
 const fn waiter(name: &'static str, run: DataHandler) -> Command<DataHandler> {
     writer(name, AtLeast(3), run)
-        .flags(Flags::NOSCRIPT.or(Flags::BLOCKING).or(Flags::FAST))
+        .flags(Flags::NOSCRIPT.union(Flags::BLOCKING).union(Flags::FAST))
         .keys(WAITED)
         .effect(Effect::Rewritten)
         .since("5.0.0")

@@ -22,7 +22,7 @@ use crate::keyspace::unit::Event;
 use crate::resp::reply::{Protocol, Reply};
 
 /// Commands on ranges.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     ranging("ZRANGE", AtLeast(4), |cx, args| {
         range(cx, args, Request { first: 1, store: None, kind: None, reverse: None })
     })

@@ -14,7 +14,7 @@ use crate::command::zset_range::reply_members;
 use crate::data::zset::Zset;
 
 /// Commands that choose among members.
-pub const COMMANDS: &[Command<DataHandler>] = &[
+pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     reader("ZRANDMEMBER", AtLeast(2), zrandmember)
         .keys(READ)
         .tips(&["nondeterministic_output"])

@@ -139,7 +139,7 @@ impl Plan {
 }
 
 /// What `--version` prints.
-pub fn version() -> String {
+pub(crate) fn version() -> String {
     let sha = option_env!("REDSTART_COMMIT").unwrap_or("00000000");
     format!(
         "Redstart server v={VERSION} (Redis {REDIS_VERSION} compatible) sha={sha} malloc=jemalloc \
@@ -149,12 +149,12 @@ pub fn version() -> String {
 }
 
 /// What `--help` prints.
-pub fn help() -> String {
+pub(crate) fn help() -> String {
     command().render_help().to_string()
 }
 
 /// The command line as clap sees it: an option for each directive.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new("redstart")
         .about("A Redis-protocol-compatible server that keeps what it acknowledges.")
         .override_usage(

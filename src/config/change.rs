@@ -35,7 +35,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The error of a change that was valid but couldn't be applied.
-    pub fn apply(argument: &str, reason: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn apply(argument: &str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Failed { argument: argument.to_owned(), reason: reason.into() }
     }
 }
@@ -135,7 +135,7 @@ pub fn set(
 }
 
 /// Whether a client may do what `allowed` guards.
-pub fn may(allowed: Allowed, origin: Origin) -> bool {
+pub(crate) fn may(allowed: Allowed, origin: Origin) -> bool {
     match allowed {
         Allowed::Yes => true,
         Allowed::Local => origin.local,

@@ -18,17 +18,17 @@ fn base_name(text: &[u8], empty: &'static str, path: &'static str) -> Check {
 }
 
 /// `dir`: not empty.
-pub fn directory(text: &[u8]) -> Check {
+pub(crate) fn directory(text: &[u8]) -> Check {
     if text.is_empty() { Err("dir can't be empty") } else { Ok(()) }
 }
 
 /// `dbfilename`: a name without a path.
-pub fn snapshot_name(text: &[u8]) -> Check {
+pub(crate) fn snapshot_name(text: &[u8]) -> Check {
     base_name(text, "dbfilename can't be empty", "dbfilename can't be a path, just a filename")
 }
 
 /// `appendfilename`: a name without a path.
-pub fn log_name(text: &[u8]) -> Check {
+pub(crate) fn log_name(text: &[u8]) -> Check {
     base_name(
         text,
         "appendfilename can't be empty",
@@ -37,29 +37,29 @@ pub fn log_name(text: &[u8]) -> Check {
 }
 
 /// `appenddirname`: a name without a path.
-pub fn log_directory(text: &[u8]) -> Check {
+pub(crate) fn log_directory(text: &[u8]) -> Check {
     base_name(text, "appenddirname can't be empty", "appenddirname can't be a path, just a dirname")
 }
 
 /// `cluster-config-file`: not empty.
-pub fn cluster_file(text: &[u8]) -> Check {
+pub(crate) fn cluster_file(text: &[u8]) -> Check {
     if text.is_empty() { Err("cluster-config-file can't be empty") } else { Ok(()) }
 }
 
 /// An IPv4 address or nothing.
-pub fn ipv4(text: &[u8]) -> Check {
+pub(crate) fn ipv4(text: &[u8]) -> Check {
     let parsed = std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv4Addr>().is_ok());
     if text.is_empty() || parsed { Ok(()) } else { Err("Invalid IPv4 address") }
 }
 
 /// An IPv6 address or nothing.
-pub fn ipv6(text: &[u8]) -> Check {
+pub(crate) fn ipv6(text: &[u8]) -> Check {
     let parsed = std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
     if text.is_empty() || parsed { Ok(()) } else { Err("Invalid IPv6 address") }
 }
 
 /// A host name or nothing.
-pub fn hostname(text: &[u8]) -> Check {
+pub(crate) fn hostname(text: &[u8]) -> Check {
     if text.len() >= HOSTNAME_END {
         return Err("Hostnames must be less than 256 characters");
     }
@@ -70,7 +70,7 @@ pub fn hostname(text: &[u8]) -> Check {
 }
 
 /// A node's name for people: characters that need no quoting in the cluster's file.
-pub fn node_name(text: &[u8]) -> Check {
+pub(crate) fn node_name(text: &[u8]) -> Check {
     let allowed = |byte: &u8| byte.is_ascii_graphic() && !b"!#$%&()*+:;<>?@[]{|}~".contains(byte);
     if text.iter().all(allowed) {
         return Ok(());
@@ -91,7 +91,7 @@ const TITLE_VARIABLES: &[&[u8]] = &[
 
 /// `proc-title-template`: only known variables, each in braces, and more than blanks and `title`,
 /// which may be empty.
-pub fn title_template(text: &[u8]) -> Check {
+pub(crate) fn title_template(text: &[u8]) -> Check {
     const WRONG: &str = "template format is invalid or contains unknown variables";
     let visible = |text: &[u8]| text.iter().any(|byte| *byte != b' ');
     let mut says_something = false;

@@ -6,7 +6,7 @@
 use crate::base::logging::{LogFormat, LogLevel, TimestampFormat};
 
 /// A setting that is one of a few words.
-pub trait Choice: Copy + PartialEq + 'static {
+pub(crate) trait Choice: Copy + PartialEq + 'static {
     /// The words in the order that messages list them. The first word of a variant is the one that
     /// is printed; further ones are accepted for it.
     const WORDS: &'static [(&'static str, Self)];
@@ -151,7 +151,7 @@ impl Default for ClientMemory {
 
 impl SyslogFacility {
     /// The facility's number in the syslog protocol (RFC 5424, section 6.2.1).
-    pub const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::User => 1,
             Self::Local0 => 16,
@@ -177,7 +177,7 @@ pub struct SavePoint {
 }
 
 /// The save points in the order given; empty where automatic snapshots are off.
-pub type SavePoints = Vec<SavePoint>;
+pub(crate) type SavePoints = Vec<SavePoint>;
 
 /// An address to listen on, or one to connect from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +186,7 @@ pub struct BindAddress {
     pub text: String,
     /// Written with a leading `-` (not part of `text`): an address that the machine doesn't have
     /// is not an error.
-    pub optional: bool,
+    pub(crate) optional: bool,
 }
 
 /// How far a client's replies may pile up before it is closed.
@@ -226,10 +226,10 @@ pub enum ClientMemory {
 pub struct OomValues(pub [i32; 3]);
 
 /// Which percentiles of command latency INFO shows, each 0 to 100.
-pub type Percentiles = Vec<f64>;
+pub(crate) type Percentiles = Vec<f64>;
 
 /// The primary to replicate: host and port.
-pub type Primary = Option<(String, u16)>;
+pub(crate) type Primary = Option<(String, u16)>;
 
 /// What SIGTERM or SIGINT does: the options of SHUTDOWN. None set is the default behaviour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,10 +251,10 @@ pub struct EventClasses(pub u16);
 impl EventClasses {
     /// Every class letter, in the order that CONFIG GET prints them; a class's bit is its place in
     /// here. The first ten are what `A` stands for.
-    pub const LETTERS: &'static [u8] = b"g$lshzxetdnKEm";
+    pub(crate) const LETTERS: &'static [u8] = b"g$lshzxetdnKEm";
 
     /// The set with only the class of this letter, or nothing for a letter that is no class.
-    pub const fn of(letter: u8) -> Option<Self> {
+    pub(crate) const fn of(letter: u8) -> Option<Self> {
         let mut place = 0;
         while place < Self::LETTERS.len() {
             if Self::LETTERS[place] == letter {
@@ -267,23 +267,18 @@ impl EventClasses {
 
     /// The classes that `A` stands for: all but `K` and `E`, which say where to publish, and `m`
     /// and `n`, which concern reads and new keys.
-    pub const fn everything() -> Self {
+    pub(crate) const fn everything() -> Self {
         Self((1 << 10) - 1)
     }
 
     /// Whether all classes of `other` are in this set.
-    pub const fn contains(self, other: Self) -> bool {
+    pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
-    }
-
-    /// Whether no class is in the set.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
     }
 
     /// The classes of both.
     #[must_use]
-    pub const fn union(self, other: Self) -> Self {
+    pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

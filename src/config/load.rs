@@ -63,7 +63,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 /// Settings as they are being read.
 #[derive(Debug)]
-pub struct Loader<'a> {
+pub(crate) struct Loader<'a> {
     disk: &'a dyn Disk,
     commands: CommandNames,
     settings: Settings,
@@ -74,7 +74,7 @@ pub struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     /// Starts with the defaults; files come from `disk`, and `commands` are those to rename.
-    pub fn new(disk: &'a dyn Disk, commands: CommandNames) -> Self {
+    pub(crate) fn new(disk: &'a dyn Disk, commands: CommandNames) -> Self {
         Self { disk, commands, settings: Settings::default(), saves: false, depth: 0 }
     }
 
@@ -82,7 +82,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// The first line that is wrong, or the file that it includes in vain.
-    pub fn text(&mut self, text: &[u8]) -> Result<(), LoadError> {
+    pub(crate) fn text(&mut self, text: &[u8]) -> Result<(), LoadError> {
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let line = trim(line);
             if line.is_empty() || line[0] == b'#' {
@@ -104,7 +104,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// As [`Loader::text`], or the file can't be read.
-    pub fn file(&mut self, path: &Path) -> Result<(), LoadError> {
+    pub(crate) fn file(&mut self, path: &Path) -> Result<(), LoadError> {
         let text = self.contents(path)?;
         self.text(&text)
     }
@@ -128,7 +128,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// There is a log file that can't be opened: that must come out before the server relies on
     /// it.
-    pub fn finish(mut self) -> Result<Settings, LoadError> {
+    pub(crate) fn finish(mut self) -> Result<Settings, LoadError> {
         self.settings.settle();
         if !self.settings.logfile.as_os_str().is_empty() {
             let path = self.settings.dir.join(&self.settings.logfile);
@@ -241,7 +241,7 @@ impl Stop {
 }
 
 /// What to tell people about directives that are set without effect.
-pub fn without_effect(settings: &Settings) -> Vec<String> {
+pub(crate) fn without_effect(settings: &Settings) -> Vec<String> {
     directives::all()
         .filter(|row| !row.is_default(settings))
         .filter_map(|row| match row.standing {

@@ -12,16 +12,17 @@ pub mod change;
 mod checks;
 pub mod directives;
 pub mod kinds;
-pub mod load;
-pub mod renames;
-pub mod rewrite;
+pub(crate) mod load;
+pub(crate) mod renames;
+pub(crate) mod rewrite;
 pub mod settings;
-pub mod startup;
+pub(crate) mod startup;
 #[cfg(test)]
 mod tests;
-pub mod value;
+pub(crate) mod value;
 
-pub use change::{ConfigError, Origin, get, set};
+pub(crate) use change::ConfigError;
+pub use change::{Origin, get, set};
 pub use settings::Settings;
 
 /// The version of Redis whose behaviour is the specification; clients gate on it.

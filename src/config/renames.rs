@@ -15,7 +15,7 @@ impl CommandNames {
     ///
     /// # Errors
     /// Upstream's text: there is no such command, or the name is taken.
-    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
+    pub(crate) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
         if !self.0.remove(&from.to_ascii_lowercase()) {
             return Err("No such command in rename-command");
         }

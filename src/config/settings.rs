@@ -274,7 +274,7 @@ impl Settings {
     }
 
     /// Brings values into range that are accepted out of range, as upstream does.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.hz = self.hz.clamp(1, 500);
     }
 }

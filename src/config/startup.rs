@@ -80,13 +80,4 @@ impl Supervisor {
             tracing::warn!("Can't tell the supervisor that the server is ready: {error}");
         }
     }
-
-    /// Tells systemd what the server is doing.
-    pub fn status(self, text: &str) {
-        if self == Self::Systemd
-            && let Err(error) = process::notify_systemd(&format!("STATUS={text}\n"))
-        {
-            tracing::debug!("Can't tell the supervisor the status: {error}");
-        }
-    }
 }

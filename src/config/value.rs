@@ -16,7 +16,7 @@ use crate::config::kinds::{
 };
 
 /// What is wrong with a value, in upstream's words.
-pub type Wrong = Cow<'static, str>;
+pub(crate) type Wrong = Cow<'static, str>;
 
 /// The most addresses that `bind` takes.
 const BIND_MAX: usize = 16;

@@ -19,7 +19,7 @@ const STRIDE_BYTES: usize = 64;
 
 /// What is done to the bits of several strings. X is the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Set in all.
     And,
     /// Set in any.
@@ -40,7 +40,7 @@ pub enum Operation {
 
 /// How many bits are set.
 #[inline]
-pub fn count(bytes: &[u8]) -> u64 {
+pub(crate) fn count(bytes: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512vpopcntdq") && is_x86_feature_detected!("avx512vl") {
@@ -88,7 +88,7 @@ fn count_words(bytes: &[u8]) -> u64 {
 }
 
 /// How many bits are set in a range of them; what is beyond the end isn't.
-pub fn count_range(bytes: &[u8], bits: Range<u64>) -> u64 {
+pub(crate) fn count_range(bytes: &[u8], bits: Range<u64>) -> u64 {
     let end = bits.end.min(bytes.len() as u64 * BYTE_BITS);
     if bits.start >= end {
         return 0;
@@ -116,7 +116,7 @@ fn kept_to(bit: u64) -> u8 {
 }
 
 /// The first bit of a range that is set, or isn't.
-pub fn find(bytes: &[u8], bits: Range<u64>, wanted: bool) -> Option<u64> {
+pub(crate) fn find(bytes: &[u8], bits: Range<u64>, wanted: bool) -> Option<u64> {
     let end = bits.end.min(bytes.len() as u64 * BYTE_BITS);
     if bits.start >= end {
         return None;
@@ -150,14 +150,14 @@ pub fn find(bytes: &[u8], bits: Range<u64>, wanted: bool) -> Option<u64> {
 
 /// Whether a bit is set; none is beyond the end.
 #[inline]
-pub fn get(bytes: &[u8], bit: u64) -> bool {
+pub(crate) fn get(bytes: &[u8], bit: u64) -> bool {
     let byte = usize::try_from(bit / BYTE_BITS).ok().and_then(|index| bytes.get(index));
     byte.is_some_and(|byte| byte & (0x80 >> (bit % BYTE_BITS)) != 0)
 }
 
 /// Sets or clears a bit, which must be there, and says what it was.
 #[inline]
-pub fn set(bytes: &mut [u8], bit: u64, value: bool) -> bool {
+pub(crate) fn set(bytes: &mut [u8], bit: u64, value: bool) -> bool {
     let byte = &mut bytes[byte_at(bit)];
     let mask = 0x80 >> (bit % BYTE_BITS);
     let old = *byte & mask != 0;
@@ -166,7 +166,7 @@ pub fn set(bytes: &mut [u8], bit: u64, value: bool) -> bool {
 }
 
 /// The unsigned integer of up to 64 bits at a place; what is beyond the end is 0.
-pub fn get_field(bytes: &[u8], bit: u64, width: u32) -> u64 {
+pub(crate) fn get_field(bytes: &[u8], bit: u64, width: u32) -> u64 {
     let mut window = [0_u8; 16];
     let start = usize::try_from(bit / BYTE_BITS).unwrap_or(usize::MAX);
     let held = bytes.get(start..).unwrap_or(&[]);
@@ -177,7 +177,7 @@ pub fn get_field(bytes: &[u8], bit: u64, width: u32) -> u64 {
 }
 
 /// Puts an unsigned integer of up to 64 bits at a place, all of which must be there.
-pub fn set_field(bytes: &mut [u8], bit: u64, width: u32, value: u64) {
+pub(crate) fn set_field(bytes: &mut [u8], bit: u64, width: u32, value: u64) {
     let start = byte_at(bit);
     let len = (bytes.len() - start).min(9);
     let mut window = [0_u8; 16];
@@ -202,7 +202,11 @@ fn low_bits(bit: u64) -> u32 {
 /// The strings' bits combined, as long as the longest of them; shorter ones go on with zeros. The
 /// result is written into a block that is no longer needed; `None` among the sources is what that
 /// block held.
-pub fn combine(operation: Operation, sources: &[Option<&[u8]>], block: HeapString) -> HeapString {
+pub(crate) fn combine(
+    operation: Operation,
+    sources: &[Option<&[u8]>],
+    block: HeapString,
+) -> HeapString {
     let (mut result, held) = (block, sources.contains(&None));
     if !held {
         result.resize(0, 0);

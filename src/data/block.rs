@@ -10,17 +10,17 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// Bytes at a block's beginning that tell its length.
-pub const HEAD_BYTES: usize = 8;
+pub(crate) const HEAD_BYTES: usize = 8;
 
 /// How a format's first bytes tell its length.
-pub trait Format {
+pub(crate) trait Format {
     /// The length in bytes of a block that begins like this; a block shorter than the head is filled
     /// up with zeros.
     fn length(head: [u8; HEAD_BYTES]) -> usize;
 }
 
 /// An owned block of a format.
-pub struct Block<F: Format> {
+pub(crate) struct Block<F: Format> {
     /// Invariant: points to an allocation of `layout(len)` that nobody else has a pointer to, where
     /// `len = F::length(its first bytes)`; all of the allocation is initialised.
     start: NonNull<u8>,
@@ -56,7 +56,7 @@ impl<F: Format> Block<F> {
     ///
     /// # Panics
     /// Where the bytes' head tells another length than theirs.
-    pub fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut head = [0; HEAD_BYTES];
         let told = bytes.len().min(HEAD_BYTES);
         head[..told].copy_from_slice(&bytes[..told]);
@@ -74,15 +74,14 @@ impl<F: Format> Block<F> {
 
     /// The block's length.
     #[inline]
-    #[expect(clippy::len_without_is_empty, reason = "what is empty in a format isn't the block")]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         // SAFETY: the allocation has at least HEAD_BYTES initialised bytes.
         F::length(unsafe { self.start.cast().read() })
     }
 
     /// The bytes.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `len` bytes are allocated and initialised (invariant).
         unsafe { NonNull::slice_from_raw_parts(self.start, self.len()).as_ref() }
     }
@@ -92,7 +91,7 @@ impl<F: Format> Block<F> {
     ///
     /// # Panics
     /// Where the range is outside of the block, or the head tells another length than the new one.
-    pub fn splice(&mut self, at: usize, removed: usize, inserted: &[u8], head: &[u8]) {
+    pub(crate) fn splice(&mut self, at: usize, removed: usize, inserted: &[u8], head: &[u8]) {
         let len = self.len();
         assert!(at <= len && removed <= len - at && head.len() <= HEAD_BYTES, "within the block");
         let new_len = len - removed + inserted.len();
@@ -133,13 +132,13 @@ impl<F: Format> Block<F> {
 
     /// Bytes of heap that the block takes.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         capacity(self.len())
     }
 
     /// Hands the block out as a raw pointer. It leaks unless [`Block::from_raw`] takes it back.
     #[inline]
-    pub fn into_raw(self) -> NonNull<u8> {
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
         ManuallyDrop::new(self).start
     }
 
@@ -148,7 +147,7 @@ impl<F: Format> Block<F> {
     /// # Safety
     /// `raw` must come from `into_raw` of the same format, and is used by one owner at a time.
     #[inline]
-    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn from_raw(raw: NonNull<u8>) -> Self {
         Self { start: raw, format: PhantomData }
     }
 }

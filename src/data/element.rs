@@ -14,7 +14,7 @@ pub enum Element<'a> {
 impl<'a> Element<'a> {
     /// The densest form of some bytes.
     #[inline]
-    pub fn of(bytes: &'a [u8]) -> Self {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
         match text::parse_i64(bytes) {
             Some(number) => Self::Int(number),
             None => Self::Bytes(bytes),
@@ -54,7 +54,7 @@ impl<'a> Element<'a> {
 
     /// The number that the element spells, if it does.
     #[inline]
-    pub fn as_int(self) -> Option<i64> {
+    pub(crate) fn as_int(self) -> Option<i64> {
         match self {
             Self::Int(number) => Some(number),
             Self::Bytes(bytes) => text::parse_i64(bytes),

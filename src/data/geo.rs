@@ -13,7 +13,7 @@
 //! Every formula is in the order of operations that upstream's replies show: distances and
 //! coordinates agree to the last digit.
 
-pub mod shape;
+pub(crate) mod shape;
 
 #[cfg(test)]
 mod tests;
@@ -21,22 +21,22 @@ mod tests;
 use std::f64::consts::PI;
 
 /// Longitudes are within plus or minus this.
-pub const LONGITUDE_MAX: f64 = 180.0;
+pub(crate) const LONGITUDE_MAX: f64 = 180.0;
 /// Latitudes are within plus or minus this.
-pub const LATITUDE_MAX: f64 = 85.051_128_78;
+pub(crate) const LATITUDE_MAX: f64 = 85.051_128_78;
 /// Latitudes as the geohashes that others exchange count them.
 const LATITUDE_POLE: f64 = 90.0;
 
 /// Halvings of each axis in a score.
-pub const STEP_MAX: u32 = 26;
+pub(crate) const STEP_MAX: u32 = 26;
 
 /// The earth's radius in metres that all distances are on.
-pub const EARTH_RADIUS: f64 = 6_372_797.560_856;
+pub(crate) const EARTH_RADIUS: f64 = 6_372_797.560_856;
 
 /// Letters of a geohash as text.
 const LETTERS: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
 /// How many of them tell a place.
-pub const TEXT_LEN: usize = 11;
+pub(crate) const TEXT_LEN: usize = 11;
 
 /// Degrees as radians.
 #[inline]
@@ -52,7 +52,7 @@ fn degrees(radians: f64) -> f64 {
 
 /// A place, in degrees.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Place {
+pub(crate) struct Place {
     /// East of Greenwich.
     pub longitude: f64,
     /// North of the equator.
@@ -61,19 +61,19 @@ pub struct Place {
 
 impl Place {
     /// Whether a score can tell it.
-    pub fn is_on_map(self) -> bool {
+    pub(crate) fn is_on_map(self) -> bool {
         self.longitude.abs() <= LONGITUDE_MAX && self.latitude.abs() <= LATITUDE_MAX
     }
 
     /// The score that tells it.
     #[expect(clippy::cast_precision_loss, reason = "only at the date line, as upstream's")]
-    pub fn score(self) -> f64 {
+    pub(crate) fn score(self) -> f64 {
         Cell::of(self, STEP_MAX, LATITUDE_MAX).bits as f64
     }
 
     /// The place that a score tells: the middle of its cell. Scores that no place has tell one, too.
     #[inline]
-    pub fn of_score(score: f64) -> Self {
+    pub(crate) fn of_score(score: f64) -> Self {
         let area = Cell { bits: wrapped(score), step: STEP_MAX }.area();
         let middle = |low, high, limit: f64| f64::midpoint(low, high).clamp(-limit, limit);
         Self {
@@ -83,7 +83,7 @@ impl Place {
     }
 
     /// Its geohash as text. Ten letters tell 50 bits; the last one is always zero.
-    pub fn text(self) -> [u8; TEXT_LEN] {
+    pub(crate) fn text(self) -> [u8; TEXT_LEN] {
         let bits = Cell::of(self, STEP_MAX, LATITUDE_POLE).bits;
         let mut text = [LETTERS[0]; TEXT_LEN];
         for (at, letter) in text[..TEXT_LEN - 1].iter_mut().enumerate() {
@@ -93,7 +93,7 @@ impl Place {
     }
 
     /// Metres along the surface between two places, by the haversine formula.
-    pub fn distance(self, other: Self) -> f64 {
+    pub(crate) fn distance(self, other: Self) -> f64 {
         let (from, to) = (radians(self.longitude), radians(other.longitude));
         let across = ((to - from) / 2.0).sin();
         if across == 0.0 {
@@ -126,20 +126,20 @@ fn wrapped(score: f64) -> u64 {
 
 /// A part of the map, in degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Area {
+pub(crate) struct Area {
     /// The least longitude.
-    pub west: f64,
+    pub(crate) west: f64,
     /// The greatest.
-    pub east: f64,
+    pub(crate) east: f64,
     /// The least latitude.
-    pub south: f64,
+    pub(crate) south: f64,
     /// The greatest.
-    pub north: f64,
+    pub(crate) north: f64,
 }
 
 /// A cell of the grid that has `2^step` columns and as many rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// The bits of column and row by turns.
     bits: u64,
     step: u32,
@@ -179,7 +179,7 @@ impl Cell {
 
     /// The scores of what is in it: the first, and the one behind the last.
     #[expect(clippy::cast_precision_loss, reason = "a cell's edge has few bits")]
-    pub fn scores(self) -> (f64, f64) {
+    pub(crate) fn scores(self) -> (f64, f64) {
         let unused = 2 * (STEP_MAX - self.step);
         ((self.bits << unused) as f64, ((self.bits + 1) << unused) as f64)
     }

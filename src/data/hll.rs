@@ -11,9 +11,9 @@
 //! lowest bit that is set in the others (counted from 1, at most 51) what the register becomes at
 //! least. How registers become an estimate is in [`estimate`].
 
-pub mod dense;
-pub mod estimate;
-pub mod sparse;
+pub(crate) mod dense;
+pub(crate) mod estimate;
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,7 @@ pub const REGISTERS: usize = 1 << INDEX_BITS;
 /// Bits of the hash that say which register.
 const INDEX_BITS: u32 = 14;
 /// The greatest value that a register gets from a hash, but for the one that has no bit set.
-pub const RUN_BITS: usize = 64 - INDEX_BITS as usize;
+pub(crate) const RUN_BITS: usize = 64 - INDEX_BITS as usize;
 /// Bytes before the registers.
 pub const HEADER_BYTES: usize = 16;
 /// Bytes of a dense one.
@@ -90,18 +90,18 @@ fn header(encoding: u8) -> Vec<u8> {
 }
 
 /// The cardinality that was reckoned last, unless registers have changed since.
-pub fn cached(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn cached(bytes: &[u8]) -> Option<u64> {
     let held = bytes.get(CARDINALITY_AT..HEADER_BYTES)?.first_chunk::<8>()?;
     (held[7] & STALE == 0).then(|| u64::from_le_bytes(*held))
 }
 
 /// Keeps a cardinality.
-pub fn cache(bytes: &mut [u8], cardinality: u64) {
+pub(crate) fn cache(bytes: &mut [u8], cardinality: u64) {
     bytes[CARDINALITY_AT..HEADER_BYTES].copy_from_slice(&cardinality.to_le_bytes());
 }
 
 /// Says that the cardinality must be reckoned anew.
-pub fn forget_cardinality(bytes: &mut [u8]) {
+pub(crate) fn forget_cardinality(bytes: &mut [u8]) {
     bytes[HEADER_BYTES - 1] |= STALE;
 }
 
@@ -125,7 +125,7 @@ fn place(element: &[u8]) -> (usize, u8) {
 }
 
 /// Makes a register at least `value`.
-pub fn raise(
+pub(crate) fn raise(
     store: &mut impl Store,
     register: usize,
     value: u8,

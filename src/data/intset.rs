@@ -87,7 +87,7 @@ pub struct IntSet(Block<Framing>);
 
 impl IntSet {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Block::new(&header(2, 0)))
     }
 
@@ -119,13 +119,13 @@ impl IntSet {
 
     /// Bytes of heap that the set takes.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
     }
 
     /// Hands the set out as a raw pointer. It leaks unless [`IntSet::from_raw`] takes it back.
     #[inline]
-    pub fn into_raw(self) -> NonNull<u8> {
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
         self.0.into_raw()
     }
 
@@ -134,7 +134,7 @@ impl IntSet {
     /// # Safety
     /// As [`Block::from_raw`].
     #[inline]
-    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn from_raw(raw: NonNull<u8>) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { Block::from_raw(raw) })
     }

@@ -28,7 +28,8 @@ use crate::data::listpack::Listpack;
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
 
-pub use iter::{Elements, FrozenList, Part, Parts};
+pub use iter::{Elements, Part};
+pub(crate) use iter::{FrozenList, Parts};
 
 /// One of a list's ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Default for List {
 impl List {
     /// How many elements there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Packed(pack) => pack.len(),
             Self::Long(nodes) => nodes.len(),
@@ -68,7 +69,7 @@ impl List {
 
     /// Whether there is none.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Packed(pack) => pack.is_empty(),
             Self::Long(nodes) => nodes.len() == 0,
@@ -76,7 +77,7 @@ impl List {
     }
 
     /// The name that OBJECT ENCODING replies.
-    pub fn encoding(&self) -> &'static str {
+    pub(crate) fn encoding(&self) -> &'static str {
         match self {
             Self::Packed(_) => "listpack",
             Self::Long(_) => "quicklist",
@@ -139,7 +140,7 @@ impl List {
     }
 
     /// The pieces of the list in order, for an RDB.
-    pub fn parts(&self) -> Parts<'_> {
+    pub(crate) fn parts(&self) -> Parts<'_> {
         let (packed, blocks) = match self {
             Self::Packed(pack) => (Some(pack), None),
             Self::Long(nodes) => (None, Some(&nodes.blocks)),
@@ -383,25 +384,25 @@ impl List {
 
 /// A list in the making, from the pieces of an RDB.
 #[derive(Debug, Default)]
-pub struct ListBuilder {
+pub(crate) struct ListBuilder {
     nodes: Nodes,
 }
 
 impl ListBuilder {
     /// Adds a piece of elements at the end; one without any is left out.
-    pub fn pack(&mut self, pack: Listpack) {
+    pub(crate) fn pack(&mut self, pack: Listpack) {
         if !pack.is_empty() {
             self.nodes.push_node(End::Back, Node::of_pack(pack));
         }
     }
 
     /// Adds one element at the end.
-    pub fn element(&mut self, element: &[u8], thresholds: &Thresholds) {
+    pub(crate) fn element(&mut self, element: &[u8], thresholds: &Thresholds) {
         self.nodes.push(End::Back, element, Limit::of(thresholds));
     }
 
     /// The list, in one listpack where it fits.
-    pub fn finish(self, thresholds: &Thresholds) -> List {
+    pub(crate) fn finish(self, thresholds: &Thresholds) -> List {
         if self.nodes.len() == 0 {
             return List::default();
         }

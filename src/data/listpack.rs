@@ -32,17 +32,19 @@ use std::ptr::NonNull;
 use crate::data::block::{Block, Format, HEAD_BYTES};
 use crate::data::element::Element;
 
-pub use entry::{Entries, entry_bytes};
-pub use validate::ListpackError;
+pub use entry::Entries;
+#[cfg(test)]
+pub(crate) use entry::entry_bytes;
+pub(crate) use validate::ListpackError;
 
 /// Bytes before the first entry.
-pub const HEADER_BYTES: usize = 6;
+pub(crate) const HEADER_BYTES: usize = 6;
 /// What ends the entries.
-pub const END: u8 = 0xff;
+pub(crate) const END: u8 = 0xff;
 /// A header's number of elements where they are so many that they have to be counted.
 const MANY: u16 = u16::MAX;
 /// Whoever adds to a listpack keeps it below this many bytes; upstream refuses more.
-pub const BYTES_MAX: usize = 1 << 30;
+pub(crate) const BYTES_MAX: usize = 1 << 30;
 
 struct Framing;
 
@@ -63,7 +65,7 @@ pub struct Listpack(Block<Framing>);
 
 impl Listpack {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Block::new(&[7, 0, 0, 0, 0, 0, END]))
     }
 
@@ -100,19 +102,19 @@ impl Listpack {
 
     /// The length of [`Listpack::as_bytes`].
     #[inline]
-    pub fn byte_len(&self) -> usize {
+    pub(crate) fn byte_len(&self) -> usize {
         self.0.len()
     }
 
     /// Bytes of heap that the listpack takes.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
     }
 
     /// Hands the listpack out as a raw pointer. It leaks unless [`Listpack::from_raw`] takes it back.
     #[inline]
-    pub fn into_raw(self) -> NonNull<u8> {
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
         self.0.into_raw()
     }
 
@@ -121,32 +123,32 @@ impl Listpack {
     /// # Safety
     /// As [`Block::from_raw`].
     #[inline]
-    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn from_raw(raw: NonNull<u8>) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { Block::from_raw(raw) })
     }
 
     /// The first element.
     #[inline]
-    pub fn first(&self) -> Option<Cursor> {
+    pub(crate) fn first(&self) -> Option<Cursor> {
         self.at_or_end(HEADER_BYTES)
     }
 
     /// The last element.
     #[inline]
-    pub fn last(&self) -> Option<Cursor> {
+    pub(crate) fn last(&self) -> Option<Cursor> {
         self.previous(Cursor(self.0.len() - 1))
     }
 
     /// The element behind one.
     #[inline]
-    pub fn next(&self, at: Cursor) -> Option<Cursor> {
+    pub(crate) fn next(&self, at: Cursor) -> Option<Cursor> {
         self.at_or_end(at.0 + entry::len_at(self.0.bytes(), at.0))
     }
 
     /// The element before one.
     #[inline]
-    pub fn previous(&self, at: Cursor) -> Option<Cursor> {
+    pub(crate) fn previous(&self, at: Cursor) -> Option<Cursor> {
         (at.0 > HEADER_BYTES).then(|| Cursor(entry::start_before(self.0.bytes(), at.0)))
     }
 
@@ -220,14 +222,14 @@ impl Listpack {
     }
 
     /// The elements up to one and with it, to be walked backwards.
-    pub fn iter_up_to(&self, last: Cursor) -> Iter<'_> {
+    pub(crate) fn iter_up_to(&self, last: Cursor) -> Iter<'_> {
         let bytes = self.0.bytes();
         Iter { bytes, front: HEADER_BYTES, back: last.0 + entry::len_at(bytes, last.0) }
     }
 
     /// All elements by twos: fields and values, members and scores. One without its second is left
     /// out.
-    pub fn pairs(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
         let mut elements = self.iter();
         std::iter::from_fn(move || Some((elements.next()?, elements.next()?)))
     }
@@ -240,18 +242,19 @@ impl Listpack {
 
     /// Adds an integer at the end.
     #[inline]
-    pub fn push_back_int(&mut self, number: i64) {
+    #[cfg(test)]
+    pub(crate) fn push_back_int(&mut self, number: i64) {
         self.write(self.0.len() - 1, 0, &[Element::Int(number)], 0);
     }
 
     /// Adds several elements at the end.
-    pub fn push_back_all(&mut self, elements: &[Element<'_>]) {
+    pub(crate) fn push_back_all(&mut self, elements: &[Element<'_>]) {
         self.write(self.0.len() - 1, 0, elements, 0);
     }
 
     /// Adds entries that are encoded already.
     #[inline]
-    pub fn push_back_encoded(&mut self, entries: &Entries) {
+    pub(crate) fn push_back_encoded(&mut self, entries: &Entries) {
         self.append_entries(entries.bytes(), entries.len());
     }
 
@@ -267,7 +270,7 @@ impl Listpack {
     }
 
     /// Adds several elements before another.
-    pub fn insert_all_before(&mut self, at: Cursor, elements: &[Element<'_>]) {
+    pub(crate) fn insert_all_before(&mut self, at: Cursor, elements: &[Element<'_>]) {
         self.write(at.0, 0, elements, 0);
     }
 
@@ -285,7 +288,7 @@ impl Listpack {
 
     /// Puts an integer in an element's place, which the cursor then names.
     #[inline]
-    pub fn replace_int(&mut self, at: Cursor, number: i64) {
+    pub(crate) fn replace_int(&mut self, at: Cursor, number: i64) {
         let len = entry::len_at(self.0.bytes(), at.0);
         let mut entries = Entries::new();
         entries.push_int(number);
@@ -423,13 +426,13 @@ pub struct Iter<'a> {
 impl Iter<'_> {
     /// The element that comes next from the front.
     #[inline]
-    pub fn cursor(&self) -> Option<Cursor> {
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
         (self.front < self.back).then_some(Cursor(self.front))
     }
 
     /// Passes over elements at the front.
     #[inline]
-    pub fn skip_front(&mut self, count: usize) {
+    pub(crate) fn skip_front(&mut self, count: usize) {
         for _ in 0..count {
             if self.front >= self.back {
                 return;

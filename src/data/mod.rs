@@ -11,20 +11,20 @@
 )]
 
 pub(crate) mod bits;
-pub mod block;
+pub(crate) mod block;
 pub mod element;
 pub mod frozen;
 pub(crate) mod geo;
 pub mod hash;
 pub mod hll;
-pub mod index;
+pub(crate) mod index;
 pub mod intset;
 pub mod list;
 pub mod listpack;
 pub mod set;
 pub mod stream;
-pub mod string;
-pub mod thin;
+pub(crate) mod string;
+pub(crate) mod thin;
 pub mod thresholds;
 pub mod value;
 pub mod zset;

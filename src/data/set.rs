@@ -48,7 +48,7 @@ impl Default for Set {
 
 impl Set {
     /// An empty set in the form that suits a first member, where so many are going to come.
-    pub fn for_members(first: &[u8], count: usize, thresholds: &Thresholds) -> Self {
+    pub(crate) fn for_members(first: &[u8], count: usize, thresholds: &Thresholds) -> Self {
         if Element::of(first).as_int().is_some() && count <= thresholds.set_ints {
             Self::default()
         } else if count <= thresholds.set_entries {
@@ -59,7 +59,7 @@ impl Set {
     }
 
     /// A set of integers, as one block where they are few enough.
-    pub fn from_ints(ints: IntSet, thresholds: &Thresholds) -> Self {
+    pub(crate) fn from_ints(ints: IntSet, thresholds: &Thresholds) -> Self {
         let mut set = Self::Ints(ints);
         if set.len() > thresholds.set_ints.min(INTS_MAX) {
             set.make_big();
@@ -68,7 +68,7 @@ impl Set {
     }
 
     /// A set of the elements of a listpack, none of which is there twice.
-    pub fn from_packed(pack: Listpack, thresholds: &Thresholds) -> Self {
+    pub(crate) fn from_packed(pack: Listpack, thresholds: &Thresholds) -> Self {
         let many = pack.len() > thresholds.set_entries
             || pack.iter().any(|member| member.len() > thresholds.set_value);
         let mut set = Self::Packed(pack);
@@ -80,7 +80,7 @@ impl Set {
 
     /// How many members there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Ints(ints) => ints.len(),
             Self::Packed(pack) => pack.len(),
@@ -90,7 +90,7 @@ impl Set {
 
     /// Whether there is no member.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Ints(ints) => ints.is_empty(),
             Self::Packed(pack) => pack.is_empty(),
@@ -99,7 +99,7 @@ impl Set {
     }
 
     /// The name that OBJECT ENCODING replies.
-    pub fn encoding(&self) -> &'static str {
+    pub(crate) fn encoding(&self) -> &'static str {
         match self {
             Self::Ints(_) => "intset",
             Self::Packed(_) => "listpack",
@@ -109,7 +109,7 @@ impl Set {
 
     /// Bytes of heap that the set owns. Costs the same for any size.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Ints(ints) => ints.heap_bytes(),
             Self::Packed(pack) => pack.heap_bytes(),
@@ -119,13 +119,13 @@ impl Set {
 
     /// Whether nothing more may be added: it is as large as it may get.
     #[inline]
-    pub fn is_full(&self, room: Room) -> bool {
+    pub(crate) fn is_full(&self, room: Room) -> bool {
         matches!(self, Self::Big(table) if table.is_full(room))
     }
 
     /// Whether all members are in one block, so that walking over them costs next to nothing.
     #[inline]
-    pub fn is_compact(&self) -> bool {
+    pub(crate) fn is_compact(&self) -> bool {
         !matches!(self, Self::Big(_))
     }
 
@@ -136,7 +136,7 @@ impl Set {
     }
 
     /// Whether an element of another collection is a member here.
-    pub fn has(&self, member: Element<'_>) -> bool {
+    pub(crate) fn has(&self, member: Element<'_>) -> bool {
         match self {
             Self::Ints(ints) => member.as_int().is_some_and(|number| ints.contains(number)),
             Self::Packed(pack) => pack
@@ -269,7 +269,7 @@ impl Set {
     }
 
     /// The integers, where the set is of such.
-    pub fn as_ints(&self) -> Option<&IntSet> {
+    pub(crate) fn as_ints(&self) -> Option<&IntSet> {
         match self {
             Self::Ints(ints) => Some(ints),
             _ => None,
@@ -277,7 +277,7 @@ impl Set {
     }
 
     /// The listpack of members, where the set is one.
-    pub fn as_packed(&self) -> Option<&Listpack> {
+    pub(crate) fn as_packed(&self) -> Option<&Listpack> {
         match self {
             Self::Packed(pack) => Some(pack),
             _ => None,
@@ -285,7 +285,7 @@ impl Set {
     }
 
     /// The members as they are now, for another thread; nothing for a set in one block.
-    pub fn freeze(&self) -> Option<index::Frozen> {
+    pub(crate) fn freeze(&self) -> Option<index::Frozen> {
         match self {
             Self::Big(table) => Some(table.freeze()),
             _ => None,

@@ -43,7 +43,7 @@ unsafe impl Sync for HeapString {}
 
 impl HeapString {
     /// An empty string with room for `capacity` bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         let layout = layout(capacity);
         // SAFETY: the layout is never empty, since the head is part of it.
         let block = unsafe { alloc(layout) };
@@ -56,7 +56,7 @@ impl HeapString {
 
     /// So many zeros, without spare capacity. What the allocator gets fresh from the system isn't
     /// written to.
-    pub fn zeroed(len: usize) -> Self {
+    pub(crate) fn zeroed(len: usize) -> Self {
         let layout = layout(len);
         // SAFETY: the layout is never empty, since the head is part of it.
         let block = unsafe { alloc_zeroed(layout) };
@@ -68,7 +68,7 @@ impl HeapString {
     }
 
     /// A copy of `bytes`, without spare capacity.
-    pub fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut string = Self::with_capacity(bytes.len());
         string.extend_from_slice(bytes);
         string
@@ -76,31 +76,24 @@ impl HeapString {
 
     /// The bytes there is room for without moving.
     #[inline]
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         // SAFETY: the head is initialised (invariant).
         unsafe { self.head.as_ref().capacity }
     }
 
     /// Bytes of heap this string holds.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         HEAD_BYTES + self.capacity()
     }
 
     /// Makes room for at least `additional` bytes after the last one, and some spare.
-    pub fn reserve(&mut self, additional: usize) {
+    pub(crate) fn reserve(&mut self, additional: usize) {
         let (len, capacity) = (self.len(), self.capacity());
         let needed = len.saturating_add(additional);
         if needed > capacity {
             let spare = capacity.min(DOUBLING_LIMIT.max(capacity / 4));
             self.set_capacity(needed.max(capacity.saturating_add(spare)));
-        }
-    }
-
-    /// Gives spare capacity back.
-    pub fn shrink_to_fit(&mut self) {
-        if self.capacity() > self.len() {
-            self.set_capacity(self.len());
         }
     }
 
@@ -119,7 +112,7 @@ impl HeapString {
     }
 
     /// Cuts the string to `len` bytes, or fills it up with `fill` to that length.
-    pub fn resize(&mut self, len: usize, fill: u8) {
+    pub(crate) fn resize(&mut self, len: usize, fill: u8) {
         let old = self.len();
         if len > old {
             self.reserve(len - old);
@@ -131,7 +124,7 @@ impl HeapString {
     }
 
     /// Fills the string up with zeros to a length; a much longer one moves to a fresh block.
-    pub fn grow_zeroed(&mut self, len: usize) {
+    pub(crate) fn grow_zeroed(&mut self, len: usize) {
         if len > self.capacity() && len / 2 > self.len() {
             let mut longer = Self::zeroed(len);
             longer[..self.len()].copy_from_slice(self);
@@ -144,7 +137,7 @@ impl HeapString {
     /// Hands the string out as a raw pointer. It leaks unless [`HeapString::from_raw`] takes it
     /// back.
     #[inline]
-    pub fn into_raw(self) -> NonNull<u8> {
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
         ManuallyDrop::new(self).head.cast()
     }
 
@@ -153,7 +146,7 @@ impl HeapString {
     /// # Safety
     /// `raw` must come from `into_raw`, and each pointer may be taken back only once.
     #[inline]
-    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn from_raw(raw: NonNull<u8>) -> Self {
         Self { head: raw.cast() }
     }
 
@@ -163,7 +156,7 @@ impl HeapString {
     /// `raw` must come from `into_raw`, must not have been taken back, and nobody may change the
     /// string for as long as the slice lives.
     #[inline]
-    pub unsafe fn peek<'a>(raw: NonNull<u8>) -> &'a [u8] {
+    pub(crate) unsafe fn peek<'a>(raw: NonNull<u8>) -> &'a [u8] {
         // SAFETY: the pointer names a live string (caller), whose first `len` bytes are
         // initialised (invariant).
         unsafe {
@@ -274,8 +267,6 @@ mod tests {
             assert_eq!(&*string, &*model);
         }
         assert_eq!(&*HeapString::zeroed(1_000), &[0; 1_000]);
-        string.shrink_to_fit();
-        assert_eq!(string.capacity(), model.len());
         assert_eq!(string.clone(), string);
     }
 

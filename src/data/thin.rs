@@ -16,7 +16,7 @@ use crate::data::listpack::Listpack;
 ///
 /// # Safety
 /// `from_raw` of what `into_raw` gave must be the same value again, in any thread.
-pub unsafe trait Thin: Sized {
+pub(crate) unsafe trait Thin: Sized {
     /// Hands the block out. It leaks unless [`Thin::from_raw`] takes it back.
     fn into_raw(self) -> NonNull<u8>;
 
@@ -66,12 +66,12 @@ unsafe impl<T: Sync> Sync for Boxed<T> {}
 
 impl<T> Boxed<T> {
     /// Moves a value to the heap.
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self(NonNull::from(Box::leak(Box::new(value))))
     }
 
     /// Moves the value back from the heap.
-    pub fn into_inner(self) -> T {
+    pub(crate) fn into_inner(self) -> T {
         let pointer = ManuallyDrop::new(self).0;
         // SAFETY: the pointer came from a box and is taken back once.
         *unsafe { Box::from_raw(pointer.as_ptr()) }
@@ -132,7 +132,7 @@ unsafe impl<T> Thin for Boxed<T> {
 ///
 /// # Safety
 /// As [`Thin`]: the two methods are each other's inverse.
-pub unsafe trait Forms: Sized {
+pub(crate) unsafe trait Forms: Sized {
     /// Hands out the form's number, below 16, and its pointer.
     fn into_parts(self) -> (u8, NonNull<u8>);
 

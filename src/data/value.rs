@@ -82,7 +82,7 @@ const FORM_BITS: u32 = 4;
 
 impl Object {
     /// The object's type.
-    pub fn kind(&self) -> Type {
+    pub(crate) fn kind(&self) -> Type {
         match self {
             Self::List(_) => Type::List,
             Self::Hash(_) => Type::Hash,
@@ -113,7 +113,7 @@ impl Object {
     }
 
     /// The block of one that is kept as a listpack.
-    pub fn listpack(&self) -> Option<&Listpack> {
+    pub(crate) fn listpack(&self) -> Option<&Listpack> {
         match self {
             Self::List(List::Packed(pack))
             | Self::Hash(Hash::Packed(pack) | Hash::Timed(pack))
@@ -125,14 +125,14 @@ impl Object {
 
     /// Bytes of heap that the object holds. Costs the same for any size.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         each!(self, collection => collection.heap_bytes())
     }
 
     /// Hands the object out as a byte and a pointer. It leaks unless [`Object::from_parts`] takes it
     /// back.
     #[inline]
-    pub fn into_parts(self) -> (u8, NonNull<u8>) {
+    pub(crate) fn into_parts(self) -> (u8, NonNull<u8>) {
         let kind = match self {
             Self::List(_) => 0,
             Self::Hash(_) => 1,
@@ -149,7 +149,7 @@ impl Object {
     /// # Safety
     /// As [`Forms::from_parts`].
     #[inline]
-    pub unsafe fn from_parts(code: u8, raw: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn from_parts(code: u8, raw: NonNull<u8>) -> Self {
         let form = code & ((1 << FORM_BITS) - 1);
         // SAFETY: the code says which collection the pointer came from (caller).
         unsafe {
@@ -178,7 +178,7 @@ impl ObjectRef<'_> {
     /// The parts come from [`Object::into_parts`], and for the lifetime nobody takes the object back or
     /// changes it.
     #[inline]
-    pub unsafe fn of_parts(code: u8, raw: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn of_parts(code: u8, raw: NonNull<u8>) -> Self {
         // SAFETY: the caller's promise; never dropped.
         let object = ManuallyDrop::new(unsafe { Object::from_parts(code, raw) });
         Self { object, owner: PhantomData }
@@ -262,7 +262,7 @@ pub enum NewValue<'a> {
 impl<'a> NewValue<'a> {
     /// The densest form of a string: an integer where the bytes are one's canonical decimal form.
     #[inline]
-    pub fn from_bytes(bytes: &'a [u8]) -> Self {
+    pub(crate) fn from_bytes(bytes: &'a [u8]) -> Self {
         match crate::base::text::parse_i64(bytes) {
             Some(number) => Self::Int(number),
             None => Self::Str(bytes),

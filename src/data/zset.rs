@@ -10,7 +10,7 @@
 //! Everything by order is said in ranks: a bound is first turned into the rank of what is behind it
 //! ([`Zset::position`]), and ranges are read and removed by rank. Scores are never NaN.
 
-pub mod tree;
+pub(crate) mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -79,7 +79,7 @@ fn compare(a: (f64, &[u8]), b: (f64, &[u8])) -> Ordering {
 
 impl Zset {
     /// An empty set in the form that suits so many members, the longest of so many bytes.
-    pub fn for_members(count: usize, longest: usize, thresholds: &Thresholds) -> Self {
+    pub(crate) fn for_members(count: usize, longest: usize, thresholds: &Thresholds) -> Self {
         if count <= thresholds.zset_entries && longest <= thresholds.zset_value {
             return Self::default();
         }
@@ -88,7 +88,7 @@ impl Zset {
 
     /// A set of members and scores by turns, none of which is there twice; in order unless
     /// `is_sorted` says otherwise.
-    pub fn from_packed(pack: Listpack, is_sorted: bool, thresholds: &Thresholds) -> Self {
+    pub(crate) fn from_packed(pack: Listpack, is_sorted: bool, thresholds: &Thresholds) -> Self {
         let longest = pack.pairs().map(|(member, _)| member.len()).max().unwrap_or(0);
         let fits = pack.len() / PAIR <= thresholds.zset_entries && longest <= thresholds.zset_value;
         let set = Self::Packed(pack);
@@ -104,7 +104,7 @@ impl Zset {
 
     /// How many members there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Packed(pack) => pack.len() / PAIR,
             Self::Big(big) => big.tree.len(),
@@ -113,7 +113,7 @@ impl Zset {
 
     /// Whether there is none.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Packed(pack) => pack.is_empty(),
             Self::Big(big) => big.tree.len() == 0,
@@ -121,7 +121,7 @@ impl Zset {
     }
 
     /// The name that OBJECT ENCODING replies.
-    pub fn encoding(&self) -> &'static str {
+    pub(crate) fn encoding(&self) -> &'static str {
         match self {
             Self::Packed(_) => "listpack",
             Self::Big(_) => "skiplist",
@@ -130,7 +130,7 @@ impl Zset {
 
     /// Bytes of heap that the set owns. Costs the same for any size.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Packed(pack) => pack.heap_bytes(),
             Self::Big(big) => size_of::<Big>() + big.table.heap_bytes() + big.tree.heap_bytes(),
@@ -139,18 +139,18 @@ impl Zset {
 
     /// Whether nothing more may be added: it is as large as it may get.
     #[inline]
-    pub fn is_full(&self, room: Room) -> bool {
+    pub(crate) fn is_full(&self, room: Room) -> bool {
         matches!(self, Self::Big(big) if big.table.is_full(room))
     }
 
     /// Whether all members are in one block, so that walking over them costs next to nothing.
     #[inline]
-    pub fn is_compact(&self) -> bool {
+    pub(crate) fn is_compact(&self) -> bool {
         matches!(self, Self::Packed(_))
     }
 
     /// The listpack of members and scores, where the set is one.
-    pub fn as_packed(&self) -> Option<&Listpack> {
+    pub(crate) fn as_packed(&self) -> Option<&Listpack> {
         match self {
             Self::Packed(pack) => Some(pack),
             Self::Big(_) => None,
@@ -338,7 +338,7 @@ impl Zset {
     }
 
     /// The members as they are now, for another thread; nothing for a set in one block.
-    pub fn freeze(&self) -> Option<index::Frozen> {
+    pub(crate) fn freeze(&self) -> Option<index::Frozen> {
         match self {
             Self::Packed(_) => None,
             Self::Big(big) => Some(big.table.freeze()),

@@ -21,27 +21,28 @@ use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
-use crate::engine::replicate::{follow, primary};
+use crate::engine::replicate::{failover, follow, primary};
 use crate::engine::session::{LogOffset, Sessions};
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
 use crate::engine::tick::{actor, cron, evict, transaction};
 use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
-use crate::mailbox::{Mailbox, SessionId, Uplink, UplinkOrder};
+use crate::mailbox::{Courier, Mailbox, SessionId, Uplink, UplinkOrder};
 use crate::metrics::Metrics;
 use crate::persist::log::Log;
 
 pub mod compat_names;
 pub mod keep;
+pub(crate) mod migrate;
 pub mod registry;
 pub(crate) mod replicate;
-pub mod session;
-pub mod show;
+pub(crate) mod session;
+pub(crate) mod show;
 pub mod tick;
 
 /// The code of a control command.
-pub type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
+pub(crate) type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
 
 /// A container's own code: what runs when no subcommand matches; the engine has answered that before it gets here.
 pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
@@ -49,7 +50,7 @@ pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flo
 }
 
 /// The rows of the control commands, by family.
-pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
+pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
     &[
         transaction::COMMANDS,
         connection::COMMANDS,
@@ -66,6 +67,8 @@ pub fn families() -> &'static [&'static [Command<ControlHandler>]] {
         debug::COMMANDS,
         primary::COMMANDS,
         follow::COMMANDS,
+        failover::COMMANDS,
+        migrate::COMMANDS,
     ]
 }
 
@@ -87,6 +90,15 @@ impl std::fmt::Debug for Dial {
     }
 }
 
+/// Sends errands to other servers.
+pub(crate) struct SendErrand(pub(crate) Box<dyn Courier>);
+
+impl std::fmt::Debug for SendErrand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SendErrand")
+    }
+}
+
 /// What there is around the server: nothing in a test that has only an engine.
 #[derive(Debug, Default)]
 pub struct Outside {
@@ -96,6 +108,8 @@ pub struct Outside {
     pub(crate) relisten: Option<Relisten>,
     /// How links to a primary are made.
     pub(crate) dial: Option<Dial>,
+    /// How MIGRATE reaches other servers.
+    pub(crate) courier: Option<SendErrand>,
 }
 
 /// Everything the server is.
@@ -126,15 +140,17 @@ pub struct Engine {
     /// How connections reach the actor.
     pub mailbox: Rc<Mailbox>,
     /// The time that the current unit sees, in microseconds since the epoch.
-    pub now_micros: i64,
+    pub(crate) now_micros: i64,
     /// When the server started, in microseconds since the epoch.
-    pub started_micros: i64,
+    pub(crate) started_micros: i64,
     /// A number of 40 hexadecimal digits that is another at each start.
-    pub run_id: String,
+    pub(crate) run_id: String,
     /// All changes as a stream.
     pub journal: Journal,
     /// Replicas.
     pub(crate) replication: replicate::State,
+    /// MIGRATE.
+    pub(crate) migrations: migrate::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.
@@ -150,7 +166,7 @@ pub struct Engine {
     /// What there is around the server.
     pub outside: Outside,
     /// The session that the log is replayed with.
-    pub loader: SessionId,
+    pub(crate) loader: SessionId,
     next_client_id: u64,
     /// Sessions whose replies wait for the log, by the offset they wait for.
     waiting: VecDeque<(LogOffset, SessionId)>,
@@ -163,7 +179,7 @@ pub struct Engine {
 impl Engine {
     /// The time that the current unit sees.
     #[inline]
-    pub fn now(&self) -> UnixMillis {
+    pub(crate) fn now(&self) -> UnixMillis {
         UnixMillis(self.now_micros / 1000)
     }
 

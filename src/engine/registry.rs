@@ -49,9 +49,9 @@ pub struct Entry {
     /// A subcommand's container.
     pub parent: Option<CommandId>,
     /// Whether a client can call it by name (not renamed away).
-    pub reachable: bool,
+    pub(crate) reachable: bool,
     /// What stands in the log for its first word, where clients call it by another name.
-    pub logged_name: Option<&'static str>,
+    pub(crate) logged_name: Option<&'static str>,
 }
 
 /// All commands.
@@ -156,7 +156,7 @@ impl Registry {
 
     /// The command of a name, in any case; of a container the container itself.
     #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<CommandId> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<CommandId> {
         Self::find_in(&self.called, name, |id| &self.names[id.0 as usize])
     }
 
@@ -180,14 +180,14 @@ impl Registry {
 
     /// The command that arguments name, a container's subcommand where they name one.
     #[inline]
-    pub fn resolve(&self, args: Args<'_>) -> Option<CommandId> {
+    pub(crate) fn resolve(&self, args: Args<'_>) -> Option<CommandId> {
         self.find(args.at(0)).map(|id| self.narrowed(id, args))
     }
 
     /// The command that a record of the log names: by its original name, else by the one that clients
     /// have for it, since Redis logs commands by that.
     #[inline]
-    pub fn resolve_logged(&self, args: Args<'_>) -> Option<CommandId> {
+    pub(crate) fn resolve_logged(&self, args: Args<'_>) -> Option<CommandId> {
         let name = args.at(0);
         let logged = Self::find_in(&self.logged, name, |id| self[id].spec.name.as_bytes());
         logged.or_else(|| self.find(name)).map(|id| self.narrowed(id, args))
@@ -203,13 +203,13 @@ impl Registry {
     }
 
     /// A container's subcommand of a name.
-    pub fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
+    pub(crate) fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
         let subcommands = &self[container].subcommands;
         subcommands.iter().copied().find(|id| self.names[id.0 as usize].eq_ignore_ascii_case(name))
     }
 
     /// The command of a full name such as `config|get`, in any case.
-    pub fn find_full(&self, name: &[u8]) -> Option<CommandId> {
+    pub(crate) fn find_full(&self, name: &[u8]) -> Option<CommandId> {
         let mut parts = name.splitn(2, |byte| *byte == b'|');
         let container = self.find(parts.next()?)?;
         match parts.next() {
@@ -220,7 +220,7 @@ impl Registry {
 
     /// Gives a command another name; an empty one makes it unreachable. False where there is no
     /// such command or the new name is taken.
-    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+    pub(crate) fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
         let Some(id) = self.find(from) else { return false };
         if !to.is_empty() && self.find(to).is_some() {
             return false;
@@ -245,13 +245,8 @@ impl Registry {
     }
 
     /// How many commands there are, subcommands included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether there is no command; never so in a running server.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 }
 
@@ -273,8 +268,8 @@ impl std::ops::Index<CommandId> for Registry {
 impl Entry {
     /// Whether the command has all of these flags.
     #[inline]
-    pub fn has(&self, flags: Flags) -> bool {
-        self.spec.flags.has(flags)
+    pub(crate) fn has(&self, flags: Flags) -> bool {
+        self.spec.flags.contains(flags)
     }
 }
 

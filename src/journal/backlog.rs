@@ -32,30 +32,30 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// An empty one at an offset, for `limit` bytes.
-    pub fn new(limit: u64, offset: u64) -> Self {
+    pub(crate) fn new(limit: u64, offset: u64) -> Self {
         Self { chunks: VecDeque::new(), start: offset, end: offset, limit: limit.max(1) }
     }
 
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
-    pub fn set_limit(&mut self, limit: u64) {
+    pub(crate) fn set_limit(&mut self, limit: u64) {
         self.limit = limit.max(1);
     }
 
-    pub fn start(&self) -> u64 {
+    pub(crate) fn start(&self) -> u64 {
         self.start
     }
 
-    pub fn push(&mut self, bytes: Bytes) {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
         let offset = self.end;
         self.end += bytes.len() as u64;
         self.chunks.push_back(Chunk { offset, bytes, gone: 0 });
     }
 
     /// Lets the oldest bytes go, the stream's end being at `end`, but for those from `held` on.
-    pub fn trim(&mut self, end: u64, held: Option<u64>) {
+    pub(crate) fn trim(&mut self, end: u64, held: Option<u64>) {
         let wanted = end.saturating_sub(self.limit).min(held.unwrap_or(u64::MAX));
         let start = wanted.max(self.start);
         self.start = start;
@@ -77,7 +77,7 @@ impl Backlog {
     }
 
     /// The rest of the chunk that an offset is in.
-    pub fn read(&self, offset: u64) -> Option<Bytes> {
+    pub(crate) fn read(&self, offset: u64) -> Option<Bytes> {
         let behind = self.chunks.partition_point(|chunk| chunk.offset <= offset);
         let chunk = self.chunks.get(behind.checked_sub(1)?)?;
         let at = (offset - chunk.offset) as usize;
@@ -85,7 +85,7 @@ impl Backlog {
     }
 
     /// Memory held, in bytes.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let of_chunk = |chunk: &Chunk| size_of::<Chunk>() + chunk.bytes.len() + chunk.gone as usize;
         self.chunks.iter().map(of_chunk).sum()
     }

@@ -24,14 +24,14 @@ impl ReplicationId {
     }
 
     /// Reads 40 hexadecimal digits in lower case; servers write no others.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let digits: [u8; 40] = text.try_into().ok()?;
         let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
         digits.iter().all(is_digit).then_some(Self(digits))
     }
 
     /// The digits.
-    pub fn digits(&self) -> &[u8] {
+    pub(crate) fn digits(&self) -> &[u8] {
         &self.0
     }
 }
@@ -69,7 +69,7 @@ pub struct History {
 
 impl History {
     /// Whether who has so many bytes of that history has nothing that this one hasn't.
-    pub fn continues(&self, id: ReplicationId, offset: u64) -> bool {
+    pub(crate) fn continues(&self, id: ReplicationId, offset: u64) -> bool {
         id == self.id
             || self.previous.is_some_and(|previous| id == previous.id && offset <= previous.end)
     }
@@ -86,7 +86,7 @@ pub struct StreamPosition {
 
 impl StreamPosition {
     /// Reads `<id>:<offset>`, in the form that is written and no other.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let (id, offset) = text.split_at_checked(40)?;
         let offset = crate::base::text::parse_u64(offset.strip_prefix(b":")?)?;
         let position = Self { id: ReplicationId::parse(id)?, offset };

@@ -33,20 +33,21 @@
 //! whole. Deliberately absent: files, sockets, and what a command means.
 
 mod backlog;
-pub mod encode;
-pub mod history;
+pub(crate) mod encode;
+pub(crate) mod history;
 pub mod skipped;
 
 use bytes::{Bytes, BytesMut};
 
-pub use crate::journal::history::{History, Previous, ReplicationId, StreamPosition};
+pub(crate) use crate::journal::history::History;
+pub use crate::journal::history::{Previous, ReplicationId, StreamPosition};
 pub use crate::journal::skipped::Unlogged;
 
 use crate::journal::backlog::Backlog;
 use crate::journal::encode::{EXEC, MULTI, push_select};
 
 /// The block becomes a chunk of the backlog when it has grown to this.
-pub const CHUNK_BYTES: usize = 64 << 10;
+pub(crate) const CHUNK_BYTES: usize = 64 << 10;
 /// The block keeps up to this much room between ticks.
 const BLOCK_KEPT_BYTES: usize = 1 << 20;
 
@@ -102,7 +103,7 @@ pub struct Sealed<'a> {
 
 /// A piece of [`Sealed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SealedPart<'a> {
+pub(crate) enum SealedPart<'a> {
     /// Whole units.
     Units {
         /// Where they begin in the stream.
@@ -118,12 +119,12 @@ pub enum SealedPart<'a> {
 
 impl<'a> Sealed<'a> {
     /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// The pieces in order; nearly always one.
-    pub fn parts(&self) -> impl Iterator<Item = SealedPart<'a>> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = SealedPart<'a>> {
         let (start, bytes, offset) = (self.start, self.bytes, self.offset);
         let units = move |from: usize, to: usize, db| {
             (from < to).then(|| SealedPart::Units {
@@ -204,7 +205,7 @@ impl Journal {
 
     /// Goes on at a place in a primary's history: the data is what the primary had there. Who reads is
     /// to be said anew ([`Journal::set_recording`]).
-    pub fn adopt(&mut self, position: StreamPosition) {
+    pub(crate) fn adopt(&mut self, position: StreamPosition) {
         let StreamPosition { id, offset } = position;
         *self = Self {
             open_start: offset,
@@ -214,7 +215,7 @@ impl Journal {
     }
 
     /// Goes on under another name: the old one is valid up to here.
-    pub fn rename(&mut self, id: ReplicationId) {
+    pub(crate) fn rename(&mut self, id: ReplicationId) {
         let StreamPosition { id: old, offset: end } = self.end();
         self.history = History { id, previous: Some(Previous { id: old, end }) };
     }
@@ -246,7 +247,7 @@ impl Journal {
 
     /// Adds whole units of a primary's stream as they came. `db` is the database that is selected behind
     /// them. The caller has taken out what is not for the log ([`Journal::append_unlogged`]).
-    pub fn append_raw(&mut self, units: &[u8], db: Option<u32>) {
+    pub(crate) fn append_raw(&mut self, units: &[u8], db: Option<u32>) {
         debug_assert!(self.is_recording(), "nobody reads what is appended");
         self.open.extend_from_slice(units);
         self.selected = db;
@@ -269,7 +270,7 @@ impl Journal {
     }
 
     /// Has the next unit say its database: somebody begins to read there (a full sync).
-    pub fn forget_selected(&mut self) {
+    pub(crate) fn forget_selected(&mut self) {
         self.selected = None;
     }
 
@@ -329,7 +330,7 @@ impl Journal {
 
     /// Has the backlog keep what lies behind an offset, for a reader that is to come to it; nothing
     /// where no reader is behind. How much that may be is the caller's to bound.
-    pub fn hold(&mut self, from: Option<u64>) {
+    pub(crate) fn hold(&mut self, from: Option<u64>) {
         self.held = from;
         self.trim();
     }
@@ -337,7 +338,7 @@ impl Journal {
     // ---- who reads
 
     /// Whether changes are to be appended.
-    pub fn is_recording(&self) -> bool {
+    pub(crate) fn is_recording(&self) -> bool {
         self.recording == Recording::On
     }
 
@@ -352,7 +353,7 @@ impl Journal {
     }
 
     /// Keeps so many of the newest bytes from now on; where there is a backlog, changes its size.
-    pub fn keep_backlog(&mut self, limit: u64) {
+    pub(crate) fn keep_backlog(&mut self, limit: u64) {
         let end = self.sealed_end();
         match &mut self.backlog {
             Some(backlog) => backlog.set_limit(limit),
@@ -375,19 +376,19 @@ impl Journal {
     }
 
     /// Changes the size of the backlog where there is one (`repl-backlog-size`).
-    pub fn resize_backlog(&mut self, limit: u64) {
+    pub(crate) fn resize_backlog(&mut self, limit: u64) {
         if self.backlog.is_some() {
             self.keep_backlog(limit);
         }
     }
 
     /// Frees the backlog.
-    pub fn drop_backlog(&mut self) {
+    pub(crate) fn drop_backlog(&mut self) {
         self.backlog = None;
     }
 
     /// Bytes from an offset on, as many as lie together.
-    pub fn read(&mut self, offset: u64) -> Read {
+    pub(crate) fn read(&mut self, offset: u64) -> Read {
         let end = self.sealed_end();
         let Some(backlog) = &self.backlog else { return Read::Gone };
         if offset < backlog.start() || offset > end {
@@ -413,7 +414,7 @@ impl Journal {
     }
 
     /// Gives the history a new id; the old one means nothing any more (DEBUG CHANGE-REPL-ID).
-    pub fn change_id(&mut self, id: ReplicationId) {
+    pub(crate) fn change_id(&mut self, id: ReplicationId) {
         self.history = History { id, previous: None };
     }
 
@@ -434,7 +435,7 @@ impl Journal {
     }
 
     /// The database that the stream has selected, if any.
-    pub fn selected(&self) -> Option<u32> {
+    pub(crate) fn selected(&self) -> Option<u32> {
         self.selected
     }
 
@@ -450,13 +451,13 @@ impl Journal {
     }
 
     /// Memory that the backlog holds, in bytes.
-    pub fn backlog_memory(&self) -> usize {
+    pub(crate) fn backlog_memory(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| backlog.memory() + self.open.capacity())
     }
 
     /// The offset behind the last byte that cursors may read.
     #[inline]
-    pub fn sealed_end(&self) -> u64 {
+    pub(crate) fn sealed_end(&self) -> u64 {
         self.open_start + self.sealed as u64
     }
 }

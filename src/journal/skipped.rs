@@ -34,13 +34,14 @@ impl Unlogged {
 pub struct Skipped(Vec<(u64, Unlogged)>);
 
 /// Kinds that follow each other in one note. A frame has to be written before there are more.
-pub const RUNS_MAX: usize = 16;
+pub(crate) const RUNS_MAX: usize = 16;
 /// The longest note.
-pub const NOTE_BYTES_MAX: usize = RUNS_MAX * 21;
+#[cfg(test)]
+pub(crate) const NOTE_BYTES_MAX: usize = RUNS_MAX * 21;
 
 impl Skipped {
     /// Adds one.
-    pub fn push(&mut self, what: Unlogged) {
+    pub(crate) fn push(&mut self, what: Unlogged) {
         match self.0.last_mut() {
             Some((count, last)) if *last == what => *count += 1,
             _ => self.0.push((1, what)),
@@ -48,34 +49,30 @@ impl Skipped {
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether no further kind has room.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.0.len() >= RUNS_MAX
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// How many bytes of the stream they are; nothing where that is more than any stream has.
-    pub fn stream_bytes(&self) -> Option<u64> {
+    pub(crate) fn stream_bytes(&self) -> Option<u64> {
         self.0.iter().try_fold(0_u64, |sum, (count, what)| {
             sum.checked_add(count.checked_mul(what.bytes().len() as u64)?)
         })
     }
 
     /// The pieces that they were, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Unlogged> {
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Unlogged> {
         self.0.iter().flat_map(|(count, what)| (0..*count).map(|_| *what))
     }
 
     /// Reads a note, in the form that is written and no other.
-    pub fn parse(note: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(note: &[u8]) -> Option<Self> {
         let mut runs = Vec::new();
         let mut rest = note;
         while !rest.is_empty() {

@@ -10,7 +10,7 @@ const LATER_SECONDS: u32 = 24 * 60 * 60;
 /// How a snapshot tells what access bytes say, as of the moment it shows. Entries may have been used
 /// since.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Remembered {
+pub(crate) enum Remembered {
     /// Not at all.
     #[default]
     Nothing,
@@ -30,7 +30,7 @@ pub enum Remembered {
 
 impl Remembered {
     /// What an entry's access bytes say.
-    pub fn of(self, access: u32) -> Access {
+    pub(crate) fn of(self, access: u32) -> Access {
         match self {
             Self::Nothing => Access::Unknown,
             Self::Recency { now_seconds } => {
@@ -73,7 +73,7 @@ impl Databases {
     }
 
     /// The frequency counter (0 to 255) that access bytes stand for now, with the decay since.
-    pub fn decayed_frequency(&self, access: u32) -> u32 {
+    pub(crate) fn decayed_frequency(&self, access: u32) -> u32 {
         let (then, counter) = (access >> 8, access & 0xff);
         let minutes = ((self.now.0 / 60_000) as u32).wrapping_sub(then) & 0xffff;
         match self.policy.lfu_decay_minutes {
@@ -83,17 +83,17 @@ impl Databases {
     }
 
     /// Seconds since the use that LRU access bytes stand for.
-    pub fn idle_seconds(&self, access: u32) -> u32 {
+    pub(crate) fn idle_seconds(&self, access: u32) -> u32 {
         ((self.now.0 / 1000) as u32).wrapping_sub(access) & 0xff_ffff
     }
 
     /// How recently keys were used, as of now.
-    pub fn recency(&self) -> Remembered {
+    pub(crate) fn recency(&self) -> Remembered {
         Remembered::Recency { now_seconds: (self.now.0 / 1000) as u32 }
     }
 
     /// How frequently keys are used, as of now.
-    pub fn frequency(&self) -> Remembered {
+    pub(crate) fn frequency(&self) -> Remembered {
         Remembered::Frequency {
             now_minutes: (self.now.0 / 60_000) as u32,
             decay_minutes: self.policy.lfu_decay_minutes,
@@ -101,12 +101,12 @@ impl Databases {
     }
 
     /// Access bytes for a key that was idle for some seconds.
-    pub fn access_from_idle(&self, idle_seconds: u32) -> u32 {
+    pub(crate) fn access_from_idle(&self, idle_seconds: u32) -> u32 {
         ((self.now.0 / 1000) as u32).wrapping_sub(idle_seconds) & 0xff_ffff
     }
 
     /// Access bytes for a key with a frequency counter.
-    pub fn access_from_frequency(&self, counter: u8) -> u32 {
+    pub(crate) fn access_from_frequency(&self, counter: u8) -> u32 {
         ((((self.now.0 / 60_000) as u32) & 0xffff) << 8) | u32::from(counter)
     }
 }

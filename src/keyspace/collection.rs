@@ -16,7 +16,7 @@ use crate::keyspace::table::Entry;
 use crate::keyspace::unit::Event;
 
 /// A type of collection.
-pub trait Collection: Default {
+pub(crate) trait Collection: Default {
     /// The type.
     const KIND: Type;
     /// Whether a key may hold one without an element: streams, which have more than elements.
@@ -107,7 +107,7 @@ collections!(List, Hash {
 
 /// A stored collection, borrowed.
 #[derive(Clone, Debug)]
-pub struct Lent<'a, T> {
+pub(crate) struct Lent<'a, T> {
     /// Invariant: an object of type `T`.
     object: ObjectRef<'a>,
     kind: PhantomData<T>,
@@ -127,7 +127,7 @@ impl<T: Collection> Deref for Lent<'_, T> {
 
 /// What a closure did to a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed<R> {
+pub(crate) struct Changed<R> {
     /// How many changes, as `rdb_changes_since_last_save` counts them; 0 where nothing happened.
     pub count: u64,
     /// What the closure found out.
@@ -137,13 +137,13 @@ pub struct Changed<R> {
 impl<R> Changed<R> {
     /// So many changes.
     #[inline]
-    pub fn count(count: usize, result: R) -> Self {
+    pub(crate) fn count(count: usize, result: R) -> Self {
         Self { count: count as u64, result }
     }
 
     /// Nothing happened.
     #[inline]
-    pub fn nothing(result: R) -> Self {
+    pub(crate) fn nothing(result: R) -> Self {
         Self { count: 0, result }
     }
 }
@@ -165,7 +165,10 @@ impl Db<'_> {
     /// # Errors
     /// [`WrongType`] where the key holds something else.
     #[inline]
-    pub fn read_as<T: Collection>(&mut self, key: &[u8]) -> Result<Option<Lent<'_, T>>, WrongType> {
+    pub(crate) fn read_as<T: Collection>(
+        &mut self,
+        key: &[u8],
+    ) -> Result<Option<Lent<'_, T>>, WrongType> {
         if T::KIND == Type::Hash && self.hides_fields(key) {
             if self.read(key).is_none() {
                 return Ok(None);
@@ -181,7 +184,7 @@ impl Db<'_> {
     /// # Errors
     /// [`WrongType`] where the key holds something else.
     #[inline]
-    pub fn touch_as<T: Collection>(
+    pub(crate) fn touch_as<T: Collection>(
         &mut self,
         key: &[u8],
     ) -> Result<Option<Lent<'_, T>>, WrongType> {
@@ -192,7 +195,7 @@ impl Db<'_> {
     ///
     /// # Errors
     /// [`EditError`]: it is another type, or as large as it may get.
-    pub fn check_room<T: Collection>(&mut self, key: &[u8]) -> Result<(), EditError> {
+    pub(crate) fn check_room<T: Collection>(&mut self, key: &[u8]) -> Result<(), EditError> {
         let room = self.all.room;
         match self.touch_as::<T>(key)? {
             Some(collection) if collection.is_full(room) => Err(EditError::Full),
@@ -207,7 +210,7 @@ impl Db<'_> {
     /// # Errors
     /// [`EditError`] where the key holds something else, or one that is as large as it may get.
     #[inline]
-    pub fn edit<T: Collection, R>(
+    pub(crate) fn edit<T: Collection, R>(
         &mut self,
         key: &[u8],
         event: Event,
@@ -244,7 +247,7 @@ impl Db<'_> {
     /// # Errors
     /// [`WrongType`] where the key holds something else.
     #[inline]
-    pub fn edit_existing<T: Collection, R>(
+    pub(crate) fn edit_existing<T: Collection, R>(
         &mut self,
         key: &[u8],
         event: Event,

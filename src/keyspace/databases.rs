@@ -12,8 +12,9 @@ use crate::base::env::{Rng, UnixMillis};
 use crate::data::hash::Hash;
 use crate::data::index::Room;
 use crate::data::value::{Object, ValueRef};
-pub use crate::keyspace::db::Db;
+pub(crate) use crate::keyspace::db::Db;
 use crate::keyspace::field_expiry::ExpiringHashes;
+use crate::keyspace::own_expiry::OwnExpiry;
 use crate::keyspace::reclaim::Reclaimer;
 use crate::keyspace::table::{HashSeed, Pool, Removed, Table};
 use crate::keyspace::unit::Unit;
@@ -27,11 +28,11 @@ pub struct DbIndex(pub u32);
 
 /// The key holds a value of another type than the command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongType;
+pub(crate) struct WrongType;
 
 /// Why a collection can't be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// The key holds a value of another type.
     WrongType,
     /// It is as large as it may get.
@@ -61,13 +62,13 @@ pub struct Policy {
     /// Remember frequency (LFU) instead of recency (LRU).
     pub lfu: bool,
     /// How slowly the frequency counter saturates (`lfu-log-factor`).
-    pub lfu_log_factor: u32,
+    pub(crate) lfu_log_factor: u32,
     /// Minutes after which the frequency counter falls by one (`lfu-decay-time`).
-    pub lfu_decay_minutes: u32,
+    pub(crate) lfu_decay_minutes: u32,
     /// Free expired values on the background thread (`lazyfree-lazy-expire`).
-    pub lazy_expire: bool,
+    pub(crate) lazy_expire: bool,
     /// Free values that a command replaces on the background thread (`lazyfree-lazy-server-del`).
-    pub lazy_server_del: bool,
+    pub(crate) lazy_server_del: bool,
 }
 
 impl Default for Policy {
@@ -86,18 +87,18 @@ impl Default for Policy {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyspaceStats {
     /// Reads that found their key.
-    pub hits: u64,
+    pub(crate) hits: u64,
     /// Reads that did not.
     pub misses: u64,
     /// Keys removed because their time had come.
     pub expired: u64,
     /// Fields of hashes removed because their time had come.
-    pub expired_fields: u64,
+    pub(crate) expired_fields: u64,
 }
 
 /// What becomes of keys, and of fields of hashes, whose time has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExpiryMode {
+pub(crate) enum ExpiryMode {
     /// They are removed, when somebody meets them or in the background.
     #[default]
     Active,
@@ -133,12 +134,15 @@ pub(super) struct ExpiryState {
     pub(super) field_turn: u32,
     /// A hash without its fields that are due, as a reader sees it while they stay.
     pub(super) without_due: Object,
+    /// What clients of a writable replica gave an expiry time.
+    pub(super) own: OwnExpiry,
 }
 
 impl Default for ExpiryState {
     fn default() -> Self {
         let without_due = Object::Hash(Hash::default());
-        Self { mode: ExpiryMode::Active, key_turn: 0, field_turn: 0, without_due }
+        let own = OwnExpiry::default();
+        Self { mode: ExpiryMode::Active, key_turn: 0, field_turn: 0, without_due, own }
     }
 }
 
@@ -164,13 +168,13 @@ pub struct Databases {
     /// How far collections may grow.
     pub room: Room,
     /// Where big removed values go.
-    pub reclaimer: Reclaimer,
+    pub(crate) reclaimer: Reclaimer,
     /// The time of the current unit.
     pub(super) now: UnixMillis,
     /// How what is due goes.
     pub(super) expiry: ExpiryState,
     /// Whether the command under way leaves no trace of use on keys that are there (CLIENT NO-TOUCH).
-    pub untouched: bool,
+    pub(crate) untouched: bool,
     pub(super) walk: Option<Walk>,
     pub(super) scratch: Vec<u8>,
 }
@@ -183,7 +187,7 @@ impl fmt::Debug for Databases {
 
 impl Databases {
     /// `count` empty databases. `seed` keys the hash and the sampling.
-    pub fn new(count: u32, seed: u64, reclaimer: Reclaimer) -> Self {
+    pub(crate) fn new(count: u32, seed: u64, reclaimer: Reclaimer) -> Self {
         let mut rng = Rng::from_seed(seed);
         let mut tables = Vec::new();
         tables.resize_with(count as usize, || None);
@@ -209,7 +213,7 @@ impl Databases {
     }
 
     /// Gives back what was reserved for keys that didn't come.
-    pub fn fit(&mut self) {
+    pub(crate) fn fit(&mut self) {
         self.tables.iter_mut().flatten().for_each(|table| table.fit());
     }
 
@@ -226,12 +230,12 @@ impl Databases {
 
     /// What becomes of what is due.
     #[inline]
-    pub fn expiry_mode(&self) -> ExpiryMode {
+    pub(crate) fn expiry_mode(&self) -> ExpiryMode {
         self.expiry.mode
     }
 
     /// Sets what becomes of what is due.
-    pub fn set_expiry_mode(&mut self, mode: ExpiryMode) {
+    pub(crate) fn set_expiry_mode(&mut self, mode: ExpiryMode) {
         self.expiry.mode = mode;
         if mode != ExpiryMode::Absent {
             self.expiry.without_due = Object::Hash(Hash::default());
@@ -245,7 +249,7 @@ impl Databases {
     }
 
     /// The table of a database, where it has ever held a key.
-    pub fn table(&self, index: DbIndex) -> Option<&Table> {
+    pub(crate) fn table(&self, index: DbIndex) -> Option<&Table> {
         self.tables.get(index.0 as usize)?.as_deref()
     }
 
@@ -257,7 +261,7 @@ impl Databases {
     }
 
     /// The databases that hold keys.
-    pub fn occupied(&self) -> impl Iterator<Item = (DbIndex, &Table)> {
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = (DbIndex, &Table)> {
         self.tables.iter().enumerate().filter_map(|(index, table)| {
             let table = table.as_deref()?;
             (!table.is_empty()).then_some((DbIndex(index as u32), table))
@@ -265,7 +269,7 @@ impl Databases {
     }
 
     /// Keys in all databases.
-    pub fn total_keys(&self) -> u64 {
+    pub(crate) fn total_keys(&self) -> u64 {
         self.occupied().map(|(_, table)| table.len() as u64).sum()
     }
 
@@ -330,6 +334,7 @@ impl Databases {
         let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
         self.unit.touch_all(index);
         self.expiring_hashes.clear(index);
+        self.expiry.own.clear(index);
         let keys = table.len() as u64;
         if let Some(walk) = &mut self.walk
             && let Some(at) = walk.tables.iter().position(|walked| *walked == index)
@@ -343,13 +348,13 @@ impl Databases {
     }
 
     /// Whether a snapshot is under way.
-    pub fn snapshotting(&self) -> bool {
+    pub(crate) fn snapshotting(&self) -> bool {
         self.walk.is_some()
     }
 
     /// Bytes of the heap that go without anybody doing anything for it: what waits to be freed, and
     /// the tables that a FLUSH took out of service and a snapshot has still to walk.
-    pub fn departing_bytes(&self) -> u64 {
+    pub(crate) fn departing_bytes(&self) -> u64 {
         let orphans = self.walk.iter().flat_map(|walk| &walk.orphans);
         let orphaned: usize = orphans.map(|table| table.memory().heap_bytes).sum();
         self.reclaimer.pending_bytes() + orphaned as u64
@@ -359,7 +364,7 @@ impl Databases {
     /// segments a database and at most about `keys_max` keys altogether. Each removal is noted in
     /// the unit. The databases take turns: the next round begins behind the one that this round ended
     /// in. Returns how many keys were removed.
-    pub fn expire_due(&mut self, segments: usize, keys_max: usize) -> usize {
+    pub(crate) fn expire_due(&mut self, segments: usize, keys_max: usize) -> usize {
         if self.expiry.mode != ExpiryMode::Active {
             return 0;
         }

@@ -41,7 +41,7 @@ pub struct Db<'a> {
 
 impl Db<'_> {
     /// The database's number.
-    pub fn index(&self) -> DbIndex {
+    pub(crate) fn index(&self) -> DbIndex {
         self.index
     }
 
@@ -51,7 +51,7 @@ impl Db<'_> {
     }
 
     /// The hash that the table keeps keys by, for [`Db::load`].
-    pub fn hash(&mut self, key: &[u8]) -> u64 {
+    pub(crate) fn hash(&mut self, key: &[u8]) -> u64 {
         self.table_mut().hash(key)
     }
 
@@ -62,12 +62,12 @@ impl Db<'_> {
     }
 
     /// How many keys there are, those included whose time has come but which nobody met yet.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.table().map_or(0, Table::len)
     }
 
     /// Whether there is no key.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -167,50 +167,50 @@ impl Db<'_> {
 
     /// The entry of a key, for a command that reads: counts as hit or miss and as an access.
     #[inline]
-    pub fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Read)
     }
 
     /// The entry of a key, for a command that asks about it (EXISTS, TTL): counts as hit or miss, but
     /// not as an access.
     #[inline]
-    pub fn inspect(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn inspect(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Inspect)
     }
 
     /// The entry of a key, for a command that asks about its representation (OBJECT): as
     /// [`Db::inspect`], but listeners hear nothing of a miss.
     #[inline]
-    pub fn examine(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn examine(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Examine)
     }
 
     /// The entry of a key, for a command that will change it: counts as an access only.
     #[inline]
-    pub fn touch(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn touch(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Touch)
     }
 
     /// The entry of a key, without a trace.
     #[inline]
-    pub fn peek(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn peek(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.look(key, Look::Peek)
     }
 
     /// Whether the key is there.
-    pub fn exists(&mut self, key: &[u8]) -> bool {
+    pub(crate) fn exists(&mut self, key: &[u8]) -> bool {
         self.peek(key).is_some()
     }
 
     /// The string at a key, for a command that reads.
     #[inline]
-    pub fn read_string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, WrongType> {
+    pub(crate) fn read_string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, WrongType> {
         string_of(self.look(key, Look::Read))
     }
 
     /// The string at a key, for a command that will change it.
     #[inline]
-    pub fn touch_string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, WrongType> {
+    pub(crate) fn touch_string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, WrongType> {
         string_of(self.look(key, Look::Touch))
     }
 
@@ -239,7 +239,7 @@ impl Db<'_> {
 
     /// Puts a value as a new key with the access bytes given too (RESTORE, COPY, loading), whatever
     /// was there before.
-    pub fn put_with_access(
+    pub(crate) fn put_with_access(
         &mut self,
         key: &[u8],
         value: NewValue<'_>,
@@ -254,7 +254,7 @@ impl Db<'_> {
     }
 
     /// Sizes the database ahead for so many keys that are going to be loaded, where it has none yet.
-    pub fn reserve(&mut self, keys: usize) {
+    pub(crate) fn reserve(&mut self, keys: usize) {
         // Small ones grow as fast, and the empty table of a database that stays empty isn't free.
         if keys > RESERVE_MIN {
             self.table_mut().reserve(keys);
@@ -263,7 +263,7 @@ impl Db<'_> {
 
     /// Puts a key that is being loaded, whatever was there before: no change that anybody is told of.
     /// `hash` is the table's own of the key.
-    pub fn load(
+    pub(crate) fn load(
         &mut self,
         hash: u64,
         key: &[u8],
@@ -279,6 +279,15 @@ impl Db<'_> {
     fn place(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<UnixMillis>, access: u32) {
         let hash = self.table_mut().hash(key);
         self.place_hashed(hash, key, value, expiry, access);
+        if let Some(at) = expiry {
+            self.note_own_expiry(key, at);
+        }
+    }
+
+    #[inline]
+    fn note_own_expiry(&mut self, key: &[u8], at: UnixMillis) {
+        let (mode, index) = (self.all.expiry.mode, self.index);
+        self.all.expiry.own.note(mode, index, key, at);
     }
 
     #[inline]
@@ -305,7 +314,7 @@ impl Db<'_> {
     ///
     /// # Errors
     /// [`WrongType`] where the key holds something else.
-    pub fn edit_string<R: Into<Edited>>(
+    pub(crate) fn edit_string<R: Into<Edited>>(
         &mut self,
         key: &[u8],
         event: Event,
@@ -385,10 +394,18 @@ impl Db<'_> {
     }
 
     /// Sets or removes the expiry time; false where the key isn't there.
-    pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>, event: Event) -> bool {
+    pub(crate) fn set_expiry(
+        &mut self,
+        key: &[u8],
+        expiry: Option<UnixMillis>,
+        event: Event,
+    ) -> bool {
         self.expire_if_due(key);
         if self.is_empty() || !self.table_mut().set_expiry(key, expiry) {
             return false;
+        }
+        if let Some(at) = expiry {
+            self.note_own_expiry(key, at);
         }
         self.changed(key, event, true);
         true
@@ -396,7 +413,7 @@ impl Db<'_> {
 
     /// Removes a key; `elsewhere` frees a big value on the background thread. False where the key
     /// isn't there.
-    pub fn remove(&mut self, key: &[u8], elsewhere: bool, event: Event) -> bool {
+    pub(crate) fn remove(&mut self, key: &[u8], elsewhere: bool, event: Event) -> bool {
         self.expire_if_due(key);
         if self.is_empty() {
             return false;
@@ -409,7 +426,7 @@ impl Db<'_> {
     }
 
     /// Removes a key and returns what it held.
-    pub fn take(&mut self, key: &[u8], event: Event) -> Option<Taken> {
+    pub(crate) fn take(&mut self, key: &[u8], event: Event) -> Option<Taken> {
         self.expire_if_due(key);
         if self.is_empty() {
             return None;
@@ -422,7 +439,13 @@ impl Db<'_> {
 
     /// Moves a key to another name and database with its expiry time, replacing what is there.
     /// False where the key isn't there.
-    pub fn rename(&mut self, key: &[u8], to: DbIndex, name: &[u8], events: (Event, Event)) -> bool {
+    pub(crate) fn rename(
+        &mut self,
+        key: &[u8],
+        to: DbIndex,
+        name: &[u8],
+        events: (Event, Event),
+    ) -> bool {
         if !self.exists(key) {
             return false;
         }
@@ -439,7 +462,7 @@ impl Db<'_> {
 
     /// Copies a key to another name and database with its expiry time, replacing what is there.
     /// False where the key isn't there.
-    pub fn copy(&mut self, key: &[u8], to: DbIndex, name: &[u8], event: Event) -> bool {
+    pub(crate) fn copy(&mut self, key: &[u8], to: DbIndex, name: &[u8], event: Event) -> bool {
         self.expire_if_due(key);
         let Some(entry) = self.peek(key) else { return false };
         let expiry = entry.expiry();
@@ -463,7 +486,7 @@ impl Db<'_> {
 
     /// A random key that has not expired. Where a hundred in a row have, the first that is found, and
     /// none where there is none among some thousands.
-    pub fn random(&mut self) -> Option<Box<[u8]>> {
+    pub(crate) fn random(&mut self) -> Option<Box<[u8]>> {
         for _ in 0..RANDOM_TRIES_MAX {
             let mut rng = self.all.rng.clone();
             let entry = self.table()?.sample(&mut rng)?;
@@ -488,7 +511,7 @@ impl Db<'_> {
     /// Goes on with a scan from `cursor` for about `count` entries, hands those that are `wanted` to
     /// `each`, and returns where to go on; 0 is both the beginning and the end. Wanted entries whose
     /// time has come are left out, and removed while keys expire.
-    pub fn scan(
+    pub(crate) fn scan(
         &mut self,
         cursor: u64,
         count: usize,
@@ -524,18 +547,13 @@ impl Db<'_> {
     }
 
     /// Whether the key is there though its time has come.
-    pub fn is_stale(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_stale(&self, key: &[u8]) -> bool {
         self.table().and_then(|table| table.get(key)).is_some_and(|e| self.is_due(e.expiry()))
     }
 
     /// Another database.
-    pub fn at(&mut self, index: DbIndex) -> Db<'_> {
+    pub(crate) fn at(&mut self, index: DbIndex) -> Db<'_> {
         self.all.db(index)
-    }
-
-    /// The databases' own account of access bytes, for OBJECT.
-    pub fn databases(&self) -> &Databases {
-        self.all
     }
 
     /// A stored value, to be changed in place: counts as an access.
@@ -570,18 +588,18 @@ impl Db<'_> {
 
     /// Tells listeners and watchers of an event that changed nothing: neither the log nor the count
     /// of changes learns of it.
-    pub fn announce(&mut self, key: &[u8], event: Event) {
+    pub(crate) fn announce(&mut self, key: &[u8], event: Event) {
         self.noted(key, event, true);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn changed(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.changes += 1;
         self.noted(key, event, exists);
     }
 
     /// What notifications, watchers and those who follow keys see of a change.
-    #[inline]
+    #[inline(always)]
     pub(super) fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.notice(event, self.index, key);
         self.all.unit.touch(self.index, key);

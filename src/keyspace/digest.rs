@@ -10,11 +10,13 @@ use sha1::{Digest as _, Sha1};
 use crate::data::element::Element;
 use crate::data::stream::{Stream, StreamId};
 use crate::data::value::{Object, ValueRef};
-use crate::keyspace::databases::{Databases, Db};
+#[cfg(test)]
+use crate::keyspace::databases::Databases;
+use crate::keyspace::databases::Db;
 use crate::keyspace::table::Entry;
 
 /// Bytes of a digest; written in hexadecimal it has twice as many digits.
-pub const DIGEST_BYTES: usize = 20;
+pub(crate) const DIGEST_BYTES: usize = 20;
 
 /// A SHA-1, or the exclusive or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub fn digest_value(db: &mut Db<'_>, key: &[u8]) -> Digest {
 
 /// The digest of all databases; all zeros where there is no key. Keys whose time has come but which
 /// nobody met yet count as gone.
-pub fn digest_all(databases: &mut Databases) -> Digest {
+#[cfg(test)]
+pub(crate) fn digest_all(databases: &mut Databases) -> Digest {
     let mut all = Digest::default();
     for index in 0..databases.count() {
         let db = databases.db(crate::keyspace::databases::DbIndex(index));
@@ -46,6 +49,7 @@ pub fn digest_all(databases: &mut Databases) -> Digest {
     all
 }
 
+#[cfg(test)]
 fn of_key(db: u32, entry: Entry<'_>) -> Digest {
     let mut hash = Sha1::new();
     hash.update(db.to_le_bytes());

@@ -121,7 +121,7 @@ pub(super) fn of_taken(taken: &Taken) -> Option<UnixMillis> {
 impl Databases {
     /// One round of removing fields whose time has come, at most about `fields_max`. Returns how many
     /// were removed.
-    pub fn expire_fields_due(&mut self, fields_max: usize) -> usize {
+    pub(crate) fn expire_fields_due(&mut self, fields_max: usize) -> usize {
         let mut removed = 0;
         if self.expiry.mode != ExpiryMode::Active {
             return removed;
@@ -151,7 +151,7 @@ impl Databases {
     }
 
     /// How many hashes of a database have fields that expire.
-    pub fn expiring_hashes(&self, index: DbIndex) -> usize {
+    pub(crate) fn expiring_hashes(&self, index: DbIndex) -> usize {
         self.expiring_hashes.databases.get(index.0 as usize).map_or(0, |hashes| hashes.keys.len())
     }
 }

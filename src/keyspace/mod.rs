@@ -3,17 +3,18 @@
 //! Invariant: nobody above this layer gets `&mut` to anything stored except through
 //! [`databases::Db`], which notes every change in the [`unit::Unit`]. Knows no command, no log.
 
-pub mod access;
-pub mod collection;
+pub(crate) mod access;
+pub(crate) mod collection;
 pub mod databases;
-pub mod db;
+pub(crate) mod db;
 pub mod digest;
 mod field_expiry;
-pub mod reclaim;
+mod own_expiry;
+pub(crate) mod reclaim;
 pub(crate) mod shared_digest;
-pub mod string_edit;
+pub(crate) mod string_edit;
 pub mod table;
 pub mod unit;
-pub mod waits;
+pub(crate) mod waits;
 mod walk;
-pub mod watch;
+pub(crate) mod watch;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use crate::keyspace::table::Table;
 
 /// Something to be dropped elsewhere.
-pub type Garbage = Box<dyn Send>;
+pub(crate) type Garbage = Box<dyn Send>;
 
 /// What the thread gets.
 struct Load {
@@ -21,7 +21,7 @@ struct Load {
 
 /// Where removed values go.
 #[derive(Debug, Default)]
-pub struct Reclaimer {
+pub(crate) struct Reclaimer {
     thread: Option<Sender<Load>>,
     pending: Arc<AtomicU64>,
     pending_bytes: Arc<AtomicU64>,
@@ -30,7 +30,7 @@ pub struct Reclaimer {
 
 impl Reclaimer {
     /// A reclaimer with a thread of its own. Where none can be had it frees on the spot.
-    pub fn with_thread() -> Self {
+    pub(crate) fn with_thread() -> Self {
         let (sender, receiver) = channel::<Load>();
         let mut reclaimer = Self::default();
         let (pending, freed) = (Arc::clone(&reclaimer.pending), Arc::clone(&reclaimer.freed));
@@ -50,14 +50,14 @@ impl Reclaimer {
     }
 
     /// Frees `garbage` on the thread: so many bytes of the heap, which count as one object in INFO.
-    pub fn free(&self, garbage: Garbage, bytes: usize) {
+    pub(crate) fn free(&self, garbage: Garbage, bytes: usize) {
         let bytes = if self.thread.is_some() { bytes as u64 } else { 0 };
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.send(Load { garbage, objects: 1, bytes });
     }
 
     /// Frees a table on the thread; each key counts as an object in INFO.
-    pub fn free_table(&self, mut table: Box<Table>) {
+    pub(crate) fn free_table(&self, mut table: Box<Table>) {
         let objects = table.len() as u64;
         if self.thread.is_some() {
             // Not all at its end: it may take seconds.
@@ -81,22 +81,22 @@ impl Reclaimer {
 
     /// Bytes of the heap that wait to be freed.
     #[inline]
-    pub fn pending_bytes(&self) -> u64 {
+    pub(crate) fn pending_bytes(&self) -> u64 {
         self.pending_bytes.load(Ordering::Relaxed)
     }
 
     /// Objects waiting to be freed (INFO `lazyfree_pending_objects`).
-    pub fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         self.pending.load(Ordering::Relaxed)
     }
 
     /// Objects freed so far (INFO `lazyfreed_objects`).
-    pub fn freed(&self) -> u64 {
+    pub(crate) fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
     }
 
     /// Sets the count of freed objects back (CONFIG RESETSTAT).
-    pub fn reset_freed(&self) {
+    pub(crate) fn reset_freed(&self) {
         self.freed.store(0, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@ const OWN_BLOCK_BYTES: usize = 16 << 10;
 
 /// What a closure did to a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edited {
+pub(crate) enum Edited {
     /// It is as it was.
     Nothing,
     /// It is another, which listeners to events aren't told.
@@ -24,7 +24,7 @@ impl From<bool> for Edited {
 
 /// A string being changed in place.
 #[derive(Debug)]
-pub enum StringEdit<'a> {
+pub(crate) enum StringEdit<'a> {
     /// On the heap, by itself.
     Heap(&'a mut HeapString),
     /// A copy that will be put back.
@@ -43,7 +43,7 @@ impl<'a> StringEdit<'a> {
     }
 
     /// The bytes as they are now.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Heap(heap) => heap,
             Self::Copy(copy) => copy,
@@ -52,7 +52,7 @@ impl<'a> StringEdit<'a> {
     }
 
     /// The bytes, to be overwritten.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Heap(heap) => heap,
             Self::Copy(copy) => copy,
@@ -61,7 +61,7 @@ impl<'a> StringEdit<'a> {
     }
 
     /// Adds bytes at the end.
-    pub fn append(&mut self, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         match self {
             Self::Heap(heap) => heap.extend_from_slice(bytes),
             Self::Copy(copy) => copy.extend_from_slice(bytes),
@@ -70,7 +70,7 @@ impl<'a> StringEdit<'a> {
     }
 
     /// Puts other bytes in the place of some.
-    pub fn replace(&mut self, at: usize, len: usize, with: &[u8]) {
+    pub(crate) fn replace(&mut self, at: usize, len: usize, with: &[u8]) {
         let (old, end) = (self.bytes().len(), at + len);
         let new = old - len + with.len();
         self.grow(new);
@@ -84,7 +84,7 @@ impl<'a> StringEdit<'a> {
     }
 
     /// Grows to at least `len` bytes, with zeros.
-    pub fn grow(&mut self, len: usize) {
+    pub(crate) fn grow(&mut self, len: usize) {
         if self.bytes().len() >= len {
             return;
         }

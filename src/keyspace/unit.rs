@@ -59,11 +59,12 @@ impl Event {
 
 /// A set of event classes: a bit for each class letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Classes(u128);
+pub(crate) struct Classes(u128);
 
 impl Classes {
     /// All classes there can be.
-    pub const ALL: Self = Self(!1);
+    #[cfg(test)]
+    pub(crate) const ALL: Self = Self(!1);
 
     /// Whether an event's class is in the set.
     #[inline]
@@ -226,9 +227,9 @@ pub struct Unit {
     /// Whether all databases were emptied on a client's word.
     pub emptied: bool,
     /// Whether anybody wants records (log or replicas); without, none are kept.
-    pub recording: bool,
+    pub(crate) recording: bool,
     /// Of which events anybody wants notices; of others none are kept.
-    pub observed: Classes,
+    pub(crate) observed: Classes,
     /// Notices in order.
     pub notices: Vec<Notice>,
     /// Whether anybody wants to know the keys that were touched; without, none are kept.
@@ -266,7 +267,7 @@ impl Unit {
 
     /// Whether a unit is under way.
     #[inline]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.phase != Phase::Idle
     }
 
@@ -279,33 +280,33 @@ impl Unit {
     }
 
     /// The unit under way consists of several commands that belong together.
-    pub fn hold_together(&mut self) {
+    pub(crate) fn hold_together(&mut self) {
         if let Phase::Open { group, .. } = &mut self.phase {
             *group = true;
         }
     }
 
     /// Whether the unit under way is one command's alone.
-    pub fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         matches!(self.phase, Phase::Open { group: false, .. })
     }
 
     /// Whether nothing has changed so far.
     #[inline]
-    pub fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.changes == 0 && self.marks.is_empty()
     }
 
     /// Notes that a key was changed, where anybody wants to know.
     #[inline]
-    pub fn touch(&mut self, db: DbIndex, key: &[u8]) {
+    pub(crate) fn touch(&mut self, db: DbIndex, key: &[u8]) {
         if self.tracing {
             self.keep_touched(Touched::Key(db, key.into()));
         }
     }
 
     /// Notes that all keys of a database were changed, where anybody wants to know.
-    pub fn touch_all(&mut self, db: DbIndex) {
+    pub(crate) fn touch_all(&mut self, db: DbIndex) {
         if self.tracing {
             self.keep_touched(Touched::Database(db));
         }
@@ -322,7 +323,7 @@ impl Unit {
     }
 
     /// Adds a record: a command's arguments, in RESP.
-    pub fn record(&mut self, db: DbIndex, arguments: &[&[u8]]) {
+    pub(crate) fn record(&mut self, db: DbIndex, arguments: &[&[u8]]) {
         if !self.recording {
             return;
         }
@@ -331,7 +332,7 @@ impl Unit {
     }
 
     /// Adds a record of words that are given one after the other.
-    pub fn record_words<'w>(
+    pub(crate) fn record_words<'w>(
         &mut self,
         db: DbIndex,
         words: impl ExactSizeIterator<Item = &'w [u8]>,
@@ -343,7 +344,7 @@ impl Unit {
     }
 
     /// Adds a record that is encoded already.
-    pub fn record_encoded(&mut self, db: DbIndex, encoded: &[u8]) {
+    pub(crate) fn record_encoded(&mut self, db: DbIndex, encoded: &[u8]) {
         if self.recording {
             self.bytes.extend_from_slice(encoded);
             self.marks.push((db, self.bytes.len()));
@@ -352,12 +353,12 @@ impl Unit {
 
     /// How many records there are.
     #[inline]
-    pub fn record_count(&self) -> usize {
+    pub(crate) fn record_count(&self) -> usize {
         self.marks.len()
     }
 
     /// The records in order.
-    pub fn records(&self) -> impl Iterator<Item = (DbIndex, &[u8])> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = (DbIndex, &[u8])> {
         let mut start = 0;
         self.marks.iter().map(move |&(db, end)| {
             let record = &self.bytes[start..end];
@@ -368,7 +369,7 @@ impl Unit {
 
     /// Adds a notice, where anybody listens.
     #[inline]
-    pub fn notice(&mut self, event: Event, db: DbIndex, key: &[u8]) {
+    pub(crate) fn notice(&mut self, event: Event, db: DbIndex, key: &[u8]) {
         if self.observed.has(event) {
             self.keep_notice(event, db, key);
         }
@@ -380,7 +381,7 @@ impl Unit {
     }
 
     /// Forgets everything but who began it and who is listening.
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self) {
         self.changes = 0;
         self.verbatim = false;

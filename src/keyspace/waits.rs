@@ -16,10 +16,10 @@ use crate::data::value::Type;
 use crate::keyspace::databases::DbIndex;
 
 /// A client, by its place in the table of sessions; it leaves all lines before the place is reused.
-pub type Waiter = u32;
+pub(crate) type Waiter = u32;
 
 /// A wait's number; a later one is greater.
-pub type Ticket = u64;
+pub(crate) type Ticket = u64;
 
 /// What is waited for at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Awaited {
     /// A value of this type.
     pub kind: Type,
     /// Or that there is none any more: that the key goes, or holds another type.
-    pub or_loss: bool,
+    pub(crate) or_loss: bool,
 }
 
 /// Those who wait for a key.
@@ -52,23 +52,24 @@ pub struct Waits {
 impl Waits {
     /// Whether no client waits.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys == 0
     }
 
     /// How many keys are waited for.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys
     }
 
     /// How many keys are waited for by somebody who wants to hear that the key is gone.
-    pub fn len_with_loss(&self) -> usize {
+    pub(crate) fn len_with_loss(&self) -> usize {
         let lines = self.lines.iter().flat_map(HashMap::values);
         lines.filter(|line| line.by_type.iter().any(|(awaited, _)| awaited.or_loss)).count()
     }
 
     /// Puts a client into a key's line, once even if it names the key twice.
-    pub fn wait(
+    pub(crate) fn wait(
         &mut self,
         (ticket, waiter): (Ticket, Waiter),
         db: DbIndex,
@@ -92,7 +93,7 @@ impl Waits {
     }
 
     /// Takes a client out of a key's line.
-    pub fn leave(&mut self, ticket: Ticket, db: DbIndex, key: &[u8]) {
+    pub(crate) fn leave(&mut self, ticket: Ticket, db: DbIndex, key: &[u8]) {
         let Some(lines) = self.lines.get_mut(db.0 as usize) else { return };
         let Some(line) = lines.get_mut(key) else { return };
         line.by_type.retain_mut(|(_, waiters)| {
@@ -107,7 +108,7 @@ impl Waits {
 
     /// The first client with a ticket of at least `from` to which it matters that a key holds this
     /// type, or nothing.
-    pub fn next(
+    pub(crate) fn next(
         &self,
         db: DbIndex,
         key: &[u8],
@@ -125,7 +126,7 @@ impl Waits {
 
     /// Notes that a key has changed, and whether it is still there.
     #[inline]
-    pub fn note(&mut self, db: DbIndex, key: &[u8], exists: bool) {
+    pub(crate) fn note(&mut self, db: DbIndex, key: &[u8], exists: bool) {
         if self.keys != 0 {
             self.note_waited(db, key, exists);
         }
@@ -145,12 +146,12 @@ impl Waits {
 
     /// Whether a key has changed that a client waits for.
     #[inline]
-    pub fn any_ready(&self) -> bool {
+    pub(crate) fn any_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
     /// Takes the keys that changed.
-    pub fn take_ready(&mut self) -> Vec<(DbIndex, Box<[u8]>)> {
+    pub(crate) fn take_ready(&mut self) -> Vec<(DbIndex, Box<[u8]>)> {
         let ready = std::mem::take(&mut self.ready);
         for (db, key) in &ready {
             let line = self.lines.get_mut(db.0 as usize).and_then(|lines| lines.get_mut(key));
@@ -162,7 +163,7 @@ impl Waits {
     }
 
     /// The keys of one database that are waited for.
-    pub fn keys_of(&self, db: DbIndex) -> Vec<Box<[u8]>> {
+    pub(crate) fn keys_of(&self, db: DbIndex) -> Vec<Box<[u8]>> {
         let lines = self.lines.get(db.0 as usize);
         lines.map(|lines| lines.keys().cloned().collect()).unwrap_or_default()
     }

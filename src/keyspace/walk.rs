@@ -16,7 +16,7 @@ impl Databases {
     /// Begins a snapshot of all databases: from now on each entry is handed to its database's sink
     /// exactly once, as it was at this moment, either by [`Databases::snapshot_slice`] or right
     /// before it changes. Returns the number of keys, and of those that expire, by database.
-    pub fn begin_snapshot(
+    pub(crate) fn begin_snapshot(
         &mut self,
         mut sink: impl FnMut(DbIndex) -> Box<dyn EntrySink>,
     ) -> Vec<(DbIndex, u64, u64)> {
@@ -39,7 +39,7 @@ impl Databases {
     }
 
     /// Goes on with the snapshot for about `entries` entries; true when it is complete.
-    pub fn snapshot_slice(&mut self, entries: usize) -> bool {
+    pub(crate) fn snapshot_slice(&mut self, entries: usize) -> bool {
         let Some(walk) = &mut self.walk else { return true };
         if let Some(orphan) = walk.orphans.last_mut() {
             if orphan.snapshot_slice(entries)
@@ -64,7 +64,7 @@ impl Databases {
     }
 
     /// Ends a snapshot that will not be completed.
-    pub fn abort_snapshot(&mut self) {
+    pub(crate) fn abort_snapshot(&mut self) {
         if let Some(walk) = self.walk.take() {
             for index in walk.tables {
                 if let Some(table) = &mut self.tables[index.0 as usize] {

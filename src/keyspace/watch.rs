@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use crate::keyspace::databases::DbIndex;
 
 /// A client, by its number.
-pub type Watcher = u64;
+pub(crate) type Watcher = u64;
 
 /// What stands under a key's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// Nothing.
     Nothing,
     /// An entry whose time has come, though nobody has removed it yet.
@@ -39,17 +39,17 @@ pub struct Watches {
 impl Watches {
     /// Whether no key is watched.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
     /// How many keys are watched.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// Makes `watcher` see changes of a key; `stale` where the key has expired already.
-    pub fn watch(&mut self, watcher: Watcher, db: DbIndex, key: &[u8], stale: bool) {
+    pub(crate) fn watch(&mut self, watcher: Watcher, db: DbIndex, key: &[u8], stale: bool) {
         let watches = self.keys.entry((db, key.into())).or_default();
         if watches.iter().all(|watch| watch.watcher != watcher) {
             watches.push(Watch { watcher, stale });
@@ -57,7 +57,7 @@ impl Watches {
     }
 
     /// Ends one watch.
-    pub fn unwatch(&mut self, watcher: Watcher, db: DbIndex, key: &[u8]) {
+    pub(crate) fn unwatch(&mut self, watcher: Watcher, db: DbIndex, key: &[u8]) {
         let name = (db, Box::from(key));
         if let Some(watches) = self.keys.get_mut(&name) {
             watches.retain(|watch| watch.watcher != watcher);
@@ -68,14 +68,14 @@ impl Watches {
     }
 
     /// Whether `watcher` watches the key as one that had expired before.
-    pub fn is_stale(&self, watcher: Watcher, db: DbIndex, key: &[u8]) -> bool {
+    pub(crate) fn is_stale(&self, watcher: Watcher, db: DbIndex, key: &[u8]) -> bool {
         self.keys
             .get(&(db, Box::from(key)))
             .is_some_and(|watches| watches.iter().any(|w| w.watcher == watcher && w.stale))
     }
 
     /// Notes that a key changed; `exists` says whether it is there afterwards.
-    pub fn touch(&mut self, db: DbIndex, key: &[u8], exists: bool) {
+    pub(crate) fn touch(&mut self, db: DbIndex, key: &[u8], exists: bool) {
         if self.keys.is_empty() {
             return;
         }
@@ -92,7 +92,7 @@ impl Watches {
 
     /// Notes that another database's contents took the place of this one's (SWAPDB): `was_there`
     /// says whether the key was there before, expired or not, and `now` what is there instead.
-    pub fn replace(&mut self, db: DbIndex, key: &[u8], was_there: bool, now: Found) {
+    pub(crate) fn replace(&mut self, db: DbIndex, key: &[u8], was_there: bool, now: Found) {
         let Some(watches) = self.keys.get_mut(&(db, Box::from(key))) else { return };
         for watch in watches {
             match now {
@@ -107,19 +107,19 @@ impl Watches {
     }
 
     /// The watched keys of one database.
-    pub fn keys_of(&self, db: DbIndex) -> Vec<Box<[u8]>> {
+    pub(crate) fn keys_of(&self, db: DbIndex) -> Vec<Box<[u8]>> {
         let of_db = self.keys.keys().filter(|(at, _)| *at == db);
         of_db.map(|(_, key)| key.clone()).collect()
     }
 
     /// Takes the clients whose watched keys changed.
-    pub fn take_broken(&mut self) -> Vec<Watcher> {
+    pub(crate) fn take_broken(&mut self) -> Vec<Watcher> {
         std::mem::take(&mut self.broken)
     }
 
     /// Whether any client saw a change since the last take.
     #[inline]
-    pub fn any_broken(&self) -> bool {
+    pub(crate) fn any_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 }

@@ -65,7 +65,7 @@ outlet!(tcp::OwnedWriteHalf);
 outlet!(unix::OwnedWriteHalf);
 
 /// Announces a TCP connection and reads from it until it ends.
-pub async fn serve_tcp(
+pub(crate) async fn serve_tcp(
     read: tcp::OwnedReadHalf,
     write: tcp::OwnedWriteHalf,
     link: Arc<Link>,
@@ -76,7 +76,7 @@ pub async fn serve_tcp(
 }
 
 /// Announces a connection of the Unix socket and reads from it until it ends.
-pub async fn serve_unix(
+pub(crate) async fn serve_unix(
     read: unix::OwnedReadHalf,
     write: unix::OwnedWriteHalf,
     link: Arc<Link>,

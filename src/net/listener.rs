@@ -17,18 +17,22 @@ use crate::net::connection;
 
 /// What every accepted TCP connection gets.
 #[derive(Clone, Copy, Debug)]
-pub struct SocketOptions {
+pub(crate) struct SocketOptions {
     /// Length of the queue of connections not yet accepted.
     pub backlog: i32,
     /// Seconds of silence after which the kernel asks whether the client is alive; 0 for never.
-    pub keepalive_seconds: u64,
+    pub(crate) keepalive_seconds: u64,
 }
 
 /// A listening TCP socket.
 ///
 /// # Errors
 /// What the operating system says, e.g. that the address is in use.
-pub fn bind_tcp(address: IpAddr, port: u16, options: SocketOptions) -> io::Result<TcpListener> {
+pub(crate) fn bind_tcp(
+    address: IpAddr,
+    port: u16,
+    options: SocketOptions,
+) -> io::Result<TcpListener> {
     let address = SocketAddr::new(address, port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
@@ -45,7 +49,7 @@ pub fn bind_tcp(address: IpAddr, port: u16, options: SocketOptions) -> io::Resul
 ///
 /// # Errors
 /// What the operating system says.
-pub fn bind_unix(
+pub(crate) fn bind_unix(
     path: &Path,
     permissions: u32,
     group: &str,
@@ -71,7 +75,11 @@ pub fn bind_unix(
 }
 
 /// Accepts TCP connections for ever; each is served by a task of its own.
-pub async fn accept_tcp(listener: Rc<TcpListener>, mailbox: Rc<Mailbox>, options: SocketOptions) {
+pub(crate) async fn accept_tcp(
+    listener: Rc<TcpListener>,
+    mailbox: Rc<Mailbox>,
+    options: SocketOptions,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -108,7 +116,7 @@ fn start_tcp(
 }
 
 /// Accepts connections of the Unix socket for ever.
-pub async fn accept_unix(listener: UnixListener, path: String, mailbox: Rc<Mailbox>) {
+pub(crate) async fn accept_unix(listener: UnixListener, path: String, mailbox: Rc<Mailbox>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {

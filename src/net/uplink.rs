@@ -7,12 +7,14 @@
 //! The task reads and tells the actor by the mailbox; what an answer means for the data is the actor's
 //! business. Between snapshot and stream it reads nothing until the actor has loaded the one. Replies
 //! are decoded by redis-protocol. Whatever the primary says is bounded: a line by [`LINE_MAX`], the rest
-//! is handed on as it comes, and waits in the socket while the actor's mailbox is full.
+//! is handed on as it comes, and waits in the socket while the actor's mailbox is full. How long it may
+//! be silent is the actor's business.
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
@@ -21,9 +23,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
-use crate::mailbox::{Mailbox, Message, Uplink, UplinkEvent, UplinkOrder};
+use crate::mailbox::{Link, Mailbox, Message, Origin, Uplink, UplinkEvent, UplinkOrder};
 
 /// The longest line of a primary's answer.
 const LINE_MAX: usize = 64 << 10;
@@ -97,21 +98,20 @@ impl Reader {
 
     /// Until the link ends: why it did.
     async fn run(&mut self) -> Result<Never, String> {
-        let patience = Duration::from_secs(self.order.timeout_seconds);
         let connect = TcpStream::connect((self.order.host.as_str(), self.order.port));
-        let stream =
-            timeout(patience, connect).await.map_err(|_| "Timeout connecting".to_owned())?;
-        let stream =
-            stream.map_err(|error| format!("Error condition on socket for SYNC: {error}"))?;
+        let stream = connect
+            .await
+            .map_err(|error| format!("Error condition on socket for SYNC: {error}"))?;
         // Nothing is lost where the system refuses: acknowledgements are later then.
         let _ = stream.set_nodelay(true);
+        let addresses = stream.peer_addr().and_then(|peer| Ok((peer, stream.local_addr()?)));
+        let (peer, local) =
+            addresses.map_err(|error| format!("Error condition on socket for SYNC: {error}"))?;
+        let link = Link::new(Origin::Tcp { peer, local }, stream.as_raw_fd());
+        self.tell(UplinkEvent::Connected(Arc::new(link)));
         let (mut read, write) = stream.into_split();
         *self.shared.write.borrow_mut() = Some(write);
-        self.tell(UplinkEvent::Connected);
-        let shake = self.shake_hands(&mut read);
-        let full =
-            timeout(patience, shake).await.map_err(|_| "Timeout in handshake".to_owned())??;
-        if full {
+        if self.shake_hands(&mut read).await? {
             self.receive_snapshot(&mut read).await?;
             self.shared.resume.notified().await;
         }
@@ -121,6 +121,15 @@ impl Reader {
                 self.tell(UplinkEvent::Stream(bytes));
             }
             self.read(&mut read).await?;
+        }
+    }
+
+    /// Empty lines before an answer are signs of life.
+    fn skip_blank(&mut self) {
+        let blank = self.buffer.iter().take_while(|byte| **byte == b'\n').count();
+        if blank > 0 {
+            self.buffer.drain(..blank);
+            self.tell(UplinkEvent::SignOfLife);
         }
     }
 
@@ -153,8 +162,7 @@ impl Reader {
     /// The next line of an answer. Empty ones are signs of life.
     async fn line(&mut self, read: &mut OwnedReadHalf) -> Result<String, String> {
         loop {
-            let blank = self.buffer.iter().take_while(|byte| **byte == b'\n').count();
-            self.buffer.drain(..blank);
+            self.skip_blank();
             match decode(&self.buffer) {
                 Ok(Some((OwnedFrame::SimpleString(text), used))) => {
                     self.buffer.drain(..used);
@@ -215,8 +223,16 @@ impl Reader {
         } else {
             tracing::info!("Trying a partial resynchronization (request {id}:{offset}).");
         }
-        let answer =
-            self.ask(read, &[b"PSYNC", id.as_bytes(), offset.to_string().as_bytes()]).await?;
+        let offset = offset.to_string();
+        let mut words: Vec<&[u8]> = vec![b"PSYNC", id.as_bytes(), offset.as_bytes()];
+        if self.order.failover {
+            words.push(b"FAILOVER");
+            self.tell(UplinkEvent::AsksForFailover);
+        }
+        let answer = self.ask(read, &words).await?;
+        if answer.starts_with('-') {
+            self.tell(UplinkEvent::Refused(answer.clone()));
+        }
         let mut words = answer.split(' ');
         match (words.next(), words.next(), words.next()) {
             (Some("+FULLRESYNC"), Some(id), Some(offset)) => {
@@ -238,8 +254,7 @@ impl Reader {
     /// Hands the snapshot on, up to its length or its mark.
     async fn receive_snapshot(&mut self, read: &mut OwnedReadHalf) -> Result<(), String> {
         let head = loop {
-            let blank = self.buffer.iter().take_while(|byte| **byte == b'\n').count();
-            self.buffer.drain(..blank);
+            self.skip_blank();
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let head: Vec<u8> = self.buffer.drain(..=end).collect();
                 break String::from_utf8_lossy(&head).trim_end().to_owned();

@@ -32,7 +32,7 @@ const PACKED_BYTES_MAX: usize = 4 << 10;
 
 /// What recovery found, in the order in which it found it.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     bytes: Vec<u8>,
     words: Vec<Range>,
     items: Vec<Item>,
@@ -40,7 +40,7 @@ pub struct Batch {
 
 /// One thing that was found. Ranges are of the batch's bytes.
 #[derive(Debug)]
-pub enum Item {
+pub(crate) enum Item {
     /// A file begins ([`Replay::begin_file`]).
     File(PathBuf),
     /// So many bytes will be read.
@@ -85,7 +85,7 @@ pub enum Item {
 
 /// A value in a batch.
 #[derive(Debug)]
-pub enum Packed {
+pub(crate) enum Packed {
     /// A string that lies in the batch's bytes.
     Str(Range),
     /// Any other value.
@@ -94,12 +94,12 @@ pub enum Packed {
 
 impl Batch {
     /// The things in it.
-    pub fn items(&self) -> &[Item] {
+    pub(crate) fn items(&self) -> &[Item] {
         &self.items
     }
 
     /// Takes a value that isn't in the batch's bytes; an empty string stays behind.
-    pub fn take_owned(&mut self, index: usize) -> Option<OwnedValue> {
+    pub(crate) fn take_owned(&mut self, index: usize) -> Option<OwnedValue> {
         match &mut self.items[index] {
             Item::Entry { value: Packed::Owned(value), .. } => {
                 Some(std::mem::replace(value, OwnedValue::Str(Vec::new())))
@@ -109,12 +109,12 @@ impl Batch {
     }
 
     /// What ranges are of.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The words of a command.
-    pub fn words(&self, (from, to): (u32, u32)) -> &[Range] {
+    pub(crate) fn words(&self, (from, to): (u32, u32)) -> &[Range] {
         &self.words[from as usize..to as usize]
     }
 
@@ -141,7 +141,7 @@ enum Message {
 
 /// What [`Ahead::poll`] has.
 #[derive(Debug)]
-pub enum Next {
+pub(crate) enum Next {
     /// The next batch.
     Batch(Batch),
     /// Nothing yet; the waker is called when there is.
@@ -152,7 +152,7 @@ pub enum Next {
 
 /// The actor's end. Dropping it ends the recovery.
 #[derive(Debug)]
-pub struct Ahead {
+pub(crate) struct Ahead {
     messages: Receiver<Message>,
     emptied: Sender<Batch>,
 }
@@ -162,7 +162,7 @@ impl Ahead {
     ///
     /// # Errors
     /// There can be no thread.
-    pub fn start(env: Env, options: RecoverOptions, wake: Waker) -> io::Result<Self> {
+    pub(crate) fn start(env: Env, options: RecoverOptions, wake: Waker) -> io::Result<Self> {
         let (to, messages) = sync_channel(BATCHES_MAX);
         let (emptied, spares) = channel();
         let work = move || {
@@ -179,7 +179,7 @@ impl Ahead {
     }
 
     /// The next batch, if there is one.
-    pub fn poll(&mut self) -> Next {
+    pub(crate) fn poll(&mut self) -> Next {
         match self.messages.try_recv() {
             Ok(Message::Batch(batch)) => Next::Batch(batch),
             Ok(Message::End(result)) => Next::End(result),
@@ -189,7 +189,7 @@ impl Ahead {
     }
 
     /// Gives a batch back for reuse.
-    pub fn recycle(&self, mut batch: Batch) {
+    pub(crate) fn recycle(&self, mut batch: Batch) {
         batch.clear();
         // Recovery may be over.
         let _ = self.emptied.send(batch);

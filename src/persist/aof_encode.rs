@@ -15,7 +15,7 @@ use crate::base::text;
 pub use crate::journal::encode::{EXEC, MULTI, push_select};
 
 /// How the line before a frame begins.
-pub const FRAME_MARK: &[u8] = b"#RS1:";
+pub(crate) const FRAME_MARK: &[u8] = b"#RS1:";
 /// How the annotation begins that says which frames are durable.
 pub const SYNCED_MARK: &[u8] = b"#SYNCED:";
 /// How upstream's annotation of the time begins.
@@ -84,7 +84,7 @@ impl FrameHeader {
 
     /// Reads a line, its end included. Only what [`FrameHeader::write_before`] writes is taken, to
     /// the byte, so that no flipped bit goes unseen.
-    pub fn parse(line: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let fields = line.strip_prefix(FRAME_MARK)?.strip_suffix(b"\r\n")?;
         let mut fields = fields.split(|byte| *byte == b':');
         let sequence = parse_number(fields.next()?)?;
@@ -107,7 +107,7 @@ impl FrameHeader {
 }
 
 /// A number without sign and leading zeros.
-pub fn parse_number(digits: &[u8]) -> Option<u64> {
+pub(crate) fn parse_number(digits: &[u8]) -> Option<u64> {
     if digits.len() > 1 && digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -115,7 +115,7 @@ pub fn parse_number(digits: &[u8]) -> Option<u64> {
 }
 
 /// The number of an annotation line of this mark, its line end included.
-pub fn parse_annotation(line: &[u8], mark: &[u8]) -> Option<u64> {
+pub(crate) fn parse_annotation(line: &[u8], mark: &[u8]) -> Option<u64> {
     parse_number(line.strip_prefix(mark)?.strip_suffix(b"\r\n")?)
 }
 

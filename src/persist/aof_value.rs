@@ -17,7 +17,12 @@ use crate::resp::record::{push_bulk, push_command, push_head};
 /// Elements of one command.
 const ITEMS_MAX: usize = 64;
 /// Writes a key with all it holds.
-pub fn push_entry(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expiry: Option<UnixMillis>) {
+pub(crate) fn push_entry(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expiry: Option<UnixMillis>,
+) {
     let full: Full<'_> = &mut |_| true;
     match value {
         ValueRef::Int(number) => {
@@ -39,7 +44,12 @@ pub fn push_entry(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expiry: Op
 }
 
 /// Writes a key with a big collection, in pieces, for as long as `sink` says to go on.
-pub fn push_frozen(key: &[u8], frozen: &Frozen, expiry: Option<UnixMillis>, sink: PieceSink<'_>) {
+pub(crate) fn push_frozen(
+    key: &[u8],
+    frozen: &Frozen,
+    expiry: Option<UnixMillis>,
+    sink: PieceSink<'_>,
+) {
     in_pieces(sink, |out, full| {
         match frozen {
             Frozen::List(list) => push_elements(Batch::new(out, "RPUSH", key, full), list.iter()),

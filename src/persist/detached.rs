@@ -29,9 +29,9 @@ pub const SYNC_DETACHED_NAME: SyncPoint = SyncPoint("name of a base alone");
 /// The name of the directory that it is in.
 pub const SYNC_DETACHED_DIR: SyncPoint = SyncPoint("name of the directory of a base alone");
 /// The name of the snapshot that is told apart from later ones.
-pub const SYNC_STAMPED: SyncPoint = SyncPoint("name of the snapshot in a mark");
+pub(crate) const SYNC_STAMPED: SyncPoint = SyncPoint("name of the snapshot in a mark");
 /// The last file of a log that was turned off, whose length is in the mark.
-pub const SYNC_LAST: SyncPoint = SyncPoint("last file of a log turned off");
+pub(crate) const SYNC_LAST: SyncPoint = SyncPoint("last file of a log turned off");
 
 /// Of a snapshot's beginning: its auxiliary fields are in it.
 const HEAD_BYTES: u64 = 512;
@@ -97,7 +97,7 @@ impl Mark {
     }
 
     /// Reads what stands behind `#DETACHED:`.
-    pub fn parse(told: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(told: &[u8]) -> Option<Self> {
         let colon = told.iter().rposition(|byte| *byte == b':')?;
         let snapshot = Stamp::parse(&told[..colon])?;
         let mark = Self { snapshot, last_bytes: text::parse_u64(&told[colon + 1..])? };
@@ -105,7 +105,7 @@ impl Mark {
     }
 
     /// Whether the data directory has a snapshot that is newer than the files of the manifest.
-    pub fn is_superseded(
+    pub(crate) fn is_superseded(
         self,
         disk: &dyn Disk,
         layout: &Layout,
@@ -127,7 +127,7 @@ impl fmt::Display for Mark {
 
 /// Marks the log that was turned off: what changes from now on is not in it. No snapshot may be under
 /// way that was begun while it was on.
-pub fn mark_left(disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
+pub(crate) fn mark_left(disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
     let Some(manifest) = Manifest::load(disk, layout)? else { return Ok(()) };
     let mut manifest = manifest.map_err(io::Error::other)?;
     let last = manifest.last().filter(|_| manifest.detached.is_none()).cloned();
@@ -170,7 +170,7 @@ impl DetachedBase {
     }
 
     /// Puts it in the place of what the manifest named so far. It must be durable.
-    pub fn install(&self, disk: &dyn Disk) -> io::Result<()> {
+    pub(crate) fn install(&self, disk: &dyn Disk) -> io::Result<()> {
         let layout = &self.layout;
         let mut manifest = match Manifest::load(disk, layout)? {
             None => Manifest::default(),

@@ -21,11 +21,11 @@ use crate::journal::skipped::Skipped;
 use crate::persist::aof_encode::{FRAME_MARK, FrameHeader, frame_checksum, parse_number};
 
 /// How the line before a frame begins.
-pub const MARK: &[u8] = b"#RS2:";
+pub(crate) const MARK: &[u8] = b"#RS2:";
 /// What the lines before frames of all forms begin with.
-pub const ANY_MARK: &[u8] = b"#RS";
+pub(crate) const ANY_MARK: &[u8] = b"#RS";
 /// How the annotation begins that names the history.
-pub const HISTORY_MARK: &[u8] = b"#HISTORY:";
+pub(crate) const HISTORY_MARK: &[u8] = b"#HISTORY:";
 
 /// Where a frame stands in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub fn write_head(
 
 /// What the line before a frame says, of any form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameHead {
+pub(crate) struct FrameHead {
     /// The frame's number; the next frame has the next one.
     pub sequence: u64,
     /// Length of the payload.
@@ -85,7 +85,7 @@ pub struct FrameHead {
 impl FrameHead {
     /// Reads a line, its end included. Only what is written is taken, to the byte, so that no flipped bit
     /// goes unseen.
-    pub fn parse(line: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         if line.starts_with(FRAME_MARK) {
             let FrameHeader { sequence, bytes, checksum } = FrameHeader::parse(line)?;
             return Some(Self { sequence, bytes, checksum, place: None });
@@ -106,7 +106,7 @@ impl FrameHead {
     }
 
     /// The checksum that a payload behind this line has.
-    pub fn checksum_of(&self, line: &[u8], payload: &[u8]) -> u32 {
+    pub(crate) fn checksum_of(&self, line: &[u8], payload: &[u8]) -> u32 {
         if self.place.is_none() {
             return frame_checksum(self.sequence, payload);
         }

@@ -45,9 +45,9 @@ use crate::persist::worker::{Urgency, Waker, Worker};
 use sync::{Done, Durability, InFlight};
 
 /// Frames in the current file.
-pub const SYNC_FRAMES: SyncPoint = SyncPoint("frames");
+pub(crate) const SYNC_FRAMES: SyncPoint = SyncPoint("frames");
 /// Frames in a file that a rewrite left behind.
-pub const SYNC_PREVIOUS: SyncPoint = SyncPoint("frames of the previous increment");
+pub(crate) const SYNC_PREVIOUS: SyncPoint = SyncPoint("frames of the previous increment");
 
 const SECOND_NANOS: u64 = 1_000_000_000;
 /// Between syncs the system writes the file out in parts of so many bytes.
@@ -69,9 +69,9 @@ pub struct LogOptions {
     /// Whether frames tell the time (`aof-timestamp-enabled`).
     pub timestamps: bool,
     /// Whether syncs pause while a snapshot is written (`no-appendfsync-on-rewrite`).
-    pub pause_while_saving: bool,
+    pub(crate) pause_while_saving: bool,
     /// Whether superseded files stay (`aof-disable-auto-gc`).
-    pub keep_history: bool,
+    pub(crate) keep_history: bool,
     /// After how many bytes the system is asked to write them to the disk, between the syncs of
     /// `everysec`; 0 for not at all (`aof-write-out-bytes`).
     pub write_out_bytes: u64,
@@ -131,7 +131,7 @@ pub struct LogStatus {
     /// A write or a sync failed since the last poll.
     pub error: Option<LogError>,
     /// A write succeeded after writes had failed.
-    pub healed: bool,
+    pub(crate) healed: bool,
     /// A step of a rewrite is done.
     pub rewrite: Option<RewriteEvent>,
 }
@@ -143,15 +143,15 @@ pub(super) struct Segment {
     /// Length up to the last whole frame.
     pub bytes: u64,
     /// Up to where the system has been asked to write it to the disk.
-    pub written_out: u64,
+    pub(crate) written_out: u64,
     /// Counts up with each file.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Its name, where no manifest has it yet.
     pub temporary: Option<PathBuf>,
 }
 
 impl Segment {
-    pub fn new(file: Box<dyn DiskFile>, bytes: u64, generation: u64) -> io::Result<Self> {
+    pub(crate) fn new(file: Box<dyn DiskFile>, bytes: u64, generation: u64) -> io::Result<Self> {
         let handle = Arc::from(file.duplicate()?);
         Ok(Self { file, handle, bytes, written_out: bytes, generation, temporary: None })
     }
@@ -306,7 +306,7 @@ impl Log {
     // ---- what goes in
 
     /// Names the history that the units behind this are of.
-    pub fn set_history(&mut self, history: ReplicationId) {
+    pub(crate) fn set_history(&mut self, history: ReplicationId) {
         self.stream.history = history;
     }
 
@@ -562,7 +562,7 @@ impl Log {
     // ---- what is known
 
     /// Where its files are.
-    pub fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.options.layout
     }
 
@@ -581,7 +581,7 @@ impl Log {
     /// Whether replies wait until what they show is durable. Not while there is no base yet: the
     /// log was turned on just now and promises nothing before.
     #[inline]
-    pub fn gates_replies(&self) -> bool {
+    pub(crate) fn gates_replies(&self) -> bool {
         self.options.policy == AppendFsync::Always && !self.durability.waiting && !self.paused()
     }
 
@@ -613,13 +613,13 @@ impl Log {
 
     /// Whether only a rewrite can make the log reliable again: a sync has failed, or a part of a
     /// frame could not be removed.
-    pub fn needs_rewrite(&self) -> bool {
+    pub(crate) fn needs_rewrite(&self) -> bool {
         self.durability.failed.is_some()
             || self.write_failure.as_ref().is_some_and(|failure| failure.stuck)
     }
 
     /// Changes how the log is kept from now on, but for where the files are.
-    pub fn set_options(&mut self, options: LogOptions) {
+    pub(crate) fn set_options(&mut self, options: LogOptions) {
         let layout = std::mem::replace(&mut self.options, options).layout;
         self.options.layout = layout;
         if self.options.policy == AppendFsync::Always {
@@ -628,7 +628,7 @@ impl Log {
     }
 
     /// Tells whether a snapshot or rewrite is being written.
-    pub fn set_saving(&mut self, saving: bool) {
+    pub(crate) fn set_saving(&mut self, saving: bool) {
         self.saving = saving;
     }
 
@@ -638,22 +638,22 @@ impl Log {
     }
 
     /// Bytes that were appended and are not written (INFO `aof_buffer_length`).
-    pub fn pending_bytes(&self) -> usize {
+    pub(crate) fn pending_bytes(&self) -> usize {
         self.pending.iter().map(|pending| pending.units.len()).sum()
     }
 
     /// Syncs in flight (INFO `aof_pending_bio_fsync`).
-    pub fn syncs_in_flight(&self) -> u64 {
+    pub(crate) fn syncs_in_flight(&self) -> u64 {
         u64::from(self.in_flight.is_some())
     }
 
     /// Syncs that writes went on without for two seconds (INFO `aof_delayed_fsync`).
-    pub fn delayed_syncs(&self) -> u64 {
+    pub(crate) fn delayed_syncs(&self) -> u64 {
         self.delayed_syncs
     }
 
     /// Sets the count of delayed syncs back (CONFIG RESETSTAT).
-    pub fn reset_delayed_syncs(&mut self) {
+    pub(crate) fn reset_delayed_syncs(&mut self) {
         self.delayed_syncs = 0;
     }
 }

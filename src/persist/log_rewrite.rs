@@ -30,27 +30,28 @@ use crate::persist::tail::Place;
 use crate::persist::worker::Waker;
 
 /// The log's directory in the data directory.
-pub const SYNC_LOG_DIR: SyncPoint = SyncPoint("name of the log's directory");
+pub(crate) const SYNC_LOG_DIR: SyncPoint = SyncPoint("name of the log's directory");
 /// The same, for a log that is turned on.
-pub const SYNC_ENABLED_DIR: SyncPoint = SyncPoint("name of the directory of an enabled log");
+pub(crate) const SYNC_ENABLED_DIR: SyncPoint = SyncPoint("name of the directory of an enabled log");
 /// The name of an increment.
-pub const SYNC_INCREMENT_NAME: SyncPoint = SyncPoint("increment name");
+pub(crate) const SYNC_INCREMENT_NAME: SyncPoint = SyncPoint("increment name");
 /// The emptiness of an increment whose name a crash had left.
-pub const SYNC_EMPTIED: SyncPoint = SyncPoint("emptied increment");
+pub(crate) const SYNC_EMPTIED: SyncPoint = SyncPoint("emptied increment");
 /// The contents of the first base.
-pub const SYNC_FIRST_BASE: SyncPoint = SyncPoint("contents of the first base");
+pub(crate) const SYNC_FIRST_BASE: SyncPoint = SyncPoint("contents of the first base");
 /// The names of the first base and increment.
-pub const SYNC_FIRST_NAMES: SyncPoint = SyncPoint("names of the first base and increment");
+pub(crate) const SYNC_FIRST_NAMES: SyncPoint = SyncPoint("names of the first base and increment");
 /// The name of a new base.
-pub const SYNC_BASE_NAME: SyncPoint = SyncPoint("base name");
+pub(crate) const SYNC_BASE_NAME: SyncPoint = SyncPoint("base name");
 /// What was recovered, before anything is added to it.
-pub const SYNC_RECOVERED: SyncPoint = SyncPoint("recovered files");
+pub(crate) const SYNC_RECOVERED: SyncPoint = SyncPoint("recovered files");
 /// Of what was recovered, what no frame says was durable: written again before it is synced.
-pub const SYNC_UNSETTLED: SyncPoint = SyncPoint("recovered frames that were never called durable");
+pub(crate) const SYNC_UNSETTLED: SyncPoint =
+    SyncPoint("recovered frames that were never called durable");
 /// The manifest that was recovered.
-pub const SYNC_RECOVERED_MANIFEST: SyncPoint = SyncPoint("recovered manifest");
+pub(crate) const SYNC_RECOVERED_MANIFEST: SyncPoint = SyncPoint("recovered manifest");
 /// The names of what was recovered.
-pub const SYNC_RECOVERED_NAMES: SyncPoint = SyncPoint("names of recovered files");
+pub(crate) const SYNC_RECOVERED_NAMES: SyncPoint = SyncPoint("names of recovered files");
 
 /// How far a rewrite is.
 pub(super) enum Rewrite {
@@ -219,7 +220,7 @@ impl Log {
     }
 
     /// Whether a rewrite is going on.
-    pub fn rewriting(&self) -> bool {
+    pub(crate) fn rewriting(&self) -> bool {
         !matches!(self.rewrite, Rewrite::Idle)
     }
 
@@ -229,7 +230,7 @@ impl Log {
     }
 
     /// Bytes of the base (INFO `aof_base_size`).
-    pub fn base_bytes(&self) -> u64 {
+    pub(crate) fn base_bytes(&self) -> u64 {
         self.base_bytes
     }
 
@@ -239,7 +240,7 @@ impl Log {
     }
 
     /// Says how the base is written that a rewrite is making. Before [`Log::finish_rewrite`].
-    pub fn set_base_form(&mut self, form: BaseForm) {
+    pub(crate) fn set_base_form(&mut self, form: BaseForm) {
         self.base_form = form;
     }
 
@@ -364,7 +365,7 @@ impl Log {
     }
 
     /// Waits until the workers are done with what they were given, e.g. before the end.
-    pub fn wait_for_rewrite(&mut self) -> Option<RewriteEvent> {
+    pub(crate) fn wait_for_rewrite(&mut self) -> Option<RewriteEvent> {
         let mut last = None;
         while let Some(step) = self.steps.wait() {
             last = self.step_done(step).or(last);

@@ -68,7 +68,7 @@ impl Layout {
     }
 
     /// A file of the data directory.
-    pub fn data_file(&self, name: &[u8]) -> PathBuf {
+    pub(crate) fn data_file(&self, name: &[u8]) -> PathBuf {
         self.dir.join(OsStr::from_bytes(name))
     }
 
@@ -78,24 +78,24 @@ impl Layout {
     }
 
     /// What the next manifest is written to first.
-    pub fn manifest_temporary(&self) -> PathBuf {
+    pub(crate) fn manifest_temporary(&self) -> PathBuf {
         self.log_file(&[b"temp-", self.log_name.as_slice(), b".manifest"].concat())
     }
 
     /// What the next base is written to first.
-    pub fn base_temporary(&self) -> PathBuf {
+    pub(crate) fn base_temporary(&self) -> PathBuf {
         self.log_file(format!("temp-rewriteaof-bg-{}.aof", std::process::id()).as_bytes())
     }
 
     /// The increment of a log that has no base yet. Each attempt has a number of its own: the
     /// file of the last one is still written while the next is prepared.
-    pub fn increment_temporary(&self, attempt: u64) -> PathBuf {
+    pub(crate) fn increment_temporary(&self, attempt: u64) -> PathBuf {
         let suffix = format!(".{attempt}.incr");
         self.log_file(&[b"temp-", self.log_name.as_slice(), suffix.as_bytes()].concat())
     }
 
     /// Whether a file of the log's directory is one that an end of the process left behind.
-    pub fn is_leftover(&self, name: &[u8]) -> bool {
+    pub(crate) fn is_leftover(&self, name: &[u8]) -> bool {
         let ours = [b"temp-", self.log_name.as_slice(), b"."].concat();
         name.starts_with(&ours) || name.starts_with(b"temp-rewriteaof-bg-")
     }
@@ -203,12 +203,12 @@ impl Manifest {
     }
 
     /// The last file of the data.
-    pub fn last(&self) -> Option<&Part> {
+    pub(crate) fn last(&self) -> Option<&Part> {
         self.increments.last().or(self.base.as_ref())
     }
 
     /// The highest numbers used for bases and increments.
-    pub fn numbers(&self) -> (u64, u64) {
+    pub(crate) fn numbers(&self) -> (u64, u64) {
         let base = self.base.as_ref().map_or(0, |part| part.number);
         let increment = self.increments.last().map_or(0, |part| part.number);
         self.history.iter().fold((base, increment), |(base, increment), part| {
@@ -221,7 +221,7 @@ impl Manifest {
     }
 
     /// Everything becomes history.
-    pub fn supersede(&mut self) {
+    pub(crate) fn supersede(&mut self) {
         self.base_position = None;
         let superseded = self.base.take().into_iter().chain(self.increments.drain(..));
         self.history.extend(superseded.map(|part| Part {
@@ -276,7 +276,7 @@ impl Manifest {
     }
 
     /// Reads a manifest's text.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         Self::parse_lines(bytes, true)
     }
 
@@ -404,14 +404,14 @@ impl Manifest {
     }
 
     /// Replaces the manifest on disk. Everything that it names must be durable.
-    pub fn store(&self, disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
+    pub(crate) fn store(&self, disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
         self.replace(disk, layout)?;
         disk.sync_dir_at(&layout.log_dir, SYNC_MANIFEST_NAME)
     }
 
     /// Replaces the manifest by one that says the same but for history: whichever of the two a
     /// crash leaves is right, so its name need not be durable.
-    pub fn store_eventually(&self, disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
+    pub(crate) fn store_eventually(&self, disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
         self.replace(disk, layout)
     }
 

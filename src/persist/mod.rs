@@ -14,10 +14,10 @@
 //! - [`snapshot`]: a file of RDB bytes, written on a thread.
 //! - [`worker`]: that thread.
 
-pub mod ahead;
+pub(crate) mod ahead;
 pub mod aof_encode;
 mod aof_stream;
-pub mod aof_value;
+pub(crate) mod aof_value;
 pub mod detached;
 pub mod frame;
 pub mod log;

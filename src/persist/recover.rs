@@ -34,7 +34,7 @@ use crate::rdb::{Access, OwnedValue};
 pub use crate::persist::recover_error::RecoverError;
 
 /// The log's directory, made for an old single-file log.
-pub const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
+pub(crate) const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
 
 /// The fewest bytes that a key takes in a snapshot: what says how many there are is believed no
 /// further than the file's length allows.
@@ -212,7 +212,7 @@ pub struct Recovered {
     /// What was cut off.
     pub cut: Option<Cut>,
     /// Whether an old single-file log was moved into the log's directory.
-    pub upgraded: bool,
+    pub(crate) upgraded: bool,
 }
 
 /// Loads what a data directory holds into `target`.

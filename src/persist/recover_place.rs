@@ -19,16 +19,16 @@ pub(super) struct StreamPlace {
 
 impl StreamPlace {
     /// What the manifest says of the base.
-    pub fn of_base(position: Option<StreamPosition>) -> Self {
+    pub(crate) fn of_base(position: Option<StreamPosition>) -> Self {
         Self { position, ..Self::default() }
     }
 
-    pub fn position(&self) -> Option<StreamPosition> {
+    pub(crate) fn position(&self) -> Option<StreamPosition> {
         self.position
     }
 
     /// A field of a snapshot.
-    pub fn note_field(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn note_field(&mut self, key: &[u8], value: &[u8]) {
         match key {
             b"repl-id" => self.id = ReplicationId::parse(value),
             b"repl-offset" => self.offset = text::parse_u64(value),
@@ -44,7 +44,7 @@ impl StreamPlace {
     /// # Errors
     /// It is of another place than the one before it ended at, which only a mistake of ours leaves. The data is
     /// right all the same, but nobody may go on from there: the place is unknown then.
-    pub fn pass_frame(
+    pub(crate) fn pass_frame(
         &mut self,
         scanner: &Scanner,
         told: Option<ReplicationId>,

@@ -150,7 +150,7 @@ impl std::fmt::Debug for Scanner {
 
 impl Scanner {
     /// Bytes that the file has left, as far as known.
-    pub fn rest_bytes(&self) -> u64 {
+    pub(crate) fn rest_bytes(&self) -> u64 {
         self.len.saturating_sub(self.offset)
     }
 
@@ -191,12 +191,12 @@ impl Scanner {
     }
 
     /// The last command's arguments.
-    pub fn command(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub(crate) fn command(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.command.words.iter().map(|word| &self.buffer[word.clone()])
     }
 
     /// Whether the rest of the file begins with `prefix`.
-    pub fn begins_with(&mut self, prefix: &[u8]) -> io::Result<bool> {
+    pub(crate) fn begins_with(&mut self, prefix: &[u8]) -> io::Result<bool> {
         self.fill(prefix.len())?;
         Ok(self.unread().starts_with(prefix))
     }
@@ -365,7 +365,7 @@ impl Scanner {
     }
 
     /// Passes over the beginning of the file, before anything else is asked for.
-    pub fn skip(&mut self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn skip(&mut self, bytes: u64) -> io::Result<()> {
         self.consume();
         let skipped = io::copy(&mut (&mut self.source).take(bytes), &mut io::sink())?;
         self.offset += skipped;
@@ -374,7 +374,7 @@ impl Scanner {
 
     /// Looks for the next whole frame behind a flaw. What is no frame is skipped; true where one
     /// was found, which is then as after [`Scanner::next_piece`]: its number is returned.
-    pub fn find_frame(&mut self) -> io::Result<Option<u64>> {
+    pub(crate) fn find_frame(&mut self) -> io::Result<Option<u64>> {
         self.consume();
         loop {
             if !self.fill(ANY_MARK.len())? {

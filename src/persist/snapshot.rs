@@ -172,7 +172,7 @@ impl Sink {
 }
 
 /// Encodes a part of a snapshot piece by piece, on the snapshot's thread.
-pub type Encode = Box<dyn FnOnce(PieceSink<'_>) + Send>;
+pub(crate) type Encode = Box<dyn FnOnce(PieceSink<'_>) + Send>;
 
 /// What a job gives back: its buffer, emptied, and the outcome if it was the last.
 struct Done {
@@ -285,7 +285,7 @@ impl SnapshotWriter {
     }
 
     /// An empty buffer for the next chunk.
-    pub fn take_buffer(&mut self) -> Vec<u8> {
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
 
@@ -296,7 +296,7 @@ impl SnapshotWriter {
 
     /// Queues a chunk of which these strings are still to be compressed: that takes most of the
     /// time that a snapshot costs, and here it is the thread's.
-    pub fn write_compressed(&mut self, chunk: Vec<u8>, strings: Vec<Verbatim>) {
+    pub(crate) fn write_compressed(&mut self, chunk: Vec<u8>, strings: Vec<Verbatim>) {
         self.bytes += chunk.len() as u64;
         self.flow.add(chunk.len(), chunk.len());
         let (sink, flow, threaded) = self.shared();
@@ -320,7 +320,7 @@ impl SnapshotWriter {
     /// Queues a part that is encoded only when its turn has come, on the thread: `encode` hands its
     /// bytes over in pieces for as long as it's told to go on. `weight` is what it counts for in the
     /// backlog.
-    pub fn write_later(&mut self, weight: usize, encode: Encode) {
+    pub(crate) fn write_later(&mut self, weight: usize, encode: Encode) {
         self.flow.add(weight, 0);
         let (sink, flow, threaded) = self.shared();
         self.worker.run(move || {
@@ -347,28 +347,23 @@ impl SnapshotWriter {
     }
 
     /// Processor time that the thread has taken for it, in nanoseconds; 0 without a thread.
-    pub fn cost_nanos(&self) -> u64 {
+    pub(crate) fn cost_nanos(&self) -> u64 {
         self.flow.cost_nanos.load(Ordering::Relaxed)
     }
 
     /// Bytes queued and not written.
-    pub fn backlog_bytes(&self) -> usize {
+    pub(crate) fn backlog_bytes(&self) -> usize {
         self.flow.backlog.load(Ordering::Relaxed)
     }
 
     /// Those of them that only this writer keeps in memory.
-    pub fn copied_bytes(&self) -> usize {
+    pub(crate) fn copied_bytes(&self) -> usize {
         self.flow.copied.load(Ordering::Relaxed)
     }
 
     /// Bytes that the thread is done with: stands still where the disk does.
-    pub fn done_bytes(&self) -> u64 {
+    pub(crate) fn done_bytes(&self) -> u64 {
         self.flow.done.load(Ordering::Relaxed)
-    }
-
-    /// Bytes taken so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// The last chunk was written: closes the file with its checksum and makes it durable.
@@ -385,7 +380,7 @@ impl SnapshotWriter {
     /// The outcome, once [`SnapshotWriter::finish`] was called and the disk is done; or an error,
     /// when there is one and the temporary file is gone: the next snapshot's may have its name.
     /// After that the writer is of no more use.
-    pub fn poll(&mut self) -> Option<io::Result<Outcome>> {
+    pub(crate) fn poll(&mut self) -> Option<io::Result<Outcome>> {
         if let Some(outcome) = self.recycle() {
             return Some(outcome);
         }
@@ -414,7 +409,7 @@ impl SnapshotWriter {
 
     /// Gives the snapshot up without waiting for that: [`SnapshotWriter::poll`] tells the end, which
     /// is still success where the snapshot was in its place already, or else `reason`.
-    pub fn cancel(&mut self, reason: io::Error) {
+    pub(crate) fn cancel(&mut self, reason: io::Error) {
         if !self.flow.given_up() {
             self.give_up(Some(reason));
         }
@@ -471,12 +466,12 @@ fn lock(sink: &Mutex<Sink>) -> MutexGuard<'_, Sink> {
 }
 
 /// The name of the temporary file of a snapshot in a directory, as upstream has it.
-pub fn temporary_name(dir: &Path) -> PathBuf {
+pub(crate) fn temporary_name(dir: &Path) -> PathBuf {
     dir.join(format!("temp-{}.rdb", std::process::id()))
 }
 
 /// Deletes the temporary files of snapshots that processes left behind which are no more.
-pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
+pub(crate) fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
     for name in disk.list(dir).unwrap_or_default() {
         let text = name.to_string_lossy();
         let number = text.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));

@@ -28,7 +28,7 @@ pub struct Place {
 
 /// Up to where frames say that the log was durable.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub(crate) struct Settled {
     place: Place,
     /// Frames that told of others and of which none has told yet.
     telling: VecDeque<(u64, Place)>,
@@ -36,12 +36,12 @@ pub struct Settled {
 
 impl Settled {
     /// So far nothing is known of what begins at this place.
-    pub fn from(place: Place) -> Self {
+    pub(crate) fn from(place: Place) -> Self {
         Self { place, telling: VecDeque::new() }
     }
 
     /// A frame that says of those up to `synced` that they were durable.
-    pub fn note(&mut self, sequence: u64, synced: u64, place: Place) {
+    pub(crate) fn note(&mut self, sequence: u64, synced: u64, place: Place) {
         self.telling.push_back((sequence, place));
         while let Some((_, place)) =
             self.telling.front().filter(|(at, _)| *at <= synced.saturating_add(1))
@@ -52,14 +52,14 @@ impl Settled {
     }
 
     /// Everything before it was durable.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.place
     }
 }
 
 /// A place where the log can't be followed any further.
 #[derive(Debug)]
-pub struct Tear {
+pub(crate) struct Tear {
     /// Where in the file.
     pub offset: u64,
     /// What is wrong there.
@@ -69,12 +69,12 @@ pub struct Tear {
     /// The number of the frame that should be there; 0 where unknown.
     pub next_frame: u64,
     /// Whether no power loss can leave this.
-    pub fatal: bool,
+    pub(crate) fatal: bool,
 }
 
 impl Tear {
     /// A frame that does not follow the last one.
-    pub fn out_of_order(offset: u64, expected: u64, sequence: u64) -> Self {
+    pub(crate) fn out_of_order(offset: u64, expected: u64, sequence: u64) -> Self {
         let flaw = Flaw {
             incomplete: false,
             expected: format!("frame {expected}"),
@@ -85,7 +85,7 @@ impl Tear {
     }
 
     /// A frame behind commands without frames.
-    pub fn misplaced(offset: u64, sequence: u64) -> Self {
+    pub(crate) fn misplaced(offset: u64, sequence: u64) -> Self {
         let flaw = Flaw {
             incomplete: false,
             expected: "no frame behind commands that are in none".into(),
@@ -95,7 +95,7 @@ impl Tear {
     }
 
     /// Commands without a frame between frames.
-    pub fn between(offset: u64, expected: u64) -> Self {
+    pub(crate) fn between(offset: u64, expected: u64) -> Self {
         let flaw = Flaw {
             incomplete: false,
             expected: format!("frame {expected}"),
@@ -105,7 +105,7 @@ impl Tear {
     }
 
     /// A line that only looks like an annotation.
-    pub fn unknown_annotation(offset: u64, expected: u64) -> Self {
+    pub(crate) fn unknown_annotation(offset: u64, expected: u64) -> Self {
         Self {
             flaw: Flaw {
                 incomplete: false,
@@ -117,7 +117,7 @@ impl Tear {
     }
 
     /// A transaction without its end, outside frames.
-    pub fn open_transaction(offset: u64) -> Self {
+    pub(crate) fn open_transaction(offset: u64) -> Self {
         let flaw = Flaw {
             incomplete: true,
             expected: "EXEC of the transaction that begins here".into(),
@@ -142,7 +142,7 @@ pub struct Survey {
 
 /// What a tear in the first of `paths` means, the others being the files that follow it: what is to
 /// be cut, or why nothing may be. `checked` is off only in a test.
-pub fn judge(
+pub(crate) fn judge(
     disk: &dyn Disk,
     paths: &[PathBuf],
     tear: Tear,
@@ -200,7 +200,11 @@ pub fn cut(disk: &dyn Disk, paths: &[PathBuf], offset: u64) -> Result<(), Recove
 }
 
 /// Whether a whole frame begins anywhere from `offset` on.
-pub fn frames_follow(disk: &dyn Disk, path: &Path, offset: u64) -> Result<bool, RecoverError> {
+pub(crate) fn frames_follow(
+    disk: &dyn Disk,
+    path: &Path,
+    offset: u64,
+) -> Result<bool, RecoverError> {
     let mut scanner = open_scanner(disk, path)?;
     scanner.skip(offset).map_err(io_error(path))?;
     Ok(scanner.find_frame().map_err(io_error(path))?.is_some())

@@ -27,7 +27,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// How a worker's thread competes with the actor where both have one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// Clients may be waiting for it: the scheduler's usual share.
     Waited,
     /// Nobody waits: the time that nobody else wants. A command that comes takes the core at once;
@@ -84,7 +84,7 @@ struct Threads<T> {
 }
 
 /// Does jobs of one kind of result.
-pub struct Worker<T> {
+pub(crate) struct Worker<T> {
     name: String,
     urgency: Urgency,
     threads: Option<Threads<T>>,
@@ -101,7 +101,7 @@ impl<T> fmt::Debug for Worker<T> {
 
 impl<T: Send + 'static> Worker<T> {
     /// A worker with a thread of this name if `threaded`, where one can be had; else without.
-    pub fn new(name: &str, urgency: Urgency, threaded: bool, wake: Waker) -> Self {
+    pub(crate) fn new(name: &str, urgency: Urgency, threaded: bool, wake: Waker) -> Self {
         let (name, done, running) = (name.to_owned(), VecDeque::new(), VecDeque::new());
         let mut worker = Self { name, urgency, threads: None, done, running };
         if !threaded {
@@ -127,7 +127,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// Has a job done: on the thread, or here and now.
-    pub fn run(&mut self, job: impl FnOnce() -> T + Send + 'static) {
+    pub(crate) fn run(&mut self, job: impl FnOnce() -> T + Send + 'static) {
         let mut job: Job<T> = Box::new(job);
         if let Some(threads) = &self.threads {
             match threads.jobs.send(job) {
@@ -142,7 +142,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// The next result, where there is one.
-    pub fn poll(&mut self) -> Option<T> {
+    pub(crate) fn poll(&mut self) -> Option<T> {
         if let Some(done) = self.done.pop_front() {
             return Some(done);
         }
@@ -158,7 +158,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// The next result, waiting for it; nothing where no job is left.
-    pub fn wait(&mut self) -> Option<T> {
+    pub(crate) fn wait(&mut self) -> Option<T> {
         if let Some(done) = self.done.pop_front() {
             return Some(done);
         }
@@ -169,7 +169,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// What was given can't wait any longer: a thread with a usual share helps until it is done.
-    pub fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         let desk = self.threads.as_ref().and_then(|threads| threads.desk.upgrade());
         let Some(desk) = desk.filter(|_| self.urgency == Urgency::CanWait) else { return };
         if desk.helped.swap(true, Ordering::AcqRel) {
@@ -186,7 +186,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// Whether jobs are not done yet.
-    pub fn busy(&self) -> bool {
+    pub(crate) fn busy(&self) -> bool {
         !self.running.is_empty()
     }
 }

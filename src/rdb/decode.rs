@@ -159,7 +159,7 @@ impl<R: Read> Decoder<R> {
 
     /// Up to where collections are to be kept compact; upstream's defaults otherwise.
     #[must_use]
-    pub fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
+    pub(crate) fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
         self.thresholds = thresholds;
         self
     }
@@ -174,11 +174,6 @@ impl<R: Read> Decoder<R> {
     /// What was passed over so far.
     pub fn passed_over(&self) -> PassedOver {
         self.reader.passed_over
-    }
-
-    /// The format's version.
-    pub fn version(&self) -> u16 {
-        self.version
     }
 
     /// How many bytes have been decoded.

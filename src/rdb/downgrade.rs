@@ -59,7 +59,10 @@ impl Lost {
             self.active_times += differing.count() as u64;
         }
         if version < format::VERSION_RELEASED {
-            stream.edit_groups(|group| self.own_released(group));
+            let names: Vec<Vec<u8>> = stream.groups().map(|(name, _)| name.to_vec()).collect();
+            for name in names {
+                stream.edit_group(&name, |group| self.own_released(group));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::base::env::UnixMillis;
 use crate::base::{lzf, text};
 use crate::data::frozen::Frozen;
 use crate::data::value::ValueRef;
-pub use object::least_version;
+pub(crate) use object::least_version;
 
 use crate::rdb::Access;
 use crate::rdb::format;
@@ -73,7 +73,7 @@ pub fn select_db(out: &mut Vec<u8>, database: u32) {
 
 /// A string in what was written that is not compressed, and may be by [`Compressor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verbatim {
+pub(crate) struct Verbatim {
     /// Where its length begins.
     start: usize,
     /// Where its bytes do.
@@ -82,7 +82,7 @@ pub struct Verbatim {
 }
 
 /// What the last string of `out` is, if `value` was written there as it is and is worth compressing.
-pub fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
+pub(crate) fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
     let end = out.len();
     let bytes = end.checked_sub(value.len()).filter(|_| value.len() > COMPRESS_ABOVE)?;
     let start = bytes - length_bytes(value.len() as u64);
@@ -96,7 +96,7 @@ pub fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
 /// it is most of what a snapshot of them costs. After `MISSES` in a row only every `TRIED`th is
 /// tried, until one gets shorter.
 #[derive(Debug, Default)]
-pub struct Compressor {
+pub(crate) struct Compressor {
     misses: u64,
     piece: Vec<u8>,
 }
@@ -109,7 +109,12 @@ const TRIED: u64 = 8;
 impl Compressor {
     /// Writes to `out` what was written, with these strings, in their order, compressed where that
     /// makes them shorter. Writes nothing, and says so by false, where it makes none shorter.
-    pub fn compress(&mut self, written: &[u8], strings: &[Verbatim], out: &mut Vec<u8>) -> bool {
+    pub(crate) fn compress(
+        &mut self,
+        written: &[u8],
+        strings: &[Verbatim],
+        out: &mut Vec<u8>,
+    ) -> bool {
         let mut copied = 0;
         for string in strings {
             if !self.shortens(&written[string.bytes..string.end]) {
@@ -162,7 +167,7 @@ pub fn entry(
 }
 
 /// Writes what comes before a frozen collection: [`Frozen::encode`] writes the rest.
-pub fn frozen_head(
+pub(crate) fn frozen_head(
     out: &mut Vec<u8>,
     options: &EncodeOptions,
     key: &[u8],

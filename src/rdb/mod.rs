@@ -45,7 +45,7 @@ impl OwnedValue {
 
     /// The value on its way into the dictionary. A collection goes with it, and an empty string stays
     /// behind.
-    pub fn as_new(&mut self) -> NewValue<'_> {
+    pub(crate) fn as_new(&mut self) -> NewValue<'_> {
         match self {
             Self::Int(number) => NewValue::Int(*number),
             Self::Str(bytes) => NewValue::Str(bytes),

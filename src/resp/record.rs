@@ -13,7 +13,7 @@ pub fn push_command<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = 
 
 /// Appends one argument.
 #[inline]
-pub fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
+pub(crate) fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
     push_head(out, b'$', word.len());
     out.extend_from_slice(word);
     out.extend_from_slice(b"\r\n");
@@ -21,7 +21,7 @@ pub fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
 
 /// Appends what arguments (`*`) or one of them (`$`) begin with: how many follow, or its length.
 #[inline]
-pub fn push_head(out: &mut Vec<u8>, mark: u8, number: usize) {
+pub(crate) fn push_head(out: &mut Vec<u8>, mark: u8, number: usize) {
     out.push(mark);
     text::push_u64(out, number as u64);
     out.extend_from_slice(b"\r\n");

@@ -20,7 +20,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// The number that HELLO takes and CLIENT LIST shows.
-    pub const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::Resp2 => 2,
             Self::Resp3 => 3,
@@ -44,7 +44,7 @@ impl<'a> Reply<'a> {
 
     /// The client's protocol version.
     #[inline]
-    pub fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         self.protocol
     }
 
@@ -192,7 +192,7 @@ impl<'a> Reply<'a> {
     }
 
     /// As [`Reply::finish_array`] for a set.
-    pub fn finish_set(&mut self, start: Deferred, len: usize) {
+    pub(crate) fn finish_set(&mut self, start: Deferred, len: usize) {
         let mark = if self.protocol == Protocol::Resp3 { b'~' } else { b'*' };
         self.insert_head(start, mark, len);
     }
@@ -277,7 +277,7 @@ impl<'a> Reply<'a> {
 
     /// Bytes that are already a reply in this client's protocol version.
     #[inline]
-    pub fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 }

@@ -14,9 +14,9 @@ use crate::base::text;
 
 /// The longest buffer of requests: ranges have 32 bits. Whoever reads keeps to it
 /// (`client-query-buffer-limit` goes no further).
-pub const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
+pub(crate) const BUFFER_BYTES_MAX: usize = u32::MAX as usize;
 /// The longest argument that `proto-max-bulk-len` can allow: what is with it in the buffer has a MiB.
-pub const ARGUMENT_BYTES_MAX: usize = BUFFER_BYTES_MAX - (1 << 20);
+pub(crate) const ARGUMENT_BYTES_MAX: usize = BUFFER_BYTES_MAX - (1 << 20);
 
 /// Most arguments that a command may announce before the client is authenticated.
 const UNAUTHENTICATED_ARGUMENTS_MAX: i64 = 10;
@@ -38,7 +38,7 @@ impl Range {
     /// # Panics
     /// Where it ends behind [`BUFFER_BYTES_MAX`].
     #[inline]
-    pub fn new(start: usize, len: usize) -> Self {
+    pub(crate) fn new(start: usize, len: usize) -> Self {
         assert!(start.saturating_add(len) <= BUFFER_BYTES_MAX, "a buffer of more than 4 GiB");
         Self::within(start, len)
     }
@@ -66,7 +66,7 @@ impl Range {
 
 /// One complete command in a [`Requests`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// Where its bytes begin in the buffer.
     start: u32,
     /// Where they end.
@@ -154,7 +154,7 @@ pub enum ProtocolError {
 impl ProtocolError {
     /// The reply's bytes, code word included. A byte that is quoted stays one byte, and no line end:
     /// those become spaces, or are left out at the end.
-    pub fn wire(&self) -> Vec<u8> {
+    pub(crate) fn wire(&self) -> Vec<u8> {
         match self {
             Self::ExpectedDollar(byte) => {
                 let byte = if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };

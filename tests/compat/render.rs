@@ -45,6 +45,13 @@ const GENERAL: &[&str] = &[
 /// command isn't there yet is not listed.
 const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     (
+        "unit/client-eviction",
+        "client evicted due to percentage of maxmemory, and the test after it; avoid client eviction \
+         when client is freed by output buffer limit; evict clients in right order",
+        "they look at a client's query buffer right after writing to it: here it grows with what \
+         arrives, by at most 1 MiB a read, and isn't there whole yet",
+    ),
+    (
         "unit/expire",
         "All time-to-live(TTL) in commands are propagated as absolute timestamp in milliseconds in AOF",
         "its helpers take the manifest's last line for the last increment, and read no comment lines: \

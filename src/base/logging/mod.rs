@@ -134,9 +134,7 @@ pub enum TimestampFormat {
 
 /// What the process is, for its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Starting: not yet in its final process.
-    Starting,
+pub(crate) enum Role {
     /// Serving as a primary.
     #[default]
     Primary,
@@ -147,7 +145,6 @@ pub enum Role {
 impl Role {
     const fn letter(self) -> char {
         match self {
-            Self::Starting => 'C',
             Self::Primary => 'M',
             Self::Replica => 'S',
         }
@@ -155,7 +152,6 @@ impl Role {
 
     const fn word(self) -> &'static str {
         match self {
-            Self::Starting => "starting",
             Self::Primary => "primary",
             Self::Replica => "replica",
         }
@@ -174,7 +170,7 @@ pub struct LogOptions {
     /// File to append to; standard output where there is none.
     pub file: Option<PathBuf>,
     /// The system log, where messages go there as well.
-    pub syslog: Option<SyslogOptions>,
+    pub(crate) syslog: Option<SyslogOptions>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -187,11 +183,11 @@ impl fmt::Debug for LogOptions {
 
 /// How messages reach the system log.
 #[derive(Clone, Debug)]
-pub struct SyslogOptions {
+pub(crate) struct SyslogOptions {
     /// The name they carry.
     pub ident: String,
     /// The facility's number (RFC 5424, section 6.2.1).
-    pub facility: u8,
+    pub(crate) facility: u8,
 }
 
 /// Why there is no log.
@@ -229,21 +225,21 @@ pub fn init(options: LogOptions) -> Result<LogHandle, LogError> {
 
 impl LogHandle {
     /// Changes the least important messages that are logged.
-    pub fn set_level(&self, level: LogLevel) {
+    pub(crate) fn set_level(&self, level: LogLevel) {
         self.log.level.store(level as u8, Ordering::Relaxed);
         // Call sites remember whether they are of interest.
         tracing::callsite::rebuild_interest_cache();
     }
 
     /// Changes the shape of lines and of the time in them.
-    pub fn set_format(&self, format: LogFormat, timestamps: TimestampFormat) {
+    pub(crate) fn set_format(&self, format: LogFormat, timestamps: TimestampFormat) {
         let mut output = self.log.lock();
         output.style.format = format;
         output.style.timestamps = timestamps;
     }
 
     /// Changes what the process is.
-    pub fn set_role(&self, role: Role) {
+    pub(crate) fn set_role(&self, role: Role) {
         self.log.lock().style.role = role;
     }
 }

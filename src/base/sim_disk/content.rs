@@ -28,11 +28,11 @@ struct Doubt {
 
 impl Content {
     /// A file whose bytes are all durable.
-    pub fn durable(bytes: Vec<u8>) -> Self {
+    pub(crate) fn durable(bytes: Vec<u8>) -> Self {
         Self { low: bytes.len(), durable: bytes.clone(), bytes, doubts: Vec::new() }
     }
 
-    pub fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.bytes.resize(len, 0);
         self.low = self.low.min(len);
         for doubt in &mut self.doubts {
@@ -41,14 +41,14 @@ impl Content {
         self.doubts.retain(|doubt| !doubt.range.is_empty());
     }
 
-    pub fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         self.durable.truncate(self.low);
         self.durable.extend_from_slice(&self.bytes[self.low..]);
         self.low = self.bytes.len();
         self.doubts.retain(|doubt| !doubt.written_again);
     }
 
-    pub fn sync_failed(&mut self) {
+    pub(crate) fn sync_failed(&mut self) {
         self.doubts.iter_mut().for_each(|doubt| doubt.written_again = false);
         if self.low < self.bytes.len() {
             let range = self.low..self.bytes.len();
@@ -57,7 +57,7 @@ impl Content {
     }
 
     /// The bytes from `from` on are written over themselves.
-    pub fn write_again(&mut self, from: usize) {
+    pub(crate) fn write_again(&mut self, from: usize) {
         for doubt in std::mem::take(&mut self.doubts) {
             let Range { start, end } = doubt.range;
             let middle = from.clamp(start, end);
@@ -67,11 +67,12 @@ impl Content {
         }
     }
 
-    pub fn in_doubt(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn in_doubt(&self) -> bool {
         !self.doubts.is_empty()
     }
 
-    pub fn flip(&mut self, bit: u64) {
+    pub(crate) fn flip(&mut self, bit: u64) {
         for bytes in [&mut self.bytes, &mut self.durable] {
             if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
                 *byte ^= 1 << (bit % 8);
@@ -80,7 +81,7 @@ impl Content {
     }
 
     /// The bytes after a power loss.
-    pub fn survivors(&self, rng: &mut Rng) -> Vec<u8> {
+    pub(crate) fn survivors(&self, rng: &mut Rng) -> Vec<u8> {
         let mut left = match rng.below(5) {
             0 => self.durable.clone(),
             1 => self.bytes.clone(),

@@ -95,7 +95,7 @@ fn is_number(text: &[u8], mark: u8, is_digit: fn(&u8) -> bool) -> Option<bool> {
 
 /// The double that `bytes` spells: decimal or hexadecimal, with or without exponent, or an
 /// infinity. Refused are NaN, what overflows, and what underflows to zero.
-pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
+pub(crate) fn parse_f64(bytes: &[u8]) -> Option<f64> {
     let form = Form::of(bytes)?;
     let number = match &form {
         Form::Infinity { negative: false } => return Some(f64::INFINITY),
@@ -108,7 +108,7 @@ pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
 
 /// Appends the text of a double: `inf`, `-inf`, `nan`, `-0`, integers without exponent up to 2^52,
 /// and otherwise the shortest digits, with an exponent where upstream has one.
-pub fn push_f64(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_f64(out: &mut Vec<u8>, number: f64) {
     if number.is_nan() {
         out.extend_from_slice(b"nan");
     } else if number.is_infinite() {
@@ -212,7 +212,7 @@ impl Digits {
 
 /// Appends the text of a double with 17 significant digits, as C's `%.17g` has it: no trailing zeros,
 /// and an exponent where it is below -4 or above 16.
-pub fn push_f64_17(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_f64_17(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() || number == 0.0 {
         push_f64(out, number);
         return;

@@ -16,7 +16,7 @@
 const STARS_MAX: usize = 1000;
 
 /// Whether all of `text` matches `pattern`. `ignore_case` is about ASCII letters.
-pub fn glob(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on after a mismatch: the pattern behind the last star, and the text it stops at.
     let mut retry: Option<(usize, usize)> = None;

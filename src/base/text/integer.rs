@@ -10,7 +10,7 @@ const LEN_MAX: usize = 20;
 
 /// The signed 64-bit integer whose canonical decimal text `bytes` is.
 #[inline]
-pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn parse_i64(bytes: &[u8]) -> Option<i64> {
     let (&first, &last) = (bytes.first()?, bytes.last()?);
     if bytes.len() > LEN_MAX || !last.is_ascii_digit() {
         return None;
@@ -26,7 +26,7 @@ pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
 
 /// The unsigned 64-bit integer whose canonical decimal text `bytes` is.
 #[inline]
-pub fn parse_u64(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn parse_u64(bytes: &[u8]) -> Option<u64> {
     match bytes.first()? {
         b'1'..=b'9' if bytes.len() <= LEN_MAX => positive(bytes),
         b'0' if bytes.len() == 1 => Some(0),
@@ -59,13 +59,13 @@ fn positive(digits: &[u8]) -> Option<u64> {
 
 /// Appends the decimal text of a signed integer.
 #[inline]
-pub fn push_i64(out: &mut Vec<u8>, number: i64) {
+pub(crate) fn push_i64(out: &mut Vec<u8>, number: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends the decimal text of an unsigned integer.
 #[inline]
-pub fn push_u64(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn push_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 

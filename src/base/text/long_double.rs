@@ -24,12 +24,12 @@ const LIMB_DIGITS: usize = 19;
 
 /// An 80-bit extended-precision float that isn't NaN.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-pub struct LongDouble(X87DoubleExtended);
+pub(crate) struct LongDouble(X87DoubleExtended);
 
 impl LongDouble {
     /// The number that `bytes` spells, in the forms that [`super::parse_f64`] takes. Refused are
     /// NaN, what overflows, and what underflows to zero.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() >= TEXT_LEN_LIMIT {
             return None;
         }
@@ -45,7 +45,7 @@ impl LongDouble {
     }
 
     /// The nearest double.
-    pub fn to_f64(self) -> f64 {
+    pub(crate) fn to_f64(self) -> f64 {
         let nearest: Double = self.0.convert(&mut false).value;
         f64::from_bits(nearest.to_bits() as u64)
     }
@@ -85,14 +85,14 @@ impl LongDouble {
     }
 
     /// The sum, rounded to nearest; nothing where it is infinite or not a number.
-    pub fn checked_add(self, other: Self) -> Option<Self> {
+    pub(crate) fn checked_add(self, other: Self) -> Option<Self> {
         let sum = (self.0 + other.0).value;
         sum.is_finite().then_some(Self(sum))
     }
 
     /// Appends the number in positional notation (`%.17Lf`) without trailing zeros: `3`, `0.1`,
     /// `-2.5`, never an exponent. Up to 4933 bytes. Zero, and what rounds to it, has no sign.
-    pub fn push(self, out: &mut Vec<u8>) {
+    pub(crate) fn push(self, out: &mut Vec<u8>) {
         if self.0.is_infinite() {
             out.extend_from_slice(if self.0.is_negative() { b"-inf" } else { b"inf" });
             return;

@@ -7,7 +7,7 @@
 pub struct Unbalanced;
 
 /// Appends `bytes` in double quotes: printable ASCII as it is, the rest escaped.
-pub fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.reserve(bytes.len() + 2);
     out.push(b'"');
@@ -36,7 +36,7 @@ pub fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
 ///
 /// # Errors
 /// [`Unbalanced`].
-pub fn split_arguments(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
+pub(crate) fn split_arguments(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
     let line = &line[..memchr::memchr(0, line).unwrap_or(line.len())];
     let mut words = Vec::new();
     let mut at = 0;

@@ -5,7 +5,7 @@
 ///
 /// Without digits the amount is 0, as upstream has it. An amount over 64 bits is refused, where
 /// upstream wraps around.
-pub fn parse_memory(word: &[u8]) -> Option<u64> {
+pub(crate) fn parse_memory(word: &[u8]) -> Option<u64> {
     let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = word.split_at(digits);
     let unit = match unit.to_ascii_lowercase().as_slice() {

@@ -8,7 +8,7 @@ const COMPACTS: &str = "the table compacts itself";
 const PLAIN: &str = "nodes are not compressed";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     memory("maxmemory", field!(maxmemory), (0, ULONG), "0")
         .doc("Bytes that data may take; 0 for no limit."),
     choice("maxmemory-policy", field!(maxmemory_policy), "noeviction")

@@ -9,7 +9,7 @@ use crate::config::directives::{
 const CLUSTER: &str = "cluster mode is not there yet";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     several("replicaof", field!(replicaof), "no one")
         .alias("slaveof")
         .fixed()
@@ -86,8 +86,7 @@ pub const ROWS: &[Directive] = &[
         .inert("full copies come on the link itself")
         .doc("Send full copies on a connection of their own."),
     choice("propagation-error-behavior", field!(propagation_error_behavior), "ignore")
-        .inert("an error in the stream is logged")
-        .doc("What an error in the replication stream leads to."),
+        .doc("Whether a replica that can't apply a command goes on without it, or stops there."),
     flag("cluster-enabled", field!(cluster_enabled), "no")
         .fixed()
         .refused(CLUSTER)

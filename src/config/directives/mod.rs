@@ -56,7 +56,7 @@ pub enum Kind {
 
 /// When a directive may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutability {
+pub(crate) enum Mutability {
     /// At start and by CONFIG SET.
     Runtime,
     /// Only at start.
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Field {
 }
 
 /// A check of an argument; the error is upstream's text.
-pub type Check = fn(&[u8]) -> Result<(), &'static str>;
+pub(crate) type Check = fn(&[u8]) -> Result<(), &'static str>;
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -103,13 +103,13 @@ pub struct Directive {
     /// The name that CONFIG REWRITE writes; lower case.
     pub name: &'static str,
     /// Another name for the same setting.
-    pub alias: Option<&'static str>,
+    pub(crate) alias: Option<&'static str>,
     /// What values it takes.
     pub kind: Kind,
     /// The default as written in a file; empty arguments are an empty text.
     pub default: &'static str,
     /// When it may be given.
-    pub mutability: Mutability,
+    pub(crate) mutability: Mutability,
     /// Whether it is heeded.
     pub standing: Standing,
     /// Whether only its exact name shows it in CONFIG GET: switches for tests.
@@ -117,9 +117,9 @@ pub struct Directive {
     /// Whether its value must not show up where commands and lines of configuration are shown.
     pub secret: bool,
     /// Whether CONFIG SET refuses it while data is being loaded.
-    pub denied_loading: bool,
+    pub(crate) denied_loading: bool,
     /// Whether CONFIG REWRITE writes it even at its default.
-    pub always_written: bool,
+    pub(crate) always_written: bool,
     /// One sentence on what it does.
     pub doc: &'static str,
     /// A check of the argument beyond what the field's type does.
@@ -129,7 +129,7 @@ pub struct Directive {
 }
 
 /// The families in the order of `--help`, with their headings.
-pub const FAMILIES: &[(&str, &[Directive])] = &[
+pub(crate) const FAMILIES: &[(&str, &[Directive])] = &[
     ("Network and clients", network::ROWS),
     ("Process and log", process::ROWS),
     ("Durability", persistence::ROWS),
@@ -139,7 +139,7 @@ pub const FAMILIES: &[(&str, &[Directive])] = &[
 ];
 
 /// Names that are accepted with one argument in a file and then forgotten: upstream retired them.
-pub const RETIRED: &[&str] =
+pub(crate) const RETIRED: &[&str] =
     &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 /// All rows.
@@ -148,7 +148,7 @@ pub fn all() -> impl Iterator<Item = &'static Directive> {
 }
 
 /// The row of a name or alias in any case of its letters, and that name as the table spells it.
-pub fn find(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
+pub(crate) fn find(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
     let is = |word: &&'static str| word.as_bytes().eq_ignore_ascii_case(name);
     all().find_map(|row| {
         Some(row.name).filter(is).or(row.alias.filter(is)).map(|spelling| (row, spelling))
@@ -156,7 +156,7 @@ pub fn find(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
 }
 
 /// Whether a name is that of a directive whose value must not be shown.
-pub fn is_secret(name: &[u8]) -> bool {
+pub(crate) fn is_secret(name: &[u8]) -> bool {
     find(name).is_some_and(|(row, _)| row.secret)
 }
 
@@ -303,12 +303,12 @@ impl Directive {
     }
 
     /// Whether CONFIG SET splits its value at spaces.
-    pub const fn takes_several(&self) -> bool {
+    pub(crate) const fn takes_several(&self) -> bool {
         matches!(self.kind, Kind::Several)
     }
 
     /// The value as CONFIG GET prints it.
-    pub fn print(&self, settings: &Settings) -> Vec<u8> {
+    pub(crate) fn print(&self, settings: &Settings) -> Vec<u8> {
         let mut out = Vec::new();
         (self.field.read)(settings).print(&self.kind, &mut out);
         out
@@ -318,7 +318,7 @@ impl Directive {
     ///
     /// # Errors
     /// Upstream's text on what is wrong with them; the field is then unchanged.
-    pub fn parse(
+    pub(crate) fn parse(
         &self,
         settings: &mut Settings,
         words: &[&[u8]],
@@ -333,12 +333,12 @@ impl Directive {
     }
 
     /// Whether the value is the default.
-    pub fn is_default(&self, settings: &Settings) -> bool {
+    pub(crate) fn is_default(&self, settings: &Settings) -> bool {
         self.print(settings) == self.print(defaults())
     }
 
     /// Parses the default into the field.
-    pub fn reset(&self, settings: &mut Settings) {
+    pub(crate) fn reset(&self, settings: &mut Settings) {
         let words: Vec<&[u8]> = if self.takes_several() && !self.default.is_empty() {
             self.default.split(' ').map(str::as_bytes).collect()
         } else {

@@ -10,7 +10,7 @@ const THREADS: &str = "one thread reads and writes";
 const USERS: &str = "access control lists are not there yet";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     several("bind", field!(bind), "* -::*")
         .doc("Addresses to listen on; a leading - makes one optional."),
     text("bind-source-addr", field!(bind_source_addr), "")
@@ -44,7 +44,6 @@ pub const ROWS: &[Directive] = &[
         .doc("Seconds between probes of an idle connection; 0 for none."),
     number("maxclients", field!(maxclients), (1, UINT), "10000").doc("Clients served at once."),
     single("maxmemory-clients", field!(maxmemory_clients), "0")
-        .inert("clients are not evicted yet")
         .doc("Memory for all client buffers together, in bytes or percent of maxmemory."),
     several(
         "client-output-buffer-limit",

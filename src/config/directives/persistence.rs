@@ -8,7 +8,7 @@ use crate::config::directives::{
 const TESTS: &str = "a switch for tests of another implementation";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     text("dir", field!(dir), "")
         .protected()
         .not_while_loading()

@@ -8,7 +8,7 @@ const TESTS: &str = "a switch for tests of another implementation";
 const PINNING: &str = "threads are not pinned";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     flag("daemonize", field!(daemonize), "no").fixed().doc("Go to the background after the start."),
     text("pidfile", field!(pidfile), "").fixed().doc("File to write the process number to."),
     choice("supervised", field!(supervised), "no")

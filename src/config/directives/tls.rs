@@ -5,7 +5,7 @@ use crate::config::directives::{Directive, INT, choice, field, flag, number, tex
 const TLS: &str = "TLS is not there yet";
 
 /// The rows.
-pub const ROWS: &[Directive] = &[
+pub(crate) const ROWS: &[Directive] = &[
     number("tls-port", field!(tls_port), (0, 65_535), "0")
         .refused(TLS)
         .doc("Port for TLS; 0 for none."),

@@ -18,7 +18,7 @@ const NEIGHBOURS: [(i32, i32); 8] =
 
 /// The outline of a search; lengths are metres.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outline {
+pub(crate) enum Outline {
     /// All within a radius.
     Circle(f64),
     /// All within half a width to the east and west and half a height to the north and south.
@@ -34,7 +34,7 @@ pub enum Outline {
 
 /// A shape at its place.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     middle: Place,
     outline: Outline,
     /// The middle of a circle once more, in the form that each distance needs.
@@ -47,7 +47,7 @@ pub struct Shape {
 
 impl Shape {
     /// A circle or a box around a place.
-    pub fn around(middle: Place, outline: Outline) -> Self {
+    pub(crate) fn around(middle: Place, outline: Outline) -> Self {
         let latitude = radians(middle.latitude);
         let square_max = match outline {
             Outline::Circle(radius) if radius < EARTH_RADIUS * 3.0 => {
@@ -67,7 +67,7 @@ impl Shape {
     }
 
     /// A polygon. Distances are from the mean of its corners as directions from the earth's middle.
-    pub fn polygon(corners: Vec<Place>) -> Self {
+    pub(crate) fn polygon(corners: Vec<Place>) -> Self {
         let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
         for corner in &corners {
             let (longitude, latitude) = (radians(corner.longitude), radians(corner.latitude));
@@ -82,7 +82,7 @@ impl Shape {
 
     /// How far from the middle a place is that is inside; nothing for one that is outside.
     #[inline]
-    pub fn distance(&self, place: Place) -> Option<f64> {
+    pub(crate) fn distance(&self, place: Place) -> Option<f64> {
         match &self.outline {
             Outline::Circle(radius) => {
                 let distance = self.distance_in_circle(place)?;
@@ -163,7 +163,7 @@ impl Shape {
     }
 
     /// The cells to be searched, in order. None is there twice.
-    pub fn cells(&self) -> impl Iterator<Item = Cell> {
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell> {
         let bounds = self.bounds();
         // A polygon's middle may be nearer to the pole than the map ends.
         let latitude = self.middle.latitude.clamp(-LATITUDE_MAX, LATITUDE_MAX);

@@ -138,22 +138,17 @@ pub struct FrozenFields {
 
 impl FrozenFields {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// When the first of them expires.
-    pub fn next_expiry(&self) -> Option<UnixMillis> {
+    pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
         self.expires
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// All fields.
-    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.entries.iter().map(field)
     }
 }

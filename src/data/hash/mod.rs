@@ -23,7 +23,7 @@ use std::fmt;
 use crate::base::env::{Rng, UnixMillis};
 use crate::data::element::Element;
 use crate::data::hash::big::Big;
-pub use crate::data::hash::big::FrozenFields;
+pub(crate) use crate::data::hash::big::FrozenFields;
 use crate::data::index::Room;
 use crate::data::listpack::{self, Cursor, Listpack};
 use crate::data::thin::{Boxed, forms};
@@ -87,7 +87,7 @@ const PAIR: usize = 2;
 
 impl Hash {
     /// A hash of fields and values that stand in a listpack, if they are pairs.
-    pub fn from_packed(pack: Listpack, thresholds: &Thresholds) -> Option<Self> {
+    pub(crate) fn from_packed(pack: Listpack, thresholds: &Thresholds) -> Option<Self> {
         let len = pack.len();
         if !len.is_multiple_of(PAIR) {
             return None;
@@ -100,7 +100,7 @@ impl Hash {
     }
 
     /// A hash of fields, values and expiry times that stand in a listpack, if they are such.
-    pub fn from_timed(pack: Listpack, thresholds: &Thresholds) -> Option<Self> {
+    pub(crate) fn from_timed(pack: Listpack, thresholds: &Thresholds) -> Option<Self> {
         let len = pack.len();
         let is_sorted = timed::is_sorted(&pack)?;
         let mut hash = Self::Timed(pack);
@@ -118,7 +118,7 @@ impl Hash {
 
     /// How many fields there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Packed(pack) => pack.len() / PAIR,
             Self::Timed(pack) => pack.len() / timed::TRIPLE,
@@ -128,7 +128,7 @@ impl Hash {
 
     /// Whether there is no field.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Packed(pack) | Self::Timed(pack) => pack.is_empty(),
             Self::Big(big) => big.len() == 0,
@@ -136,7 +136,7 @@ impl Hash {
     }
 
     /// The name that OBJECT ENCODING replies.
-    pub fn encoding(&self) -> &'static str {
+    pub(crate) fn encoding(&self) -> &'static str {
         match self {
             Self::Packed(_) => "listpack",
             Self::Timed(_) => "listpackex",
@@ -146,7 +146,7 @@ impl Hash {
 
     /// Bytes of heap that the hash owns. Costs the same for any size.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Packed(pack) | Self::Timed(pack) => pack.heap_bytes(),
             Self::Big(big) => size_of::<Big>() + big.heap_bytes(),
@@ -155,18 +155,18 @@ impl Hash {
 
     /// Whether nothing more may be added: it is as large as it may get.
     #[inline]
-    pub fn is_full(&self, room: Room) -> bool {
+    pub(crate) fn is_full(&self, room: Room) -> bool {
         matches!(self, Self::Big(big) if big.is_full(room))
     }
 
     /// Whether all fields are in one block, so that walking over them costs next to nothing.
     #[inline]
-    pub fn is_compact(&self) -> bool {
+    pub(crate) fn is_compact(&self) -> bool {
         !matches!(self, Self::Big(_))
     }
 
     /// The listpack of fields and values, where the hash is one.
-    pub fn as_packed(&self) -> Option<&Listpack> {
+    pub(crate) fn as_packed(&self) -> Option<&Listpack> {
         match self {
             Self::Packed(pack) => Some(pack),
             _ => None,
@@ -174,7 +174,7 @@ impl Hash {
     }
 
     /// The listpack of fields, values and expiry times, where the hash is one.
-    pub fn as_timed(&self) -> Option<&Listpack> {
+    pub(crate) fn as_timed(&self) -> Option<&Listpack> {
         match self {
             Self::Timed(pack) => Some(pack),
             _ => None,
@@ -345,7 +345,7 @@ impl Hash {
     }
 
     /// The fields as they are now, for another thread; nothing for a hash in one block.
-    pub fn freeze(&self) -> Option<FrozenFields> {
+    pub(crate) fn freeze(&self) -> Option<FrozenFields> {
         match self {
             Self::Big(big) => Some(big.freeze()),
             Self::Packed(_) | Self::Timed(_) => None,

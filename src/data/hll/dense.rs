@@ -4,15 +4,15 @@
 use crate::data::hll::{REGISTERS, Registers};
 
 /// Bits of a register.
-pub const BITS: usize = 6;
+pub(crate) const BITS: usize = 6;
 /// The greatest value of one.
-pub const MAX: u8 = (1 << BITS) - 1;
+pub(crate) const MAX: u8 = (1 << BITS) - 1;
 /// Bytes of eight registers.
 const EIGHT_BYTES: usize = 6;
 
 /// What a register holds.
 #[inline]
-pub fn get(registers: &[u8], register: usize) -> u8 {
+pub(crate) fn get(registers: &[u8], register: usize) -> u8 {
     let (at, shift) = (register * BITS / 8, register * BITS % 8);
     let next = registers.get(at + 1).copied().unwrap_or(0);
     let two = u16::from_le_bytes([registers[at], next]) >> shift;
@@ -21,7 +21,7 @@ pub fn get(registers: &[u8], register: usize) -> u8 {
 
 /// Makes a register at least `value`; says whether it has changed.
 #[inline]
-pub fn raise(registers: &mut [u8], register: usize, value: u8) -> bool {
+pub(crate) fn raise(registers: &mut [u8], register: usize, value: u8) -> bool {
     if get(registers, register) >= value {
         return false;
     }
@@ -58,7 +58,7 @@ fn gather(eight: u64) -> u64 {
 
 /// Visits the registers eight at a time, each with the first one's number.
 #[inline(always)]
-pub fn each_eight(registers: &[u8], each: impl FnMut(usize, u64)) {
+pub(crate) fn each_eight(registers: &[u8], each: impl FnMut(usize, u64)) {
     each_eight_by(spread, registers, each);
 }
 
@@ -80,7 +80,7 @@ fn each_eight_by(spread: impl Fn(u64) -> u64, registers: &[u8], mut each: impl F
 }
 
 /// Raises registers to what others have.
-pub fn merge(into: &mut Registers, registers: &[u8]) {
+pub(crate) fn merge(into: &mut Registers, registers: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has these instructions, as was just looked up.
@@ -90,7 +90,7 @@ pub fn merge(into: &mut Registers, registers: &[u8]) {
 }
 
 /// The registers in six bits each.
-pub fn pack(registers: &Registers, into: &mut [u8]) {
+pub(crate) fn pack(registers: &Registers, into: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: as in `merge`.

@@ -13,7 +13,7 @@ const ALPHA: f64 = 0.721_347_520_444_481_7;
 
 /// How many registers hold each value.
 #[derive(Debug)]
-pub struct Histogram([[u32; VALUES]; TABLES]);
+pub(crate) struct Histogram([[u32; VALUES]; TABLES]);
 
 impl Default for Histogram {
     fn default() -> Self {
@@ -24,13 +24,13 @@ impl Default for Histogram {
 impl Histogram {
     /// So many registers with a value.
     #[expect(clippy::cast_possible_truncation, reason = "there are 2^14 registers")]
-    pub fn add(&mut self, value: u8, registers: usize) {
+    pub(crate) fn add(&mut self, value: u8, registers: usize) {
         self.0[0][usize::from(value & dense::MAX)] += registers as u32;
     }
 
     /// Eight registers, a byte each.
     #[inline(always)]
-    pub fn add_eight(&mut self, eight: u64) {
+    pub(crate) fn add_eight(&mut self, eight: u64) {
         for (place, value) in eight.to_le_bytes().into_iter().enumerate() {
             self.0[place % TABLES][usize::from(value & dense::MAX)] += 1;
         }
@@ -42,7 +42,7 @@ impl Histogram {
     }
 
     /// The cardinality that they tell of.
-    pub fn estimate(&self) -> u64 {
+    pub(crate) fn estimate(&self) -> u64 {
         let registers = REGISTERS as f64;
         let mut sum = registers * tau((registers - self.with(RUN_BITS + 1)) / registers);
         for value in (1..=RUN_BITS).rev() {

@@ -24,7 +24,7 @@ const JOINED_MAX: usize = 5;
 const SPLIT_BYTES_MAX: usize = 5;
 
 /// All registers in one run.
-pub const EMPTY: [u8; 2] = long_zeros(REGISTERS);
+pub(crate) const EMPTY: [u8; 2] = long_zeros(REGISTERS);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -102,7 +102,10 @@ impl Runs {
 }
 
 /// Visits all runs: the first register, how many, and what they hold.
-pub fn each_run(mut bytes: &[u8], mut each: impl FnMut(usize, usize, u8)) -> Result<(), Corrupted> {
+pub(crate) fn each_run(
+    mut bytes: &[u8],
+    mut each: impl FnMut(usize, usize, u8),
+) -> Result<(), Corrupted> {
     let mut register = 0;
     while !bytes.is_empty() {
         let run = Run::read(bytes).ok_or(Corrupted)?;
@@ -118,7 +121,7 @@ pub fn each_run(mut bytes: &[u8], mut each: impl FnMut(usize, usize, u8)) -> Res
 }
 
 /// The runs as PFDEBUG DECODE shows them, whether they make sense or not.
-pub fn describe(mut bytes: &[u8]) -> String {
+pub(crate) fn describe(mut bytes: &[u8]) -> String {
     let mut words = Vec::new();
     while let Some(run) = bytes.first().map(|first| {
         // Upstream reads a zero behind the end.
@@ -137,7 +140,7 @@ pub fn describe(mut bytes: &[u8]) -> String {
 
 /// What came of raising a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Raised {
+pub(crate) enum Raised {
     /// It has changed, or not.
     Is(bool),
     /// Nothing was done: the value or the string would be too large for runs.
@@ -145,7 +148,7 @@ pub enum Raised {
 }
 
 /// Makes a register at least `value`.
-pub fn raise(
+pub(crate) fn raise(
     store: &mut impl Store,
     register: usize,
     value: u8,

@@ -92,11 +92,11 @@ pub(crate) mod lowered {
 
 /// An entry's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Handle(pub u32);
+pub(crate) struct Handle(pub u32);
 
 /// What belongs to a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Body<'a> {
+pub(crate) struct Body<'a> {
     /// A field's value.
     pub value: &'a [u8],
     /// A member's score.
@@ -245,28 +245,28 @@ impl<'a> Entry<'a> {
 
     /// The key.
     #[inline]
-    pub fn key(self) -> &'a [u8] {
+    pub(crate) fn key(self) -> &'a [u8] {
         let layout = Layout::of(self.shape, self.bytes);
         self.part(layout.key, layout.value, layout.flags & KEY_LONG != 0)
     }
 
     /// The value of a field.
     #[inline]
-    pub fn value(self) -> &'a [u8] {
+    pub(crate) fn value(self) -> &'a [u8] {
         let layout = Layout::of(self.shape, self.bytes);
         self.part(layout.value, layout.end, layout.flags & VALUE_LONG != 0)
     }
 
     /// The score of a member.
     #[inline]
-    pub fn score(self) -> f64 {
+    pub(crate) fn score(self) -> f64 {
         let layout = Layout::of(self.shape, self.bytes);
         f64::from_le_bytes(load(self.bytes, layout.score))
     }
 
     /// When a field expires.
     #[inline]
-    pub fn expiry(self) -> Option<UnixMillis> {
+    pub(crate) fn expiry(self) -> Option<UnixMillis> {
         let layout = Layout::of(self.shape, self.bytes);
         (layout.flags & EXPIRES != 0)
             .then(|| UnixMillis(i64::from_le_bytes(load(self.bytes, layout.expiry))))

@@ -27,7 +27,8 @@ use segment::{DEPTH_MAX, Segment, home_of};
 
 #[cfg(test)]
 pub(crate) use arena::lowered;
-pub use arena::{Body, Entry, Handle, Iter, Room, Shape};
+pub(crate) use arena::{Body, Handle, Room};
+pub use arena::{Entry, Iter, Shape};
 
 /// Two buddies with no more keys than this become one.
 const MERGE_MAX: usize = segment::SLOTS_MAX * 5 / 8;
@@ -77,7 +78,7 @@ fn keyed_hash(key: &[u8]) -> u64 {
 
 impl Table {
     /// An empty table of entries of a shape.
-    pub fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         Self::with_hash(shape, keyed_hash)
     }
 
@@ -99,25 +100,25 @@ impl Table {
 
     /// How many keys there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is none.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Whether nothing more may be added.
     #[inline]
-    pub fn is_full(&self, room: Room) -> bool {
+    pub(crate) fn is_full(&self, room: Room) -> bool {
         self.arena.is_full(room)
     }
 
     /// Bytes of heap.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.arena.heap_bytes()
             + self.segment_bytes
             + self.segments.capacity() * size_of::<Segment>()
@@ -138,7 +139,7 @@ impl Table {
 
     /// The place of a key's entry.
     #[inline]
-    pub fn find(&self, key: &[u8]) -> Option<Handle> {
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Handle> {
         let hash = (self.hash)(key);
         let segment = &self.segments[self.segment_of(hash)];
         segment.find(hash, |handle| self.arena.get(handle).key() == key)
@@ -146,19 +147,19 @@ impl Table {
 
     /// A key's entry.
     #[inline]
-    pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
         self.find(key).map(|handle| self.arena.get(handle))
     }
 
     /// The entry at a place.
     #[inline]
-    pub fn at(&self, handle: Handle) -> Entry<'_> {
+    pub(crate) fn at(&self, handle: Handle) -> Entry<'_> {
         self.arena.get(handle)
     }
 
     /// Puts a key with its body, in the place of the old body if it is there already; says whether it
     /// is new, and where its entry is.
-    pub fn put(&mut self, key: &[u8], body: &Body<'_>) -> (Handle, bool) {
+    pub(crate) fn put(&mut self, key: &[u8], body: &Body<'_>) -> (Handle, bool) {
         let hash = (self.hash)(key);
         let index = self.segment_of(hash);
         let found = self.segments[index].find(hash, |handle| self.arena.get(handle).key() == key);
@@ -178,12 +179,12 @@ impl Table {
     }
 
     /// Changes a member's score where its entry is.
-    pub fn set_score(&mut self, handle: Handle, score: f64) {
+    pub(crate) fn set_score(&mut self, handle: Handle, score: f64) {
         self.arena.set_score(handle, score);
     }
 
     /// Removes a key; says where its entry was.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Handle> {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Handle> {
         let hash = (self.hash)(key);
         let index = self.segment_of(hash);
         let handle = self.segments[index].find(hash, |at| self.arena.get(at).key() == key)?;
@@ -198,13 +199,13 @@ impl Table {
     /// A sorted set's entries that moved since this was asked last, in order: their old and new
     /// places. The old ones can still be read until [`Table::let_go`], and must not be afterwards.
     #[inline]
-    pub fn take_moves(&mut self) -> Vec<(Handle, Handle)> {
+    pub(crate) fn take_moves(&mut self) -> Vec<(Handle, Handle)> {
         std::mem::take(&mut self.moves)
     }
 
     /// Says that nobody has old handles any more.
     #[inline]
-    pub fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         self.arena.let_go();
     }
 
@@ -369,14 +370,14 @@ impl Table {
     }
 
     /// All entries, in no order.
-    pub fn iter(&self) -> Iter<'_> {
+    pub(crate) fn iter(&self) -> Iter<'_> {
         self.arena.iter()
     }
 
     /// Visits about `count` entries from `cursor` on and returns the next cursor; 0 is both start and
     /// end. A key that is there from the first call to the last is visited exactly once, whatever
     /// else changes. A table with fewer keys than `count` in one segment takes one call.
-    pub fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Entry<'_>)) -> u64 {
+    pub(crate) fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Entry<'_>)) -> u64 {
         // Positions are borders between buckets, which no hash's lowest bit decides: shifted by one
         // they fit a positive signed number.
         let mut position = cursor << 1;
@@ -412,7 +413,7 @@ impl Table {
     }
 
     /// One of the entries, each with the same chance.
-    pub fn sample(&self, rng: &mut Rng) -> Option<Entry<'_>> {
+    pub(crate) fn sample(&self, rng: &mut Rng) -> Option<Entry<'_>> {
         if self.len == 0 {
             return None;
         }
@@ -438,7 +439,7 @@ impl Table {
     }
 
     /// The entries as they are now, for another thread.
-    pub fn freeze(&self) -> Frozen {
+    pub(crate) fn freeze(&self) -> Frozen {
         Frozen { arena: self.arena.clone(), len: self.len }
     }
 }
@@ -476,17 +477,12 @@ pub struct Frozen {
 
 impl Frozen {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// All entries, in no order.
-    pub fn iter(&self) -> Iter<'_> {
+    pub(crate) fn iter(&self) -> Iter<'_> {
         self.arena.iter()
     }
 }

@@ -23,12 +23,12 @@ pub struct FrozenList(pub(super) List);
 
 impl FrozenList {
     /// The elements in order.
-    pub fn iter(&self) -> Elements<'_> {
+    pub(crate) fn iter(&self) -> Elements<'_> {
         self.0.iter()
     }
 
     /// The list, to be read only.
-    pub fn as_list(&self) -> &List {
+    pub(crate) fn as_list(&self) -> &List {
         &self.0
     }
 }
@@ -199,7 +199,7 @@ impl ExactSizeIterator for Elements<'_> {}
 
 /// The pieces of a list in order.
 #[derive(Clone, Debug)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     pub(super) packed: Option<&'a Listpack>,
     pub(super) blocks: Option<&'a VecDeque<Block>>,
     pub(super) block: usize,

@@ -134,7 +134,8 @@ fn known(len: Option<usize>) -> usize {
 
 /// The whole length of the entry that an element is going to be.
 #[inline]
-pub fn entry_bytes(element: &[u8]) -> usize {
+#[cfg(test)]
+pub(crate) fn entry_bytes(element: &[u8]) -> usize {
     let len = match Element::of(element) {
         Element::Int(number) => int_len(number),
         Element::Bytes(bytes) => match bytes.len() {
@@ -241,24 +242,19 @@ pub struct Entries {
 impl Entries {
     /// None.
     #[inline]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { inline: [0; ENTRIES_INLINE], filled: 0, heap: Vec::new(), len: 0 }
     }
 
     /// How many there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The entries, one behind the other.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         if self.heap.is_empty() { &self.inline[..self.filled] } else { &self.heap }
     }
 
@@ -285,7 +281,7 @@ impl Entries {
 
     /// Adds an integer.
     #[inline]
-    pub fn push_int(&mut self, number: i64) {
+    pub(crate) fn push_int(&mut self, number: i64) {
         let (entry, len) = int_entry(number);
         self.extend(&entry[..len]);
         self.len += 1;
@@ -294,7 +290,7 @@ impl Entries {
     /// Adds an element in its densest form.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-    pub fn push(&mut self, element: &[u8]) {
+    pub(crate) fn push(&mut self, element: &[u8]) {
         match Element::of(element) {
             Element::Int(number) => return self.push_int(number),
             Element::Bytes(bytes) if bytes.len() < 64 => {

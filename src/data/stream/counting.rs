@@ -16,7 +16,7 @@ impl Stream {
     }
 
     /// How many entries were ever added up to an id, where that can be told.
-    pub fn added_up_to(&self, id: StreamId) -> Option<u64> {
+    pub(crate) fn added_up_to(&self, id: StreamId) -> Option<u64> {
         self.added_before(id, self.first_id().unwrap_or_default())
     }
 
@@ -54,7 +54,7 @@ impl Stream {
 
     /// What a group's count of entries read becomes when it reads the entries of these ids, which are
     /// its next.
-    pub fn count_read(&self, group: &Group, ids: &[StreamId]) -> Option<u64> {
+    pub(crate) fn count_read(&self, group: &Group, ids: &[StreamId]) -> Option<u64> {
         let first = self.first_id().unwrap_or_default();
         let (mut read, mut last_id) = (group.entries_read, group.last_id);
         for (index, id) in ids.iter().enumerate() {
@@ -72,7 +72,7 @@ impl Stream {
     }
 
     /// How many entries a group has not read yet, where that can be told.
-    pub fn lag(&self, group: &Group) -> Option<u64> {
+    pub(crate) fn lag(&self, group: &Group) -> Option<u64> {
         let added = self.counts().added;
         if added == 0 {
             return Some(0);

@@ -14,7 +14,7 @@ use crate::data::stream::sorted::{Record, Sorted};
 
 /// Deliveries that are counted at most. It stands for the most that clients can tell, 2^63 - 1, which
 /// marks an entry that none should try again.
-pub const DELIVERIES_MAX: u32 = u32::MAX;
+pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
 /// Bytes that a name in an ordered map takes beside itself, about.
 const NAME_BYTES: usize = 48;
 
@@ -51,7 +51,7 @@ pub struct Pending {
 
 impl Pending {
     /// How often it was delivered, as clients and files tell it.
-    pub fn told_deliveries(&self) -> i64 {
+    pub(crate) fn told_deliveries(&self) -> i64 {
         match self.deliveries {
             DELIVERIES_MAX => i64::MAX,
             deliveries => i64::from(deliveries),
@@ -59,7 +59,7 @@ impl Pending {
     }
 
     /// Since when it has been waiting, in milliseconds; `None` where no consumer has it.
-    pub fn idle_ms(&self, now_ms: i64) -> Option<i64> {
+    pub(crate) fn idle_ms(&self, now_ms: i64) -> Option<i64> {
         (self.consumer != ConsumerId::NOBODY).then(|| now_ms.saturating_sub(self.delivered_ms))
     }
 }
@@ -83,9 +83,9 @@ impl Record for Pending {
 #[derive(Clone)]
 pub struct Consumer {
     /// When it was last named in a command, in Unix milliseconds.
-    pub seen_ms: i64,
+    pub(crate) seen_ms: i64,
     /// When it last got or claimed something; `None` where never.
-    pub active_ms: Option<i64>,
+    pub(crate) active_ms: Option<i64>,
     pending: Sorted<StreamId>,
 }
 
@@ -96,7 +96,7 @@ impl Consumer {
     }
 
     /// The ids of it from one on.
-    pub fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + Clone {
+    pub(crate) fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + Clone {
         self.pending.iter_from(id).copied()
     }
 }
@@ -107,7 +107,7 @@ pub struct Group {
     /// The last entry that was delivered.
     pub last_id: StreamId,
     /// How many entries were ever added up to that one, where that is known.
-    pub entries_read: Option<u64>,
+    pub(crate) entries_read: Option<u64>,
     pending: Sorted<Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     /// By their numbers; nothing where one has gone.
@@ -126,7 +126,7 @@ impl Group {
 
     /// Bytes of heap.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.pending.heap_bytes()
             + self.released.heap_bytes()
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
@@ -141,7 +141,7 @@ impl Group {
 
     /// What is pending of an entry.
     #[inline]
-    pub fn pending(&self, id: StreamId) -> Option<Pending> {
+    pub(crate) fn pending(&self, id: StreamId) -> Option<Pending> {
         self.pending.get(id)
     }
 
@@ -151,7 +151,7 @@ impl Group {
     }
 
     /// The least and the greatest id that is pending.
-    pub fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
+    pub(crate) fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
         Some((self.pending.first()?.id, self.pending.last()?.id))
     }
 
@@ -176,25 +176,25 @@ impl Group {
     }
 
     /// When that of the pending entries was delivered which has waited longest at a consumer.
-    pub fn oldest_delivery_ms(&mut self) -> Option<i64> {
+    pub(crate) fn oldest_delivery_ms(&mut self) -> Option<i64> {
         let id = self.pending.oldest(i64::MAX - 1, 1).pop()?;
         Some(self.pending.get(id)?.delivered_ms)
     }
 
     /// How many consumers there are.
-    pub fn consumer_count(&self) -> usize {
+    pub(crate) fn consumer_count(&self) -> usize {
         self.names.len()
     }
 
     /// A consumer's number.
     #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<ConsumerId> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<ConsumerId> {
         self.names.get(name).copied()
     }
 
     /// A consumer.
     #[inline]
-    pub fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
+    pub(crate) fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
         self.consumers.get(id.index())?.as_ref()
     }
 
@@ -235,7 +235,7 @@ impl Group {
     }
 
     /// Notes that a consumer was named, and whether it got something.
-    pub fn see(&mut self, id: ConsumerId, now_ms: i64, active: bool) {
+    pub(crate) fn see(&mut self, id: ConsumerId, now_ms: i64, active: bool) {
         if let Some(Some(consumer)) = self.consumers.get_mut(id.index()) {
             consumer.seen_ms = now_ms;
             if active {
@@ -245,7 +245,7 @@ impl Group {
     }
 
     /// Sets a consumer's times, as a file tells them.
-    pub fn set_times(&mut self, id: ConsumerId, seen_ms: i64, active_ms: Option<i64>) {
+    pub(crate) fn set_times(&mut self, id: ConsumerId, seen_ms: i64, active_ms: Option<i64>) {
         if let Some(Some(consumer)) = self.consumers.get_mut(id.index()) {
             (consumer.seen_ms, consumer.active_ms) = (seen_ms, active_ms);
         }
@@ -335,14 +335,19 @@ impl Group {
 
     /// Makes an entry pending for which [`Group::load_owner`] is going to tell whose it is; false where
     /// it was pending before.
-    pub fn load_pending(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) -> bool {
+    pub(crate) fn load_pending(
+        &mut self,
+        id: StreamId,
+        delivered_ms: i64,
+        deliveries: u64,
+    ) -> bool {
         let deliveries = u32::try_from(deliveries).unwrap_or(DELIVERIES_MAX);
         let consumer = ConsumerId::NOBODY;
         self.pending.put(Pending { id, delivered_ms, deliveries, consumer }).is_none()
     }
 
     /// Gives a consumer an entry that nobody has; false where there is no such.
-    pub fn load_owner(&mut self, consumer: ConsumerId, id: StreamId) -> bool {
+    pub(crate) fn load_owner(&mut self, consumer: ConsumerId, id: StreamId) -> bool {
         let mut was_free = false;
         self.pending.update(id, |pending| {
             was_free = pending.consumer == ConsumerId::NOBODY;
@@ -358,7 +363,7 @@ impl Group {
 
     /// Puts an entry that nobody has at the end of those that were given back; false where there is no
     /// such.
-    pub fn load_released(&mut self, id: StreamId) -> bool {
+    pub(crate) fn load_released(&mut self, id: StreamId) -> bool {
         let is_free = self.pending.get(id).is_some_and(|p| p.consumer == ConsumerId::NOBODY)
             && !self.released.contains(id);
         if is_free {
@@ -368,7 +373,7 @@ impl Group {
     }
 
     /// Whether all that is pending is somebody's or was given back.
-    pub fn loaded_owners(&self) -> bool {
+    pub(crate) fn loaded_owners(&self) -> bool {
         let owned = self.consumers.iter().flatten().map(|consumer| consumer.pending.len());
         owned.sum::<usize>() + self.released.len() == self.pending.len()
     }

@@ -46,7 +46,7 @@ impl StreamId {
 
     /// The id before; nothing before the least.
     #[inline]
-    pub fn previous(self) -> Option<Self> {
+    pub(crate) fn previous(self) -> Option<Self> {
         match self.seq.checked_sub(1) {
             Some(seq) => Some(Self { seq, ..self }),
             None => Some(Self { ms: self.ms.checked_sub(1)?, seq: u64::MAX }),
@@ -54,20 +54,20 @@ impl StreamId {
     }
 
     /// The 16 bytes that it is in an RDB, whose order is that of ids.
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         (u128::from(self.ms) << 64 | u128::from(self.seq)).to_be_bytes()
     }
 
     /// The id of 16 bytes.
     #[expect(clippy::cast_possible_truncation, reason = "the lower and the upper half")]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         let both = u128::from_be_bytes(bytes);
         Self { ms: (both >> 64) as u64, seq: both as u64 }
     }
 
     /// The id as text: `ms-seq`.
     #[inline]
-    pub fn text(self) -> IdDigits {
+    pub(crate) fn text(self) -> IdDigits {
         let (mut ms, mut seq) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (ms, seq) = (ms.format(self.ms).as_bytes(), seq.format(self.seq).as_bytes());
         let mut digits = IdDigits { bytes: [0; TEXT_WRITTEN_MAX], len: ms.len() + 1 + seq.len() };
@@ -119,7 +119,7 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// An id's text.
 #[derive(Clone, Copy, Debug)]
-pub struct IdDigits {
+pub(crate) struct IdDigits {
     bytes: [u8; TEXT_WRITTEN_MAX],
     len: usize,
 }
@@ -127,7 +127,7 @@ pub struct IdDigits {
 impl IdDigits {
     /// The text.
     #[inline]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }

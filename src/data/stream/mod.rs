@@ -52,13 +52,17 @@ use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
 
 pub use entries::Entries;
-pub use group::{Consumer, ConsumerId, DELIVERIES_MAX, Group, Pending};
-pub use id::{IdDigits, IdText, StreamId};
+pub use group::ConsumerId;
+pub(crate) use group::{Consumer, DELIVERIES_MAX};
+pub use group::{Group, Pending};
+pub(crate) use id::IdDigits;
+pub use id::{IdText, StreamId};
 pub use references::{Forgotten, References};
-pub use trim::{Trim, TrimTo, Trimmed};
+pub(crate) use trim::Trimmed;
+pub use trim::{Trim, TrimTo};
 
 /// The most bytes that an entry's fields and values, or a node, may have.
-pub const ENTRY_BYTES_MAX: usize = 1 << 30;
+pub(crate) const ENTRY_BYTES_MAX: usize = 1 << 30;
 /// Bytes that a group takes in the map beside its name and its own heap, about.
 const GROUP_BYTES: usize = size_of::<Group>() + 32;
 
@@ -85,7 +89,7 @@ pub struct Counts {
     /// The id of the last entry that was added.
     pub last_id: StreamId,
     /// The greatest id that was deleted (not by trimming).
-    pub max_deleted: StreamId,
+    pub(crate) max_deleted: StreamId,
     /// How many entries were ever added.
     pub added: u64,
 }
@@ -103,30 +107,31 @@ impl Default for Stream {
 impl Stream {
     /// How many entries there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len
     }
 
     /// Whether there is no entry.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.len == 0
     }
 
     /// The name that OBJECT ENCODING replies.
-    pub fn encoding(&self) -> &'static str {
+    #[expect(clippy::unused_self, reason = "asked alike of every collection")]
+    pub(crate) fn encoding(&self) -> &'static str {
         "stream"
     }
 
     /// Bytes of heap that it owns, as if nothing were shared.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         size_of::<Body>() + self.0.nodes.heap_bytes() + self.0.group_bytes
     }
 
     /// The stream as it is now, for another thread.
     #[must_use]
-    pub fn freeze(&self) -> Self {
+    pub(crate) fn freeze(&self) -> Self {
         self.clone()
     }
 
@@ -137,7 +142,7 @@ impl Stream {
     }
 
     /// Sets what it knows of such entries, as XSETID and files do.
-    pub fn set_counts(&mut self, counts: Counts) {
+    pub(crate) fn set_counts(&mut self, counts: Counts) {
         self.0.counts = counts;
     }
 
@@ -147,7 +152,7 @@ impl Stream {
     }
 
     /// The last entry's id, where there is one.
-    pub fn last_entry_id(&self) -> Option<StreamId> {
+    pub(crate) fn last_entry_id(&self) -> Option<StreamId> {
         self.range_back(StreamId::MIN, StreamId::MAX).next_entry().map(|(id, _)| id)
     }
 
@@ -198,7 +203,7 @@ impl Stream {
     }
 
     /// Whether there is an entry of this id.
-    pub fn contains(&self, id: StreamId) -> bool {
+    pub(crate) fn contains(&self, id: StreamId) -> bool {
         self.range(id, id).next_entry().is_some()
     }
 
@@ -215,17 +220,17 @@ impl Stream {
     }
 
     /// How many nodes there are.
-    pub fn node_count(&self) -> usize {
+    pub(crate) fn node_count(&self) -> usize {
         self.0.nodes.count()
     }
 
     /// The nodes in order, as an RDB has them: what ids count from, and the entries.
-    pub fn nodes(&self) -> impl Iterator<Item = (StreamId, &Listpack)> + Clone {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (StreamId, &Listpack)> + Clone {
         self.0.nodes.iter().map(|node| (node.base, &*node.pack))
     }
 
     /// How many groups there are.
-    pub fn group_count(&self) -> usize {
+    pub(crate) fn group_count(&self) -> usize {
         self.0.groups.len()
     }
 
@@ -252,7 +257,7 @@ impl Stream {
     }
 
     /// Takes a group out.
-    pub fn remove_group(&mut self, name: &[u8]) -> Option<Group> {
+    pub(crate) fn remove_group(&mut self, name: &[u8]) -> Option<Group> {
         let body = &mut *self.0;
         let group = body.groups.remove(name)?;
         body.group_bytes -= GROUP_BYTES + name.len() + group.heap_bytes();
@@ -272,16 +277,6 @@ impl Stream {
         let result = change(group);
         body.group_bytes += group.heap_bytes();
         Some(result)
-    }
-
-    /// Changes every group.
-    pub fn edit_groups(&mut self, mut change: impl FnMut(&mut Group)) {
-        let body = &mut *self.0;
-        for group in body.groups.values_mut() {
-            body.group_bytes -= group.heap_bytes();
-            change(group);
-            body.group_bytes += group.heap_bytes();
-        }
     }
 
     /// Looks whether sums are what they should be.
@@ -313,7 +308,7 @@ fn has_room(node: &Node, bytes: usize, thresholds: &Thresholds) -> bool {
 
 /// A stream in the making, from the nodes of an RDB.
 #[derive(Debug, Default)]
-pub struct StreamBuilder {
+pub(crate) struct StreamBuilder {
     stream: Stream,
     last: Option<StreamId>,
 }
@@ -323,7 +318,7 @@ impl StreamBuilder {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn node(&mut self, base: StreamId, pack: Listpack) -> Result<(), &'static str> {
+    pub(crate) fn node(&mut self, base: StreamId, pack: Listpack) -> Result<(), &'static str> {
         let (len, last) = node::check(base, &pack, self.last)?;
         self.last = Some(last);
         if len > 0 {
@@ -338,7 +333,7 @@ impl StreamBuilder {
     ///
     /// # Errors
     /// Where the last id is less than that of an entry.
-    pub fn finish(mut self, counts: Counts) -> Result<Stream, &'static str> {
+    pub(crate) fn finish(mut self, counts: Counts) -> Result<Stream, &'static str> {
         if self.last.is_some_and(|last| last > counts.last_id) {
             return Err("a last id that is less than an entry's");
         }
@@ -347,7 +342,7 @@ impl StreamBuilder {
     }
 
     /// The first entry's id so far.
-    pub fn stream(&self) -> &Stream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 }

@@ -47,12 +47,12 @@ pub struct Trimmed {
 
 impl Trimmed {
     /// Bytes of what is to be freed.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// What is to be freed, where that is much.
-    pub fn garbage(self) -> Option<Box<dyn Send>> {
+    pub(crate) fn garbage(self) -> Option<Box<dyn Send>> {
         (!self.garbage.is_empty()).then(|| Box::new(self.garbage) as Box<dyn Send>)
     }
 }

@@ -21,7 +21,7 @@ const NONE: u32 = u32::MAX;
 
 /// An element: its score and where its entry is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ranked {
+pub(crate) struct Ranked {
     /// Its score.
     pub score: f64,
     /// Its entry.
@@ -219,7 +219,7 @@ impl<N> Nodes<N> {
 
 /// See the file's head.
 #[derive(Clone, Debug)]
-pub struct Tree {
+pub(crate) struct Tree {
     leaves: Nodes<Leaf>,
     inners: Nodes<Inner>,
     root: u32,
@@ -239,25 +239,20 @@ impl Default for Tree {
 impl Tree {
     /// How many elements there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Bytes of heap.
     #[inline]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.leaves.heap_bytes() + self.inners.heap_bytes()
     }
 
     /// How many elements come before: `is_before` must hold for those, from the first on, and for none
     /// behind them.
     #[inline]
-    pub fn position(&self, is_before: impl Fn(Ranked) -> bool) -> usize {
+    pub(crate) fn position(&self, is_before: impl Fn(Ranked) -> bool) -> usize {
         let (mut node, mut rank) = (self.root, 0);
         for _ in 0..self.height {
             let inner = self.inners.get(node);
@@ -284,26 +279,26 @@ impl Tree {
     }
 
     /// The element of a rank.
-    pub fn get(&self, rank: usize) -> Option<Ranked> {
+    pub(crate) fn get(&self, rank: usize) -> Option<Ranked> {
         let (leaf, at) = self.find(rank);
         (rank < self.len).then(|| self.leaves.get(leaf).get(at))
     }
 
     /// The elements from a rank on.
-    pub fn iter_from(&self, rank: usize) -> Forward<'_> {
+    pub(crate) fn iter_from(&self, rank: usize) -> Forward<'_> {
         let (leaf, at) = self.find(rank);
         Forward { tree: self, leaf, at, left: self.len.saturating_sub(rank) }
     }
 
     /// The elements from a rank backwards to the first; nothing where there is no such rank.
-    pub fn iter_back_from(&self, rank: usize) -> Backward<'_> {
+    pub(crate) fn iter_back_from(&self, rank: usize) -> Backward<'_> {
         let left = if rank < self.len { rank + 1 } else { 0 };
         let (leaf, at) = self.find(rank.min(self.len.saturating_sub(1)));
         Backward { tree: self, leaf, at: at + 1, left }
     }
 
     /// Puts an element before the one of a rank.
-    pub fn insert(&mut self, rank: usize, element: Ranked) {
+    pub(crate) fn insert(&mut self, rank: usize, element: Ranked) {
         let split = self.insert_below(self.root, self.height, rank, element, true);
         self.len += 1;
         if let Some(second) = split {
@@ -402,14 +397,14 @@ impl Tree {
     }
 
     /// Takes the element of a rank out.
-    pub fn remove(&mut self, rank: usize) -> Option<Ranked> {
+    pub(crate) fn remove(&mut self, rank: usize) -> Option<Ranked> {
         let element = self.get(rank)?;
         self.remove_range(rank, 1);
         Some(element)
     }
 
     /// Removes elements from a rank on.
-    pub fn remove_range(&mut self, rank: usize, count: usize) {
+    pub(crate) fn remove_range(&mut self, rank: usize, count: usize) {
         let mut left = count.min(self.len.saturating_sub(rank));
         while left > 0 {
             // As many as are in one leaf, which is one way down and up.
@@ -504,7 +499,7 @@ impl Tree {
     }
 
     /// Puts an element in the place of the one of a rank.
-    pub fn set(&mut self, rank: usize, element: Ranked) {
+    pub(crate) fn set(&mut self, rank: usize, element: Ranked) {
         self.set_below(self.root, self.height, rank, element);
     }
 
@@ -572,7 +567,7 @@ fn partition(len: usize, holds: impl Fn(usize) -> bool) -> usize {
 
 /// Elements in ascending order.
 #[derive(Clone, Debug)]
-pub struct Forward<'a> {
+pub(crate) struct Forward<'a> {
     tree: &'a Tree,
     leaf: u32,
     at: usize,
@@ -601,7 +596,7 @@ impl Iterator for Forward<'_> {
 
 /// Elements in descending order.
 #[derive(Clone, Debug)]
-pub struct Backward<'a> {
+pub(crate) struct Backward<'a> {
     tree: &'a Tree,
     leaf: u32,
     at: usize,

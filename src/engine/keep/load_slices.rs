@@ -27,23 +27,23 @@ const REPORT_NANOS: u64 = 5_000_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// When it began, in seconds since the epoch.
-    pub started_seconds: i64,
+    pub(crate) started_seconds: i64,
     /// Bytes of all files.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
     /// Bytes read.
     pub loaded_bytes: u64,
     /// What the snapshot's writer used, in bytes.
-    pub snapshot_used_memory: u64,
+    pub(crate) snapshot_used_memory: u64,
 }
 
 impl Progress {
     /// How much is done, in percent.
-    pub fn percent(&self) -> f64 {
+    pub(crate) fn percent(&self) -> f64 {
         self.loaded_bytes.min(self.total_bytes) as f64 / self.total_bytes.max(1) as f64 * 100.0
     }
 
     /// How long it will still take, in seconds, if it goes on like this.
-    pub fn seconds_left(&self, now_seconds: i64) -> i64 {
+    pub(crate) fn seconds_left(&self, now_seconds: i64) -> i64 {
         let took = (now_seconds - self.started_seconds).max(0) as u64;
         let left = self.total_bytes.saturating_sub(self.loaded_bytes);
         let seconds = took.saturating_mul(left) / self.loaded_bytes.max(1);
@@ -53,7 +53,7 @@ impl Progress {
 
 /// A loading under way.
 #[derive(Debug)]
-pub struct Load {
+pub(crate) struct Load {
     ahead: Ahead,
     batch: Batch,
     /// The next item of the batch.

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::engine::keep::load_slices::Progress;
 use crate::engine::registry::Run;
 use crate::engine::tick::transaction::Queued;
+use crate::journal::CHUNK_BYTES;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::unit::Unit;
 use crate::persist::log::{Log, LogError, LogOptions};
@@ -48,7 +49,7 @@ pub enum LoadError {
 
 /// How other threads wake the actor.
 #[derive(Debug, Default)]
-pub struct RemoteWake(Mutex<Option<task::Waker>>);
+pub(crate) struct RemoteWake(Mutex<Option<task::Waker>>);
 
 impl RemoteWake {
     /// Remembers whom to wake.
@@ -232,6 +233,8 @@ impl Engine {
         self.observe_events();
         self.databases.unit.recording = false;
         (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
+        self.persistence.load_due = Vec::new();
+        self.persistence.load_due_bytes = 0;
         self.persistence.load_stream_db = 0;
         self.persistence.progress =
             Progress { started_seconds: self.now_micros / 1_000_000, ..Progress::default() };
@@ -266,7 +269,7 @@ impl Engine {
     ///
     /// # Errors
     /// What is damaged or can't be read; the data is gone then.
-    pub fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
+    pub(crate) fn reload(&mut self, from_log: bool, flush: bool) -> Result<(), RecoverError> {
         let mut options = self.recover_options();
         options.appendonly = from_log;
         options.log_only = from_log;
@@ -390,8 +393,13 @@ impl Engine {
             ));
         }
         // Under a log the removal comes as a command of its own, which needs the key.
-        if self.persistence.loading_snapshot && expiry.is_some_and(|at| at < self.now()) {
+        // On a replica they stay until the primary says so.
+        if self.persistence.loading_snapshot
+            && expiry.is_some_and(|at| at < self.now())
+            && !self.is_replica()
+        {
             self.persistence.load_expired += 1;
+            self.note_due(db, key);
             return Ok(());
         }
         self.persistence.load_keys += 1;
@@ -406,6 +414,17 @@ impl Engine {
         };
         self.databases.db(DbIndex(db)).load(hash, key, value, expiry, access);
         Ok(())
+    }
+
+    /// Keeps a key in mind that is left out, for replicas that have it. What is more than the backlog can
+    /// hold no replica goes on from.
+    fn note_due(&mut self, db: u32, key: &[u8]) {
+        let room = self.settings.repl_backlog_size.saturating_mul(2) + 2 * CHUNK_BYTES as u64;
+        let state = &mut self.persistence;
+        if state.load_due_bytes < room {
+            state.load_due_bytes += key.len() as u64;
+            state.load_due.push((db, key.into()));
+        }
     }
 
     /// Runs a command of the log: through its handler, and past all that clients' commands are
@@ -423,7 +442,7 @@ impl Engine {
         if let Some(transaction) = &mut self.sessions[slot].transaction
             && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")
         {
-            transaction.queue(Queued::new(command, args), Flags::NONE);
+            transaction.queue(Queued::new(command, args), Flags::empty());
             return Ok(());
         }
         let result = match entry.run {

@@ -12,7 +12,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why that is not possible. The log is off then, as before.
-    pub fn start_log(&mut self) -> Result<(), String> {
+    pub(crate) fn start_log(&mut self) -> Result<(), String> {
         if self.persistence.walk.is_rewrite() {
             // One without a log. The first base takes its place.
             self.abort_walk();
@@ -57,7 +57,7 @@ impl Engine {
     /// # Errors
     /// Clients wait until what they are told is durable, and it can't be made so. The log is still
     /// there, they are told nothing, and the server ends, as after any sync that failed.
-    pub fn stop_log(&mut self) -> Result<(), String> {
+    pub(crate) fn stop_log(&mut self) -> Result<(), String> {
         if self.persistence.walk.is_rewrite() {
             tracing::info!("Killing running AOF rewrite (a walk of the server, no child process)");
             self.abort_walk();

@@ -6,15 +6,15 @@
 //! fill it, [`shutdown`] ends it.
 
 pub mod load_slices;
-pub mod loading;
-pub mod log_switch;
-pub mod persistence;
-pub mod rewrites;
-pub mod save_commands;
-pub mod saves;
-pub mod shutdown;
+pub(crate) mod loading;
+pub(crate) mod log_switch;
+pub(crate) mod persistence;
+pub(crate) mod rewrites;
+pub(crate) mod save_commands;
+pub(crate) mod saves;
+pub(crate) mod shutdown;
 pub mod startup;
-pub mod stream;
-pub mod walk_buffer;
-pub mod walk_job;
+pub(crate) mod stream;
+pub(crate) mod walk_buffer;
+pub(crate) mod walk_job;
 pub mod walks;

@@ -17,35 +17,38 @@ pub struct State {
     /// Sessions whose commands wait for the walk's writer.
     pub(in crate::engine) paced: Vec<SessionId>,
     /// Changes since the last snapshot.
-    pub dirty: u64,
+    pub(crate) dirty: u64,
     /// When the last snapshot was complete, in seconds since the epoch.
-    pub last_save_seconds: i64,
+    pub(crate) last_save_seconds: i64,
     /// Whether the last snapshot in the background succeeded.
-    pub last_save_ok: bool,
+    pub(crate) last_save_ok: bool,
     /// How long the last background snapshot took, in seconds; -1 where there was none.
-    pub last_save_took: i64,
+    pub(crate) last_save_took: i64,
     /// Snapshots written.
     pub saves: u64,
     /// Whether the last rewrite succeeded.
-    pub last_rewrite_ok: bool,
+    pub(crate) last_rewrite_ok: bool,
     /// How long the last rewrite took, in seconds; -1 where there was none.
-    pub last_rewrite_took: i64,
+    pub(crate) last_rewrite_took: i64,
     /// Rewrites done.
     pub rewrites: u64,
     /// Rewrites that failed since the last that didn't.
     pub rewrites_failed_in_a_row: u64,
     /// Bytes of the log at the last rewrite, for its growth.
-    pub log_base_bytes: u64,
+    pub(crate) log_base_bytes: u64,
     /// Where the log is that was turned off, and whose manifest doesn't say so yet.
     pub(in crate::engine) log_left: Option<Layout>,
     /// Keys that the snapshots loaded last brought.
-    pub load_keys: u64,
+    pub(crate) load_keys: u64,
     /// Keys that they held but whose time had come.
-    pub load_expired: u64,
+    pub(crate) load_expired: u64,
+    /// Those of them that replicas are to be told of, and their bytes.
+    pub(in crate::engine) load_due: Vec<(u32, Box<[u8]>)>,
+    pub(in crate::engine) load_due_bytes: u64,
     /// The database that the stream has selected where what was loaded ends.
     pub(in crate::engine) load_stream_db: u32,
     /// Whether what is being loaded is a snapshot by itself, not the base of a log.
-    pub loading_snapshot: bool,
+    pub(crate) loading_snapshot: bool,
     /// Whether data is being loaded.
     pub loading: bool,
     /// How far loading is, or was when it ended.
@@ -74,6 +77,8 @@ impl Default for State {
             log_left: None,
             load_keys: 0,
             load_expired: 0,
+            load_due: Vec::new(),
+            load_due_bytes: 0,
             load_stream_db: 0,
             loading_snapshot: false,
             loading: false,

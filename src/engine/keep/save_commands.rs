@@ -10,15 +10,20 @@ use crate::mailbox::SessionId;
 use crate::persist::log::Log;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("SAVE", Arity::Exactly(1), save as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI))
+        .flags(
+            Flags::ADMIN
+                .union(Flags::NOSCRIPT)
+                .union(Flags::NO_ASYNC_LOADING)
+                .union(Flags::NO_MULTI),
+        )
         .cost("O(N) for N keys in all databases")
         .summary("Writes a snapshot while clients wait."),
     control("BGSAVE", Arity::AtLeast(1), bgsave as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
+        .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING))
         .syntax("[SCHEDULE|CANCEL]")
         .summary("Writes a snapshot in the background.")
         .history(&[
@@ -27,11 +32,11 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         ]),
     control("BGREWRITEAOF", Arity::Exactly(1), bgrewriteaof as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING))
+        .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING))
         .summary("Rewrites the log to its shortest form in the background."),
     control("LASTSAVE", Arity::Exactly(1), lastsave as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::FAST))
+        .flags(Flags::LOADING.union(Flags::STALE).union(Flags::FAST))
         .categories(&["admin", "dangerous"])
         .tips(&["nondeterministic_output"])
         .summary("Tells when the last snapshot was complete."),

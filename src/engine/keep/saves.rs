@@ -74,7 +74,7 @@ impl Engine {
     /// Writes a snapshot now, clients waiting. A walk for another purpose goes on; a snapshot in the
     /// background is superseded. False where it failed: whoever asked for it is told, and only one in
     /// the background stops writes.
-    pub fn save_now(&mut self) -> bool {
+    pub(crate) fn save_now(&mut self) -> bool {
         if self.persistence.saving() {
             self.abort_walk();
         }

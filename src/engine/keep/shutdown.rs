@@ -17,16 +17,16 @@ use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("SHUTDOWN", Arity::AtLeast(1), shutdown as ControlHandler)
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::NO_MULTI)
-                .or(Flags::ALLOW_BUSY),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::NO_MULTI)
+                .union(Flags::ALLOW_BUSY),
         )
         .since("1.0.0")
         .cost("O(N) for N keys that are saved, O(1) without saving")
@@ -36,7 +36,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
 
 /// A signal that asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM.
     Term,
     /// SIGINT.
@@ -58,27 +58,27 @@ pub struct State {
 
 impl State {
     /// The exit code, when the server is to end now.
-    pub fn exit_code(&self) -> Option<i32> {
+    pub(crate) fn exit_code(&self) -> Option<i32> {
         self.exit
     }
 
     /// Ends the server at the end of this tick, with no further ado.
-    pub fn exit_now(&mut self, code: i32) {
+    pub(crate) fn exit_now(&mut self, code: i32) {
         self.exit = Some(code);
     }
 
     /// Where a signal handler leaves its wish; the actor looks there at every tick.
-    pub fn asked(&self) -> Rc<Cell<Option<Signal>>> {
+    pub(crate) fn asked(&self) -> Rc<Cell<Option<Signal>>> {
         Rc::clone(&self.asked)
     }
 
     /// What a handler of SIGINT sets at once, even while the actor is busy.
-    pub fn insisted(&self) -> Arc<AtomicBool> {
+    pub(crate) fn insisted(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.insisted)
     }
 
     /// Whether SIGINT came since the shutdown began that a signal asked for.
-    pub fn is_insisted(&self) -> bool {
+    pub(crate) fn is_insisted(&self) -> bool {
         self.acting && self.insisted.load(Ordering::Relaxed)
     }
 }
@@ -144,7 +144,7 @@ impl Engine {
 
     /// Makes everything durable and decides the end. False where that failed and nobody forced it:
     /// the server goes on.
-    pub fn shut_down(&mut self, flags: ShutdownFlags) -> bool {
+    pub(crate) fn shut_down(&mut self, flags: ShutdownFlags) -> bool {
         let saved = self.save_for_shutdown(flags);
         if self.shutdown.exit.is_some() {
             // Told to end at once in the midst of it.

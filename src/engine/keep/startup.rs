@@ -75,6 +75,7 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             journal,
+            migrations: crate::engine::migrate::State::default(),
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),
@@ -106,7 +107,7 @@ impl Engine {
 
     /// Takes over what the settings say wherever a copy of it is kept. Called at the start and
     /// after CONFIG SET.
-    pub fn apply_settings(&mut self) {
+    pub(crate) fn apply_settings(&mut self) {
         let settings = &self.settings;
         let lfu = matches!(
             settings.maxmemory_policy,
@@ -148,6 +149,7 @@ impl Engine {
         });
         self.cron.set_hz(settings.hz);
         self.journal.resize_backlog(settings.repl_backlog_size);
+        self.note_writable_replica();
         let options = self.log_options();
         if let Some(log) = &mut self.log {
             log.set_options(options);
@@ -168,7 +170,7 @@ impl Engine {
 }
 
 /// 40 random hexadecimal digits.
-pub fn hex_id(rng: &mut Rng) -> String {
+pub(crate) fn hex_id(rng: &mut Rng) -> String {
     let mut id = String::with_capacity(48);
     while id.len() < 40 {
         id.push_str(&format!("{:016x}", rng.next_u64()));

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::journal::{ReplicationId, StreamPosition};
+use crate::resp::record::push_command;
 
 impl Engine {
     /// To be called when a reader of the journal has come or gone.
@@ -19,13 +20,20 @@ impl Engine {
 
     /// After loading: the stream goes on from where the data is, under a history of its own.
     pub(in crate::engine) fn resume_stream(&mut self, recovered: Option<StreamPosition>) {
-        // Keys whose time had come were left out, and no DEL in the stream says so.
-        let recovered = recovered.filter(|_| self.persistence.load_expired == 0);
+        let due = std::mem::take(&mut self.persistence.load_due);
+        // Keys whose time had come were left out, and a log that begins with what is there can't say so.
+        let recovered = recovered.filter(|_| due.is_empty() || !self.settings.appendonly);
         let id = ReplicationId::random(&mut self.rng);
         self.journal.resume(id, recovered);
         if recovered.is_some() && !self.settings.appendonly {
             // There was a reader, and no log to serve it from: replicas may come back.
             self.keep_backlog();
+            let mut record = Vec::new();
+            for (db, key) in due {
+                record.clear();
+                push_command(&mut record, [&b"DEL"[..], &key].into_iter());
+                self.journal.append(db, &record);
+            }
         }
     }
 

@@ -53,7 +53,7 @@ pub(in crate::engine) struct WalkBuffer {
     pub writer: SnapshotWriter,
     copied_max: usize,
     /// Something was not kept, for more had waited than may.
-    pub overflowed: bool,
+    pub(crate) overflowed: bool,
 }
 
 impl fmt::Debug for WalkBuffer {
@@ -69,7 +69,7 @@ impl fmt::Debug for WalkBuffer {
 impl WalkBuffer {
     /// A buffer that begins with these bytes, of which the writer may keep `copied_max`. `remembered` is
     /// what it tells of the use of keys.
-    pub fn new(
+    pub(crate) fn new(
         form: Form,
         bytes: Vec<u8>,
         remembered: Remembered,
@@ -94,12 +94,12 @@ impl WalkBuffer {
 
     /// Says how many keys each database has, and how many of them expire: readers size their tables
     /// by that.
-    pub fn expect(&mut self, sizes: Vec<(DbIndex, u64, u64)>) {
+    pub(crate) fn expect(&mut self, sizes: Vec<(DbIndex, u64, u64)>) {
         self.sizes = sizes;
     }
 
     /// All entries are there: the rest of them goes to the writer, which is told that it is the rest.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if let Form::Rdb(_) = self.form {
             encode::end(&mut self.bytes);
         }

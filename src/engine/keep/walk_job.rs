@@ -143,7 +143,7 @@ pub struct Job {
     /// What it is for.
     pub purpose: Purpose,
     /// When it began, in seconds since the epoch.
-    pub started_seconds: i64,
+    pub(crate) started_seconds: i64,
     /// The same on the monotonic clock, in nanoseconds.
     started_nanos: u64,
     buffer: Arc<Mutex<WalkBuffer>>,
@@ -155,7 +155,7 @@ pub struct Job {
     /// Commands that write wait while more copies than this wait for the writer.
     writers_limit: usize,
     /// Changes since the last snapshot, at the beginning.
-    pub dirty_at_start: u64,
+    pub(crate) dirty_at_start: u64,
     /// Keys that there were at the beginning.
     pub keys: u64,
 }
@@ -169,7 +169,7 @@ impl Job {
     }
 
     /// Keys that have been taken.
-    pub fn keys_taken(&self) -> u64 {
+    pub(crate) fn keys_taken(&self) -> u64 {
         self.buffer().entries
     }
 
@@ -179,7 +179,7 @@ impl Job {
     }
 
     /// Whether a client has asked for its end.
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.phase == Phase::GivenUp(Cause::Cancelled)
     }
 

@@ -82,7 +82,7 @@ pub enum Stage {
 
 impl Stage {
     /// When it began, in seconds since the epoch.
-    pub fn started_seconds(&self) -> i64 {
+    pub(crate) fn started_seconds(&self) -> i64 {
         match self {
             Self::Preparing(since) | Self::Placing(since) => *since,
             Self::Walking(job) => job.started_seconds,
@@ -126,7 +126,7 @@ impl Walk {
     }
 
     /// What it is for.
-    pub fn purpose(&self) -> Option<Purpose> {
+    pub(crate) fn purpose(&self) -> Option<Purpose> {
         match self {
             Self::Idle => None,
             Self::Save(_) => Some(Purpose::Save),
@@ -171,7 +171,7 @@ impl Walk {
     }
 
     /// When it began, in seconds since the epoch.
-    pub fn started_seconds(&self) -> Option<i64> {
+    pub(crate) fn started_seconds(&self) -> Option<i64> {
         match self {
             Self::Idle => None,
             Self::Save(job) | Self::Sync(job) => Some(job.started_seconds),
@@ -223,7 +223,7 @@ pub enum Want {
 
 impl Want {
     /// It is wanted, as soon as it can be.
-    pub fn ask(&mut self) {
+    pub(crate) fn ask(&mut self) {
         let failures = if let Self::Yes { failures, .. } = self { *failures } else { 0 };
         *self = Self::Yes { not_before: i64::MIN, failures };
     }
@@ -267,7 +267,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// The want of a purpose.
-    pub fn of(&mut self, purpose: Purpose) -> &mut Want {
+    pub(crate) fn of(&mut self, purpose: Purpose) -> &mut Want {
         match purpose {
             Purpose::Save => &mut self.save,
             Purpose::Rewrite => &mut self.rewrite,
@@ -382,7 +382,7 @@ impl Engine {
 
     /// Ends the walk under way without a result, and without its having failed. It is wanted still. A
     /// base that is being put in its place is left to that.
-    pub fn abort_walk(&mut self) {
+    pub(crate) fn abort_walk(&mut self) {
         if let Walk::Rewrite(Stage::Placing(_)) | Walk::FirstBase(Stage::Placing(_)) =
             self.persistence.walk
         {

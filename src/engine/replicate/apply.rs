@@ -7,6 +7,7 @@
 
 use crate::command::args::Args;
 use crate::command::spec::Flags;
+use crate::config::kinds::PropagationError;
 use crate::engine::Engine;
 use crate::engine::session::Doing;
 use crate::engine::tick::transaction::Queued;
@@ -78,20 +79,19 @@ impl Engine {
             return Ok(());
         }
         let Some(command) = self.registry.resolve_logged(args) else {
-            let name = String::from_utf8_lossy(args.at(0)).into_owned();
-            return Err(format!(
-                "The primary sent the command '{name}', which is not known here: nothing that \
-                 follows can be applied"
-            ));
+            self.skip_unknown(args, "an unknown command")?;
+            self.pass_unit(unit, encoded);
+            return Ok(());
         };
         if !self.registry[command].spec.arity.admits(args.len()) {
-            let name = String::from_utf8_lossy(args.at(0)).into_owned();
-            return Err(format!("The primary sent a wrong number of arguments for '{name}'"));
+            self.skip_unknown(args, "a wrong number of arguments")?;
+            self.pass_unit(unit, encoded);
+            return Ok(());
         }
         let flags = self.registry[command].spec.flags;
         let session = &mut self.sessions[slot];
         session.traffic.input_bytes += encoded.len() as u64;
-        let queues = session.in_transaction() && !flags.has(Flags::RUNS_IN_MULTI);
+        let queues = session.in_transaction() && !flags.contains(Flags::RUNS_IN_MULTI);
         if let (true, Some(transaction)) = (queues, &mut session.transaction) {
             transaction.queue(Queued::new(command, args), flags);
         } else {
@@ -100,26 +100,55 @@ impl Engine {
             let session = &mut self.sessions[slot];
             session.doing = Doing::Nothing;
             session.output.deferred.clear();
-            if session.output.buffer.starts_with(b"-") {
-                let error = String::from_utf8_lossy(&session.output.buffer).trim_end().to_owned();
-                let name = String::from_utf8_lossy(args.at(0)).into_owned();
-                tracing::warn!("The primary's command '{name}' answers {error}");
+            let failed = session.output.buffer.starts_with(b"-");
+            let answer = std::mem::take(&mut session.output.buffer);
+            if failed {
+                self.note_divergence(args, String::from_utf8_lossy(&answer[1..]).trim_end())?;
             }
-            session.output.buffer.clear();
         }
-        if self.sessions[slot].in_transaction() {
+        self.pass_unit(unit, encoded);
+        Ok(())
+    }
+
+    /// Hands a command's bytes on, or keeps them until the unit that they belong to is whole.
+    fn pass_unit(&mut self, unit: &mut Vec<u8>, encoded: &[u8]) {
+        let session = &self.sessions[self.replication.applier];
+        let db = Some(session.db.0);
+        if session.in_transaction() {
             unit.extend_from_slice(encoded);
-            return Ok(());
-        }
-        let db = Some(self.sessions[slot].db.0);
-        if unit.is_empty() {
+        } else if unit.is_empty() {
             self.journal.append_raw(encoded, db);
         } else {
             unit.extend_from_slice(encoded);
             self.journal.append_raw(unit, db);
             unit.clear();
         }
-        Ok(())
+    }
+
+    /// A command that can't be executed is left out, where the stream's errors are to be ignored. Not
+    /// with a log, which couldn't be loaded again.
+    fn skip_unknown(&mut self, args: Args<'_>, what: &str) -> Result<(), String> {
+        self.note_divergence(args, what)?;
+        if self.log.is_none() {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(args.at(0));
+        Err(format!("The primary sent {what}, '{name}': the log can't hold what can't be executed"))
+    }
+
+    /// The data isn't the primary's any more: `propagation-error-behavior` says whether that matters.
+    fn note_divergence(&self, args: Args<'_>, error: &str) -> Result<(), String> {
+        let name = String::from_utf8_lossy(args.at(0)).to_lowercase();
+        tracing::warn!(
+            "== CRITICAL == This replica is sending an error to its primary: '{error}' after \
+             processing the command '{name}'"
+        );
+        match self.settings.propagation_error_behavior {
+            PropagationError::Ignore => Ok(()),
+            PropagationError::Panic | PropagationError::PanicOnReplicas => Err(format!(
+                "Following ends here, as propagation-error-behavior says: '{name}' can't be applied"
+            )),
+        }
     }
 
     /// What the log only notes has one form; another would count other bytes than the primary does.

@@ -157,7 +157,9 @@ impl Engine {
         self.persistence.backlog_used_ms = now_ms;
         let period_ms = self.settings.repl_ping_replica_period as i64 * 1000;
         // A replica passes its primary's pings on, and adds nothing to that stream.
-        if !self.is_replica() && now_ms - self.replication.pinged_ms >= period_ms {
+        // A failover waits for the stream's end.
+        let adds = !self.is_replica() && !self.pause.handover;
+        if adds && now_ms - self.replication.pinged_ms >= period_ms {
             self.replication.pinged_ms = now_ms;
             self.journal.append_unlogged(Unlogged::Ping);
         }

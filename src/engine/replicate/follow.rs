@@ -1,10 +1,10 @@
 //! Following a primary: REPLICAOF, the state of the link, and what becomes of a snapshot that comes.
 //!
 //! ```text
-//!   Waiting ──cron dials──► Connecting ──+CONTINUE───────────────────────► Online
-//!      ▲                        │ +FULLRESYNC                                ▲
-//!      │                        ▼                                            │
-//!      │                    Receiving ──its end──► Loading ──it is there─────┘
+//!   Waiting ──dial──► Connecting ──► Handshake ──+CONTINUE────────────────► Online
+//!      ▲                              │ +FULLRESYNC                          ▲
+//!      │                              ▼                                      │
+//!      │                          Receiving ──its end──► Loading ──it is there─┘
 //!      └──── the link ends, from every state but Loading
 //! ```
 //! What is wanted is one thing, `settings.replicaof`; cron retries it once a second. The old data stays
@@ -15,8 +15,10 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::base::env::DiskFile;
+use crate::base::logging::Role;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
@@ -24,10 +26,11 @@ use crate::config::value;
 use crate::engine::keep::load_slices::LoadEnd;
 use crate::engine::replicate::apply::Applier;
 use crate::engine::session::blocking::Release;
+use crate::engine::session::{Session, Traffic};
 use crate::engine::{ControlHandler, Engine};
 use crate::journal::{ReplicationId, StreamPosition};
 use crate::keyspace::databases::DbIndex;
-use crate::mailbox::{SessionId, Uplink, UplinkEvent, UplinkOrder};
+use crate::mailbox::{Link, SessionId, Uplink, UplinkEvent, UplinkOrder};
 use crate::persist::recover::{RecoverError, RecoverOptions};
 
 /// The rows of this family.
@@ -47,8 +50,14 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
 ];
 
 const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:args";
-const FOLLOWS: Flags =
-    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
+const FOLLOWS: Flags = Flags::ADMIN
+    .union(Flags::NOSCRIPT)
+    .union(Flags::STALE)
+    .union(Flags::LOADING)
+    .union(Flags::NO_ASYNC_LOADING);
+/// What the server itself has must be there before it follows; a full sync may be given up for another.
+const LOADS_OWN: CommandError =
+    CommandError::text("LOADING Redis is loading the dataset in memory");
 
 /// A snapshot that is arriving.
 pub(crate) struct Reception {
@@ -73,6 +82,8 @@ pub(crate) enum Stage {
     Waiting(i64),
     /// It is being made.
     Connecting,
+    /// We introduce ourselves, and wait for what we get: the stream or a snapshot.
+    Handshake,
     /// A snapshot comes.
     Receiving(Box<Reception>),
     /// It is being loaded; the stream follows.
@@ -94,6 +105,8 @@ pub(crate) struct Upstream {
     number: u64,
     /// When something was last heard, in milliseconds since the epoch.
     pub(crate) heard_ms: i64,
+    /// Since when the stream comes, in milliseconds since the epoch.
+    pub(crate) online_since_ms: i64,
     /// Since when the link is down, in milliseconds since the epoch.
     pub(crate) down_since_ms: i64,
     pub(crate) applier: Applier,
@@ -117,6 +130,12 @@ impl Upstream {
 }
 
 fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.persistence.loading && !engine.loads_full_sync() {
+        return Err(LOADS_OWN);
+    }
+    if !engine.replication.failover.is_idle() {
+        return Err(CommandError::text("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "NO") && args.is(2, "ONE") {
         engine.unfollow();
         engine.sessions[slot].reply().ok();
@@ -149,6 +168,12 @@ impl Engine {
         self.replication.upstream.is_some()
     }
 
+    /// Whether what is being loaded is a primary's snapshot.
+    fn loads_full_sync(&self) -> bool {
+        let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
+        matches!(stage, Some(Stage::Loading(_)))
+    }
+
     /// Begins to follow a primary.
     pub(crate) fn follow(&mut self, host: String, port: u16) {
         tracing::info!("REPLICAOF {host}:{port} enabled");
@@ -156,8 +181,8 @@ impl Engine {
         self.drop_link("another primary is followed");
         self.unblock_all();
         // The stream so far is what a primary that was our replica goes on from.
+        // Its replicas stay: what becomes of them is known when the primary has answered.
         self.keep_backlog();
-        self.drop_replicas();
         self.set_upstream(host, port);
         self.dial();
     }
@@ -179,15 +204,34 @@ impl Engine {
             uplink: None,
             number: 0,
             heard_ms: now_ms,
+            online_since_ms: now_ms,
             down_since_ms: was_down.unwrap_or(now_ms),
             applier: Applier::default(),
         }));
+        self.note_role();
+    }
+
+    /// To be called when this server has become a replica or a primary.
+    fn note_role(&mut self) {
         self.note_readers();
         self.follow_expiry_mode();
+        self.note_writable_replica();
+        if let Some(log) = &self.outside.log_handle {
+            log.set_role(if self.is_replica() { Role::Replica } else { Role::Primary });
+        }
+    }
+
+    /// What clients of a writable replica let expire only this server removes.
+    pub(in crate::engine) fn note_writable_replica(&mut self) {
+        let is_replica = self.is_replica();
+        self.databases.remember_own_expiry(is_replica && !self.settings.replica_read_only);
+        if !is_replica {
+            self.databases.forget_own_expiry();
+        }
     }
 
     /// Follows nobody any more: the data is ours from here on, under a name of its own.
-    fn unfollow(&mut self) {
+    pub(in crate::engine) fn unfollow(&mut self) {
         if self.replication.upstream.is_none() {
             return;
         }
@@ -201,8 +245,7 @@ impl Engine {
         self.journal.rename(id);
         // Who follows the new history must be told the database anew.
         self.journal.forget_selected();
-        self.note_readers();
-        self.follow_expiry_mode();
+        self.note_role();
         tracing::info!(
             "Setting secondary replication ID to {old}, valid up to offset: {}. New replication ID \
              is {id}",
@@ -233,17 +276,20 @@ impl Engine {
 
     /// Tries a link.
     fn dial(&mut self) {
+        let now_ms = self.now().0;
         let Some(dial) = &self.outside.dial else { return };
         let settings = &self.settings;
         let end = self.journal.end();
         let history = self.journal.history();
+        let failover = self.replication.failover.is_handing();
         let position = match history.previous {
+            // The target is a replica of ours: it knows our name and no other.
+            _ if failover => (history.id.to_string(), end.offset as i64 + 1),
             _ if !self.journal.is_recording() => ("?".to_owned(), -1),
             // Nothing was written since: whoever we followed knows the old name.
             Some(previous) if previous.end == end.offset => {
                 (previous.id.to_string(), end.offset as i64 + 1)
             }
-            _ if end.offset == 0 => ("?".to_owned(), -1),
             _ => (history.id.to_string(), end.offset as i64 + 1),
         };
         let port = settings.replica_announce_port;
@@ -251,6 +297,7 @@ impl Engine {
         self.replication.links += 1;
         upstream.number = self.replication.links;
         upstream.stage = Stage::Connecting;
+        upstream.heard_ms = now_ms;
         upstream.applier = Applier::default();
         tracing::info!("Connecting to MASTER {}:{}", upstream.host, upstream.port);
         let order = UplinkOrder {
@@ -259,10 +306,10 @@ impl Engine {
             port: upstream.port,
             user: settings.masteruser.clone(),
             password: settings.masterauth.clone(),
-            timeout_seconds: settings.repl_timeout,
             announced_port: if port == 0 { settings.port } else { port },
             announced_address: settings.replica_announce_ip.clone(),
             position,
+            failover,
         };
         tracing::info!("MASTER <-> REPLICA sync started");
         upstream.uplink = Some((dial.0)(order));
@@ -276,9 +323,21 @@ impl Engine {
             return;
         }
         upstream.heard_ms = now_ms;
+        self.sessions[self.replication.applier].traffic.active_ms = now_ms;
         let outcome = match event {
-            UplinkEvent::Connected => Ok(()),
-            UplinkEvent::Full { id, offset } => self.begin_reception(&id, offset),
+            UplinkEvent::Connected(link) => {
+                self.note_primary_link(link);
+                Ok(())
+            }
+            UplinkEvent::SignOfLife => Ok(()),
+            UplinkEvent::AsksForFailover => {
+                self.note_failover_asked();
+                Ok(())
+            }
+            UplinkEvent::Full { id, offset } => {
+                self.failover_accepted();
+                self.begin_reception(&id, offset)
+            }
             UplinkEvent::Expect(total) => {
                 if let Stage::Receiving(reception) = &mut upstream.stage {
                     reception.total = total;
@@ -298,10 +357,34 @@ impl Engine {
             UplinkEvent::Continue { id } => self.go_on_with(id.as_deref()),
             UplinkEvent::Stream(bytes) => self.apply_stream(&bytes),
             UplinkEvent::Ended(why) => Err(why),
+            UplinkEvent::Refused(answer) => {
+                let why = format!("Unexpected reply to PSYNC from master: {answer}");
+                self.lose_link(&why);
+                self.failover_refused(&answer);
+                return;
+            }
         };
         if let Err(why) = outcome {
             self.lose_link(&why);
         }
+    }
+
+    /// The session that applies the stream is listed as a client once the stream comes.
+    fn note_primary_link(&mut self, link: Arc<Link>) {
+        let (id, now_ms) = (self.take_client_id(), self.now().0);
+        let session = &mut self.sessions[self.replication.applier];
+        session.id = id;
+        session.link = Some(link);
+        session.traffic = Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() };
+        if let Some(upstream) = &mut self.replication.upstream {
+            upstream.stage = Stage::Handshake;
+        }
+    }
+
+    /// The session of the primary that is followed, while its stream comes.
+    pub(in crate::engine) fn primary_session(&self) -> Option<&Session> {
+        let online = self.replication.upstream.as_ref().is_some_and(|one| one.is_online());
+        self.sessions.get(self.replication.applier).filter(|_| online)
     }
 
     fn begin_reception(&mut self, id: &str, offset: u64) -> Result<(), String> {
@@ -364,6 +447,7 @@ impl Engine {
             && let Some(uplink) = &upstream.uplink
         {
             upstream.stage = Stage::Online;
+            upstream.online_since_ms = now_ms;
             upstream.heard_ms = now_ms;
             uplink.resume();
             self.acknowledge();
@@ -402,6 +486,7 @@ impl Engine {
 
     /// The primary lets us go on where we are, under another name if it says one.
     fn go_on_with(&mut self, id: Option<&str>) -> Result<(), String> {
+        self.failover_accepted();
         if let Some(id) = id {
             let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
             if id != self.journal.history().id {
@@ -412,8 +497,10 @@ impl Engine {
             }
         }
         self.keep_backlog();
+        let now_ms = self.now().0;
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Online;
+            upstream.online_since_ms = now_ms;
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
         Ok(())
@@ -422,10 +509,16 @@ impl Engine {
     /// The link is over: it is tried again.
     pub(in crate::engine) fn lose_link(&mut self, why: &str) {
         tracing::warn!("{why}");
-        self.drop_link(why);
         let now_ms = self.now().0;
+        let Some(upstream) = &self.replication.upstream else { return };
+        // One that has lasted is tried again at once: what ended it is no answer to our coming.
+        let lasted = upstream.is_online() && now_ms - upstream.online_since_ms > RETRY_MS;
+        self.drop_link(why);
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Waiting(now_ms + RETRY_MS);
+        }
+        if lasted && !self.persistence.loading {
+            self.dial();
         }
     }
 
@@ -445,7 +538,9 @@ impl Engine {
         }
         let loading = matches!(upstream.stage, Stage::Loading(_));
         upstream.stage = Stage::Waiting(now_ms);
-        self.sessions[self.replication.applier].transaction = None;
+        let session = &mut self.sessions[self.replication.applier];
+        session.transaction = None;
+        session.link = None;
         if loading {
             self.give_up_load();
         }
@@ -475,6 +570,9 @@ impl Engine {
         let silent = now_ms - upstream.heard_ms > timeout_ms;
         match &upstream.stage {
             Stage::Waiting(at) if *at <= now_ms && !self.persistence.loading => self.dial(),
+            Stage::Connecting | Stage::Handshake if silent => {
+                self.lose_link("Timeout connecting to the PRIMARY...");
+            }
             Stage::Online if silent => {
                 self.lose_link("MASTER timeout: no data nor PING received...");
             }

@@ -1,13 +1,14 @@
 //! Replication, the engine's part: replicas that are fed, and the primary that is followed.
 //!
 //! **State.** A session that has introduced itself by REPLCONF, or asked by PSYNC or SYNC, has a
-//! [`Replica`] with one enum, what it gets next ([`Feed`]); [`State::replicas`] lists those that are
-//! fed. A full sync is a walk like any other (`keep::walks`, `Purpose::Sync`): it is wanted as long as a
+//! `Replica` with one enum, what it gets next (`Feed`); [`State::replicas`] lists those that are fed.
+//! A full sync is a walk like any other (`keep::walks`, `Purpose::Sync`): it is wanted as long as a
 //! replica waits for one, whoever fails or goes meanwhile, and all that wait when it begins share it.
 //! What is written by it is a file, which each replica reads at its own pace; the stream behind it is a
 //! cursor into the backlog.
 //!
-//! **Who owns what.** [`primary`] the handshake and what acknowledgements mean, [`full_sync`] the walk and
+//! **Who owns what.** [`primary`] the handshake and what acknowledgements mean,
+//! [`failover`] the handing over of a primary's place, [`full_sync`] the walk and
 //! its file, [`feed`] the bytes to the sockets and how much may be behind, [`crate::journal`] the stream.
 //!
 //! **Faults.** A replica that reads nothing: its place holds the backlog up to `client-output-buffer-limit
@@ -17,10 +18,14 @@
 //!
 //! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
 
+use crate::engine::Engine;
+use crate::engine::session::Session;
 use crate::journal::Cursor;
 use crate::mailbox::SessionId;
+use crate::replication::replica::Replica;
 
 pub(crate) mod apply;
+pub(crate) mod failover;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod full_sync;
@@ -33,6 +38,8 @@ pub(crate) struct State {
     pub(crate) applier: SessionId,
     /// The primary that is followed, if any.
     pub(crate) upstream: Option<Box<follow::Upstream>>,
+    /// A failover under way.
+    pub(crate) failover: failover::Failover,
     /// Links to a primary so far.
     pub(crate) links: u64,
     /// Sessions that are fed, in the order in which they asked.
@@ -59,6 +66,7 @@ impl State {
         Self {
             applier,
             upstream: None,
+            failover: failover::Failover::Idle,
             links: 0,
             replicas: Vec::new(),
             walk: None,
@@ -69,5 +77,20 @@ impl State {
             partial: 0,
             partial_refused: 0,
         }
+    }
+
+    /// Counts from 0 again.
+    pub(crate) fn reset_counts(&mut self) {
+        (self.full, self.partial, self.partial_refused) = (0, 0, 0);
+    }
+}
+
+impl Engine {
+    /// The replicas that are fed, in the order in which they asked.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (&Session, &Replica)> {
+        self.replication.replicas.iter().filter_map(|slot| {
+            let session = self.sessions.get(*slot)?;
+            Some((session, session.replica.as_deref()?))
+        })
     }
 }

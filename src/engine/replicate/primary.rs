@@ -4,7 +4,8 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
-use crate::engine::session::Session;
+use crate::engine::registry::CommandId;
+use crate::engine::session::{Session, client_list};
 use crate::engine::{ControlHandler, Engine};
 use crate::journal::{Cursor, ReplicationId, Unlogged};
 use crate::mailbox::SessionId;
@@ -16,10 +17,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::ALLOW_BUSY),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::ALLOW_BUSY),
         )
         .since("3.0.0")
         .summary("Tells a primary about a replica, and how far it is."),
@@ -35,8 +36,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Follows this server from a copy of all data."),
 ];
 
+const FAILING_OVER: CommandError = CommandError::text("NOMASTERLINK Can't SYNC while failing over");
+
 const SYNCS: Flags =
-    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI);
+    Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI);
 
 fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len().is_multiple_of(2) {
@@ -90,9 +93,19 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
     }
-    engine.introduce(slot)?;
+    if !engine.replication.failover.is_idle() {
+        return Err(FAILING_OVER);
+    }
     // The wire counts from 1: it is the byte that the replica wants next.
-    let wanted = text::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    let Some(wanted) = text::parse_i64(args.at(2)) else {
+        let name = replica_name(&engine.sessions[slot]);
+        tracing::warn!("Replica {name} asks for synchronization but with a wrong offset");
+        return Err(CommandError::NotInteger);
+    };
+    if args.is(3, "FAILOVER") {
+        engine.take_over(args.at(1))?;
+    }
+    engine.introduce(slot)?;
     if engine.goes_on(slot, args.at(1), wanted) {
         return Ok(Flow::Done);
     }
@@ -106,6 +119,9 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
 fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     if engine.sessions[slot].is_fed() {
         return Ok(Flow::Done);
+    }
+    if !engine.replication.failover.is_idle() {
+        return Err(FAILING_OVER);
     }
     engine.introduce(slot)?;
     if let Some(replica) = &mut engine.sessions[slot].replica {
@@ -215,10 +231,7 @@ impl Engine {
 
     /// Replicas that follow the stream.
     pub(crate) fn online_replicas(&self) -> impl Iterator<Item = &Replica> {
-        let replicas = self.replication.replicas.iter();
-        replicas
-            .filter_map(|slot| self.sessions.get(*slot)?.replica.as_deref())
-            .filter(|replica| replica.is_online())
+        self.replicas().map(|(_, replica)| replica).filter(|replica| replica.is_online())
     }
 
     /// How many of them have the stream up to an offset.
@@ -254,12 +267,48 @@ impl Engine {
     /// The end of a tick, before the journal is sealed: asks replicas for their word where somebody
     /// waits for it.
     pub(crate) fn ask_replicas(&mut self) {
-        if std::mem::take(&mut self.replication.wants_word)
+        // During a pause the stream stands still: they are asked when it is over.
+        if !self.pause.is_any()
+            && std::mem::take(&mut self.replication.wants_word)
             && !self.replication.replicas.is_empty()
             && !self.is_replica()
         {
             self.journal.append_unlogged(Unlogged::GetAck);
         }
+    }
+}
+
+impl Engine {
+    /// What a replica's connection carries is the stream: one that sent a command with an answer is closed.
+    #[cold]
+    pub(in crate::engine) fn close_answered_replica(
+        &mut self,
+        slot: SessionId,
+        command: Option<CommandId>,
+        before: usize,
+    ) {
+        let session = &self.sessions[slot];
+        let Some(answer) = session.output.buffer.get(before..).filter(|text| !text.is_empty())
+        else {
+            return;
+        };
+        let name = command.map_or("unknown", |command| self.registry[command].full_name.as_str());
+        if let Some(error) = answer.strip_prefix(b"-") {
+            let error = String::from_utf8_lossy(error);
+            let error = error.trim_end();
+            tracing::warn!(
+                "== CRITICAL == This primary is sending an error to its replica: '{error}' after \
+                 processing the command '{name}'"
+            );
+        }
+        let mut client = Vec::new();
+        client_list::push_line(&mut client, self, session);
+        let client = String::from_utf8_lossy(&client);
+        tracing::warn!(
+            "Replica generated a reply to command '{name}', disconnecting it: {}",
+            client.trim_end()
+        );
+        self.kill(slot);
     }
 }
 

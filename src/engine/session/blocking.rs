@@ -20,6 +20,7 @@ use crate::command::spec::Flow;
 use crate::command::wait::{NullReply, Wait};
 use crate::data::value::Type;
 use crate::engine::Engine;
+use crate::engine::migrate::Migration;
 use crate::engine::registry::CommandId;
 use crate::engine::session::Doing;
 use crate::engine::session::copies::{self, Copies};
@@ -28,7 +29,6 @@ use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::waits::{Ticket, Waiter};
 use crate::mailbox::SessionId;
-use crate::resp::reply::Reply;
 
 /// What a client waits for.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ enum Awaited {
     Key { queued: Queued, command: CommandId, wait: Wait },
     /// Copies of what it wrote.
     Copies(Copies),
+    /// Its errand's end.
+    Errand(Box<Migration>),
 }
 
 /// A client that waits.
@@ -75,12 +77,12 @@ pub struct State {
 
 impl State {
     /// How many clients are parked.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
     /// When the next one gives up or tries again, in milliseconds since the epoch.
-    pub fn next_deadline_ms(&self) -> Option<i64> {
+    pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
@@ -92,7 +94,7 @@ impl State {
 
 /// With what a parked client is answered, its command not having run again.
 #[derive(Debug)]
-pub enum Release {
+pub(crate) enum Release {
     /// With what there is: nothing of a key, and the copies that it has. Its time is over, CLIENT
     /// UNBLOCK says so, or the copies are all there.
     Done,
@@ -116,7 +118,7 @@ impl Engine {
         if !session.may_wait() {
             match wait.on_timeout {
                 NullReply::BulkAtOnce => session.reply().null(),
-                how => reply_nothing(&mut session.reply(), how),
+                NullReply::Array => session.reply().null_array(),
             }
             return;
         }
@@ -152,6 +154,30 @@ impl Engine {
         self.enter_lines(slot, Box::new(parked));
     }
 
+    /// A client waits for its errand's end.
+    pub(in crate::engine) fn park_for_errand(&mut self, slot: SessionId, errand: Box<Migration>) {
+        if !self.may_stand_still(slot) {
+            return;
+        }
+        let (ticket, awaited) = (self.blocking.ticket(), Awaited::Errand(errand));
+        let parked = Parked { awaited, deadline_ms: None, again_ms: None, ticket, spent: 0 };
+        self.enter_lines(slot, Box::new(parked));
+    }
+
+    /// The errand of a client that waits for one; it waits no more then.
+    pub(in crate::engine) fn take_errand_of(&mut self, slot: SessionId) -> Option<Box<Migration>> {
+        let run = &self.sessions.get(slot)?.run;
+        let waits =
+            matches!(run, Run::Parked(parked) if matches!(parked.awaited, Awaited::Errand(_)));
+        match waits.then(|| self.leave_run(slot))? {
+            Run::Parked(parked) => match parked.awaited {
+                Awaited::Errand(errand) => Some(errand),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Parks a client: it stands in the lines of what it waits for.
     fn enter_lines(&mut self, slot: SessionId, parked: Box<Parked>) {
         let db = self.sessions[slot].db;
@@ -164,6 +190,7 @@ impl Engine {
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
+            Awaited::Errand(errand) => self.enter_errand(errand, slot),
         }
         if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.insert((at, slot));
@@ -182,6 +209,7 @@ impl Engine {
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
+            Awaited::Errand(errand) => self.leave_errand(errand),
         }
         if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.remove(&(at, slot));
@@ -194,7 +222,7 @@ impl Engine {
         match &self.sessions.get(slot)?.run {
             Run::Parked(parked) => match parked.awaited {
                 Awaited::Copies(copies) => Some(copies),
-                Awaited::Key { .. } => None,
+                Awaited::Key { .. } | Awaited::Errand(_) => None,
             },
             _ => None,
         }
@@ -286,14 +314,13 @@ impl Engine {
         let Run::Parked(parked) = self.leave_run(slot) else { return false };
         let before = self.sessions[slot].output.buffer.len();
         match (how, &parked.awaited) {
-            (Release::Done, Awaited::Key { wait, .. }) => {
-                reply_nothing(&mut self.sessions[slot].reply(), wait.on_timeout);
-            }
+            (Release::Done, Awaited::Key { .. }) => self.sessions[slot].reply().null_array(),
             (Release::Done, Awaited::Copies(copies)) => self.tell_copies(slot, *copies),
             (Release::Error(error), Awaited::Key { command, .. }) => {
                 self.answer_error(slot, *command, &error);
             }
-            (Release::Error(error), Awaited::Copies(_)) => {
+            (Release::Done, Awaited::Errand(_)) => self.give_up_errand(slot),
+            (Release::Error(error), Awaited::Copies(_) | Awaited::Errand(_)) => {
                 match self.sessions[slot].traffic.last_command {
                     Some(command) => self.answer_error(slot, command, &error),
                     None => self.sessions[slot].reply().error_bytes(&error.wire()),
@@ -327,12 +354,5 @@ impl Engine {
             Some(Run::Parked(parked)) => parked.deadline_ms.is_none_or(|at| at > now_ms),
             _ => false,
         }
-    }
-}
-
-fn reply_nothing(reply: &mut Reply<'_>, how: NullReply) {
-    match how {
-        NullReply::Bulk => reply.null(),
-        NullReply::Array | NullReply::BulkAtOnce => reply.null_array(),
     }
 }

@@ -14,13 +14,13 @@ use crate::engine::session::client_list::{info, kill, list};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
-const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE);
-const ADMIN: Flags = OPEN.or(Flags::ADMIN);
+const OPEN: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
+const ADMIN: Flags = OPEN.union(Flags::ADMIN);
 const NO_TRACKING: &[&str] = &["client-side caching (tracking) isn't there yet"];
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("CLIENT", AtLeast(2), container as ControlHandler)
         .group(Group::Connection)
         .since("2.4.0")
@@ -39,7 +39,7 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("GETNAME", Exactly(2), get_name, OPEN, "2.6.9").summary("Replies with the name."),
     row("GETREDIR", Exactly(2), get_redirection, OPEN, "6.0.0")
         .summary("Replies with the client that invalidation messages go to."),
-    row("HELP", Exactly(2), help, Flags::LOADING.or(Flags::STALE), "5.0.0")
+    row("HELP", Exactly(2), help, Flags::LOADING.union(Flags::STALE), "5.0.0")
         .summary("Lists the subcommands."),
     row("ID", Exactly(2), id, OPEN, "5.0.0").summary("Replies with the connection's number."),
     row("INFO", Exactly(2), info, OPEN, "6.2.0")
@@ -124,7 +124,7 @@ const fn row(
 }
 
 /// What a name that can't be shown in a list is answered with.
-pub const BAD_NAME: CommandError =
+pub(crate) const BAD_NAME: CommandError =
     CommandError::text("ERR Client names cannot contain spaces, newlines or special characters.");
 
 const NOT_TRACKING: CommandError = CommandError::text(
@@ -225,7 +225,7 @@ fn get_name(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, C
 }
 
 /// Texts that go into a list line must be one word of visible signs.
-pub fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError> {
+pub(crate) fn check_text(bytes: &[u8], error: CommandError) -> Result<(), CommandError> {
     if bytes.iter().all(|byte| (b'!'..=b'~').contains(byte)) { Ok(()) } else { Err(error) }
 }
 
@@ -264,7 +264,7 @@ fn capa(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 }
 
 /// What a subcommand answers whose number of arguments fits none of its forms.
-pub fn misused(args: Args<'_>, container: &str) -> CommandError {
+pub(crate) fn misused(args: Args<'_>, container: &str) -> CommandError {
     let word = error::quotable(args.get(1).unwrap_or_default());
     let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
     text.extend_from_slice(&word[..word.len().min(WORD_MAX)]);

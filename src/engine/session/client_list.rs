@@ -8,9 +8,10 @@ use crate::command::error::{self, CommandError};
 use crate::command::spec::Flow;
 use crate::engine::Engine;
 use crate::engine::session::Session;
+use crate::engine::session::client_memory::Held;
 use crate::engine::session::pubsub;
 use crate::engine::session::run::Run;
-use crate::mailbox::{Origin, READ_BUFFER_BYTES, SessionId};
+use crate::mailbox::{Origin, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
 const FIXED_REPLY_BYTES: usize = 16 * 1024;
@@ -29,7 +30,9 @@ enum Class {
 
 impl Class {
     fn of(session: &Session) -> Self {
-        if session.is_fed() {
+        if session.is_primary() {
+            Self::Primary
+        } else if session.is_fed() {
             Self::Replica
         } else if session.is_listening() {
             Self::Listener
@@ -64,8 +67,17 @@ impl Filter<'_> {
     }
 }
 
+/// Clients, and the primary that is followed.
+fn listed(engine: &Engine) -> impl Iterator<Item = &Session> {
+    engine.sessions.clients().chain(engine.primary_session())
+}
+
 /// CLIENT LIST.
-pub fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+pub(crate) fn list(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
     let mut filter = Filter::default();
     if args.len() == 4 && args.is(2, "TYPE") {
         filter.class = Some(parse_type(args.at(3))?);
@@ -79,7 +91,7 @@ pub fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     }
     let now_ms = engine.now().0;
     let mut lines = Vec::new();
-    for session in engine.sessions.clients().filter(|session| filter.admits(session, now_ms)) {
+    for session in listed(engine).filter(|session| filter.admits(session, now_ms)) {
         push_line(&mut lines, engine, session);
     }
     engine.sessions[slot].reply().verbatim("txt", &lines);
@@ -87,7 +99,11 @@ pub fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
 }
 
 /// CLIENT INFO.
-pub fn info(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+pub(crate) fn info(
+    engine: &mut Engine,
+    slot: SessionId,
+    _: Args<'_>,
+) -> Result<Flow, CommandError> {
     let mut line = Vec::new();
     push_line(&mut line, engine, &engine.sessions[slot]);
     engine.sessions[slot].reply().verbatim("txt", &line);
@@ -95,7 +111,11 @@ pub fn info(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, C
 }
 
 /// CLIENT KILL.
-pub fn kill(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+pub(crate) fn kill(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
     let old_form = args.len() == 3;
     let mut filter = Filter::default();
     let mut spare_me = !old_form;
@@ -109,9 +129,7 @@ pub fn kill(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
         index += 2;
     }
     let now_ms = engine.now().0;
-    let chosen: Vec<SessionId> = engine
-        .sessions
-        .clients()
+    let chosen: Vec<SessionId> = listed(engine)
         .filter(|session| filter.admits(session, now_ms) && !(spare_me && session.slot == slot))
         .map(|session| session.slot)
         .collect();
@@ -127,6 +145,8 @@ pub fn kill(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     for victim in chosen {
         if victim == slot {
             engine.leave(victim);
+        } else if engine.sessions[victim].is_primary() {
+            engine.lose_link("The link to the primary is closed by CLIENT KILL");
         } else {
             engine.kill(victim);
         }
@@ -199,6 +219,7 @@ fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
 fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
     let letters: String = [
+        (session.is_primary(), 'M'),
         (session.is_fed(), 'S'),
         (session.is_listening(), 'P'),
         (session.in_transaction(), 'x'),
@@ -219,23 +240,16 @@ fn letters(session: &Session) -> String {
 /// One client's line.
 pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: &Session) {
     let now_ms = engine.now().0;
-    let (peer, local, descriptor, unread) = match &session.link {
-        Some(link) => {
-            (link.origin.peer_text(), link.origin.local_text(), link.descriptor, link.unread())
-        }
-        None => (String::new(), String::new(), -1, 0),
+    let (peer, local, descriptor) = match &session.link {
+        Some(link) => (link.origin.peer_text(), link.origin.local_text(), link.descriptor),
+        None => (String::new(), String::new(), -1),
     };
-    let waiting: usize = session.inbox.iter().map(|batch| batch.buffer.len()).sum();
-    let query = unread + waiting;
-    let query_free = if unread == 0 { 0 } else { READ_BUFFER_BYTES.saturating_sub(unread) };
     let (channels, patterns, shards) = pubsub::counts(session);
-    let subscribed = session.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
     let queued = session.transaction.as_ref();
     let pending = session.output.pending();
     let (fixed, listed) = if pending > FIXED_REPLY_BYTES { (0, pending) } else { (pending, 0) };
     let capacity = session.output.buffer.capacity();
-    let multi_memory = queued.map_or(0, |transaction| transaction.bytes());
-    let total = size_of::<Session>() + query + query_free + capacity + multi_memory + subscribed;
+    let Held { query, query_free, queued: multi_memory, total } = session.held();
     let command =
         session.traffic.last_command.map_or("NULL", |id| engine.registry[id].full_name.as_str());
     let mut line = String::with_capacity(512);

@@ -16,16 +16,16 @@ use crate::resp::reply::Protocol;
 use crate::resp::request::Bounds;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("PING", Arity::AtLeast(1), ping as ControlHandler)
         .group(Group::Connection)
-        .flags(Flags::FAST.or(Flags::FOR_LISTENERS).or(Flags::CHECKS_DISK))
+        .flags(Flags::FAST.union(Flags::FOR_LISTENERS).union(Flags::CHECKS_DISK))
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .syntax("[message]")
         .summary("Answers PONG, or repeats a message: is anybody there?"),
     control("ECHO", Arity::Exactly(2), echo as ControlHandler)
         .group(Group::Connection)
-        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::FAST))
+        .flags(Flags::LOADING.union(Flags::STALE).union(Flags::FAST))
         .syntax("message")
         .summary("Repeats a message."),
     control("QUIT", Arity::AtLeast(1), quit as ControlHandler)
@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
     control("HELLO", Arity::AtLeast(1), hello as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
-        .secrets(&Secrets::Behind { from: 2, word: "AUTH", count: 2 })
+        .secrets(&Secrets::Behind { from: 2, words: &[("AUTH", 2)] })
         .since("6.0.0")
         .syntax("[protover [AUTH username password] [SETNAME clientname]]")
         .summary("Chooses the protocol version and tells about the server.")
@@ -60,21 +60,22 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .deviates(&["the default user is the only one, since ACL users aren't there yet"]),
     control("SELECT", Arity::Exactly(2), select as ControlHandler)
         .group(Group::Connection)
-        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::FAST))
+        .flags(Flags::LOADING.union(Flags::STALE).union(Flags::FAST))
         .syntax("index")
         .summary("Chooses a database."),
 ];
 
 /// Commands that must work in every state of the server and of the connection.
 const ALWAYS: Flags = Flags::NOSCRIPT
-    .or(Flags::LOADING)
-    .or(Flags::STALE)
-    .or(Flags::FAST)
-    .or(Flags::NO_AUTH)
-    .or(Flags::ALLOW_BUSY);
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::NO_AUTH)
+    .union(Flags::ALLOW_BUSY);
 
 /// Commands that end what the connection was doing.
-const ENDS: Flags = ALWAYS.or(Flags::RUNS_IN_MULTI).or(Flags::ENDS_MULTI).or(Flags::FOR_LISTENERS);
+const ENDS: Flags =
+    ALWAYS.union(Flags::RUNS_IN_MULTI).union(Flags::ENDS_MULTI).union(Flags::FOR_LISTENERS);
 
 const WRONG_PASSWORD: CommandError =
     CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");

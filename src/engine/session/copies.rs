@@ -24,7 +24,7 @@ const NO_LOG: CommandError = CommandError::text(
 );
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("WAIT", Exactly(3), wait as ControlHandler)
         .group(Group::Generic)
         .flags(Flags::NOSCRIPT)
@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
 
 /// The copies that a client wants of what it wrote.
 #[derive(Clone, Copy, Debug)]
-pub enum Copies {
+pub(crate) enum Copies {
     /// In the memory of so many replicas: WAIT.
     Replicas(i64),
     /// In the log here, where that is asked for, and in those of so many replicas: WAITAOF.
@@ -66,11 +66,11 @@ pub(in crate::engine) struct State {
 }
 
 impl State {
-    pub fn enter(&mut self, slot: SessionId) {
+    pub(crate) fn enter(&mut self, slot: SessionId) {
         self.waiting.insert(slot);
     }
 
-    pub fn leave(&mut self, slot: SessionId) {
+    pub(crate) fn leave(&mut self, slot: SessionId) {
         self.waiting.remove(&slot);
     }
 }

@@ -14,22 +14,23 @@ use crate::mailbox::{Batch, Link, Outlet, SessionId};
 use crate::replication::replica::Replica;
 use crate::resp::reply::{Protocol, Reply};
 
-pub mod blocking;
-pub mod client;
-pub mod client_list;
-pub mod connection;
-pub mod copies;
-pub mod output;
-pub mod pause;
-pub mod pubsub;
-pub mod run;
+pub(crate) mod blocking;
+pub(crate) mod client;
+pub(crate) mod client_list;
+pub(crate) mod client_memory;
+pub(crate) mod connection;
+pub(crate) mod copies;
+pub(crate) mod output;
+pub(crate) mod pause;
+pub(crate) mod pubsub;
+pub(crate) mod run;
 
 /// A place in the log; replies may have to wait until it is durable.
-pub type LogOffset = u64;
+pub(crate) type LogOffset = u64;
 
 /// What CLIENT REPLY chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplyMode {
+pub(crate) enum ReplyMode {
     /// Every command is answered.
     #[default]
     On,
@@ -61,31 +62,31 @@ pub struct Output {
     /// How much of the buffer is written.
     pub sent: usize,
     /// How much of the buffer may be written: what is behind it waits for the log.
-    pub released: usize,
+    pub(crate) released: usize,
     /// Parts of the buffer that wait for the log: up to that length when that offset is durable.
-    pub gates: VecDeque<(LogOffset, usize)>,
+    pub(crate) gates: VecDeque<(LogOffset, usize)>,
     /// Whether a write would have blocked and the socket will tell when it takes more.
-    pub awaiting_writable: bool,
+    pub(crate) awaiting_writable: bool,
     /// Whether the session is on the list of those with something to write this tick.
-    pub dirty: bool,
+    pub(crate) dirty: bool,
     /// When the buffer passed the soft limit, in milliseconds; 0 when it is below.
-    pub soft_limit_since_ms: i64,
+    pub(crate) soft_limit_since_ms: i64,
     /// Messages that came while the session's own command ran; they come behind the reply.
     pub deferred: Vec<u8>,
     /// The largest buffer so far, in bytes.
-    pub peak: usize,
+    pub(crate) peak: usize,
 }
 
 impl Output {
     /// Bytes not yet written.
     #[inline]
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.buffer.len() - self.sent
     }
 
     /// Puts the messages behind the replies that came while a command ran.
     #[cold]
-    pub fn release_deferred(&mut self) {
+    pub(crate) fn release_deferred(&mut self) {
         let deferred = std::mem::take(&mut self.deferred);
         self.buffer.extend_from_slice(&deferred);
     }
@@ -93,32 +94,32 @@ impl Output {
 
 /// What the client says of itself.
 #[derive(Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The ACL user.
     pub user: Vec<u8>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO lib-name.
-    pub lib_name: Vec<u8>,
+    pub(crate) lib_name: Vec<u8>,
     /// CLIENT SETINFO lib-ver.
-    pub lib_version: Vec<u8>,
+    pub(crate) lib_version: Vec<u8>,
 }
 
 /// What CLIENT LIST counts.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// When it connected, in milliseconds since the epoch.
-    pub created_ms: i64,
+    pub(crate) created_ms: i64,
     /// When something was last read from it or written to it, in milliseconds since the epoch.
-    pub active_ms: i64,
+    pub(crate) active_ms: i64,
     /// The last command.
-    pub last_command: Option<CommandId>,
+    pub(crate) last_command: Option<CommandId>,
     /// Commands executed.
     pub commands: u64,
     /// Bytes received.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Bytes sent.
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
 }
 
 /// WATCH.
@@ -139,13 +140,13 @@ pub struct Session {
     /// What both ends of the connection look at; `None` for the engine's own sessions.
     pub link: Option<Arc<Link>>,
     /// The writing end.
-    pub outlet: Option<Box<dyn Outlet>>,
+    pub(crate) outlet: Option<Box<dyn Outlet>>,
     /// Whether it executes what it sends, and if not, why.
     pub run: Run,
     /// How far the connection's reading side is.
     pub input: Input,
     /// Requests that wait because the session doesn't execute any for now.
-    pub inbox: VecDeque<Batch>,
+    pub(crate) inbox: VecDeque<Batch>,
     /// What it is executing itself.
     pub doing: Doing,
     /// Replies.
@@ -153,19 +154,19 @@ pub struct Session {
     /// The protocol version.
     pub protocol: Protocol,
     /// CLIENT REPLY.
-    pub reply_mode: ReplyMode,
+    pub(crate) reply_mode: ReplyMode,
     /// The selected database.
     pub db: DbIndex,
     /// Whether it may use commands that need authentication.
     pub authenticated: bool,
     /// Who it says it is.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// CLIENT NO-EVICT.
-    pub no_evict: bool,
+    pub(crate) no_evict: bool,
     /// CLIENT NO-TOUCH.
-    pub no_touch: bool,
+    pub(crate) no_touch: bool,
     /// What CLIENT LIST counts.
-    pub traffic: Traffic,
+    pub(crate) traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
     pub written: LogOffset,
     /// The transaction being queued.
@@ -177,7 +178,7 @@ pub struct Session {
     /// What is known of it as a replica; nothing where it is none.
     pub(crate) replica: Option<Box<Replica>>,
     /// Whether its commands come from our own log.
-    pub replaying: bool,
+    pub(crate) replaying: bool,
 }
 
 impl fmt::Debug for Session {
@@ -191,7 +192,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// A client that has just connected.
-    pub fn new(slot: SessionId, id: u64, now_ms: i64) -> Self {
+    pub(crate) fn new(slot: SessionId, id: u64, now_ms: i64) -> Self {
         Self {
             slot,
             id,
@@ -226,24 +227,29 @@ impl Session {
 
     /// A writer for its replies.
     #[inline]
-    pub fn reply(&mut self) -> Reply<'_> {
+    pub(crate) fn reply(&mut self) -> Reply<'_> {
         Reply::new(&mut self.output.buffer, self.protocol)
     }
 
     /// Whether it is a replica that has asked for the data.
-    pub fn is_fed(&self) -> bool {
+    pub(crate) fn is_fed(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.is_fed())
+    }
+
+    /// Whether it is the link to the primary that is followed.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.link.is_some() && self.outlet.is_none()
     }
 
     /// Whether it executes the next request.
     #[inline]
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.run, Run::Running)
     }
 
     /// Drops the reply that begins at `before`, as CLIENT REPLY wants it.
     #[cold]
-    pub fn leave_out_reply(&mut self, before: usize) {
+    pub(crate) fn leave_out_reply(&mut self, before: usize) {
         self.output.buffer.truncate(before);
         self.reply_mode = match self.reply_mode {
             ReplyMode::SkipNext => ReplyMode::Skip,
@@ -254,30 +260,30 @@ impl Session {
 
     /// Whether it waits in a command.
     #[inline]
-    pub fn is_parked(&self) -> bool {
+    pub(crate) fn is_parked(&self) -> bool {
         matches!(self.run, Run::Parked(_))
     }
 
     /// Whether the connection ends, now or when the replies so far are written.
     #[inline]
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         matches!(self.run, Run::Leaving | Run::Closed)
     }
 
     /// Whether a command of it may wait. Not inside EXEC, and not in the engine's own sessions.
-    pub fn may_wait(&self) -> bool {
+    pub(crate) fn may_wait(&self) -> bool {
         self.doing != Doing::Exec && !self.replaying && self.outlet.is_some()
     }
 
     /// Whether it listens to anything.
     #[inline]
-    pub fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         self.subscriptions.is_some()
     }
 
     /// Whether a transaction is being queued.
     #[inline]
-    pub fn in_transaction(&self) -> bool {
+    pub(crate) fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }
 }
@@ -292,7 +298,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// Puts a session at its place.
-    pub fn insert(&mut self, session: Session) {
+    pub(crate) fn insert(&mut self, session: Session) {
         let index = session.slot.0 as usize;
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
@@ -305,12 +311,12 @@ impl Sessions {
     }
 
     /// A client's connection is closed: it is listed and counted no more.
-    pub fn delist(&mut self, id: u64) {
+    pub(crate) fn delist(&mut self, id: u64) {
         self.by_id.remove(&id);
     }
 
     /// Takes a session out.
-    pub fn remove(&mut self, slot: SessionId) -> Option<Box<Session>> {
+    pub(crate) fn remove(&mut self, slot: SessionId) -> Option<Box<Session>> {
         let session = self.slots.get_mut(slot.0 as usize)?.take()?;
         self.delist(session.id);
         Some(session)
@@ -318,34 +324,34 @@ impl Sessions {
 
     /// A session, where the place is taken.
     #[inline]
-    pub fn get(&self, slot: SessionId) -> Option<&Session> {
+    pub(crate) fn get(&self, slot: SessionId) -> Option<&Session> {
         self.slots.get(slot.0 as usize)?.as_deref()
     }
 
     /// As [`Sessions::get`], to be changed.
     #[inline]
-    pub fn get_mut(&mut self, slot: SessionId) -> Option<&mut Session> {
+    pub(crate) fn get_mut(&mut self, slot: SessionId) -> Option<&mut Session> {
         self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
     }
 
     /// Clients connected over sockets, in the order of their places.
-    pub fn clients(&self) -> impl Iterator<Item = &Session> {
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &Session> {
         let all = self.slots.iter().flatten().map(|session| &**session);
         all.filter(|session| session.outlet.is_some() && !matches!(session.run, Run::Closed))
     }
 
     /// The place of a client by its number.
-    pub fn find(&self, id: u64) -> Option<SessionId> {
+    pub(crate) fn find(&self, id: u64) -> Option<SessionId> {
         self.by_id.get(&id).copied()
     }
 
     /// Places of the clients connected over sockets.
-    pub fn client_slots(&self) -> Vec<SessionId> {
+    pub(crate) fn client_slots(&self) -> Vec<SessionId> {
         self.clients().map(|session| session.slot).collect()
     }
 
     /// How many clients are connected over sockets.
-    pub fn client_count(&self) -> usize {
+    pub(crate) fn client_count(&self) -> usize {
         self.by_id.len()
     }
 }

@@ -23,9 +23,15 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 
 /// Reply buffers for reuse.
 #[derive(Debug, Default)]
-pub struct Spares(Vec<Vec<u8>>);
+pub(crate) struct Spares(Vec<Vec<u8>>);
 
 impl Engine {
+    /// A number that no client had before.
+    pub(in crate::engine) fn take_client_id(&mut self) -> u64 {
+        self.next_client_id += 1;
+        self.next_client_id - 1
+    }
+
     /// A client connected.
     pub(in crate::engine) fn open_session(
         &mut self,
@@ -33,8 +39,7 @@ impl Engine {
         link: Arc<Link>,
         outlet: Box<dyn Outlet>,
     ) {
-        let id = self.next_client_id;
-        self.next_client_id += 1;
+        let id = self.take_client_id();
         let mut session = Session::new(slot, id, self.now().0);
         session.authenticated = self.settings.requirepass.is_empty();
         link.set_bounds(Bounds {
@@ -128,6 +133,7 @@ impl Engine {
             Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
             None => (0, u64::MAX, false),
         };
+        let most = self.client_memory_max();
         // Writing may end or resume sessions, which marks further ones.
         while !self.tick.dirty.is_empty() {
             let mut dirty = std::mem::take(&mut self.tick.dirty);
@@ -146,6 +152,10 @@ impl Engine {
                     output.released = output.buffer.len();
                 }
                 self.flush(slot);
+                if let Some(most) = most {
+                    let held = self.sessions.get(slot).map_or(0, |session| session.held().total);
+                    self.evict.clients_due |= held as u64 > most;
+                }
             }
             if self.tick.dirty.is_empty() {
                 self.tick.dirty = dirty;
@@ -315,12 +325,12 @@ impl Output {
 impl Spares {
     /// A buffer to write replies into.
     #[inline]
-    pub fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         self.0.pop().unwrap_or_else(|| Vec::with_capacity(4096))
     }
 
     /// Lets go of all but a few.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.0.truncate(16);
     }
 }

@@ -1,6 +1,7 @@
 //! What holds commands back that may run otherwise: CLIENT PAUSE (for a time, clients' commands wait:
-//! all of them, or those that write), and a walk whose writer doesn't keep up (commands that write
-//! wait until it does, [`Run::Paced`]).
+//! all of them, or those that write), FAILOVER (those that write, while a primary's place is handed
+//! over), MIGRATE (those that write, while keys are under way), and a walk whose writer doesn't keep up (commands that write wait until it does,
+//! [`Run::Paced`]).
 //!
 //! A session whose next command has to wait is [`Run::Paused`]; the command is executed when the
 //! pause is over, in the order in which the sessions were paused.
@@ -18,9 +19,13 @@ use crate::mailbox::SessionId;
 #[derive(Debug, Default)]
 pub struct Pause {
     /// When it ends, in milliseconds since the epoch; 0 where there is none.
-    pub until_ms: i64,
+    pub(crate) until_ms: i64,
     /// Whether reading commands wait too.
     pub all: bool,
+    /// Whether a failover holds those that write, whatever CLIENT PAUSE and UNPAUSE say.
+    pub handover: bool,
+    /// How many errands hold those that write (MIGRATE).
+    errands: usize,
     /// The sessions that it holds, first come first.
     held: BTreeMap<u64, SessionId>,
     /// The last place given in that line.
@@ -29,13 +34,25 @@ pub struct Pause {
 
 impl Pause {
     /// How many sessions it holds.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.len()
     }
 
     /// When it ends, in milliseconds since the epoch, where there is one.
-    pub fn ends_ms(&self) -> Option<i64> {
+    pub(crate) fn ends_ms(&self) -> Option<i64> {
         (self.until_ms != 0).then_some(self.until_ms)
+    }
+
+    /// Whether there is any: nobody writes then, and the server itself doesn't change the data.
+    #[inline]
+    pub(crate) fn is_any(&self) -> bool {
+        self.until_ms != 0 || self.stands()
+    }
+
+    /// Whether there is one that isn't CLIENT PAUSE.
+    #[inline]
+    pub fn stands(&self) -> bool {
+        self.handover || self.errands > 0
     }
 
     /// A session is held no more.
@@ -46,7 +63,7 @@ impl Pause {
 
 impl Engine {
     /// Begins or extends a pause.
-    pub fn pause_clients(&mut self, until_ms: i64, all: bool) {
+    pub(crate) fn pause_clients(&mut self, until_ms: i64, all: bool) {
         let running = self.pause.until_ms > self.now().0;
         self.pause.all = all || (running && self.pause.all);
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
@@ -54,9 +71,38 @@ impl Engine {
     }
 
     /// Ends the pause; what waited goes on.
-    pub fn unpause_clients(&mut self) {
+    pub(crate) fn unpause_clients(&mut self) {
         self.pause.until_ms = 0;
         self.pause.all = false;
+        self.resume_held();
+    }
+
+    /// A failover begins to hold clients that write, or ends.
+    pub(in crate::engine) fn hold_for_handover(&mut self, holds: bool) {
+        self.pause.handover = holds;
+        if holds {
+            self.follow_expiry_mode();
+        } else {
+            self.resume_held();
+        }
+    }
+
+    /// An errand begins to hold clients that write.
+    pub(in crate::engine) fn hold_for_errand(&mut self) {
+        self.pause.errands += 1;
+        self.follow_expiry_mode();
+    }
+
+    /// An errand is over.
+    pub(in crate::engine) fn end_hold_for_errand(&mut self) {
+        self.pause.errands -= 1;
+        if self.pause.errands == 0 {
+            self.resume_held();
+        }
+    }
+
+    /// A pause is over; those that another still holds come back to it in the same order.
+    fn resume_held(&mut self) {
         self.follow_expiry_mode();
         for slot in std::mem::take(&mut self.pause.held).into_values() {
             self.go_on(slot);
@@ -75,7 +121,7 @@ impl Engine {
     pub(in crate::engine) fn follow_expiry_mode(&mut self) {
         self.databases.set_expiry_mode(if self.persistence.loading {
             ExpiryMode::AsLogged
-        } else if self.is_replica() || self.pause.until_ms > self.now().0 {
+        } else if self.is_replica() || self.pause.stands() || self.pause.until_ms > self.now().0 {
             ExpiryMode::Absent
         } else {
             ExpiryMode::Active
@@ -85,14 +131,14 @@ impl Engine {
     /// Whether this command has to wait, for a pause or for a walk; the session is stopped then.
     #[inline]
     pub(in crate::engine) fn is_paused_for(&mut self, slot: SessionId, command: CommandId) -> bool {
-        (self.pause.until_ms != 0 || self.walk_holds_writers()) && self.holds(slot, command)
+        (self.pause.is_any() || self.walk_holds_writers()) && self.holds(slot, command)
     }
 
     #[cold]
     fn holds(&mut self, slot: SessionId, command: CommandId) -> bool {
         let flags = self.effective_flags(slot, command);
-        let writes = flags.has(Flags::WRITE);
-        if self.pause.until_ms != 0 && (self.pause.all || writes || flags.has(Flags::MAY_REPLICATE))
+        let writes = flags.contains(Flags::WRITE);
+        if self.pause.is_any() && (self.pause.all || writes || flags.contains(Flags::MAY_REPLICATE))
         {
             if self.sessions[slot].replica.is_some() {
                 // What a replica says is no client's command.

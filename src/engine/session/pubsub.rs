@@ -23,18 +23,24 @@ use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
-pub mod listeners;
+pub(crate) mod listeners;
 mod message;
 
-const LISTENER: Flags =
-    Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE).or(Flags::FOR_LISTENERS);
-const PUBLISHER: Flags =
-    Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::MAY_REPLICATE);
-const ASKER: Flags = Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE);
+const LISTENER: Flags = Flags::PUBSUB
+    .union(Flags::NOSCRIPT)
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FOR_LISTENERS);
+const PUBLISHER: Flags = Flags::PUBSUB
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::MAY_REPLICATE);
+const ASKER: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
 const SHARD_CHANNELS: &[Key] = &[Key::at(1).range(-1, 1).not_key()];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     row("SUBSCRIBE", AtLeast(2), subscribe, LISTENER, "2.0.0")
         .cost("O(N) for N channels")
         .syntax("channel [channel ...]")
@@ -79,7 +85,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .cost("O(N) for N listeners of the shard channel")
         .syntax("shardchannel message")
         .summary("Sends a message to whoever listens to a shard channel."),
-    row("PUBSUB", AtLeast(2), container, Flags::NONE, "2.8.0")
+    row("PUBSUB", AtLeast(2), container, Flags::empty(), "2.8.0")
         .cost("That of the subcommand")
         .summary("Tells who listens to what.")
         .subcommands(SUBCOMMANDS),
@@ -90,7 +96,7 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
         .cost("O(N) for N channels with listeners")
         .syntax("[pattern]")
         .summary("Lists channels that somebody listens to."),
-    row("HELP", Exactly(2), help, Flags::LOADING.or(Flags::STALE), "6.2.0")
+    row("HELP", Exactly(2), help, Flags::LOADING.union(Flags::STALE), "6.2.0")
         .summary("Lists the subcommands."),
     row("NUMPAT", Exactly(2), pattern_count, ASKER, "2.8.0")
         .summary("Counts the different patterns that clients listen by."),
@@ -448,7 +454,7 @@ impl Post<'_> {
 }
 
 /// How many subscriptions of each kind a session has: channels, patterns, shard channels.
-pub fn counts(session: &Session) -> (usize, usize, usize) {
+pub(crate) fn counts(session: &Session) -> (usize, usize, usize) {
     match &session.subscriptions {
         Some(mine) => (mine.len(Kind::Channel), mine.len(Kind::Pattern), mine.len(Kind::Shard)),
         None => (0, 0, 0),

@@ -40,7 +40,7 @@ use crate::mailbox::{Hold, SessionId};
 /// Bytes of unread replies past which a client's further requests wait until it reads. Upstream
 /// has no such bound for normal clients, whose buffers may grow without end; this one is far above
 /// what a pipelining client leaves unread.
-pub const PENDING_MAX: usize = 256 << 20;
+pub(crate) const PENDING_MAX: usize = 256 << 20;
 
 /// Whether a session executes requests, and if not, why.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Engine {
 
     /// Ends a session when its replies so far are written; what it sent and didn't get executed is
     /// dropped.
-    pub fn leave(&mut self, slot: SessionId) {
+    pub(crate) fn leave(&mut self, slot: SessionId) {
         if self.sessions.get(slot).is_none_or(Session::is_ending) {
             return;
         }
@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// Ends a connection now, unwritten replies or not.
-    pub fn kill(&mut self, slot: SessionId) {
+    pub(crate) fn kill(&mut self, slot: SessionId) {
         if self.sessions.get(slot).is_none_or(|session| matches!(session.run, Run::Closed)) {
             return;
         }

@@ -7,50 +7,51 @@ use crate::command::error::CommandError;
 use crate::command::keyspec;
 use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
-    Command, Flags, Flow, Group, Key, control,
+    Command, Flags, Flow, Group, KeyFlags, control,
 };
 use crate::engine::registry::{CommandId, Registry};
-use crate::engine::show::command_info_reply::{reply_docs, reply_info};
+use crate::engine::show::command_info_reply::{reply_docs, reply_info, reply_names};
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 use crate::resp::request::Range;
 
-const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
+const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
 const ANY_ORDER: &[&str] = &["nondeterministic_output_order"];
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[row("COMMAND", AtLeast(1), command, "2.8.13")
-    .cost("O(N) for N commands in the table")
-    .tips(ANY_ORDER)
-    .summary("Describes all commands.")
-    .subcommands(&[
-        row("COUNT", Exactly(2), count, "2.8.13").summary("Counts the commands."),
-        row("DOCS", AtLeast(2), docs, "7.0.0")
-            .cost("O(N) for N commands asked about")
-            .tips(ANY_ORDER)
-            .syntax("[command-name [command-name ...]]")
-            .summary("Replies with commands' documentation."),
-        row("GETKEYS", AtLeast(4), get_keys, "2.8.13")
-            .cost("O(N) for a command of N arguments")
-            .syntax("command [arg [arg ...]]")
-            .summary("Finds the keys in a command."),
-        row("GETKEYSANDFLAGS", AtLeast(4), get_keys_and_flags, "7.0.0")
-            .cost("O(N) for a command of N arguments")
-            .syntax("command [arg [arg ...]]")
-            .summary("Finds the keys in a command and what it does to them."),
-        row("HELP", Exactly(2), help, "5.0.0").summary("Lists the subcommands."),
-        row("INFO", AtLeast(2), info, "2.8.13")
-            .cost("O(N) for N commands asked about")
-            .tips(ANY_ORDER)
-            .syntax("[command-name [command-name ...]]")
-            .summary("Describes commands as numbers, flags and key positions.")
-            .history(&[("7.0.0", "Describes all commands when none is named.")]),
-        row("LIST", AtLeast(2), list, "7.0.0")
-            .cost("O(N) for N commands in the table")
-            .tips(ANY_ORDER)
-            .syntax("[FILTERBY MODULE module-name|ACLCAT category|PATTERN pattern]")
-            .summary("Lists the commands' names."),
-    ])];
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
+    &[row("COMMAND", AtLeast(1), command, "2.8.13")
+        .cost("O(N) for N commands in the table")
+        .tips(ANY_ORDER)
+        .summary("Describes all commands.")
+        .subcommands(&[
+            row("COUNT", Exactly(2), count, "2.8.13").summary("Counts the commands."),
+            row("DOCS", AtLeast(2), docs, "7.0.0")
+                .cost("O(N) for N commands asked about")
+                .tips(ANY_ORDER)
+                .syntax("[command-name [command-name ...]]")
+                .summary("Replies with commands' documentation."),
+            row("GETKEYS", AtLeast(4), get_keys, "2.8.13")
+                .cost("O(N) for a command of N arguments")
+                .syntax("command [arg [arg ...]]")
+                .summary("Finds the keys in a command."),
+            row("GETKEYSANDFLAGS", AtLeast(4), get_keys_and_flags, "7.0.0")
+                .cost("O(N) for a command of N arguments")
+                .syntax("command [arg [arg ...]]")
+                .summary("Finds the keys in a command and what it does to them."),
+            row("HELP", Exactly(2), help, "5.0.0").summary("Lists the subcommands."),
+            row("INFO", AtLeast(2), info, "2.8.13")
+                .cost("O(N) for N commands asked about")
+                .tips(ANY_ORDER)
+                .syntax("[command-name [command-name ...]]")
+                .summary("Describes commands as numbers, flags and key positions.")
+                .history(&[("7.0.0", "Describes all commands when none is named.")]),
+            row("LIST", AtLeast(2), list, "7.0.0")
+                .cost("O(N) for N commands in the table")
+                .tips(ANY_ORDER)
+                .syntax("[FILTERBY MODULE module-name|ACLCAT category|PATTERN pattern]")
+                .summary("Lists the commands' names."),
+        ])];
 
 const fn row(
     name: &'static str,
@@ -180,7 +181,7 @@ fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
 }
 
 /// The keys of the command that stands behind `COMMAND GETKEYS`.
-fn keys_of(registry: &Registry, args: Args<'_>) -> Result<Vec<(Vec<u8>, u16)>, CommandError> {
+fn keys_of(registry: &Registry, args: Args<'_>) -> Result<Vec<(Vec<u8>, KeyFlags)>, CommandError> {
     let mut bytes = Vec::new();
     let ranges: Vec<Range> = args
         .from(2)
@@ -221,12 +222,7 @@ fn get_keys_and_flags(
     for (key, flags) in keys {
         reply.array(2);
         reply.bulk(&key);
-        let names: Vec<&str> =
-            Key::NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
-        reply.set(names.len());
-        for name in names {
-            reply.simple(name);
-        }
+        reply_names(&mut reply, flags.names());
     }
     Ok(Flow::Done)
 }

@@ -8,7 +8,7 @@ use crate::engine::registry::{CommandId, Registry};
 use crate::resp::reply::Reply;
 
 /// Writes what COMMAND INFO says of a command.
-pub fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
+pub(crate) fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     let entry = &registry[id];
     let spec = entry.spec;
     let legacy = Legacy::of(spec);
@@ -17,13 +17,9 @@ pub fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     reply.int(spec.arity.signed());
     let mut flags = spec.flags;
     if legacy.movable {
-        flags = flags.or(Flags::MOVABLE_KEYS);
+        flags = flags.union(Flags::MOVABLE_KEYS);
     }
-    let shown = |flag: &&(Flags, &str)| flags.has(flag.0) && !flag.1.is_empty();
-    reply.set(Flags::NAMES.iter().filter(shown).count());
-    for (_, name) in Flags::NAMES.iter().filter(shown) {
-        reply.simple(name);
-    }
+    reply_names(reply, flags.names());
     reply.int(legacy.first);
     reply.int(legacy.last);
     reply.int(legacy.step);
@@ -50,6 +46,17 @@ pub fn reply_info(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     }
 }
 
+/// A set of names.
+pub(super) fn reply_names(
+    reply: &mut Reply<'_>,
+    names: impl Iterator<Item = &'static str> + Clone,
+) {
+    reply.set(names.clone().count());
+    for name in names {
+        reply.simple(name);
+    }
+}
+
 fn reply_key(reply: &mut Reply<'_>, key: &Key) {
     reply.map(3 + usize::from(key.notes.is_some()));
     if let Some(notes) = key.notes {
@@ -57,11 +64,7 @@ fn reply_key(reply: &mut Reply<'_>, key: &Key) {
         reply.bulk(notes.as_bytes());
     }
     reply.bulk(b"flags");
-    let names = || Key::NAMES.iter().filter(|(bit, _)| key.flags & bit != 0);
-    reply.set(names().count());
-    for (_, name) in names() {
-        reply.simple(name);
-    }
+    reply_names(reply, key.flags.names());
     reply.bulk(b"begin_search");
     match key.begin {
         Begin::Index(index) => kind(reply, "index", &[("index", index as i64)]),
@@ -107,7 +110,7 @@ fn kind(reply: &mut Reply<'_>, name: &str, numbers: &[(&str, i64)]) {
 }
 
 /// Writes a command's name and what COMMAND DOCS says of it.
-pub fn reply_docs(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
+pub(crate) fn reply_docs(reply: &mut Reply<'_>, registry: &Registry, id: CommandId) {
     let entry = &registry[id];
     let spec = entry.spec;
     reply.bulk(entry.full_name.as_bytes());

@@ -16,11 +16,11 @@ use crate::engine::{ControlHandler, Engine, container};
 use crate::keyspace::databases::KeyspaceStats;
 use crate::mailbox::SessionId;
 
-const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
+const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE);
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("CONFIG", AtLeast(2), container as ControlHandler)
         .group(Group::Server)
         .since("2.0.0")
@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command<ControlHandler>] =
                 .syntax("parameter [parameter ...]")
                 .summary("Replies with the settings that match patterns.")
                 .history(&[("7.0.0", "Takes several patterns.")]),
-            row("HELP", Exactly(2), help, Flags::LOADING.or(Flags::STALE), "5.0.0")
+            row("HELP", Exactly(2), help, Flags::LOADING.union(Flags::STALE), "5.0.0")
                 .summary("Lists the subcommands."),
             row("RESETSTAT", Exactly(2), reset_statistics, ADMIN, "2.0.0")
                 .summary("Sets the counters that INFO shows to zero."),
@@ -134,6 +134,7 @@ fn reset_statistics(
     engine.databases.stats = KeyspaceStats::default();
     engine.databases.reclaimer.reset_freed();
     engine.evict.reset();
+    engine.replication.reset_counts();
     if let Some(log) = &mut engine.log {
         log.reset_delayed_syncs();
     }
@@ -201,6 +202,7 @@ impl Engine {
             match row.name {
                 // Not here: this may be part of a transaction, and what goes is no part of it.
                 "maxmemory" | "maxmemory-policy" => self.evict.begin(),
+                "maxmemory-clients" => self.evict.clients_due = true,
                 "loglevel" => {
                     if let Some(log) = &self.outside.log_handle {
                         log.set_level(self.settings.loglevel);

@@ -17,17 +17,18 @@ use crate::keyspace::shared_digest;
 use crate::keyspace::unit::Event;
 use crate::mailbox::SessionId;
 use crate::rdb::decode::Checksum;
+use crate::resp::record::push_command;
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("DEBUG", Arity::AtLeast(2), debug as ControlHandler)
         .group(Group::Server)
         .flags(
             Flags::ADMIN
-                .or(Flags::NOSCRIPT)
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::PROTECTED),
+                .union(Flags::NOSCRIPT)
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::PROTECTED),
         )
         .cost("That of the subcommand")
         .summary("Looks into the server and breaks it, for tests.")
@@ -63,6 +64,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Subcommand)] = &[
     ("QUICKLIST", 1, 2, debug_values::quicklist),
     ("QUICKLIST-PACKED-THRESHOLD", 1, 1, packed_threshold),
     ("RELOAD", 0, usize::MAX, reload),
+    ("REPLICATE", 1, usize::MAX, replicate),
     ("REPLYBUFFER", 2, 2, reply_buffer),
     ("SDSLEN", 1, 1, debug_values::string_lengths),
     ("SEGFAULT", 0, 0, crash),
@@ -182,6 +184,22 @@ fn crash(_: &mut Engine, _: SessionId, args: Args<'_>) -> Result<(), CommandErro
         () if args.is(1, "OOM") => panic!("Out Of Memory: DEBUG OOM was called"),
         () => panic!("called by DEBUG {}", String::from_utf8_lossy(args.at(1))),
     }
+}
+
+/// Sends replicas what isn't done here. A log that held it could hardly be loaded.
+fn replicate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+    if engine.log.is_some() {
+        return Err(CommandError::text("ERR DEBUG REPLICATE needs 'appendonly no'"));
+    }
+    if engine.journal.is_recording() && !engine.is_replica() {
+        let mut record = Vec::new();
+        let words: Vec<&[u8]> = args.from(2).collect();
+        push_command(&mut record, words.into_iter());
+        let db = engine.sessions[slot].db;
+        engine.journal.append(db.0, &record);
+    }
+    engine.sessions[slot].reply().ok();
+    Ok(())
 }
 
 fn change_replication_id(

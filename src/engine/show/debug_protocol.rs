@@ -54,7 +54,11 @@ const SAMPLES: &[(&str, Write)] = &[
 ];
 
 /// DEBUG PROTOCOL.
-pub fn protocol(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
+pub(crate) fn protocol(
+    engine: &mut Engine,
+    slot: SessionId,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     let Some((name, write)) = SAMPLES.iter().find(|(name, _)| args.is(2, name)) else {
         return Err(CommandError::text(
             "ERR Wrong protocol type name. Please use one of the following: \

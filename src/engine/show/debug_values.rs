@@ -127,7 +127,9 @@ pub(in crate::engine) fn object_details(
 ) -> Result<(), CommandError> {
     let db = engine.sessions[slot].db;
     let node_limit = engine.limits.thresholds.list_size;
-    let found = engine.databases.db(db).peek(args.at(2)).map(|entry| {
+    // Also of a key whose time has come and that stays, on a replica.
+    let table = engine.databases.table(db);
+    let found = table.and_then(|table| table.get(args.at(2))).map(|entry| {
         let options = EncodeOptions { compress: false, ..EncodeOptions::default() };
         let mut bytes = Vec::new();
         encode::value(&mut bytes, &options, entry.value());

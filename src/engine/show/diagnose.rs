@@ -14,9 +14,9 @@ use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
-const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
-const ADMIN: Flags = OPEN.or(Flags::ADMIN);
-const WATCHER: Flags = ADMIN.or(Flags::NOSCRIPT);
+const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
+const ADMIN: Flags = OPEN.union(Flags::ADMIN);
+const WATCHER: Flags = ADMIN.union(Flags::NOSCRIPT);
 const SPECIAL: &[&str] =
     &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"];
 const SHARDS: &[&str] =
@@ -24,8 +24,8 @@ const SHARDS: &[&str] =
 const NO_SAMPLES: &[&str] = &["latency events aren't recorded: use SLOWLOG and INFO latencystats"];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
-    row("SLOWLOG", AtLeast(2), container, Flags::NONE, "2.2.12")
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
+    row("SLOWLOG", AtLeast(2), container, Flags::empty(), "2.2.12")
         .cost("That of the subcommand")
         .summary("Commands that took long.")
         .subcommands(&[
@@ -48,7 +48,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .summary("Forgets the slow commands."),
         ]),
-    row("LATENCY", AtLeast(2), container, Flags::NONE, "2.8.13")
+    row("LATENCY", AtLeast(2), container, Flags::empty(), "2.8.13")
         .cost("That of the subcommand")
         .summary("What made the server slow.")
         .subcommands(&[
@@ -77,24 +77,24 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Forgets samples.")
                 .deviates(NO_SAMPLES),
         ]),
-    row("MEMORY", AtLeast(2), container, Flags::NONE, "4.0.0")
+    row("MEMORY", AtLeast(2), container, Flags::empty(), "4.0.0")
         .cost("That of the subcommand")
         .summary("What takes memory.")
         .subcommands(&[
-            row("DOCTOR", Exactly(2), memory_doctor, Flags::NONE, "4.0.0")
+            row("DOCTOR", Exactly(2), memory_doctor, Flags::empty(), "4.0.0")
                 .tips(SHARDS)
                 .summary("Explains the use of memory in words."),
             row("HELP", Exactly(2), memory_help, OPEN, "4.0.0").summary("Lists the subcommands."),
-            row("MALLOC-STATS", Exactly(2), memory_allocator, Flags::NONE, "4.0.0")
+            row("MALLOC-STATS", Exactly(2), memory_allocator, Flags::empty(), "4.0.0")
                 .cost("O(N) for N pages of memory")
                 .tips(SHARDS)
                 .summary("Replies with the allocator's own report."),
-            row("PURGE", Exactly(2), memory_purge, Flags::NONE, "4.0.0")
+            row("PURGE", Exactly(2), memory_purge, Flags::empty(), "4.0.0")
                 .cost("O(N) for N pages of memory")
                 .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .summary("Asks the allocator to give memory back.")
                 .deviates(&["gives spare buffers up; pages go back by the allocator's own thread"]),
-            row("STATS", Exactly(2), memory_stats, Flags::NONE, "4.0.0")
+            row("STATS", Exactly(2), memory_stats, Flags::empty(), "4.0.0")
                 .tips(SHARDS)
                 .summary("Replies with figures on the use of memory."),
             read("USAGE", AtLeast(3), memory_usage as ControlHandler)
@@ -397,7 +397,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     share(
         &mut reply,
         "allocator-fragmentation.ratio",
-        memory.ratio(memory.active, memory.allocated),
+        info_memory::ratio(memory.active, memory.allocated),
     );
     number(
         &mut reply,
@@ -407,7 +407,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     share(
         &mut reply,
         "allocator-rss.ratio",
-        memory.ratio(memory.allocator_resident, memory.active),
+        info_memory::ratio(memory.allocator_resident, memory.active),
     );
     number(
         &mut reply,
@@ -415,9 +415,9 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
         memory.allocator_resident.saturating_sub(memory.active),
     );
     let mapped = memory.allocator_resident + memory.tables;
-    share(&mut reply, "rss-overhead.ratio", memory.ratio(memory.resident, mapped));
+    share(&mut reply, "rss-overhead.ratio", info_memory::ratio(memory.resident, mapped));
     number(&mut reply, "rss-overhead.bytes", memory.resident.saturating_sub(mapped));
-    share(&mut reply, "fragmentation", memory.ratio(memory.resident, memory.used));
+    share(&mut reply, "fragmentation", info_memory::ratio(memory.resident, memory.used));
     number(&mut reply, "fragmentation.bytes", memory.resident.saturating_sub(memory.used));
     Ok(Flow::Done)
 }

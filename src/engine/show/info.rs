@@ -8,6 +8,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::{REDIS_VERSION, VERSION};
+use crate::engine::keep::walks::Walk;
 use crate::engine::replicate::follow::{Stage, Upstream};
 use crate::engine::replicate::primary::replica_address;
 use crate::engine::show::{info_memory, info_stats};
@@ -16,10 +17,10 @@ use crate::keyspace::table::Table;
 use crate::mailbox::SessionId;
 
 /// The row of this family.
-pub const COMMANDS: &[Command<ControlHandler>] =
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("INFO", Arity::AtLeast(1), info as ControlHandler)
         .group(Group::Server)
-        .flags(Flags::LOADING.or(Flags::STALE).or(Flags::DANGEROUS))
+        .flags(Flags::LOADING.union(Flags::STALE).union(Flags::DANGEROUS))
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .syntax("[section [section ...]]")
         .summary("Replies with figures on the server.")
@@ -141,7 +142,8 @@ fn clients(out: &mut String, engine: &mut Engine) {
     let input = sessions.clients().filter_map(|one| one.link.as_ref()).map(|link| link.unread());
     let output = sessions.clients().map(|one| one.output.pending());
     let watching = sessions.clients().filter(|one| !one.watching.keys.is_empty());
-    line!(out, "connected_clients:{}", sessions.client_count());
+    let primary = usize::from(engine.primary_session().is_some());
+    line!(out, "connected_clients:{}", sessions.client_count() + primary);
     line!(out, "cluster_connections:0");
     line!(out, "maxclients:{}", engine.settings.maxclients);
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
@@ -156,13 +158,19 @@ fn clients(out: &mut String, engine: &mut Engine) {
     line!(out, "total_blocking_keys:{}", waits.len());
     line!(out, "total_blocking_keys_on_nokey:{}", waits.len_with_loss());
     let paused = engine.pause.until_ms > engine.now().0;
-    let actions = match (paused, engine.pause.all) {
+    let handover = engine.pause.handover;
+    let actions = match (paused || handover, engine.pause.all) {
         (false, _) => "none",
         (true, true) => "all",
         (true, false) => "write",
     };
+    let reason = match (handover, paused) {
+        (true, _) => "failover_in_progress",
+        (false, true) => "client_pause",
+        (false, false) => "none",
+    };
     let left = (engine.pause.until_ms - engine.now().0).max(0);
-    line!(out, "paused_reason:{}", if paused { "client_pause" } else { "none" });
+    line!(out, "paused_reason:{reason}");
     line!(out, "paused_actions:{actions}");
     line!(out, "paused_timeout_milliseconds:{left}");
 }
@@ -188,11 +196,13 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "current_save_keys_processed:{taken}");
     line!(out, "current_save_keys_total:{keys}");
     line!(out, "rdb_changes_since_last_save:{}", state.dirty);
-    line!(out, "rdb_bgsave_in_progress:{}", u8::from(state.saving()));
+    // As upstream counts: a full sync's snapshot, too.
+    let snapshot = state.saving() || matches!(state.walk, Walk::Sync(_));
+    line!(out, "rdb_bgsave_in_progress:{}", u8::from(snapshot));
     line!(out, "rdb_last_save_time:{}", state.last_save_seconds);
     line!(out, "rdb_last_bgsave_status:{}", word(state.last_save_ok));
     line!(out, "rdb_last_bgsave_time_sec:{}", state.last_save_took);
-    line!(out, "rdb_current_bgsave_time_sec:{}", running(state.saving()));
+    line!(out, "rdb_current_bgsave_time_sec:{}", running(snapshot));
     line!(out, "rdb_saves:{}", state.saves);
     line!(out, "rdb_last_cow_size:0");
     line!(out, "rdb_last_load_keys_expired:{}", state.load_expired);
@@ -242,9 +252,7 @@ fn replication(out: &mut String, engine: &mut Engine) {
     if engine.settings.min_replicas_to_write > 0 && engine.settings.min_replicas_max_lag > 0 {
         line!(out, "min_slaves_good_slaves:{}", engine.good_replicas());
     }
-    for (index, slot) in engine.replication.replicas.iter().enumerate() {
-        let session = &engine.sessions[*slot];
-        let Some(replica) = &session.replica else { continue };
+    for (index, (session, replica)) in engine.replicas().enumerate() {
         let (address, port) = replica_address(session);
         let lag = if replica.is_online() { (engine.now().0 - replica.heard_ms) / 1000 } else { 0 };
         line!(
@@ -254,7 +262,8 @@ fn replication(out: &mut String, engine: &mut Engine) {
             replica.acked
         );
     }
-    line!(out, "master_failover_state:no-failover");
+    line!(out, "replicas_waiting_psync:0");
+    line!(out, "master_failover_state:{}", engine.replication.failover.name());
     let history = engine.journal.history();
     line!(out, "master_replid:{}", history.id);
     match history.previous {

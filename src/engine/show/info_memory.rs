@@ -7,21 +7,21 @@ use crate::engine::Engine;
 
 /// A moment's figures, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Data and clients.
     pub used: u64,
     /// The largest `used` seen.
-    pub peak: u64,
+    pub(crate) peak: u64,
     /// `used` when the server had started.
     pub startup: u64,
     /// What the operating system counts for the process.
     pub resident: u64,
     /// Handed out by the allocator.
-    pub allocated: u64,
+    pub(crate) allocated: u64,
     /// Pages of the allocator in use.
     pub active: u64,
     /// Pages of the allocator in memory.
-    pub allocator_resident: u64,
+    pub(crate) allocator_resident: u64,
     /// Tables' segments, mapped outside the allocator.
     pub tables: u64,
     /// Clients' buffers.
@@ -30,7 +30,7 @@ pub struct Figures {
 
 impl Figures {
     /// The figures of now.
-    pub fn of(engine: &mut Engine) -> Self {
+    pub(crate) fn of(engine: &mut Engine) -> Self {
         use tikv_jemalloc_ctl::{epoch, stats};
         // All of these fail only where the allocator is another one, as in tests.
         let _ = epoch::advance();
@@ -46,38 +46,38 @@ impl Figures {
             active: stats::active::read().unwrap_or(0) as u64,
             allocator_resident: stats::resident::read().unwrap_or(0) as u64,
             tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
-            clients: engine.sessions.clients().map(|one| one.output.buffer.capacity() as u64).sum(),
+            clients: engine.sessions.clients().map(|one| one.held().total as u64).sum(),
         }
     }
 
     /// What is not data.
-    pub fn overhead(&self) -> u64 {
+    pub(crate) fn overhead(&self) -> u64 {
         (self.startup + self.clients).min(self.used)
     }
 
     /// Data.
-    pub fn dataset(&self) -> u64 {
+    pub(crate) fn dataset(&self) -> u64 {
         self.used - self.overhead()
     }
 
     /// Data's share of what came since the start, in percent.
-    pub fn dataset_share(&self) -> f64 {
-        self.ratio(self.dataset(), self.used.saturating_sub(self.startup).max(1)) * 100.0
+    pub(crate) fn dataset_share(&self) -> f64 {
+        ratio(self.dataset(), self.used.saturating_sub(self.startup).max(1)) * 100.0
     }
 
     /// `used`'s share of the peak, in percent.
-    pub fn peak_share(&self) -> f64 {
-        self.ratio(self.used, self.peak.max(1)) * 100.0
-    }
-
-    /// A quotient; 0 where there is nothing to divide by.
-    pub fn ratio(&self, part: u64, whole: u64) -> f64 {
-        if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    pub(crate) fn peak_share(&self) -> f64 {
+        ratio(self.used, self.peak.max(1)) * 100.0
     }
 }
 
+/// A quotient; 0 where there is nothing to divide by.
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
 /// A size for people: `1.50M`.
-pub fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
     if bytes < 1024 {
         return format!("{bytes}B");
@@ -105,7 +105,7 @@ pub(in crate::engine) fn total_system_bytes() -> u64 {
 }
 
 /// INFO memory. Writing to a String can't fail.
-pub fn push_section(out: &mut String, engine: &mut Engine) {
+pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
     let memory = Figures::of(engine);
     let settings = &engine.settings;
     let policy = directives::find(b"maxmemory-policy").map(|(row, _)| row.print(settings));
@@ -150,12 +150,12 @@ pub fn push_section(out: &mut String, engine: &mut Engine) {
          mem_tables_mapped:{}\r\nmem_overhead_db_hashtable_rehashing:0\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
          lazyfreed_objects:{}\r\n",
         String::from_utf8_lossy(&policy.unwrap_or_default()),
-        memory.ratio(memory.active, memory.allocated),
-        memory.ratio(memory.allocator_resident, memory.active),
+        ratio(memory.active, memory.allocated),
+        ratio(memory.allocator_resident, memory.active),
         memory.allocator_resident.saturating_sub(memory.active),
-        memory.ratio(memory.resident, memory.allocator_resident + memory.tables),
+        ratio(memory.resident, memory.allocator_resident + memory.tables),
         memory.resident.saturating_sub(memory.allocator_resident + memory.tables),
-        memory.ratio(memory.resident, memory.used),
+        ratio(memory.resident, memory.used),
         memory.resident as i64 - memory.used as i64,
         engine.uncounted_memory(),
         memory.clients,

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::show::info::line;
 
 /// INFO stats.
-pub fn stats(out: &mut String, engine: &mut Engine) {
+pub(crate) fn stats(out: &mut String, engine: &mut Engine) {
     let metrics = &engine.metrics;
     let keys = &engine.databases.stats;
     let in_commands: u64 = metrics.by_command.iter().map(|stats| stats.ticks).sum();
@@ -32,7 +32,7 @@ pub fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "expired_time_cap_reached_count:{}", metrics.expire_cycle_cut_short);
     line!(out, "expire_cycle_cpu_milliseconds:0");
     line!(out, "evicted_keys:{}", engine.evict.evicted);
-    line!(out, "evicted_clients:0");
+    line!(out, "evicted_clients:{}", engine.evict.evicted_clients);
     line!(out, "evicted_scripts:0");
     let exceeded = engine.evict.exceeded_ticks(engine.env.stopwatch.ticks());
     let (current, total) =
@@ -45,11 +45,11 @@ pub fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "pubsub_channels:{}", directory.channels.len());
     line!(out, "pubsub_patterns:{}", directory.patterns.len());
     line!(out, "pubsubshard_channels:{}", directory.shards.len());
+    line!(out, "migrate_cached_sockets:{}", engine.kept_links());
+    line!(out, "slave_expires_tracked_keys:{}", engine.databases.own_expiring());
     for name in [
         "latest_fork_usec",
         "total_forks",
-        "migrate_cached_sockets",
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",
@@ -91,7 +91,7 @@ pub fn stats(out: &mut String, engine: &mut Engine) {
 }
 
 /// INFO debug: shown only when asked for by name.
-pub fn event_loop(out: &mut String, engine: &mut Engine) {
+pub(crate) fn event_loop(out: &mut String, engine: &mut Engine) {
     let metrics = &engine.metrics;
     let micros = |ticks| engine.env.stopwatch.micros(ticks);
     // The log is written inside the tick, and not measured apart.
@@ -102,7 +102,7 @@ pub fn event_loop(out: &mut String, engine: &mut Engine) {
 }
 
 /// INFO commandstats: commands that were called or refused.
-pub fn command_stats(out: &mut String, engine: &mut Engine) {
+pub(crate) fn command_stats(out: &mut String, engine: &mut Engine) {
     for (id, entry) in engine.registry.iter() {
         let stats = &engine.metrics.by_command[id.0 as usize];
         if stats.calls + stats.rejected + stats.failed == 0 {
@@ -123,14 +123,14 @@ pub fn command_stats(out: &mut String, engine: &mut Engine) {
 }
 
 /// INFO errorstats: error replies by their code word.
-pub fn error_stats(out: &mut String, engine: &mut Engine) {
+pub(crate) fn error_stats(out: &mut String, engine: &mut Engine) {
     for (code, count) in &engine.metrics.errors_by_code {
         line!(out, "errorstat_{code}:count={count}");
     }
 }
 
 /// INFO latencystats: commands' times at the configured percentiles.
-pub fn latency_stats(out: &mut String, engine: &mut Engine) {
+pub(crate) fn latency_stats(out: &mut String, engine: &mut Engine) {
     let percentiles = &engine.settings.latency_tracking_info_percentiles;
     for (id, entry) in engine.registry.iter() {
         let latency = &engine.metrics.by_command[id.0 as usize].latency;

@@ -2,14 +2,14 @@
 //!
 //! INFO, COMMAND, CONFIG, DEBUG, SLOWLOG, LATENCY, MEMORY, TIME, ROLE.
 
-pub mod command_info;
-pub mod command_info_reply;
-pub mod configure;
-pub mod debug;
-pub mod debug_protocol;
-pub mod debug_values;
-pub mod diagnose;
-pub mod info;
-pub mod info_memory;
-pub mod info_stats;
-pub mod server_facts;
+pub(crate) mod command_info;
+pub(crate) mod command_info_reply;
+pub(crate) mod configure;
+pub(crate) mod debug;
+pub(crate) mod debug_protocol;
+pub(crate) mod debug_values;
+pub(crate) mod diagnose;
+pub(crate) mod info;
+pub(crate) mod info_memory;
+pub(crate) mod info_stats;
+pub(crate) mod server_facts;

@@ -11,19 +11,21 @@ use crate::command::spec::{
 use crate::config::REDIS_VERSION;
 use crate::engine::replicate::follow::Stage;
 use crate::engine::replicate::primary::replica_address;
+use crate::engine::session::Session;
 use crate::engine::session::client::{self, misused};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
+use crate::replication::replica::Replica;
 
-const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
+const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
 const ONLY_DEFAULT: &[&str] =
     &["the default user is the only one, since ACL users aren't there yet"];
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("TIME", Exactly(1), time as ControlHandler)
         .group(Group::Server)
-        .flags(OPEN.or(Flags::FAST))
+        .flags(OPEN.union(Flags::FAST))
         .tips(&["nondeterministic_output"])
         .since("2.6.0")
         .summary("Replies with the server's time."),
@@ -37,7 +39,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .deviates(&["draws a redstart on a branch, the same for every version"]),
     control("ROLE", Exactly(1), role as ControlHandler)
         .group(Group::Server)
-        .flags(OPEN.or(Flags::NOSCRIPT).or(Flags::FAST))
+        .flags(OPEN.union(Flags::NOSCRIPT).union(Flags::FAST))
         .categories(&["admin", "dangerous"])
         .since("2.8.12")
         .summary("Tells the server's part in replication.")
@@ -51,7 +53,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .subcommands(&[
             control("CAT", AtLeast(2), acl_cat as ControlHandler)
                 .group(Group::Server)
-                .flags(OPEN.or(Flags::NOSCRIPT))
+                .flags(OPEN.union(Flags::NOSCRIPT))
                 .since("6.0.0")
                 .cost("O(1)")
                 .syntax("[categoryname]")
@@ -63,7 +65,7 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Lists the subcommands."),
             control("WHOAMI", Exactly(2), acl_whoami as ControlHandler)
                 .group(Group::Server)
-                .flags(OPEN.or(Flags::NOSCRIPT))
+                .flags(OPEN.union(Flags::NOSCRIPT))
                 .since("6.0.0")
                 .summary("Replies with this connection's user."),
         ]),
@@ -109,6 +111,7 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
         let state = match upstream.stage {
             Stage::Waiting(_) => "connect",
             Stage::Connecting => "connecting",
+            Stage::Handshake => "handshake",
             Stage::Receiving(_) | Stage::Loading(_) => "sync",
             Stage::Online => "connected",
         };
@@ -122,13 +125,12 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
         reply.int(offset as i64);
         return Ok(Flow::Done);
     }
-    let online = |slot: &SessionId| {
-        let session = engine.sessions.get(*slot)?;
-        let replica = session.replica.as_ref().filter(|replica| replica.is_online())?;
+    let online = engine.replicas().filter(|(_, replica)| replica.is_online());
+    let told = |(session, replica): (&Session, &Replica)| {
         let (address, port) = replica_address(session);
-        Some((address, port, replica.acked))
+        (address, port, replica.acked)
     };
-    let replicas: Vec<_> = engine.replication.replicas.iter().filter_map(online).collect();
+    let replicas: Vec<_> = online.map(told).collect();
     let mut reply = engine.sessions[slot].reply();
     reply.array(3);
     reply.bulk(b"master");

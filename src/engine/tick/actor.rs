@@ -29,7 +29,7 @@ const WINDOW: usize = 16;
 
 /// Buffers that a tick reuses.
 #[derive(Debug, Default)]
-pub struct Tick {
+pub(crate) struct Tick {
     pub(in crate::engine) work: Vec<(SessionId, Batch)>,
     plan: Vec<Planned>,
     /// Sessions with something to write.
@@ -110,6 +110,7 @@ impl Engine {
             Message::Oversized(slot, bytes) => self.refuse_oversized(slot, bytes),
             Message::Requests(slot, batch) => self.receive(slot, batch),
             Message::Uplink(number, event) => self.take_uplink(number, event),
+            Message::Errand(number, end) => self.take_errand(number, &end),
         }
     }
 
@@ -127,7 +128,10 @@ impl Engine {
         }
         session.traffic.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;
-        if session.is_running() {
+        let runs = session.is_running();
+        if self.exceeds_client_memory(slot, batch.buffer.len()) {
+            self.mailbox.recycle(batch);
+        } else if runs {
             self.tick.work.push((slot, batch));
         } else {
             self.keep_for_later(slot, batch);
@@ -254,7 +258,7 @@ impl Engine {
 
     /// Puts a session on the list of those that get their replies at the end of the tick.
     #[inline]
-    pub fn mark_dirty(&mut self, slot: SessionId) {
+    pub(crate) fn mark_dirty(&mut self, slot: SessionId) {
         if let Some(session) = self.sessions.get_mut(slot)
             && !session.output.dirty
         {
@@ -270,7 +274,9 @@ impl Engine {
         self.write_log();
         self.poll_log();
         self.serve_copies();
+        self.failover_tick();
         self.flush_dirty();
+        self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {
             self.close_session(slot);
         }
@@ -283,7 +289,7 @@ impl Engine {
 }
 
 /// Runs the engine as a task until it is to end; returns the exit code.
-pub async fn run(mut engine: Engine) -> (i32, Engine) {
+pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
     let mut messages = Vec::new();
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();
@@ -294,6 +300,7 @@ pub async fn run(mut engine: Engine) -> (i32, Engine) {
             engine.refresh_time();
             engine.release_overdue();
             engine.check_pause();
+            engine.failover_tick();
         }
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();
@@ -352,7 +359,11 @@ impl Alarm {
 
     /// Sets it to the next deadline. True where that is now.
     fn set(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
-        let ends = [engine.blocking.next_deadline_ms(), engine.pause.ends_ms()];
+        let ends = [
+            engine.blocking.next_deadline_ms(),
+            engine.pause.ends_ms(),
+            engine.replication.failover.deadline_ms(),
+        ];
         let next = ends.into_iter().flatten().min();
         if next == self.deadline_ms {
             return false;

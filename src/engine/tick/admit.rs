@@ -25,8 +25,9 @@ impl Engine {
         args: Args<'_>,
         encoded: Option<&[u8]>,
     ) -> bool {
-        if self.sessions[slot].output.buffer.capacity() == 0 {
-            self.sessions[slot].output.buffer = self.spares.take();
+        let output = &mut self.sessions[slot].output;
+        if output.buffer.capacity() == 0 {
+            output.buffer = self.spares.take();
         }
         if command.is_none() && is_http(args.at(0)) {
             tracing::warn!(
@@ -37,6 +38,7 @@ impl Engine {
             self.kill(slot);
             return true;
         }
+        let was_fed = self.sessions[slot].is_fed();
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
         let before = self.sessions[slot].output.buffer.len();
@@ -45,9 +47,11 @@ impl Engine {
                 if self.is_paused_for(slot, command) {
                     return false;
                 }
-                self.sessions[slot].doing = Doing::Command;
-                let joins = !self.registry[command].spec.flags.has(Flags::RUNS_IN_MULTI);
-                if joins && self.sessions[slot].in_transaction() {
+                let session = &mut self.sessions[slot];
+                session.doing = Doing::Command;
+                if session.in_transaction()
+                    && !self.registry[command].spec.flags.contains(Flags::RUNS_IN_MULTI)
+                {
                     self.queue(slot, command, args);
                 } else {
                     self.execute(slot, command, args, encoded);
@@ -62,6 +66,9 @@ impl Engine {
             }
         }
         self.end_request(slot, before);
+        if was_fed {
+            self.close_answered_replica(slot, command, before);
+        }
         true
     }
 
@@ -70,9 +77,11 @@ impl Engine {
     pub(in crate::engine) fn effective_flags(&self, slot: SessionId, command: CommandId) -> Flags {
         let flags = self.registry[command].spec.flags;
         match &self.sessions[slot].transaction {
-            Some(transaction) if flags.has(Flags::RUNS_QUEUE) => flags.or(transaction
-                .flags()
-                .and(Flags::DENYOOM.or(Flags::WRITE).or(Flags::MAY_REPLICATE))),
+            Some(transaction) if flags.contains(Flags::RUNS_QUEUE) => flags.union(
+                transaction
+                    .flags()
+                    .intersection(Flags::DENYOOM.union(Flags::WRITE).union(Flags::MAY_REPLICATE)),
+            ),
             _ => flags,
         }
     }
@@ -85,8 +94,8 @@ impl Engine {
         let text = error.wire();
         self.metrics.count_error(&text);
         let session = &mut self.sessions[slot];
-        let runs_queue =
-            command.is_some_and(|command| self.registry[command].spec.flags.has(Flags::RUNS_QUEUE));
+        let runs_queue = command
+            .is_some_and(|command| self.registry[command].spec.flags.contains(Flags::RUNS_QUEUE));
         if runs_queue {
             session.transaction = None;
             let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
@@ -117,61 +126,63 @@ impl Engine {
         if !entry.spec.arity.admits(args.len()) {
             return Err(CommandError::Arity(entry.full_name.clone()));
         }
-        let flags = entry.spec.flags;
-        if flags.has(Flags::PROTECTED) {
+        let mut flags = entry.spec.flags;
+        if flags.contains(Flags::PROTECTED) {
             self.check_protected(slot, entry.spec.name)?;
         }
         let session = &self.sessions[slot];
-        if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+        if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
             return Err(NO_AUTH);
         }
-        let flags =
-            if flags.has(Flags::RUNS_QUEUE) { self.effective_flags(slot, command) } else { flags };
+        let queues = session.in_transaction();
+        let listens = session.is_listening() && session.protocol == Protocol::Resp2;
+        if flags.contains(Flags::RUNS_QUEUE) {
+            flags = self.effective_flags(slot, command);
+        }
         if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
-            let queues = session_queues(self, slot) && !flags.has(Flags::ENDS_MULTI);
-            if flags.has(Flags::DENYOOM) || queues {
+            if flags.contains(Flags::DENYOOM) || queues && !flags.contains(Flags::ENDS_MULTI) {
                 return Err(CommandError::text(
                     "OOM command not allowed when used memory > 'maxmemory'.",
                 ));
             }
         }
-        if flags.has(Flags::WRITE) || flags.has(Flags::CHECKS_DISK) {
+        if flags.intersects(Flags::WRITE.union(Flags::CHECKS_DISK)) {
             self.check_disk()?;
-        }
-        if flags.has(Flags::WRITE) {
-            self.check_replicas()?;
+            if flags.contains(Flags::WRITE) {
+                self.check_replicas()?;
+            }
         }
         if let Some(upstream) = &self.replication.upstream {
-            if flags.has(Flags::WRITE) && self.settings.replica_read_only {
+            if flags.contains(Flags::WRITE) && self.settings.replica_read_only {
                 return Err(CommandError::text(
                     "READONLY You can't write against a read only replica.",
                 ));
             }
             let stale = !upstream.is_online() && !self.settings.replica_serve_stale_data;
-            if stale && !flags.has(Flags::STALE) && !self.persistence.loading {
+            if stale && !flags.contains(Flags::STALE) && !self.persistence.loading {
                 return Err(CommandError::text(
                     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \
                      'no'.",
                 ));
             }
         }
+        let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
+        if self.sessions[slot].is_fed() && reaches.iter().any(|flag| flags.contains(*flag)) {
+            return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
+        }
         // With RESP2 a listener couldn't tell a reply from a message.
-        let session = &self.sessions[slot];
-        if session.is_listening()
-            && session.protocol == Protocol::Resp2
-            && !flags.has(Flags::FOR_LISTENERS)
-        {
+        if listens && !flags.contains(Flags::FOR_LISTENERS) {
             let name = &self.registry[command].full_name;
             return Err(CommandError::owned(format!(
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
                  RESET are allowed in this context"
             )));
         }
-        if self.persistence.loading && !flags.has(Flags::LOADING) {
+        if self.persistence.loading && !flags.contains(Flags::LOADING) {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
         }
-        if session_queues(self, slot) && flags.has(Flags::NO_MULTI) {
+        if queues && flags.contains(Flags::NO_MULTI) {
             return Err(CommandError::text("ERR Command not allowed inside a transaction"));
         }
         Ok(())
@@ -228,10 +239,6 @@ impl Engine {
 }
 
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
-
-fn session_queues(engine: &Engine, slot: SessionId) -> bool {
-    engine.sessions[slot].in_transaction()
-}
 
 /// Words that begin lines of an HTTP request: a browser was made to talk to us.
 fn is_http(name: &[u8]) -> bool {

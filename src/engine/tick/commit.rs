@@ -14,7 +14,6 @@ use crate::resp::record::push_command;
 
 impl Engine {
     /// Begins a unit of a session, or joins the one under way.
-    #[inline]
     pub(in crate::engine) fn begin_unit(&mut self, slot: SessionId) -> UnitGuard {
         self.databases.unit.begin(Origin::Session(self.sessions[slot].id))
     }
@@ -81,6 +80,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn commit(&mut self, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
         let unit = &mut self.databases.unit;
         if unit.verbatim && unit.recording && unit.record_count() > 0 {

@@ -10,11 +10,11 @@ use crate::mailbox::SessionId;
 
 /// Entries of the slow log.
 #[derive(Clone, Debug)]
-pub struct SlowEntry {
+pub(crate) struct SlowEntry {
     /// A number that is never used again.
     pub id: u64,
     /// When, in seconds since the epoch.
-    pub unix_seconds: i64,
+    pub(crate) unix_seconds: i64,
     /// How long it took, in microseconds.
     pub micros: u64,
     /// The arguments, shortened.
@@ -31,23 +31,23 @@ pub struct State {
     hz: u64,
     rounds: u64,
     /// DEBUG SET-ACTIVE-EXPIRE.
-    pub active_expire: bool,
+    pub(crate) active_expire: bool,
     /// DEBUG PAUSE-CRON.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// Stopwatch ticks past which a command is slow.
-    pub slow_ticks: u64,
+    pub(crate) slow_ticks: u64,
     /// SLOWLOG.
-    pub slow_log: std::collections::VecDeque<SlowEntry>,
+    pub(crate) slow_log: std::collections::VecDeque<SlowEntry>,
     next_slow_id: u64,
     /// The most memory seen in use, in bytes.
-    pub peak_memory: u64,
+    pub(crate) peak_memory: u64,
     /// Memory in use when the server had started, in bytes.
-    pub startup_memory: u64,
+    pub(crate) startup_memory: u64,
 }
 
 impl State {
     /// As at the start.
-    pub fn new(hz: u64) -> Self {
+    pub(crate) fn new(hz: u64) -> Self {
         Self {
             hz: hz.max(1),
             rounds: 0,
@@ -62,16 +62,18 @@ impl State {
     }
 
     /// Rounds a second.
-    pub fn hz(&self) -> u64 {
+    pub(crate) fn hz(&self) -> u64 {
         self.hz
     }
 
     /// Sets the rounds a second.
-    pub fn set_hz(&mut self, hz: u64) {
+    pub(crate) fn set_hz(&mut self, hz: u64) {
         self.hz = hz.max(1);
     }
 }
 
+/// Keys of a replica's own that are looked at in a round.
+const OWN_ROUND: usize = 1000;
 /// Arguments of a slow command that are kept, and bytes of each.
 const SLOW_ARGS_MAX: usize = 32;
 const SLOW_ARG_BYTES_MAX: usize = 128;
@@ -96,6 +98,7 @@ impl Engine {
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
             self.evict_in_background();
+            self.check_client_memory();
         }
         if second {
             self.close_idle_clients();
@@ -113,6 +116,9 @@ impl Engine {
     /// background until they are gone, a slice at a time.
     fn expire_round(&mut self) {
         let active = self.databases.expiry_mode() == ExpiryMode::Active;
+        if self.databases.own_expiring() > 0 && self.cron.active_expire {
+            self.expire_own_round();
+        }
         if !self.cron.active_expire || !active || self.walk_holds_writers() {
             return;
         }
@@ -133,6 +139,17 @@ impl Engine {
                 break;
             }
         }
+    }
+
+    /// On a replica: removes what its own clients let expire.
+    #[cold]
+    fn expire_own_round(&mut self) {
+        if self.persistence.loading || self.pause.is_any() {
+            return;
+        }
+        let unit = self.begin_own_unit();
+        self.databases.expire_own_due(OWN_ROUND);
+        self.finish_own_unit(unit);
     }
 
     /// Closes clients that have been silent for `timeout` seconds, and those over the soft limit.
@@ -194,7 +211,7 @@ impl Engine {
     }
 
     /// Takes over what the settings say of slow commands.
-    pub fn apply_slow_threshold(&mut self) {
+    pub(crate) fn apply_slow_threshold(&mut self) {
         let micros = self.settings.slowlog_log_slower_than;
         self.cron.slow_ticks = match u64::try_from(micros) {
             Err(_) => u64::MAX,

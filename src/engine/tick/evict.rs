@@ -61,6 +61,12 @@ pub struct State {
     exceeded: u64,
     /// Keys evicted (INFO `evicted_keys`).
     pub evicted: u64,
+    /// Clients closed under `maxmemory-clients` since the start.
+    pub(in crate::engine) evicted_clients: u64,
+    /// Whether what clients hold is to be summed at the end of the tick.
+    pub(in crate::engine) clients_due: bool,
+    /// When that was done last, in microseconds since the epoch.
+    pub(in crate::engine) clients_summed: i64,
 }
 
 impl Default for State {
@@ -74,25 +80,28 @@ impl Default for State {
             exceeded_since: None,
             exceeded: 0,
             evicted: 0,
+            evicted_clients: 0,
+            clients_due: false,
+            clients_summed: 0,
         }
     }
 }
 
 impl State {
     /// Has the next tick look whether there is too much: the limit or the policy is another one.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.running = true;
     }
 
     /// For how long memory has been over the limit at `now`, and for how long altogether since the
     /// last reset, in ticks.
-    pub fn exceeded_ticks(&self, now: u64) -> (u64, u64) {
+    pub(crate) fn exceeded_ticks(&self, now: u64) -> (u64, u64) {
         let current = self.exceeded_since.map_or(0, |since| now.saturating_sub(since));
         (current, self.exceeded + current)
     }
 
     /// CONFIG RESETSTAT.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         (self.evicted, self.exceeded, self.exceeded_since) = (0, 0, None);
     }
 

@@ -7,13 +7,14 @@ use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{self, CommandId};
 use crate::engine::session::run::{PENDING_MAX, Run};
-use crate::engine::session::{Doing, ReplyMode};
+use crate::engine::session::{Doing, ReplyMode, Session};
+use crate::keyspace::unit::Origin;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
 impl Engine {
     /// Runs a command as a unit of its own.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn execute(
         &mut self,
         slot: SessionId,
@@ -21,8 +22,8 @@ impl Engine {
         args: Args<'_>,
         encoded: Option<&[u8]>,
     ) {
-        let db = self.sessions[slot].db;
-        let unit = self.begin_unit(slot);
+        let Session { db, id, .. } = self.sessions[slot];
+        let unit = self.databases.unit.begin(Origin::Session(id));
         self.call(slot, command, args);
         self.finish_command(unit, slot, db, args, encoded);
         self.serve_waiting();
@@ -88,7 +89,7 @@ impl Engine {
                 session.traffic.commands += 1;
                 let before = session.output.buffer.len();
                 self.databases.untouched =
-                    session.no_touch && !entry.spec.flags.has(Flags::TOUCHES);
+                    session.no_touch && !entry.spec.flags.contains(Flags::TOUCHES);
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,

@@ -8,7 +8,8 @@
 //! Not counted against the limit, though in use:
 //! - what the background thread is going to free (UNLINK, FLUSHALL ASYNC), and tables that a FLUSH
 //!   took out of service while a snapshot needs them: no write has to wait for that;
-//! - what is to be written to the log: evicting keys only makes it more, by their DELs.
+//! - what is to be written to the log, to a snapshot, and to replicas beyond `repl-backlog-size`:
+//!   evicting keys only makes it more, by their DELs and by what a snapshot must keep of them.
 
 use std::fmt;
 
@@ -22,7 +23,7 @@ const READING_MICROS_MAX: u64 = 1000;
 const OVER_MICROS_MAX: u64 = 50;
 
 /// What the allocator has handed out, kept up to date by this thread's own counters.
-pub struct Meter {
+pub(crate) struct Meter {
     own: Option<OwnCounters>,
     /// The allocator's last answer, in bytes.
     reading: u64,
@@ -77,7 +78,7 @@ impl Meter {
 }
 
 /// Bytes that the allocator has handed out, without the pages that tables map themselves.
-pub fn allocated_bytes() -> u64 {
+pub(crate) fn allocated_bytes() -> u64 {
     use tikv_jemalloc_ctl::{epoch, stats};
     // Fails only where jemalloc was built without statistics.
     if epoch::advance().is_err() {
@@ -88,7 +89,7 @@ pub fn allocated_bytes() -> u64 {
 
 impl Engine {
     /// Memory in use for data and clients, in bytes, as the allocator says now.
-    pub fn used_memory(&self) -> u64 {
+    pub(crate) fn used_memory(&self) -> u64 {
         allocated_bytes() + self.table_bytes()
     }
 
@@ -100,9 +101,12 @@ impl Engine {
     }
 
     /// Memory in use that doesn't count against `maxmemory`, in bytes.
-    pub fn uncounted_memory(&self) -> u64 {
+    pub(crate) fn uncounted_memory(&self) -> u64 {
         let log = self.log.as_ref().map_or(0, |log| log.pending_bytes() as u64);
-        self.databases.departing_bytes() + log
+        let walk = self.persistence.walk.job().map_or(0, |job| job.waiting_bytes() as u64);
+        let stream =
+            (self.journal.backlog_memory() as u64).saturating_sub(self.settings.repl_backlog_size);
+        self.databases.departing_bytes() + log + walk + stream
     }
 
     /// What `maxmemory` is compared with.

@@ -6,12 +6,12 @@
 //! use, [`notify`] publishes keyspace events, and [`pacing`] decides when the next tick begins.
 
 pub mod actor;
-pub mod admit;
-pub mod commit;
-pub mod cron;
-pub mod evict;
-pub mod execute;
-pub mod memory;
-pub mod notify;
-pub mod pacing;
-pub mod transaction;
+pub(crate) mod admit;
+pub(crate) mod commit;
+pub(crate) mod cron;
+pub(crate) mod evict;
+pub(crate) mod execute;
+pub(crate) mod memory;
+pub(crate) mod notify;
+pub(crate) mod pacing;
+pub(crate) mod transaction;

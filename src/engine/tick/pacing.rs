@@ -47,7 +47,7 @@ const GATHER_GAPS: u64 = 5;
 /// of 25 KB costs little more than one of 15 (`everysec`, 50 clients with 16 SETs each: 1.02x). Of few
 /// clients each is needed to keep the server busy, and none waits.
 #[derive(Debug)]
-pub struct Pacing {
+pub(crate) struct Pacing {
     /// In ticks of the stopwatch, as all times here.
     last_command: u64,
     /// The mean time from one command to the next.
@@ -67,7 +67,7 @@ pub struct Pacing {
 
 impl Pacing {
     /// As the engine's settings say.
-    pub fn new(engine: &Engine) -> Self {
+    pub(crate) fn new(engine: &Engine) -> Self {
         let mut pacing = Self {
             last_command: 0,
             mean_gap: u64::MAX / 8,
@@ -83,7 +83,7 @@ impl Pacing {
     }
 
     /// Takes over what the settings say.
-    pub fn follow(&mut self, engine: &Engine) {
+    pub(crate) fn follow(&mut self, engine: &Engine) {
         let ticks_of = |micros| engine.env.stopwatch.ticks_of(if self.alone { 0 } else { micros });
         (self.spin, self.gather) =
             (ticks_of(engine.settings.spin_us), ticks_of(engine.settings.gather_us));
@@ -91,7 +91,7 @@ impl Pacing {
 
     /// Whether to look at the sockets once more before beginning a tick with what there is.
     #[inline]
-    pub fn gathers(&mut self, engine: &Engine) -> bool {
+    pub(crate) fn gathers(&mut self, engine: &Engine) -> bool {
         let commands = engine.mailbox.waiting_commands() as u64;
         if commands == 0 || self.gather == 0 || waits_for_disk(engine) {
             return false;
@@ -121,7 +121,7 @@ impl Pacing {
     /// Whether to look again rather than to sleep. `before` is how many commands had been executed
     /// before this tick.
     #[inline]
-    pub fn looks_again(&mut self, engine: &Engine, before: u64) -> bool {
+    pub(crate) fn looks_again(&mut self, engine: &Engine, before: u64) -> bool {
         let now = engine.env.stopwatch.ticks();
         let gap = now.saturating_sub(self.last_command);
         let commands = engine.metrics.commands.saturating_sub(before);
@@ -151,7 +151,7 @@ fn waits_for_disk(engine: &Engine) -> bool {
 
 /// How many clients have sent something within a millisecond, and how many of them a pipeline.
 #[derive(Debug, Default)]
-pub struct Active {
+pub(crate) struct Active {
     /// The millisecond that is being counted.
     now_ms: i64,
     count: Counts,
@@ -168,7 +168,7 @@ struct Counts {
 impl Active {
     /// A client has sent something for the first time in this millisecond: so many commands.
     #[inline]
-    pub fn note(&mut self, now_ms: i64, commands: usize) {
+    pub(crate) fn note(&mut self, now_ms: i64, commands: usize) {
         if now_ms != self.now_ms {
             let last = if now_ms == self.now_ms + 1 { self.count } else { Counts::default() };
             (self.now_ms, self.last, self.count) = (now_ms, last, Counts::default());
@@ -179,13 +179,13 @@ impl Active {
 
     /// Clients that sent something in the last whole millisecond, or in this one.
     #[inline]
-    pub fn clients(&self) -> usize {
+    pub(crate) fn clients(&self) -> usize {
         self.count.clients.max(self.last.clients)
     }
 
     /// Those of them that sent several commands at once.
     #[inline]
-    pub fn pipelines(&self) -> usize {
+    pub(crate) fn pipelines(&self) -> usize {
         self.count.pipelines.max(self.last.pipelines)
     }
 }

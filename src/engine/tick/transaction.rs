@@ -14,7 +14,7 @@ use crate::mailbox::SessionId;
 use crate::resp::request::Range;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command<ControlHandler>] = &[
+pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("MULTI", Arity::Exactly(1), multi as ControlHandler)
         .group(Group::Transactions)
         .flags(QUEUED_NEVER)
@@ -28,19 +28,19 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .group(Group::Transactions)
         .flags(
             Flags::NOSCRIPT
-                .or(Flags::LOADING)
-                .or(Flags::STALE)
-                .or(Flags::SKIP_SLOWLOG)
-                .or(Flags::RUNS_IN_MULTI)
-                .or(Flags::RUNS_QUEUE)
-                .or(Flags::ENDS_MULTI),
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::SKIP_SLOWLOG)
+                .union(Flags::RUNS_IN_MULTI)
+                .union(Flags::RUNS_QUEUE)
+                .union(Flags::ENDS_MULTI),
         )
         .since("1.2.0")
         .cost("The sum of the queued commands")
         .summary("Runs the queued commands as one."),
     control("DISCARD", Arity::Exactly(1), discard as ControlHandler)
         .group(Group::Transactions)
-        .flags(QUEUED_NEVER.or(Flags::ENDS_MULTI))
+        .flags(QUEUED_NEVER.union(Flags::ENDS_MULTI))
         .since("2.0.0")
         .cost("O(N) for N queued commands")
         .summary("Forgets the queued commands."),
@@ -59,15 +59,18 @@ pub const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Forgets the watched keys."),
 ];
 
-const QUICK: Flags =
-    Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY);
+const QUICK: Flags = Flags::NOSCRIPT
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::ALLOW_BUSY);
 
 /// Those that act on the transaction being queued.
-const QUEUED_NEVER: Flags = QUICK.or(Flags::RUNS_IN_MULTI);
+const QUEUED_NEVER: Flags = QUICK.union(Flags::RUNS_IN_MULTI);
 
 /// A command waiting for EXEC, with its bytes.
 #[derive(Debug)]
-pub struct Queued {
+pub(crate) struct Queued {
     command: CommandId,
     bytes: Box<[u8]>,
     ranges: Box<[Range]>,
@@ -75,12 +78,15 @@ pub struct Queued {
 
 impl Queued {
     /// A copy of a command's arguments.
-    pub fn new(command: CommandId, args: Args<'_>) -> Self {
+    pub(crate) fn new(command: CommandId, args: Args<'_>) -> Self {
         Self::of_words(command, args.from(0))
     }
 
     /// A command of these words, its name included.
-    pub fn of_words<'w>(command: CommandId, words: impl Iterator<Item = &'w [u8]> + Clone) -> Self {
+    pub(crate) fn of_words<'w>(
+        command: CommandId,
+        words: impl Iterator<Item = &'w [u8]> + Clone,
+    ) -> Self {
         let mut bytes = Vec::with_capacity(words.clone().map(<[u8]>::len).sum());
         let ranges = words
             .map(|arg| {
@@ -93,7 +99,7 @@ impl Queued {
     }
 
     /// The command's arguments.
-    pub fn args(&self) -> Args<'_> {
+    pub(crate) fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.ranges)
     }
 }
@@ -111,32 +117,27 @@ pub struct Transaction {
 
 impl Transaction {
     /// Adds a command.
-    pub fn queue(&mut self, queued: Queued, flags: Flags) {
+    pub(crate) fn queue(&mut self, queued: Queued, flags: Flags) {
         // After a refused command the queue will never run.
         if !self.refused {
             self.bytes += queued.bytes.len() + size_of::<Queued>();
             self.queue.push(queued);
-            self.flags = self.flags.or(flags);
+            self.flags = self.flags.union(flags);
         }
     }
 
     /// How many commands are queued.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// The flags of all queued commands: what refuses one of them refuses EXEC.
-    pub fn flags(&self) -> Flags {
+    pub(crate) fn flags(&self) -> Flags {
         self.flags
     }
 
     /// Bytes that the queue holds.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -216,7 +217,7 @@ fn unwatch(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow
 
 impl Engine {
     /// Forgets what a session watches.
-    pub fn unwatch_all(&mut self, slot: SessionId) {
+    pub(crate) fn unwatch_all(&mut self, slot: SessionId) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         session.watching.broken = false;
         let id = session.id;

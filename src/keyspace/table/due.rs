@@ -20,7 +20,7 @@ pub struct ExpireProgress {
     /// Keys seen that have an expiry in the future...
     pub waiting: usize,
     /// ...and the sum of the time they have left, for an estimate of the average.
-    pub waiting_ms: u64,
+    pub(crate) waiting_ms: u64,
     /// Whether the step came to the table's end; the next one starts over.
     pub finished: bool,
 }

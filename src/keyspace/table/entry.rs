@@ -79,7 +79,7 @@ pub struct Removed {
 
 impl Removed {
     /// Bytes of heap that dropping this frees.
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         match &self.heap {
             HeapPart::Nothing => 0,
             HeapPart::String(string) => string.heap_bytes(),
@@ -115,7 +115,7 @@ pub enum TakenValue {
 impl TakenValue {
     /// The value on its way back into a table. What is on the heap goes with it, and an empty
     /// string stays behind.
-    pub fn as_new(&mut self) -> NewValue<'_> {
+    pub(crate) fn as_new(&mut self) -> NewValue<'_> {
         match self {
             Self::Int(number) => NewValue::Int(*number),
             Self::Bytes(bytes, false) => NewValue::Str(bytes),
@@ -460,22 +460,22 @@ impl<'a> Entry<'a> {
     }
 
     /// Whether the string was changed in place.
-    pub fn is_raw(&self) -> bool {
+    pub(crate) fn is_raw(&self) -> bool {
         self.raw.is_raw()
     }
 
     /// Whether the value is a string with a heap block of its own, which can grow in place.
-    pub fn is_heap_string(&self) -> bool {
+    pub(crate) fn is_heap_string(&self) -> bool {
         self.raw.is_string()
     }
 
     /// Bytes that the key takes in the table: the entry and its share of a bucket.
-    pub fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         self.raw.bytes() + 4
     }
 
     /// Bytes on the heap that the key and its value own.
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.raw.owned().bytes
     }
 }

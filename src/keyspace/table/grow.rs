@@ -257,7 +257,7 @@ impl Table {
     }
 
     /// Sizes an empty table ahead for so many keys. One that has keys stays as it is.
-    pub fn reserve(&mut self, keys: usize) {
+    pub(crate) fn reserve(&mut self, keys: usize) {
         let mut depth = 0;
         while keys >> depth > RESERVED_FILL && depth < RESERVED_DEPTH_MAX {
             depth += 1;
@@ -273,7 +273,7 @@ impl Table {
     }
 
     /// Merges what is sparse, where a table was made for many more keys than came.
-    pub fn fit(&mut self) {
+    pub(crate) fn fit(&mut self) {
         if self.len >= self.directory.segments() * MERGED_MAX / 4 {
             return;
         }

@@ -49,8 +49,8 @@ use draft::{Carried, Draft, Image};
 use entry::RawEntry;
 use segment::{Segment, Spot, Tally, fingerprint_of, granules, home_of};
 
-pub use due::ExpireProgress;
-pub use entry::{Entry, HeapPart, Removed, Taken, TakenValue};
+pub use entry::Entry;
+pub(crate) use entry::{HeapPart, Removed, Taken, TakenValue};
 pub use pool::Pool;
 pub use snapshot::EntrySink;
 
@@ -93,16 +93,17 @@ pub struct TableMemory {
     /// Segments.
     pub segments: usize,
     /// Bytes of their pages that have been touched.
-    pub segment_bytes: usize,
+    pub(crate) segment_bytes: usize,
     /// Bytes of the directory.
-    pub directory_bytes: usize,
+    pub(crate) directory_bytes: usize,
     /// Bytes of long keys, long strings and collections.
     pub heap_bytes: usize,
 }
 
 impl TableMemory {
     /// All bytes.
-    pub fn total(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> usize {
         self.segment_bytes + self.directory_bytes + self.heap_bytes
     }
 }
@@ -195,7 +196,7 @@ impl Table {
 
     /// Adds the bytes that the table owns on the heap to `bytes`, and has them taken off again as they
     /// are freed, a segment at a time. For a table that nothing is done with any more.
-    pub fn count_down(&mut self, bytes: Arc<AtomicU64>) {
+    pub(crate) fn count_down(&mut self, bytes: Arc<AtomicU64>) {
         bytes.fetch_add(self.tally.owned_bytes as u64, Ordering::Relaxed);
         self.countdown = Some(bytes);
     }
@@ -534,7 +535,7 @@ pub struct EntryMut<'a> {
 impl EntryMut<'_> {
     /// Notes something for the eviction policy, as [`Entry::set_access`].
     #[inline]
-    pub fn set_access(&self, access: u32) {
+    pub(crate) fn set_access(&self, access: u32) {
         self.raw.set_access(access);
     }
 

@@ -109,7 +109,8 @@ impl Pool {
     }
 
     /// Bytes of memory in frames that wait for their next use.
-    pub fn idle_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn idle_bytes(&self) -> usize {
         self.state().hot.iter().map(|frame| usize::from(frame.touched_pages) * PAGE_BYTES).sum()
     }
 

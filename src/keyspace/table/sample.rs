@@ -57,7 +57,7 @@ impl Table {
 
     /// The same among keys that have an expiry. Looks at so many segments at most, so it may find none
     /// where such keys are rare; never so where it may look at all of them.
-    pub fn sample_volatile_bucket(
+    pub(crate) fn sample_volatile_bucket(
         &self,
         rng: &mut Rng,
         segments_max: usize,

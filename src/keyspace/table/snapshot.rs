@@ -86,7 +86,7 @@ impl Table {
     }
 
     /// Drops a snapshot under way, with its sink.
-    pub fn abort_snapshot(&mut self) {
+    pub(crate) fn abort_snapshot(&mut self) {
         self.snapshot = None;
     }
 

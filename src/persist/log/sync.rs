@@ -33,7 +33,7 @@ pub(super) struct SyncDone {
 
 pub(super) struct InFlight {
     pub offset: u64,
-    pub started_nanos: u64,
+    pub(crate) started_nanos: u64,
     pub counted: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct InFlight {
 pub(in crate::persist) struct Durability {
     /// Covered by successful syncs, whatever failed before.
     pub synced: u64,
-    pub synced_frame: u64,
+    pub(crate) synced_frame: u64,
     /// What may be relied on: stands still after a failure.
     pub offset: u64,
     pub frame: u64,
@@ -55,7 +55,7 @@ pub(in crate::persist) struct Durability {
 }
 
 impl Durability {
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.failed.is_none() && !self.waiting {
             self.offset = self.synced;
             self.frame = self.synced_frame;

@@ -20,7 +20,7 @@ use crate::data::zset::Zset;
 use crate::rdb::format;
 
 /// The version that a value needs.
-pub fn least_version(object: &Object) -> u16 {
+pub(crate) fn least_version(object: &Object) -> u16 {
     match object {
         Object::Hash(hash) if hash.next_expiry().is_some() => format::VERSION_FIELD_EXPIRY,
         Object::Stream(object) if stream::has_released(object) => format::VERSION_RELEASED,

@@ -14,7 +14,7 @@ const SUBSCRIPTION_BYTES: usize = 64;
 
 /// What a subscription is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A channel.
     Channel,
     /// All channels that a pattern fits.
@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 /// The clients that listen to one name, in the order of their places.
-pub type Listeners = BTreeSet<SessionId>;
+pub(crate) type Listeners = BTreeSet<SessionId>;
 
 /// All subscriptions by name.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub struct Directory {
     /// By channel.
     pub channels: HashMap<Rc<[u8]>, Listeners, ahash::RandomState>,
     /// By shard channel.
-    pub shards: HashMap<Rc<[u8]>, Listeners, ahash::RandomState>,
+    pub(crate) shards: HashMap<Rc<[u8]>, Listeners, ahash::RandomState>,
     /// By pattern.
     pub patterns: BTreeMap<Rc<[u8]>, Listeners>,
 }
@@ -40,12 +40,12 @@ pub struct Directory {
 impl Directory {
     /// Whether nobody listens to a channel or a pattern.
     #[inline]
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty()
     }
 
     /// How many clients listen to a channel or shard channel by its name.
-    pub fn count(&self, kind: Kind, name: &[u8]) -> usize {
+    pub(crate) fn count(&self, kind: Kind, name: &[u8]) -> usize {
         let listeners = match kind {
             Kind::Channel => self.channels.get(name),
             Kind::Shard => self.shards.get(name),
@@ -55,7 +55,7 @@ impl Directory {
     }
 
     /// The names somebody listens to.
-    pub fn names(&self, kind: Kind) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+    pub(crate) fn names(&self, kind: Kind) -> Box<dyn Iterator<Item = &[u8]> + '_> {
         match kind {
             Kind::Channel => Box::new(self.channels.keys().map(|name| &**name)),
             Kind::Shard => Box::new(self.shards.keys().map(|name| &**name)),
@@ -116,7 +116,7 @@ impl Subscriptions {
     }
 
     /// How many subscriptions of a kind there are.
-    pub fn len(&self, kind: Kind) -> usize {
+    pub(crate) fn len(&self, kind: Kind) -> usize {
         match kind {
             Kind::Channel => self.channels.len(),
             Kind::Pattern => self.patterns.len(),
@@ -125,12 +125,12 @@ impl Subscriptions {
     }
 
     /// Whether there is none of any kind.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.shards.is_empty()
     }
 
     /// What a confirmation counts: shard channels by themselves, the other kinds together.
-    pub fn counted_with(&self, kind: Kind) -> usize {
+    pub(crate) fn counted_with(&self, kind: Kind) -> usize {
         match kind {
             Kind::Channel | Kind::Pattern => self.channels.len() + self.patterns.len(),
             Kind::Shard => self.shards.len(),
@@ -138,7 +138,7 @@ impl Subscriptions {
     }
 
     /// One name of a kind, where there is any.
-    pub fn first(&self, kind: Kind) -> Option<Rc<[u8]>> {
+    pub(crate) fn first(&self, kind: Kind) -> Option<Rc<[u8]>> {
         let names = match kind {
             Kind::Channel => &self.channels,
             Kind::Pattern => &self.patterns,
@@ -148,13 +148,13 @@ impl Subscriptions {
     }
 
     /// Bytes that the subscriptions take, about.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let count = self.channels.len() + self.patterns.len() + self.shards.len();
         size_of::<Self>() + self.name_bytes + count * SUBSCRIPTION_BYTES
     }
 
     /// Adds a subscription of the client at `who`, where it isn't there.
-    pub fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         directory: &mut Directory,
         kind: Kind,
@@ -169,7 +169,7 @@ impl Subscriptions {
     }
 
     /// Ends a subscription of the client at `who`, where it is there.
-    pub fn unsubscribe(
+    pub(crate) fn unsubscribe(
         &mut self,
         directory: &mut Directory,
         kind: Kind,

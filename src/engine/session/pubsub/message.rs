@@ -8,7 +8,7 @@ const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// Buffers for the forms of a message, one a protocol version; empty until wanted.
 #[derive(Debug, Default)]
-pub struct Forms([Vec<u8>; 2]);
+pub(crate) struct Forms([Vec<u8>; 2]);
 
 impl Forms {
     /// Forgets the message before.
@@ -19,7 +19,7 @@ impl Forms {
     }
 
     /// Lets go of what a huge message needed.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         for form in &mut self.0 {
             form.clear();
             form.shrink_to(SCRATCH_BYTES_MAX);
@@ -29,14 +29,14 @@ impl Forms {
 
 /// One message as its listeners get it.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     forms: &'a mut Forms,
     words: [&'a [u8]; 4],
 }
 
 impl<'a> Message<'a> {
     /// A message for listeners of the channel itself; `word` is `message` or `smessage`.
-    pub fn plain(
+    pub(crate) fn plain(
         forms: &'a mut Forms,
         word: &'a str,
         channel: &'a [u8],
@@ -47,7 +47,7 @@ impl<'a> Message<'a> {
     }
 
     /// A message for listeners of a pattern that fits the channel.
-    pub fn matched(
+    pub(crate) fn matched(
         forms: &'a mut Forms,
         pattern: &'a [u8],
         channel: &'a [u8],
@@ -59,7 +59,7 @@ impl<'a> Message<'a> {
 
     /// Its bytes in a protocol version.
     #[inline]
-    pub fn bytes(&mut self, protocol: Protocol) -> &[u8] {
+    pub(crate) fn bytes(&mut self, protocol: Protocol) -> &[u8] {
         let form = match protocol {
             Protocol::Resp2 => &mut self.forms.0[0],
             Protocol::Resp3 => &mut self.forms.0[1],

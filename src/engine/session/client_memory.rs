@@ -1,0 +1,134 @@
+//! What a client holds in memory, and `maxmemory-clients`: where all clients together hold more,
+//! those that hold most are closed.
+//!
+//! The sum is taken in ticks and ten times a second, but not before `SUM_MICROS` for each client have
+//! passed, so that it costs a hundredth of the time at most; and in any tick that leaves a single
+//! client with more than the limit. Between two sums clients may hold more together by what they
+//! send or are sent in that time. Requests that arrive together are looked at before they run. Replicas, the link to a primary, and clients that said CLIENT NO-EVICT stay. Without the
+//! directive nothing is summed.
+
+use crate::config::kinds::ClientMemory;
+use crate::engine::Engine;
+use crate::engine::session::Session;
+use crate::mailbox::{READ_BUFFER_BYTES, SessionId};
+
+/// Microseconds between two sums, for each client: a hundred times what its part of one takes.
+const SUM_MICROS: i64 = 10;
+/// The least time between two sums, in microseconds.
+const SUM_MICROS_MIN: i64 = 5_000;
+/// Bytes of a watched key beside its name.
+const WATCH_BYTES: usize = 80;
+
+/// What a client holds, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Held {
+    /// Requests that came and weren't executed.
+    pub(in crate::engine) query: usize,
+    /// Room for more of them.
+    pub(in crate::engine) query_free: usize,
+    /// Commands that wait for EXEC.
+    pub(in crate::engine) queued: usize,
+    /// All of it.
+    pub(in crate::engine) total: usize,
+}
+
+impl Session {
+    /// What the client holds now.
+    pub(in crate::engine) fn held(&self) -> Held {
+        let unread = self.link.as_ref().map_or(0, |link| link.unread());
+        let waiting: usize = self.inbox.iter().map(|batch| batch.buffer.len()).sum();
+        let query = unread + waiting;
+        let query_free = if unread == 0 { 0 } else { READ_BUFFER_BYTES.saturating_sub(unread) };
+        let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes());
+        let subscribed = self.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
+        let watched = self.watching.keys.iter().map(|(_, key)| key.len() + WATCH_BYTES);
+        let total = size_of::<Self>()
+            + query
+            + query_free
+            + self.output.buffer.capacity()
+            + queued
+            + subscribed
+            + watched.sum::<usize>();
+        Held { query, query_free, queued, total }
+    }
+}
+
+impl Engine {
+    /// How much all clients may hold together; `None` where that has no limit.
+    #[inline]
+    pub(in crate::engine) fn client_memory_max(&self) -> Option<u64> {
+        match self.settings.maxmemory_clients {
+            ClientMemory::Bytes(0) | ClientMemory::Percent(0) => None,
+            ClientMemory::Bytes(bytes) => Some(bytes),
+            ClientMemory::Percent(share) => {
+                let max = self.settings.maxmemory / 100 * u64::from(share);
+                (max != 0).then_some(max)
+            }
+        }
+    }
+
+    /// At the end of a tick, and in cron: looks at what clients hold where it's time.
+    #[inline]
+    pub(in crate::engine) fn check_client_memory(&mut self) {
+        if self.client_memory_max().is_some() {
+            let every = SUM_MICROS_MIN.max(self.sessions.client_count() as i64 * SUM_MICROS);
+            if self.evict.clients_due || self.now_micros - self.evict.clients_summed >= every {
+                self.evict.clients_due = false;
+                self.evict.clients_summed = self.now_micros;
+                self.evict_clients();
+            }
+        }
+    }
+
+    /// Closes clients, those first that hold most, until the others hold no more than they may.
+    #[cold]
+    pub(in crate::engine) fn evict_clients(&mut self) {
+        let Some(max) = self.client_memory_max() else { return };
+        let counts = |session: &&Session| session.replica.is_none();
+        let mut held: Vec<(usize, bool, SessionId)> = self
+            .sessions
+            .clients()
+            .filter(counts)
+            .map(|session| (session.held().total, session.no_evict, session.slot))
+            .collect();
+        let mut sum: u64 = held.iter().map(|(bytes, ..)| *bytes as u64).sum();
+        if sum <= max {
+            return;
+        }
+        held.sort_unstable_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        for (bytes, stays, slot) in held {
+            if sum <= max {
+                break;
+            }
+            if stays {
+                continue;
+            }
+            self.evict_client(slot, bytes, max);
+            sum -= bytes as u64;
+        }
+    }
+
+    fn evict_client(&mut self, slot: SessionId, bytes: usize, max: u64) {
+        let id = self.sessions[slot].id;
+        tracing::info!("Evicting client: id={id} tot-mem={bytes}, maxmemory-clients={max}");
+        self.kill(slot);
+        self.evict.evicted_clients += 1;
+    }
+
+    /// Whether requests that arrive together are alone more than all clients may hold: their client
+    /// is closed then, before any of them is executed.
+    #[inline]
+    pub(in crate::engine) fn exceeds_client_memory(
+        &mut self,
+        slot: SessionId,
+        bytes: usize,
+    ) -> bool {
+        match self.client_memory_max() {
+            Some(max) if bytes as u64 > max && !self.sessions[slot].no_evict => {
+                self.evict_client(slot, bytes, max);
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Errands to other servers (MIGRATE): a request is written, its answers are read, and the actor is told.
+//!
+//! Links are kept for the next errand to the same server: at most [`LINKS_MAX`], each for
+//! [`IDLE_SECONDS_MAX`]. A kept link that turns out to be closed before anything was answered is made
+//! anew once. Each connecting, write and read has the errand's patience. Replies are decoded by
+//! redis-protocol; one that is longer than [`REPLY_MAX`] ends the errand.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use redis_protocol::resp2::decode::decode;
+use redis_protocol::resp2::types::OwnedFrame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::mailbox::{Courier, Errand, ErrandEnd, ErrandTask, Mailbox, Message};
+
+/// Links that are kept.
+const LINKS_MAX: usize = 64;
+/// Seconds that a link is kept without an errand.
+const IDLE_SECONDS_MAX: u64 = 10;
+/// The longest answer: an error's text.
+const REPLY_MAX: usize = 64 << 10;
+
+type Links = Rc<RefCell<HashMap<(String, u16), Idle>>>;
+
+struct Idle {
+    stream: TcpStream,
+    since: Instant,
+}
+
+/// Makes errands on tasks of their own. Errands must be begun inside a `LocalSet`.
+pub(crate) struct Sender {
+    links: Links,
+    mailbox: Rc<Mailbox>,
+}
+
+impl Sender {
+    pub(crate) fn new(mailbox: &Rc<Mailbox>) -> Self {
+        Self { links: Links::default(), mailbox: Rc::clone(mailbox) }
+    }
+}
+
+#[derive(Debug)]
+struct Task(tokio::task::AbortHandle);
+
+impl ErrandTask for Task {}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Courier for Sender {
+    fn send(&self, errand: Errand) -> Box<dyn ErrandTask> {
+        let (links, mailbox) = (Rc::clone(&self.links), Rc::clone(&self.mailbox));
+        let task = tokio::task::spawn_local(async move {
+            let end = run(&errand, &links).await;
+            mailbox.push(Message::Errand(errand.number, end));
+        });
+        Box::new(Task(task.abort_handle()))
+    }
+
+    fn kept(&self) -> usize {
+        let mut links = self.links.borrow_mut();
+        forget_old(&mut links);
+        links.len()
+    }
+}
+
+fn forget_old(links: &mut HashMap<(String, u16), Idle>) {
+    links.retain(|_, idle| idle.since.elapsed().as_secs() < IDLE_SECONDS_MAX);
+}
+
+async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
+    let name = (errand.host.clone(), errand.port);
+    let kept = {
+        let mut links = links.borrow_mut();
+        forget_old(&mut links);
+        links.remove(&name)
+    };
+    let mut end = ErrandEnd::default();
+    if let Some(idle) = kept {
+        let mut stream = idle.stream;
+        end = talk(&mut stream, errand).await;
+        if end.broken.is_none() {
+            keep(links, name, stream);
+            return end;
+        }
+        if !end.answers.is_empty() || end.timed_out {
+            return end;
+        }
+    }
+    let connect = TcpStream::connect((errand.host.as_str(), errand.port));
+    let Ok(mut stream) = patiently(errand, &mut end, connect).await else {
+        end.broken = Some("connecting to the client");
+        return end;
+    };
+    // Nothing is lost where the system refuses: small errands take longer then.
+    let _ = stream.set_nodelay(true);
+    let end = talk(&mut stream, errand).await;
+    if end.broken.is_none() {
+        keep(links, name, stream);
+    }
+    end
+}
+
+fn keep(links: &Links, name: (String, u16), stream: TcpStream) {
+    let mut links = links.borrow_mut();
+    let oldest = || links.iter().max_by_key(|(_, idle)| idle.since.elapsed()).map(|one| one.0);
+    if links.len() >= LINKS_MAX
+        && let Some(oldest) = oldest().cloned()
+    {
+        links.remove(&oldest);
+    }
+    links.insert(name, Idle { stream, since: Instant::now() });
+}
+
+/// What comes of an attempt within the errand's patience.
+async fn patiently<T>(
+    errand: &Errand,
+    end: &mut ErrandEnd,
+    attempt: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, ()> {
+    match timeout(Duration::from_millis(errand.patience_ms), attempt).await {
+        Ok(result) => result.map_err(|error| tracing::debug!("MIGRATE: {error}")),
+        Err(_) => {
+            end.timed_out = true;
+            Err(())
+        }
+    }
+}
+
+async fn talk(stream: &mut TcpStream, errand: &Errand) -> ErrandEnd {
+    let mut end = ErrandEnd::default();
+    for part in errand.request.chunks(64 << 10) {
+        if patiently(errand, &mut end, stream.write_all(part)).await.is_err() {
+            end.broken = Some("writing to target instance");
+            return end;
+        }
+    }
+    let mut buffer = Vec::new();
+    while end.answers.len() < errand.answers {
+        match decode(&buffer) {
+            Ok(Some((OwnedFrame::Error(text), used))) => {
+                buffer.drain(..used);
+                end.answers.push(Err(text.clone()));
+            }
+            Ok(Some((_, used))) => {
+                buffer.drain(..used);
+                end.answers.push(Ok(()));
+            }
+            Ok(None) if buffer.len() <= REPLY_MAX => {
+                let read = patiently(errand, &mut end, stream.read_buf(&mut buffer)).await;
+                if !read.is_ok_and(|count| count > 0) {
+                    end.broken = Some("reading to target instance");
+                    return end;
+                }
+            }
+            _ => {
+                end.broken = Some("reading to target instance");
+                return end;
+            }
+        }
+    }
+    end
+}

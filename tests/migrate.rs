@@ -1,0 +1,221 @@
+//! MIGRATE between servers of each kind: what arrives, what stays, and what clients see meanwhile.
+
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
+mod support;
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+
+use support::client::{self, Client, Value};
+use support::group::{assert_equal, await_that, digest, follower, number, start};
+use support::random::{self, Random};
+use support::server::{Program, Server};
+
+fn migrate(client: &mut Client, target: &Server, rest: &str) -> String {
+    client.words(&format!("MIGRATE 127.0.0.1 {} {rest}", target.port())).text()
+}
+
+/// Fills a server with keys of all types.
+fn fill(client: &mut Client) {
+    for line in [
+        "SET string value",
+        "SET number 12345",
+        "SET expiring value PX 100000",
+        "RPUSH list a b c",
+        "SADD set a b c",
+        "SADD ints 1 2 3",
+        "HSET hash f v g w",
+        "ZADD zset 1 a 2.5 b",
+        "XADD stream 1-1 f v",
+        "SETBIT bits 100 1",
+        "PFADD hll a b c",
+    ] {
+        assert!(!client.words(line).is_error(), "{line}");
+    }
+}
+
+/// All keys go from one to the other; the digest goes with them.
+fn move_all(from: Program, to: Program) {
+    let (source, target) = (start(from, &[]), start(to, &[]));
+    let (mut client, mut there) = (source.connect(), target.connect());
+    fill(&mut client);
+    let before = digest(&mut client);
+    let keys: Vec<String> = client.words("KEYS *").elements().iter().map(Value::text).collect();
+    let list = keys[1..].join(" ");
+    assert_eq!(migrate(&mut client, &target, &format!("{} 0 5000 COPY", keys[0])), "OK");
+    let again = migrate(&mut client, &target, &format!("{} 0 5000 COPY", keys[0]));
+    assert_eq!(
+        again,
+        "ERR Target instance replied with error: BUSYKEY Target key name already exists."
+    );
+    assert_eq!(migrate(&mut client, &target, &format!("{} 0 5000 REPLACE", keys[0])), "OK");
+    let mut line =
+        client::argv(&format!("MIGRATE 127.0.0.1 {} x 0 5000 KEYS {list}", target.port()));
+    line[3].clear();
+    assert_eq!(client.call(&line).text(), "OK");
+    assert_eq!(client.words("DBSIZE"), Value::Integer(0));
+    assert_eq!(client.call(&line).text(), "NOKEY");
+    assert_eq!(digest(&mut there), before);
+    let ttl = there.words("PTTL expiring").integer().expect("a number");
+    assert!((90_000..=100_000).contains(&ttl), "{ttl}");
+}
+
+#[test]
+fn to_ours() {
+    move_all(Program::Redstart, Program::Redstart);
+}
+
+#[test]
+fn to_redis() {
+    move_all(Program::Redstart, Program::Redis);
+}
+
+#[test]
+fn to_valkey() {
+    move_all(Program::Redstart, Program::Valkey);
+}
+
+#[test]
+fn from_redis_to_ours() {
+    move_all(Program::Redis, Program::Redstart);
+}
+
+#[test]
+fn what_was_accepted_goes_and_the_rest_stays() {
+    let (source, target) = (start(Program::Redstart, &[]), start(Program::Redstart, &[]));
+    let replica = follower(Program::Redstart, &source, &[]);
+    let (mut client, mut there) = (source.connect(), target.connect());
+    client.words("MSET a 1 b 2 c 3");
+    there.words("SET b busy");
+    let mut line =
+        client::argv(&format!("MIGRATE 127.0.0.1 {} x 0 5000 KEYS a b c d", target.port()));
+    line[3].clear();
+    let answer = client.call(&line).text();
+    assert!(answer.ends_with("BUSYKEY Target key name already exists."), "{answer}");
+    assert_eq!(client.words("EXISTS a b c"), Value::Integer(1));
+    assert_eq!(
+        there.words("MGET a b c").elements().iter().map(Value::text).collect::<Vec<_>>(),
+        ["1", "busy", "3"]
+    );
+    assert_equal(&[&source, &replica]);
+    assert_eq!(number(&mut client, "migrate_cached_sockets"), 1);
+    // Another database, by the same link; then one that isn't there.
+    assert_eq!(migrate(&mut client, &target, "b 3 5000"), "OK");
+    there.words("SELECT 3");
+    assert_eq!(there.words("GET b").text(), "2");
+    client.words("SET e 1");
+    let answer = migrate(&mut client, &target, "e 99 5000");
+    assert_eq!(answer, "ERR Target instance replied with error: ERR DB index is out of range");
+    assert_eq!(client.words("EXISTS e"), Value::Integer(1), "it went nowhere");
+}
+
+#[test]
+fn passwords_are_sent_and_not_shown() {
+    let target = start(Program::Redstart, &["--requirepass", "secret"]);
+    let source = start(Program::Redstart, &["--slowlog-log-slower-than", "0"]);
+    let mut client = source.connect();
+    client.words("MSET a 1 b 2");
+    let answer = migrate(&mut client, &target, "a 0 5000");
+    assert!(answer.contains("NOAUTH"), "{answer}");
+    let answer = migrate(&mut client, &target, "a 0 5000 AUTH wrong");
+    assert!(answer.contains("WRONGPASS"), "{answer}");
+    assert_eq!(client.words("EXISTS a"), Value::Integer(1));
+    assert_eq!(migrate(&mut client, &target, "a 0 5000 AUTH secret"), "OK");
+    assert_eq!(migrate(&mut client, &target, "b 0 5000 AUTH2 default secret"), "OK");
+    let shown = format!("{:?}", client.words("SLOWLOG GET -1"));
+    assert!(!shown.contains("secret") && shown.contains("(redacted)"), "{shown}");
+}
+
+#[test]
+fn wrong_words_are_refused() {
+    let source = start(Program::Redstart, &[]);
+    let mut client = source.connect();
+    client.words("SET a 1");
+    let mut refused = |line: &str, error: &str| assert_eq!(client.words(line).text(), error);
+    refused("MIGRATE h 1 none 0 10", "NOKEY");
+    refused("MIGRATE h 1 a x 10", "ERR value is not an integer or out of range");
+    refused("MIGRATE h 1 a 0 x", "ERR value is not an integer or out of range");
+    refused("MIGRATE h 1 a 0 10 AUTH", "ERR syntax error");
+    refused(
+        "MIGRATE h 1 a 0 10 KEYS b",
+        "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
+    );
+    refused("MIGRATE h x a 0 10", "IOERR error or timeout connecting to the client");
+    refused("MIGRATE 127.0.0.1 1 a 0 10", "IOERR error or timeout connecting to the client");
+    refused("MULTI", "OK");
+    refused("MIGRATE h 1 a 0 10", "ERR Command not allowed inside a transaction");
+}
+
+/// Begins to move `moving` to a server that accepts connections and says nothing.
+fn begin_to_nowhere(source: &Server, patience_ms: u64) -> (Client, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let mut mover = source.connect();
+    let line = format!("MIGRATE 127.0.0.1 {port} moving 0 {patience_ms}");
+    mover.try_send_raw(&client::encode(&client::argv(&line))).expect("sent");
+    let mut client = source.connect();
+    await_that("it waits", || number(&mut client, "blocked_clients") == 1);
+    (mover, listener)
+}
+
+#[test]
+fn readers_are_served_meanwhile_and_no_write_is_lost() {
+    let source = start(Program::Redstart, &[]);
+    let mut client = source.connect();
+    client.words("SET moving 1");
+    let (mut mover, _listener) = begin_to_nowhere(&source, 500);
+    assert_eq!(client.words("GET moving").text(), "1");
+    let mut writer = source.connect();
+    writer.try_send_raw(&client::encode(&["APPEND", "moving", "2"])).expect("sent");
+    await_that("the writer is held", || number(&mut client, "blocked_clients") == 2);
+    let answer = mover.try_read().expect("an answer").text();
+    assert_eq!(answer, "IOERR error or timeout reading to target instance");
+    assert_eq!(writer.try_read().expect("an answer"), Value::Integer(2));
+    assert_eq!(client.words("GET moving").text(), "12", "it stays where it was");
+}
+
+#[test]
+fn a_mover_that_goes_holds_nobody_any_more() {
+    let source = start(Program::Redstart, &[]);
+    let mut client = source.connect();
+    client.words("SET moving 1");
+    let (mover, listener) = begin_to_nowhere(&source, 100_000);
+    let (mut link, _): (TcpStream, _) = listener.accept().expect("it comes");
+    drop(mover);
+    assert_eq!(client.words("APPEND moving 2"), Value::Integer(2));
+    let mut sent = Vec::new();
+    link.read_to_end(&mut sent).expect("the link ends with its errand");
+    assert!(String::from_utf8_lossy(&sent).contains("RESTORE"));
+}
+
+/// Keys go from one server to the other while clients add to them: each addition is on one of them.
+#[test]
+fn keys_that_are_written_while_they_go_lose_nothing() {
+    let (source, target) = (start(Program::Redstart, &[]), start(Program::Redstart, &[]));
+    let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+    let (mut client, mut there) = (source.connect(), target.connect());
+    let mut writers: Vec<Client> = (0..4).map(|_| source.connect()).collect();
+    for round in 0..100 {
+        let key = format!("list:{round}");
+        client.words(&format!("RPUSH {key} first"));
+        let mover = random.below(writers.len() + 1);
+        for (index, writer) in writers.iter_mut().enumerate() {
+            if index == mover {
+                let line = format!("MIGRATE 127.0.0.1 {} {key} 0 5000", target.port());
+                client.try_send_raw(&client::encode(&client::argv(&line))).expect("sent");
+            }
+            writer.try_send_raw(&client::encode(&["RPUSHX", &key, "more"])).expect("sent");
+        }
+        if mover == writers.len() {
+            assert_eq!(migrate(&mut client, &target, &format!("{key} 0 5000")), "OK");
+        } else {
+            assert_eq!(client.try_read().expect("an answer").text(), "OK");
+        }
+        let answers = writers.iter_mut().map(|writer| writer.try_read().expect("an answer"));
+        let pushed = answers.filter(|length| *length != Value::Integer(0)).count() as i64;
+        let there = there.words(&format!("LLEN {key}"));
+        assert_eq!(there, Value::Integer(1 + pushed), "what was pushed before has gone with it");
+        assert_eq!(client.words(&format!("EXISTS {key}")), Value::Integer(0));
+    }
+}

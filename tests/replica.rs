@@ -1,0 +1,186 @@
+//! What a replica is: its primary's link among the clients, what it lets clients write, what stays with
+//! it over restarts and changes of its primary, and what it does with a stream that it can't apply.
+
+mod support;
+
+use support::client::{self, Client, Value};
+use support::group::{assert_equal, await_that, follower, info, number, start};
+use support::server::{Program, Server};
+
+fn pair(more: &[&str]) -> (Server, Server) {
+    let primary = start(Program::Redstart, &[]);
+    let replica = follower(Program::Redstart, &primary, more);
+    assert_equal(&[&primary, &replica]);
+    (primary, replica)
+}
+
+/// Waits until the replica has what its primary has, by offset.
+fn await_offset(primary: &mut Client, replica: &mut Client) {
+    await_that("it has caught up", || {
+        number(primary, "master_repl_offset") == number(replica, "master_repl_offset")
+    });
+}
+
+#[test]
+fn the_link_to_the_primary_is_listed_and_can_be_closed() {
+    let (primary, replica) = pair(&[]);
+    let mut client = replica.connect();
+    assert_eq!(number(&mut client, "connected_clients"), 2);
+    let listed = client.words("CLIENT LIST TYPE master").text();
+    assert!(listed.contains(&format!(" addr=127.0.0.1:{} ", primary.port())), "{listed}");
+    assert!(listed.contains(" flags=M ") && listed.lines().count() == 1, "{listed}");
+    for how in [format!("127.0.0.1:{}", primary.port()), "TYPE master".to_owned()] {
+        let partial = number(&mut primary.connect(), "sync_partial_ok");
+        let killed = client.words(&format!("CLIENT KILL {how}"));
+        assert!(killed == Value::Integer(1) || killed.text() == "OK", "{killed:?}");
+        await_that("it comes back", || {
+            number(&mut primary.connect(), "sync_partial_ok") == partial + 1
+        });
+        assert_equal(&[&primary, &replica]);
+    }
+    assert_eq!(client.words("REPLICAOF NO ONE").text(), "OK");
+    assert_eq!(client.words("CLIENT LIST TYPE master").text(), "");
+    assert_eq!(number(&mut client, "connected_clients"), 1);
+}
+
+#[test]
+fn what_clients_write_to_a_replica_stays_there_and_expires_there() {
+    let (primary, replica) = pair(&["--replica-read-only", "no"]);
+    let below = follower(Program::Redstart, &replica, &[]);
+    assert_equal(&[&primary, &replica, &below]);
+    let (mut client, mut writer, mut reader) =
+        (primary.connect(), replica.connect(), below.connect());
+    let offset = number(&mut client, "master_repl_offset");
+    writer.words("MSET mine 1 kept 2");
+    writer.words("SET short 1 PX 1");
+    writer.words("PEXPIRE mine 1");
+    assert_eq!(number(&mut writer, "slave_expires_tracked_keys"), 2);
+    client.words("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.words("SET theirs 1 PX 1");
+    await_offset(&mut client, &mut writer);
+    await_that("its own keys go", || number(&mut writer, "slave_expires_tracked_keys") == 0);
+    assert_eq!(writer.words("DBSIZE"), Value::Integer(2), "the primary says when its keys go");
+    assert_eq!(writer.words("EXISTS kept theirs"), Value::Integer(1));
+    await_offset(&mut client, &mut reader);
+    assert_eq!(reader.words("EXISTS kept mine"), Value::Integer(0));
+    assert!(number(&mut writer, "master_repl_offset") > offset);
+    assert_eq!(number(&mut client, "sync_full") + number(&mut writer, "sync_full"), 2);
+}
+
+#[test]
+fn a_stream_that_can_not_be_applied_is_told_of_and_gone_on_with() {
+    let (primary, replica) = pair(&["--replica-read-only", "no"]);
+    let (mut client, mut writer) = (primary.connect(), replica.connect());
+    writer.words("SET number text");
+    client.words("INCRBY number 1");
+    client.words("DEBUG REPLICATE no-such-command 1");
+    client.words("DEBUG REPLICATE GET too many words");
+    client.words("SET after 1");
+    await_offset(&mut client, &mut writer);
+    assert_eq!(writer.words("GET after").text(), "1");
+    assert_eq!(writer.words("GET number").text(), "text");
+    let log = replica.log();
+    let critical = log.lines().filter(|line| line.contains("== CRITICAL =="));
+    assert_eq!(critical.count(), 3, "{log}");
+    assert_eq!(number(&mut client, "sync_partial_ok"), 0, "the link has lasted");
+}
+
+#[test]
+fn a_stream_that_can_not_be_applied_ends_the_link_where_that_is_asked_for() {
+    let (primary, replica) =
+        pair(&["--replica-read-only", "no", "--propagation-error-behavior", "panic"]);
+    let (mut client, mut writer) = (primary.connect(), replica.connect());
+    writer.words("SET number text");
+    client.words("INCRBY number 1");
+    await_that("it says why", || replica.log().contains("as propagation-error-behavior says"));
+    let offset = number(&mut writer, "master_repl_offset");
+    assert!(offset < number(&mut client, "master_repl_offset"), "it doesn't claim to have it");
+    writer.words("DEL number");
+    assert_equal(&[&primary, &replica]);
+}
+
+/// The log must be one that can be loaded again.
+#[test]
+fn a_replica_with_a_log_does_not_skip_what_it_does_not_know() {
+    let (primary, mut replica) = pair(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut client = primary.connect();
+    client.words("SET before 1");
+    assert_equal(&[&primary, &replica]);
+    let mut reader = replica.connect();
+    await_that("its log has its base", || info(&mut reader, "aof_rewrite_in_progress") == "0");
+    client.words("DEBUG REPLICATE no-such-command 1");
+    await_that("it says why", || replica.log().contains("the log can't hold"));
+    replica.kill();
+    replica.restart();
+    assert_eq!(replica.connect().words("GET before").text(), "1");
+}
+
+/// Its snapshot leaves out what has expired; replicas are told of it as if that had happened then.
+#[test]
+fn a_restarted_primary_tells_its_replicas_what_expired_meanwhile() {
+    let mut primary = start(Program::Redstart, &["--repl-ping-replica-period", "3600"]);
+    let replicas =
+        [Program::Redis, Program::Redstart].map(|program| follower(program, &primary, &[]));
+    let mut client = primary.connect();
+    client.words("DEBUG SET-ACTIVE-EXPIRE 0");
+    for key in 0..50 {
+        client.words(&format!("SELECT {}", key % 3));
+        client.words(&format!("SET short:{key} 1 PX 1"));
+        client.words(&format!("SET long:{key} 1"));
+    }
+    assert_eq!(client.words("WAIT 2 10000"), Value::Integer(2));
+    assert_eq!(client.words("SAVE").text(), "OK");
+    primary.kill();
+    primary.restart();
+    let mut client = primary.connect();
+    for replica in &replicas {
+        replica.connect().words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    }
+    await_that("both came back", || number(&mut client, "connected_slaves") == 2);
+    assert_equal(&[&primary, &replicas[0], &replicas[1]]);
+    assert_eq!(number(&mut client, "rdb_last_load_keys_expired"), 50);
+    assert_eq!(number(&mut client, "sync_full"), 0, "nobody needs a copy");
+    assert_eq!(replicas[1].connect().words("DBSIZE"), Value::Integer(17));
+}
+
+#[test]
+fn a_replica_that_sends_commands_is_closed() {
+    let primary = start(Program::Redstart, &[]);
+    let mut client = primary.connect();
+    client.words("SET a b");
+    for (sent, named) in [("PING", "ping"), ("GET a", "get"), ("SLOWLOG GET", "slowlog|get")] {
+        let mut link = primary.connect();
+        link.try_send_raw(&client::encode(&["PSYNC", "?", "-1"])).expect("sent");
+        let answer = link.try_read().expect("an answer").text();
+        assert!(answer.starts_with("FULLRESYNC "), "{answer}");
+        link.try_send_raw(&client::encode(&client::argv(sent))).expect("sent");
+        link.read_to_close().expect("it is closed");
+        let told = format!("Replica generated a reply to command '{named}', disconnecting it: id=");
+        await_that("the log says why", || primary.log().contains(&told));
+    }
+    assert!(primary.log().contains("ERR Replica can't interact with the keyspace"));
+    assert_eq!(
+        client.words("PSYNC id offset").text(),
+        "ERR value is not an integer or out of range"
+    );
+    assert_eq!(number(&mut client, "connected_slaves"), 0);
+}
+
+/// Following somebody else in vain costs those behind nothing.
+#[test]
+fn replicas_of_a_replica_stay_while_it_looks_for_another_primary() {
+    let (primary, replica) = pair(&[]);
+    let below = follower(Program::Redstart, &replica, &[]);
+    assert_equal(&[&primary, &replica, &below]);
+    let mut client = replica.connect();
+    assert_eq!(client.words("REPLICAOF 127.0.0.1 1").text(), "OK");
+    await_that("it can't be followed", || replica.log().contains("Connection refused"));
+    primary.connect().words("SET a b");
+    client.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    assert_equal(&[&primary, &replica, &below]);
+    assert_eq!(number(&mut client, "sync_full"), 1);
+    assert_eq!(number(&mut client, "sync_partial_ok"), 0, "it has never gone");
+    assert!(info(&mut client, "slave0").contains("state=online"));
+    let letter = format!("{}:S ", replica.pid());
+    assert!(replica.log().contains(&letter), "a replica's lines say that it is one");
+}

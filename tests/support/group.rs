@@ -1,0 +1,131 @@
+//! Groups of servers that replicate: starting them, waiting for them, writing at random, comparing.
+
+use std::time::{Duration, Instant};
+
+use crate::support::client::{self, Client};
+use crate::support::random::Random;
+use crate::support::server::{Program, Server};
+
+/// How long a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+const COMMON: [&str; 8] = [
+    "--save",
+    "",
+    "--enable-debug-command",
+    "yes",
+    "--repl-diskless-sync-delay",
+    "0",
+    "--repl-ping-replica-period",
+    "1",
+];
+
+/// A server without files of its own, quick to pair.
+pub fn start(program: Program, more: &[&str]) -> Server {
+    let mut directives = COMMON.to_vec();
+    directives.extend(["--appendonly", "no"]);
+    directives.extend_from_slice(more);
+    Server::start_with(program, &directives)
+}
+
+/// A replica of a server from its start.
+pub fn follower(program: Program, primary: &Server, more: &[&str]) -> Server {
+    let address = format!("127.0.0.1 {}", primary.port());
+    let mut directives = vec!["--replicaof", &address];
+    if program != Program::Redstart {
+        // These take the two words apart.
+        directives = vec!["--replicaof", "127.0.0.1"];
+    }
+    let port = primary.port().to_string();
+    if program != Program::Redstart {
+        directives.push(&port);
+    }
+    directives.extend_from_slice(more);
+    start(program, &directives)
+}
+
+/// A field of INFO; empty where there is none.
+pub fn info(client: &mut Client, field: &str) -> String {
+    let text = client.words("INFO everything").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// A field of INFO that is a number; -1 where there is none.
+pub fn number(client: &mut Client, field: &str) -> i64 {
+    info(client, field).parse().unwrap_or(-1)
+}
+
+/// Waits for a condition.
+pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The digest of all data.
+pub fn digest(client: &mut Client) -> String {
+    client.words("DEBUG DIGEST").text()
+}
+
+/// Waits until all have the first one's stream, and compares the data. Keys whose time has come and
+/// that nobody has removed yet count with some servers and not with others: they are waited for.
+pub fn assert_equal(servers: &[&Server]) {
+    let mut primary = servers[0].connect();
+    for server in &servers[1..] {
+        let mut client = server.connect();
+        await_that("it has caught up", || {
+            info(&mut client, "master_link_status") == "up"
+                && number(&mut client, "master_repl_offset")
+                    == number(&mut primary, "master_repl_offset")
+                && info(&mut client, "master_replid") == info(&mut primary, "master_replid")
+        });
+        await_that(&format!("{} has the data", server.program().name()), || {
+            digest(&mut primary) == digest(&mut client)
+        });
+    }
+}
+
+/// A random command that writes; over few keys, so that they meet.
+pub fn command(random: &mut Random) -> Vec<Vec<u8>> {
+    let key = |kind: &str, random: &mut Random| format!("{kind}:{}", random.below(30));
+    let value = random.below(1000);
+    let line = match random.below(20) {
+        0 | 1 => format!("SET {} {value}", key("s", random)),
+        2 => format!("SET {} {value} PX {}", key("s", random), 1 + random.below(200)),
+        3 => format!("INCR {}", key("n", random)),
+        4 => format!("APPEND {} {value}", key("s", random)),
+        5 => format!("DEL {}", key("s", random)),
+        6 => format!("LPUSH {} {value} b c", key("l", random)),
+        7 => format!("RPOP {} 2", key("l", random)),
+        8 => format!("SADD {} {value} {}", key("u", random), value + 1),
+        9 => format!("SPOP {} 2", key("u", random)),
+        10 => format!("HSET {} f{} {value}", key("h", random), random.below(5)),
+        11 => format!("HINCRBYFLOAT {} f 0.1", key("h", random)),
+        12 => format!("ZADD {} {value} m{}", key("z", random), random.below(9)),
+        13 => format!("ZPOPMIN {}", key("z", random)),
+        14 => format!("PEXPIRE {} {}", key("h", random), 1 + random.below(300)),
+        15 => format!("GETEX {} PX 50", key("s", random)),
+        16 => format!("LMOVE {} {} LEFT RIGHT", key("l", random), key("l", random)),
+        17 => format!("RENAME {} {}", key("s", random), key("s", random)),
+        18 => format!("SUNIONSTORE {} {} {}", key("u", random), key("u", random), key("u", random)),
+        _ => format!("SELECT {}", random.below(3)),
+    };
+    client::argv(&line)
+}
+
+/// Writes at random, some of it in transactions.
+pub fn write(client: &mut Client, random: &mut Random, count: usize) {
+    let mut commands = Vec::new();
+    for _ in 0..count {
+        if random.chance(10) {
+            commands.push(client::argv("MULTI"));
+            commands.extend((0..=random.below(4)).map(|_| command(random)));
+            commands.push(client::argv("EXEC"));
+        } else {
+            commands.push(command(random));
+        }
+    }
+    client.pipeline(&commands);
+}
