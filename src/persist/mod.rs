@@ -26,6 +26,7 @@ pub mod log_rewrite;
 pub mod manifest;
 pub mod recover;
 mod recover_error;
+mod recover_notes;
 mod recover_place;
 pub mod scan;
 pub mod snapshot;

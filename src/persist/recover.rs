@@ -24,11 +24,12 @@ use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
 use crate::journal::StreamPosition;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::recover_notes::Notes;
 use crate::persist::recover_place::StreamPlace;
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
 use crate::persist::stream_files::FileMarks;
 use crate::persist::tail::{self, Place, Settled, Tear};
-use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
+use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event, UnknownTypes};
 use crate::rdb::{Access, OwnedValue};
 
 pub use crate::persist::recover_error::{Cut, RecoverError};
@@ -89,6 +90,8 @@ pub struct RecoverOptions {
     pub load_truncated: bool,
     /// Whether the checksum of a snapshot is checked (`rdbchecksum`).
     pub rdb_checksum: bool,
+    /// What becomes of keys of types that there is no place for (`rdb-load-unknown-types`).
+    pub unknown_types: UnknownTypes,
     /// Whether files may be changed: an end cut away, an old log moved. Without, recovery only
     /// looks, and reports what it would do.
     pub repair: bool,
@@ -137,6 +140,7 @@ impl RecoverOptions {
             log_only: false,
             load_truncated: true,
             rdb_checksum: true,
+            unknown_types: UnknownTypes::default(),
             repair: true,
             unchecked: None,
         }
@@ -631,7 +635,8 @@ impl<'a> Recovery<'a> {
         let mut keys_max = scanner.rest_bytes() / ENTRY_BYTES_MIN;
         let mut decoder =
             Decoder::new(scanner, checksum).map_err(text)?.with_thresholds(self.options.thresholds);
-        let (mut db, mut empty_keys) = (0, 0_u64);
+        decoder = decoder.with_unknown_types(self.options.unknown_types);
+        let (mut db, mut notes) = (0, Notes::default());
         while let Some(event) = decoder.next_event().map_err(text)? {
             match event {
                 Event::Aux { key, value } => {
@@ -648,21 +653,14 @@ impl<'a> Recovery<'a> {
                     self.target.entry(db, key, value, expiry, access)?;
                     self.report(decoder.offset(), false);
                 }
-                Event::EmptyKey(key) => {
-                    let key = String::from_utf8_lossy(&key);
-                    tracing::warn!("Loading the RDB file, skipping empty key: {key}");
-                    empty_keys += 1;
-                }
+                Event::EmptyKey(key) => notes.empty_key(&key),
+                Event::Skipped { key, type_name } => notes.skipped_key(&key, type_name),
                 Event::Function(code) => self.target.function(&code)?,
-                Event::ModuleAux { module } => {
-                    tracing::warn!("Skipping data of the module {module}, which is not there");
-                }
+                Event::ModuleAux { module } => Notes::module(&module),
                 Event::End(_) => {}
             }
         }
-        if empty_keys > 0 {
-            tracing::warn!("Done loading RDB, empty keys skipped: {empty_keys}");
-        }
+        notes.finish(decoder.passed_over());
         Ok(decoder.into_rest().0)
     }
 
