@@ -20,7 +20,7 @@ use crate::command::spec::{Command, Flow};
 use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
-use crate::engine::replicate::{failover, follow, primary};
+use crate::engine::replicate::{causal, failover, follow, primary};
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
@@ -66,6 +66,7 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         debug::COMMANDS,
         primary::COMMANDS,
         follow::COMMANDS,
+        causal::COMMANDS,
         failover::COMMANDS,
         migrate::COMMANDS,
     ]

@@ -55,6 +55,12 @@ pub(crate) const ROWS: &[Directive] = &[
     number("min-replicas-max-lag", field!(min_replicas_max_lag), (0, INT), "10")
         .alias("min-slaves-max-lag")
         .doc("Seconds that a healthy replica may lag."),
+    number("write-quorum", field!(write_quorum), (0, 1000), "0")
+        .doc("Replicas that must have what a reply shows before it leaves; 0 for none."),
+    flag("write-quorum-durable", field!(write_quorum_durable), "no")
+        .doc("Whether they must have it in their logs."),
+    number("write-quorum-timeout", field!(write_quorum_timeout), (1, INT), "5000")
+        .doc("Milliseconds until a reply that waits for them is UNCERTAIN."),
     number("repl-ping-replica-period", field!(repl_ping_replica_period), (1, INT), "10")
         .alias("repl-ping-slave-period")
         .doc("Seconds between pings to replicas."),

@@ -67,6 +67,7 @@ impl Engine {
             self.take_rewrite_event(event);
             self.start_wanted();
         }
+        self.tell_durable();
     }
 
     fn take_rewrite_event(&mut self, event: RewriteEvent) {

@@ -111,6 +111,8 @@ pub(crate) struct Upstream {
     pub(crate) is_source: bool,
     /// Full syncs that came to nothing, one after the other.
     pub(crate) syncs_failed: u32,
+    /// How far it was told that the log is durable.
+    told_durable: Option<u64>,
     /// Since when the link is down, in milliseconds since the epoch.
     pub(crate) down_since_ms: i64,
     pub(crate) applier: Applier,
@@ -182,6 +184,7 @@ impl Engine {
     pub(crate) fn follow(&mut self, host: String, port: u16) {
         tracing::info!("REPLICAOF {host}:{port} enabled");
         self.settings.replicaof = Some((host.clone(), port));
+        self.end_waiting_replies();
         self.drop_link("another primary is followed");
         self.unblock_all();
         // The stream so far is what a primary that was our replica goes on from.
@@ -214,6 +217,7 @@ impl Engine {
             online_since_ms: now_ms,
             is_source: false,
             syncs_failed: 0,
+            told_durable: None,
             down_since_ms: was_down.unwrap_or(now_ms),
             applier: Applier::default(),
         }));
@@ -576,7 +580,7 @@ impl Engine {
     /// Tells the primary how far we are.
     pub(in crate::engine) fn acknowledge(&mut self) {
         let offset = self.journal.offset().to_string();
-        let durable = self.log.as_ref().map(|log| log.durable().to_string());
+        let durable = self.durable_here().map(|durable| durable.to_string());
         let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
         if let Some(durable) = &durable {
             words.extend([&b"FACK"[..], durable.as_bytes()]);
@@ -586,6 +590,24 @@ impl Engine {
         let uplink = self.replication.upstream.as_ref().and_then(|one| one.uplink.as_ref());
         if let Some(Err(error)) = uplink.map(|uplink| uplink.send(&bytes)) {
             tracing::debug!("Can't acknowledge to the primary: {error}");
+        }
+    }
+
+    /// How far the log stands for the data; nothing where there is none, or no base yet.
+    pub(in crate::engine) fn durable_here(&self) -> Option<u64> {
+        let log = self.log.as_ref().filter(|log| !log.waiting_for_base())?;
+        Some(log.durable())
+    }
+
+    /// Tells the primary when more has become durable: somebody there may wait for it.
+    pub(in crate::engine) fn tell_durable(&mut self) {
+        let durable = self.durable_here();
+        if let Some(upstream) = &mut self.replication.upstream
+            && upstream.is_online()
+            && durable > upstream.told_durable
+        {
+            upstream.told_durable = durable;
+            self.acknowledge();
         }
     }
 

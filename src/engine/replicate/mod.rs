@@ -25,6 +25,7 @@ use crate::mailbox::SessionId;
 use crate::replication::replica::Replica;
 
 pub(crate) mod apply;
+pub(crate) mod causal;
 pub(crate) mod empty_primary;
 pub(crate) mod failover;
 pub(in crate::engine) mod farewell;
@@ -32,6 +33,7 @@ pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod full_sync;
 pub(crate) mod primary;
+pub(crate) mod quorum;
 
 /// What is known of replicas together.
 #[derive(Debug)]
@@ -50,6 +52,12 @@ pub(crate) struct State {
     pub(crate) walk: Option<Cursor>,
     /// Whether somebody waits for replicas' word: they are asked at the end of the tick.
     pub(crate) wants_word: bool,
+    /// Where the units of the last tick end in the stream.
+    pub(crate) shown: u64,
+    /// Up to where in the stream they were asked.
+    pub(crate) asked: u64,
+    /// Connections that `write-quorum-timeout` has ended.
+    pub(crate) uncertain: u64,
     /// Whether a replica has said how far it is, since those who wait were last looked at.
     pub(crate) heard: bool,
     /// When replicas were last pinged, in milliseconds since the epoch.
@@ -73,6 +81,9 @@ impl State {
             replicas: Vec::new(),
             walk: None,
             wants_word: false,
+            shown: 0,
+            asked: 0,
+            uncertain: 0,
             heard: false,
             pinged_ms: 0,
             full: 0,

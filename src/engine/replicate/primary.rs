@@ -272,6 +272,7 @@ impl Engine {
     /// The end of a tick, before the journal is sealed: asks replicas for their word where somebody
     /// waits for it.
     pub(crate) fn ask_replicas(&mut self) {
+        self.ask_quorum();
         // During a pause the stream stands still: they are asked when it is over.
         if !self.pause.is_any()
             && std::mem::take(&mut self.replication.wants_word)
@@ -279,6 +280,7 @@ impl Engine {
             && !self.is_replica()
         {
             self.journal.append_unlogged(Unlogged::GetAck);
+            self.replication.asked = self.journal.offset();
         }
     }
 }

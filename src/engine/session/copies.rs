@@ -13,9 +13,11 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity::Exactly, Command, Flags, Flow, Group, control};
+use crate::engine::replicate::causal::OTHER_HISTORY;
 use crate::engine::session::LogOffset;
 use crate::engine::session::blocking::Release;
 use crate::engine::{ControlHandler, Engine};
+use crate::journal::StreamPosition;
 use crate::mailbox::SessionId;
 
 const SHARDED: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
@@ -55,6 +57,8 @@ pub(crate) enum Copies {
         /// How many replicas.
         replicas: i64,
     },
+    /// What a token stands for, on this server: CAUSAL WAIT.
+    Here(StreamPosition),
 }
 
 /// Who waits for copies.
@@ -118,7 +122,11 @@ fn refuse_on_replica(engine: &Engine, name: &str) -> Result<(), CommandError> {
 }
 
 /// Milliseconds; 0 for ever.
-fn timeout(engine: &Engine, args: Args<'_>, index: usize) -> Result<i64, CommandError> {
+pub(in crate::engine) fn timeout(
+    engine: &Engine,
+    args: Args<'_>,
+    index: usize,
+) -> Result<i64, CommandError> {
     let millis = text::parse_i64(args.at(index))
         .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?;
     if millis < 0 {
@@ -132,7 +140,12 @@ fn timeout(engine: &Engine, args: Args<'_>, index: usize) -> Result<i64, Command
 
 impl Engine {
     /// Answers a client that has its copies, or that may not wait; parks any other.
-    fn await_copies(&mut self, slot: SessionId, copies: Copies, timeout_ms: i64) -> Flow {
+    pub(in crate::engine) fn await_copies(
+        &mut self,
+        slot: SessionId,
+        copies: Copies,
+        timeout_ms: i64,
+    ) -> Flow {
         if !self.sessions[slot].may_wait() || self.has_copies(slot, copies) {
             self.tell_copies(slot, copies);
         } else {
@@ -142,14 +155,8 @@ impl Engine {
         Flow::Done
     }
 
-    /// How far the log stands for the data; nothing where there is none, or none yet.
-    fn kept_here(&self) -> Option<LogOffset> {
-        let log = self.log.as_ref().filter(|log| !log.waiting_for_base())?;
-        Some(log.durable())
-    }
-
     fn is_kept_here(&self, slot: SessionId) -> bool {
-        self.kept_here().is_some_and(|durable| durable >= self.sessions[slot].written)
+        self.durable_here().is_some_and(|durable| durable >= self.sessions[slot].written)
     }
 
     fn has_copies(&self, slot: SessionId, copies: Copies) -> bool {
@@ -159,6 +166,7 @@ impl Engine {
                 replicas <= self.durable_copies_at(self.sessions[slot].written)
                     && (!here || self.is_kept_here(slot))
             }
+            Copies::Here(position) => self.has_reached(position),
         }
     }
 
@@ -169,6 +177,7 @@ impl Engine {
         let replicas = match copies {
             Copies::Replicas(_) => self.copies_at(written),
             Copies::Logs { .. } => self.durable_copies_at(written),
+            Copies::Here(position) => i64::from(self.has_reached(position)),
         };
         let mut reply = self.sessions[slot].reply();
         if let Copies::Logs { .. } = copies {
@@ -188,14 +197,20 @@ impl Engine {
 
     #[cold]
     fn look_for_copies(&mut self) {
-        let kept = self.kept_here();
-        let heard = std::mem::take(&mut self.replication.heard);
+        let kept = self.durable_here();
+        // A replica's stream goes on without words of others.
+        let heard = std::mem::take(&mut self.replication.heard) || self.is_replica();
         if kept == self.blocking.copies.seen && !heard {
             return;
         }
         self.blocking.copies.seen = kept;
         for slot in self.blocking.copies.waiting.clone() {
-            if self.awaited_copies(slot).is_some_and(|copies| self.has_copies(slot, copies)) {
+            let Some(copies) = self.awaited_copies(slot) else { continue };
+            if let Copies::Here(position) = copies
+                && !self.is_of_history(position)
+            {
+                self.release(slot, Release::Error(OTHER_HISTORY));
+            } else if self.has_copies(slot, copies) {
                 self.release(slot, Release::Done);
             }
         }

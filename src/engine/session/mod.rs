@@ -61,7 +61,7 @@ pub struct Output {
     pub buffer: Vec<u8>,
     /// How much of the buffer is written.
     pub sent: usize,
-    /// How much of the buffer may be written: what is behind it waits for the log.
+    /// How much of the buffer may be written: what is behind it waits for the log or a quorum.
     pub(crate) released: usize,
     /// Parts of the buffer that wait for the log: up to that length when that offset is durable.
     pub(crate) gates: VecDeque<(LogOffset, usize)>,
@@ -169,6 +169,8 @@ pub struct Session {
     pub(crate) traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
     pub written: LogOffset,
+    /// Whether it ran a command on data since its replies were last looked at.
+    pub(crate) shows_data: bool,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
     /// What it listens to; nothing where it doesn't listen.
@@ -217,6 +219,7 @@ impl Session {
             no_touch: false,
             traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
             written: 0,
+            shows_data: false,
             transaction: None,
             subscriptions: None,
             watching: Watching::default(),

@@ -27,9 +27,22 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 /// Replies under way.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Sessions whose replies wait for the log, by the offset they wait for.
-    waiting: VecDeque<(LogOffset, SessionId)>,
+    /// Sessions whose replies wait for the log, by the offset they wait for, and since
+    /// when, in milliseconds since the epoch.
+    waiting: VecDeque<(LogOffset, SessionId, i64)>,
     pub(in crate::engine) spares: Spares,
+}
+
+impl State {
+    /// What has waited longest.
+    pub(in crate::engine) fn waiting_front(&self) -> Option<(LogOffset, SessionId, i64)> {
+        self.waiting.front().copied()
+    }
+
+    /// A session's replies wait no more.
+    pub(in crate::engine) fn forget_waiting(&mut self, slot: SessionId) {
+        self.waiting.retain(|(_, other, _)| *other != slot);
+    }
 }
 
 /// Reply buffers for reuse.
@@ -118,6 +131,7 @@ impl Engine {
 
     /// The end of a tick: the journal is sealed, and the log gets the tick's frame.
     pub(in crate::engine) fn write_log(&mut self) {
+        self.replication.shown = self.journal.offset();
         self.ask_replicas();
         let before = self.journal.sealed_end();
         let outcome = self.journal.seal(|sealed| match &mut self.log {
@@ -134,16 +148,23 @@ impl Engine {
 
     /// Writes what may leave to every session that has something.
     ///
-    /// Under `always` a reply waits until the log holds durably everything it can show. Under the
-    /// other policies only those wait whose own changes could not be written, and reads go on.
+    /// Under `always` a reply waits until the log holds durably everything it can show, and with
+    /// `write-quorum` until so many replicas have that. Else only those wait whose own changes could
+    /// not be written, and reads go on.
     pub(in crate::engine) fn flush_dirty(&mut self) {
         if !self.output.waiting.is_empty() {
             self.open_gates();
         }
-        let (offset, answerable, always) = match &self.log {
+        let (mut offset, mut answerable, always) = match &self.log {
             Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
             None => (0, u64::MAX, false),
         };
+        let quorum = self.quorum_reached();
+        if let Some(reached) = quorum {
+            offset = offset.max(if self.log.is_none() { self.replication.shown } else { 0 });
+            answerable = answerable.min(reached);
+        }
+        let now_ms = self.now().0;
         let most = self.client_memory_max();
         // Writing may end or resume sessions, which marks further ones.
         while !self.tick.dirty.is_empty() {
@@ -152,12 +173,15 @@ impl Engine {
                 let Some(session) = self.sessions.get_mut(slot) else { continue };
                 let output = &mut session.output;
                 output.dirty = false;
-                let shown = if always { offset } else { session.written };
+                let shows = std::mem::take(&mut session.shows_data) && quorum.is_some();
+                let shown = if always || shows { offset } else { session.written };
+                // What a replica is told of its own sync must not wait for that sync.
+                let shown = if session.replica.is_some() { 0 } else { shown };
                 if shown > answerable || !output.gates.is_empty() {
                     let gated_to = output.gates.back().map_or(output.released, |gate| gate.1);
                     if output.buffer.len() > gated_to {
                         output.gates.push_back((offset, output.buffer.len()));
-                        self.output.waiting.push_back((offset, slot));
+                        self.output.waiting.push_back((offset, slot, now_ms));
                     }
                 } else {
                     output.released = output.buffer.len();
@@ -177,8 +201,9 @@ impl Engine {
 
     /// Lets replies go whose part of the log may be acknowledged.
     pub(in crate::engine) fn open_gates(&mut self) {
-        let Some(answerable) = self.log.as_ref().map(|log| log.answerable()) else { return };
-        while let Some(&(offset, slot)) = self.output.waiting.front() {
+        let log = self.log.as_ref().map_or(u64::MAX, |log| log.answerable());
+        let answerable = log.min(self.quorum_reached().unwrap_or(u64::MAX));
+        while let Some(&(offset, slot, _)) = self.output.waiting.front() {
             if offset > answerable {
                 break;
             }
@@ -194,9 +219,12 @@ impl Engine {
         }
     }
 
-    /// Lets all replies go, when there is no log any more.
+    /// There is no log any more: lets all replies go that wait for nothing else.
     pub(in crate::engine) fn drop_gates(&mut self) {
-        for (_, slot) in std::mem::take(&mut self.output.waiting) {
+        if self.quorum_reached().is_some() {
+            return self.open_gates();
+        }
+        for (_, slot, _) in std::mem::take(&mut self.output.waiting) {
             if let Some(session) = self.sessions.get_mut(slot) {
                 session.output.gates.clear();
                 self.mark_dirty(slot);

@@ -196,8 +196,8 @@ impl Engine {
         let options = self.log_options();
         if let Some(log) = &mut self.log {
             log.set_options(options);
-            self.open_gates();
         }
+        self.open_gates();
         for row in changed {
             match row.name {
                 // Not here: this may be part of a transaction, and what goes is no part of it.

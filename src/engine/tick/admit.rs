@@ -153,6 +153,7 @@ impl Engine {
             self.check_disk()?;
             if flags.contains(Flags::WRITE) {
                 self.check_replicas()?;
+                self.check_quorum()?;
             }
         }
         if let Some(upstream) = &self.replication.upstream {

@@ -99,6 +99,7 @@ impl Engine {
             self.persistence_cron();
             self.evict_in_background();
             self.check_client_memory();
+            self.end_overdue_replies();
         }
         if second {
             self.close_idle_clients();

@@ -1,0 +1,176 @@
+//! `write-quorum` and CAUSAL: what a reply promises when replicas stand still and primaries are killed.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::client::{self, Client};
+use support::group::{assert_equal, await_that, follower, info, number, start};
+use support::random::{self, Random};
+use support::server::{Program, Server};
+
+const QUORUM: [&str; 4] = ["--write-quorum", "1", "--write-quorum-timeout", "700"];
+
+/// What comes of a command: its reply, or nothing where the connection has ended.
+fn attempt(client: &mut Client, line: &str) -> Option<String> {
+    client.try_send_raw(&client::encode(&line.split(' ').collect::<Vec<_>>())).ok()?;
+    client.try_read().ok().map(|reply| reply.text())
+}
+
+fn pair(program: Program, more: &[&str]) -> (Server, Server) {
+    let primary = start(Program::Redstart, &[&QUORUM, more].concat());
+    let replica = follower(program, &primary, more_of(program, more));
+    let mut client = primary.connect();
+    await_that("the replica is there", || info(&mut client, "slave0").contains("state=online"));
+    await_that("it has said so", || {
+        attempt(&mut primary.connect(), "SET begun 1").as_deref() == Some("OK")
+    });
+    (primary, replica)
+}
+
+fn more_of<'a>(program: Program, more: &'a [&'a str]) -> &'a [&'a str] {
+    if program == Program::Redstart { more } else { &[] }
+}
+
+#[test]
+fn a_write_without_its_quorum_is_refused_or_uncertain_and_never_ok() {
+    for program in [Program::Redis, Program::Redstart] {
+        for log in ["no", "yes"] {
+            let alone = start(Program::Redstart, &QUORUM);
+            let refused = attempt(&mut alone.connect(), "SET a 1");
+            assert_eq!(
+                refused.as_deref(),
+                Some("NOREPLICAS Not enough good replicas to write."),
+                "nobody has it"
+            );
+            let (primary, replica) = pair(program, &["--appendonly", log]);
+            let mut client = primary.connect();
+            assert_eq!(attempt(&mut client, "SET a 1").as_deref(), Some("OK"));
+            replica.halt();
+            let began = Instant::now();
+            let mut reader = primary.connect();
+            let answer = attempt(&mut client, "SET a 2").expect("an answer");
+            assert!(answer.starts_with("UNCERTAIN "), "{answer}");
+            assert!(began.elapsed() >= Duration::from_millis(600), "it was waited for");
+            assert_eq!(attempt(&mut client, "PING"), None, "the connection is closed");
+            // Nobody sees what could be taken back; what shows no data goes on.
+            assert_eq!(attempt(&mut reader, "PING").as_deref(), Some("PONG"));
+            let seen = attempt(&mut reader, "GET a").expect("an answer");
+            assert!(seen.starts_with("UNCERTAIN "), "{seen}");
+            replica.proceed();
+            let mut client = primary.connect();
+            await_that("the quorum is back", || {
+                attempt(&mut primary.connect(), "GET a").as_deref() == Some("2")
+            });
+            assert_eq!(attempt(&mut client, "SET a 3").as_deref(), Some("OK"));
+            assert_equal(&[&primary, &replica]);
+        }
+    }
+}
+
+/// The primary is killed under load, and the replica stands still now and then: what was acknowledged is at
+/// the replica.
+#[test]
+fn what_was_acknowledged_survives_the_primary() {
+    let mut random = Random::new(random::seed_from_environment("QUORUM_SEED"));
+    for (program, log) in
+        [(Program::Redis, "no"), (Program::Redis, "yes"), (Program::Redstart, "no")]
+    {
+        let (mut primary, replica) = pair(program, &["--appendonly", log]);
+        let acknowledged = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|_| {
+                    let mut client = primary.connect();
+                    let batch = client::encode(&["RPUSH", "numbers", "x"]).repeat(10);
+                    scope.spawn(move || {
+                        let mut acknowledged = 0;
+                        while client.try_send_raw(&batch).is_ok() {
+                            for _ in 0..10 {
+                                let Ok(reply) = client.try_read() else { return acknowledged };
+                                acknowledged = acknowledged.max(reply.integer().unwrap_or(0));
+                            }
+                        }
+                        acknowledged
+                    })
+                })
+                .collect();
+            for _ in 0..10 {
+                std::thread::sleep(Duration::from_millis(random.below(40) as u64));
+                replica.halt();
+                std::thread::sleep(Duration::from_millis(random.below(40) as u64));
+                replica.proceed();
+            }
+            primary.kill();
+            writers.into_iter().map(|one| one.join().expect("a writer")).max()
+        });
+        // A length that was told is reached.
+        let there = replica.connect().words("LLEN numbers").integer();
+        assert!(there >= acknowledged && acknowledged > Some(0), "{there:?} of {acknowledged:?}");
+    }
+}
+
+#[test]
+fn a_durable_quorum_counts_logs() {
+    let log = ["--appendonly", "yes", "--appendfsync", "always", "--write-quorum-durable", "yes"];
+    let (primary, replica) = pair(Program::Redstart, &log);
+    assert_eq!(attempt(&mut primary.connect(), "SET a 1").as_deref(), Some("OK"));
+    // A replica whose log is off has nothing durable.
+    replica.connect().words("CONFIG SET appendonly no");
+    let answer = attempt(&mut primary.connect(), "SET a 2").expect("an answer");
+    assert!(answer.starts_with("UNCERTAIN "), "{answer}");
+}
+
+#[test]
+fn a_primary_that_becomes_a_replica_confirms_nothing() {
+    let (primary, replica) = pair(Program::Redis, &["--write-quorum-timeout", "60000"]);
+    let mut client = primary.connect();
+    replica.halt();
+    client.try_send_raw(&client::encode(&["SET", "a", "1"])).expect("sent");
+    let mut other = primary.connect();
+    await_that("it is executed", || number(&mut other, "rdb_changes_since_last_save") > 1);
+    other.words(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+    let answer = client.try_read().expect("an answer").text();
+    assert!(answer.starts_with("UNCERTAIN "), "{answer}");
+    replica.proceed();
+}
+
+#[test]
+fn a_token_is_waited_for_on_another_node() {
+    let primary = start(Program::Redstart, &[]);
+    let replica = follower(Program::Redstart, &primary, &[]);
+    assert_equal(&[&primary, &replica]);
+    let mut client = primary.connect();
+    client.words("SET a 1");
+    let token = client.words("CAUSAL TOKEN").text();
+    let mut reader = replica.connect();
+    assert_eq!(reader.words(&format!("CAUSAL WAIT {token} 5000")).integer(), Some(1));
+    assert_eq!(reader.words("GET a").text(), "1");
+    // Ahead of everything there: the time is over, or somebody writes.
+    let (id, offset) = token.split_once(':').expect("two parts");
+    let ahead = format!("{id}:{}", offset.parse::<u64>().expect("a number") + 60);
+    assert_eq!(reader.words(&format!("CAUSAL WAIT {ahead} 100")).integer(), Some(0));
+    reader.try_send_raw(&client::encode(&["CAUSAL", "WAIT", &ahead, "0"])).expect("sent");
+    let mut other = replica.connect();
+    await_that("it waits", || number(&mut other, "blocked_clients") == 1);
+    client.words(&format!("SET a {}", "2".repeat(60)));
+    assert_eq!(reader.try_read().expect("an answer").integer(), Some(1));
+    let foreign = format!("{}:5", "a".repeat(40));
+    let answer = reader.words(&format!("CAUSAL WAIT {foreign} 0")).text();
+    assert!(answer.starts_with("OTHERHISTORY "), "{answer}");
+    assert_eq!(reader.words("CAUSAL WAIT nonsense 0").text(), "ERR Invalid token");
+    // What the old primary's clients know holds at its successor.
+    let token = client.words("CAUSAL TOKEN").text();
+    assert_equal(&[&primary, &replica]);
+    reader.words("REPLICAOF NO ONE");
+    assert_eq!(reader.words(&format!("CAUSAL WAIT {token} 1000")).integer(), Some(1));
+    // One that waits while its history is left is told so.
+    let mut left = primary.connect();
+    let (id, offset) = token.split_once(':').expect("two parts");
+    let ahead = format!("{id}:{}", offset.parse::<u64>().expect("a number") + 1_000_000);
+    left.try_send_raw(&client::encode(&["CAUSAL", "WAIT", &ahead, "0"])).expect("sent");
+    let mut other = primary.connect();
+    await_that("it waits there", || number(&mut other, "blocked_clients") == 1);
+    other.words(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+    let answer = left.try_read().expect("an answer").text();
+    assert!(!answer.is_empty() && answer != "1", "{answer}");
+}
