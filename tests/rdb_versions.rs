@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use support::client::{Client, Value, argv};
 use support::server::{Program, Server};
@@ -68,11 +69,13 @@ fn contents(client: &mut Client) -> BTreeMap<String, Facts> {
             "set" => (format!("SMEMBERS {key}"), true),
             "zset" => (format!("ZRANGE {key} 0 -1 WITHSCORES"), false),
             "hash" => (format!("HGETALL {key}"), true),
+            "stream" => (format!("XRANGE {key} - +"), false),
             other => panic!("a type of {other}"),
         };
         let answer = client.words(&question);
         let words: Vec<String> = match &answer {
             Value::Bulk(_) => vec![answer.text()],
+            _ if kind == "stream" => vec![answer.to_string()],
             _ => answer.elements().iter().map(Value::text).collect(),
         };
         let width = if kind == "hash" { 2 } else { 1 };
@@ -196,4 +199,103 @@ fn expiring_fields_raise_the_version() {
     let times = client.words("HPEXPIRETIME hash FIELDS 2 field other");
     let times: Vec<_> = times.elements().iter().map(Value::integer).collect();
     assert_eq!(times, [Some(4_000_000_000_000), Some(-1)]);
+}
+
+/// Runs `redstart-check` and returns what it says, and whether it succeeded.
+fn check(arguments: &[&std::ffi::OsStr]) -> (String, bool) {
+    let program = env!("CARGO_BIN_EXE_redstart-check");
+    let output = Command::new(program).args(arguments).output().expect("the tool runs");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+}
+
+/// A file of the newest version that we write, with what older ones can't hold, becomes one that the real
+/// Redis 7.0 loads, and each version loads back here.
+#[test]
+fn a_newer_file_is_converted_for_older_servers() {
+    let directives = [QUIET, &["--rdb-version", "12"]].concat();
+    let mut ours = Server::start_with(Program::Redstart, &directives);
+    let mut client = ours.connect();
+    fill(&mut client);
+    for line in [
+        "HSET timed a 1 b 2",
+        "HPEXPIREAT timed 4000000000000 FIELDS 1 a",
+        "XADD stream 1-1 field value",
+        "XADD stream 2-1 field value",
+        "XADD stream 3-1 field value",
+        "XGROUP CREATE stream group 0",
+        "XREADGROUP GROUP group consumer STREAMS stream >",
+        "XNACK stream group FAIL IDS 1 2-1",
+        "XDEL stream 1-1",
+    ] {
+        assert!(!client.words(line).is_error(), "{line}");
+    }
+    let written = contents(&mut client);
+    let pending = client.words("XPENDING stream group - + 9").elements().len();
+    assert_eq!(client.words("SAVE").text(), "OK");
+    drop(client);
+    ours.kill();
+    let dump = ours.dir().join("dump.rdb");
+    for version in ["9", "10", "11", "12"] {
+        let converted = ours.dir().join(format!("dump.v{version}.rdb"));
+        let (said, ok) = check(&["--convert-to".as_ref(), version.as_ref(), dump.as_ref()]);
+        assert!(ok, "{said}");
+        assert!(said.contains(&format!("{} keys of ", written.len())), "{said}");
+        let lost_times = said.contains("Left out: 1 expiry times of fields");
+        assert_eq!(lost_times, version != "12", "{said}");
+        assert!(said.contains("Left out: 1 pending entries that were given back"), "{said}");
+        assert_eq!(said.contains("streams' counts"), version == "9", "{said}");
+        let bytes = fs::read(&converted).expect("the new file");
+        assert_eq!(bytes[..9], *format!("REDIS{version:0>4}").as_bytes());
+        let mut expected = written.clone();
+        if version != "12" {
+            expected.get_mut("timed").expect("a hash").encoding = "listpack".into();
+        }
+        let readers: &[Program] = match version {
+            "9" | "10" => &[Program::Redis, Program::Redstart],
+            _ => &[Program::Redstart],
+        };
+        for reader in readers {
+            let mut server = Server::start_with(*reader, QUIET);
+            server.kill();
+            fs::copy(&converted, server.dir().join("dump.rdb")).expect("a copy");
+            server.restart();
+            let mut client = server.connect();
+            compare(&expected, &contents(&mut client), version);
+            assert_eq!(client.words("XPENDING stream group - + 9").elements().len(), pending);
+        }
+        let (said, ok) = check(&["--convert-to".as_ref(), version.as_ref(), dump.as_ref()]);
+        assert!(!ok && said.contains("is there already"), "{said}");
+    }
+    let damaged = ours.dir().join("damaged.rdb");
+    let mut bytes = fs::read(&dump).expect("a snapshot");
+    let end = bytes.len() - 1;
+    bytes[end] ^= 1;
+    fs::write(&damaged, bytes).expect("a file");
+    let (said, ok) = check(&["--convert-to".as_ref(), "10".as_ref(), damaged.as_ref()]);
+    assert!(!ok && said.contains("RDB CRC error"), "{said}");
+    assert!(!ours.dir().join("damaged.v10.rdb").exists());
+    assert!(!ours.dir().join("temp-damaged.v10.rdb").exists());
+}
+
+/// By the descriptions of Redis 8.10's forms: a hash from a template, and an array, which we don't have.
+#[test]
+fn a_key_of_an_unknown_type_stops_the_load_or_is_skipped() {
+    let file = b"REDIS0015\xf2\x05\x01\x01f\xfe\0\x20\x01h\x05\x01v\x1c\x01a\x01\0\0\0\x01x\xff\0\0\0\0\0\0\0\0";
+    let mut ours = Server::start_with(Program::Redstart, QUIET);
+    ours.kill();
+    let dump = ours.dir().join("dump.rdb");
+    fs::write(&dump, file).expect("a file");
+    let (_, log) = ours.restart_expecting_refusal();
+    assert!(log.contains("in the key \"a\" a value of the type array (28)"), "{log}");
+    let (said, ok) = check(&["--convert-to".as_ref(), "10".as_ref(), dump.as_ref()]);
+    assert!(!ok && said.contains("a value of the type array"), "{said}");
+    let skip = "--skip-unknown-types".as_ref();
+    let (said, ok) = check(&["--convert-to".as_ref(), "10".as_ref(), skip, dump.as_ref()]);
+    assert!(ok && said.contains("Left out: 1 keys of the type array"), "{said}");
+    let directives = [QUIET, &["--rdb-load-unknown-types", "skip"]].concat();
+    let ours = Server::start_in(Program::Redstart, ours.into_dir(), &directives);
+    let mut client = ours.connect();
+    assert_eq!(client.words("HGET h f").text(), "v");
+    assert_eq!(client.words("DBSIZE").integer(), Some(1));
+    assert!(ours.log().contains("skipping the key a: a value of the type array"), "{}", ours.log());
 }

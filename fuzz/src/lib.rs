@@ -12,6 +12,7 @@ pub mod aof_recover;
 pub mod collection_model;
 pub mod collections;
 pub mod hostile;
+pub mod hyperloglog;
 pub mod input;
 pub mod listpack;
 pub mod rdb_decode;
@@ -25,9 +26,10 @@ pub mod wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("aof_recover", aof_recover::run),
     ("collection_model", collection_model::run),
+    ("hyperloglog", hyperloglog::run),
     ("listpack", listpack::run),
     ("rdb_decode", rdb_decode::run),
     ("request", request::run),

@@ -67,7 +67,10 @@ fn write_again(events: &[Event]) {
             }
             Event::Function(code) => encode::function(&mut out, &options, code),
             // The encoder writes neither data of modules nor keys without elements.
-            Event::ModuleAux { .. } | Event::EmptyKey(_) | Event::End(_) => continue,
+            Event::ModuleAux { .. }
+            | Event::EmptyKey(_)
+            | Event::Skipped { .. }
+            | Event::End(_) => continue,
         }
         expected.push(event.clone());
     }

@@ -19,6 +19,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "rdb_decode" => files(),
         "restore" => payloads(),
         "aof_recover" => directories(),
+        "hyperloglog" => counters(),
         "listpack" => blocks(),
         "table_model" => decisions(4, 160, |_| Vec::new()),
         "collection_model" => decisions(20, 110, |number| vec![number % 4, number / 4]),
@@ -39,6 +40,20 @@ fn decisions(count: u8, len: usize, head: fn(u8) -> Vec<u8>) -> Vec<Seed> {
 
 fn named(name: &str, bytes: Vec<u8>) -> Seed {
     (format!("seed-{name}"), bytes)
+}
+
+/// Runs of the sparse form that are right and wrong, and elements for each of its bounds.
+fn counters() -> Vec<Seed> {
+    let mut seeds = decisions(5, 250, |number| vec![2, number]);
+    seeds.extend([
+        named("no-hyperloglog", b"\x00abc".to_vec()),
+        // All registers zero; one set in their midst; one run too many; a run that is cut off.
+        named("sparse-empty", b"\x01\x7f\xff".to_vec()),
+        named("sparse", b"\x01\x60\x00\x84\x5f\xfe".to_vec()),
+        named("sparse-too-long", b"\x01\x7f\xff\x80".to_vec()),
+        named("sparse-cut-off", b"\x01\x7f".to_vec()),
+    ]);
+    seeds
 }
 
 fn requests() -> Vec<Seed> {

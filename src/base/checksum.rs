@@ -43,17 +43,17 @@ pub struct Crc64(Digest);
 
 impl Crc64 {
     /// The checksum of no bytes.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(Digest::new(CRC64))
     }
 
     /// Takes in more bytes.
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The checksum of all bytes so far.
-    pub(crate) fn value(&self) -> u64 {
+    pub fn value(&self) -> u64 {
         self.0.finalize()
     }
 }

@@ -43,6 +43,10 @@ choice! {
     AppendFsync { Everysec = "everysec", Always = "always", No = "no" }
 }
 choice! {
+    /// What becomes of keys of types that there is no place for, in a file that is loaded.
+    UnknownTypes { Stop = "stop", Skip = "skip" }
+}
+choice! {
     /// Which keys go when memory is full.
     EvictionPolicy {
         VolatileLru = "volatile-lru",

@@ -17,7 +17,7 @@ use crate::config::kinds::{
     AclPubsub, Allowed, AppendFsync, BindAddress, ClientMemory, DisklessLoad, EndpointType,
     EventClasses, EvictionPolicy, OomScore, OomValues, OutputLimits, Percentiles, Primary,
     PropagationError, SanitizeDump, SavePoints, ShutdownFlags, Supervised, SyslogFacility,
-    TlsClients,
+    TlsClients, UnknownTypes,
 };
 
 /// Declares the fields and a default that takes each from its row.
@@ -132,6 +132,7 @@ settings! {
     rdb_del_sync_files: bool,
     rdb_save_incremental_fsync: bool,
     rdb_version: u32,
+    rdb_load_unknown_types: UnknownTypes,
     stop_writes_on_bgsave_error: bool,
     appendonly: bool,
     appendfilename: PathBuf,
@@ -205,6 +206,7 @@ settings! {
     repl_timeout: u64,
     repl_allow_empty_primary: bool,
     repl_backlog_size: u64,
+    repl_log_catchup_size: u64,
     repl_backlog_ttl: u64,
     repl_disable_tcp_nodelay: bool,
     repl_diskless_sync: bool,

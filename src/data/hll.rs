@@ -20,15 +20,15 @@ mod tests;
 use crate::data::hll::estimate::Histogram;
 
 /// Registers of each.
-pub(crate) const REGISTERS: usize = 1 << INDEX_BITS;
+pub const REGISTERS: usize = 1 << INDEX_BITS;
 /// Bits of the hash that say which register.
 const INDEX_BITS: u32 = 14;
 /// The greatest value that a register gets from a hash, but for the one that has no bit set.
 pub(crate) const RUN_BITS: usize = 64 - INDEX_BITS as usize;
 /// Bytes before the registers.
-pub(crate) const HEADER_BYTES: usize = 16;
+pub const HEADER_BYTES: usize = 16;
 /// Bytes of a dense one.
-pub(crate) const DENSE_BYTES: usize = HEADER_BYTES + REGISTERS * dense::BITS / 8;
+pub const DENSE_BYTES: usize = HEADER_BYTES + REGISTERS * dense::BITS / 8;
 
 const MAGIC: &[u8] = b"HYLL";
 const ENCODING_AT: usize = 4;
@@ -41,7 +41,7 @@ const HASH_SEED: u64 = 0xadc8_3b19;
 
 /// How the registers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub enum Encoding {
     /// Each by itself.
     Dense,
     /// In runs.
@@ -51,10 +51,10 @@ pub(crate) enum Encoding {
 /// Registers whose bytes say nothing that makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the registers are corrupted")]
-pub(crate) struct Corrupted;
+pub struct Corrupted;
 
 /// A string that holds a HyperLogLog and can be changed.
-pub(crate) trait Store {
+pub trait Store {
     /// All of it.
     fn bytes(&self) -> &[u8];
     /// All of it, to be written over.
@@ -64,7 +64,7 @@ pub(crate) trait Store {
 }
 
 /// The encoding of a HyperLogLog; `None` where the string is none.
-pub(crate) fn encoding(bytes: &[u8]) -> Option<Encoding> {
+pub fn encoding(bytes: &[u8]) -> Option<Encoding> {
     if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) {
         return None;
     }
@@ -76,7 +76,7 @@ pub(crate) fn encoding(bytes: &[u8]) -> Option<Encoding> {
 }
 
 /// One that has seen nothing.
-pub(crate) fn empty() -> Vec<u8> {
+pub fn empty() -> Vec<u8> {
     let mut bytes = header(SPARSE);
     bytes.extend_from_slice(&sparse::EMPTY);
     bytes
@@ -107,11 +107,7 @@ pub(crate) fn forget_cardinality(bytes: &mut [u8]) {
 
 /// Adds an element, and says whether a register has changed. A sparse one becomes dense where it would
 /// be longer than `sparse_max` bytes.
-pub(crate) fn add(
-    store: &mut impl Store,
-    element: &[u8],
-    sparse_max: usize,
-) -> Result<bool, Corrupted> {
+pub fn add(store: &mut impl Store, element: &[u8], sparse_max: usize) -> Result<bool, Corrupted> {
     let (register, value) = place(element);
     raise(store, register, value, sparse_max)
 }
@@ -150,7 +146,7 @@ pub(crate) fn raise(
 }
 
 /// Turns a sparse one into a dense one; false where it is already.
-pub(crate) fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
+pub fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
     if encoding(store.bytes()).ok_or(Corrupted)? == Encoding::Dense {
         return Ok(false);
     }
@@ -172,10 +168,10 @@ pub(crate) fn make_dense(store: &mut impl Store) -> Result<bool, Corrupted> {
 }
 
 /// All registers, a byte each.
-pub(crate) type Registers = [u8; REGISTERS];
+pub type Registers = [u8; REGISTERS];
 
 /// Raises registers to what another has.
-pub(crate) fn merge(into: &mut Registers, bytes: &[u8]) -> Result<(), Corrupted> {
+pub fn merge(into: &mut Registers, bytes: &[u8]) -> Result<(), Corrupted> {
     let registers = &bytes[HEADER_BYTES.min(bytes.len())..];
     match encoding(bytes).ok_or(Corrupted)? {
         Encoding::Dense => dense::merge(into, registers),
@@ -189,7 +185,7 @@ pub(crate) fn merge(into: &mut Registers, bytes: &[u8]) -> Result<(), Corrupted>
 }
 
 /// About how many different elements it has seen.
-pub(crate) fn count(bytes: &[u8]) -> Result<u64, Corrupted> {
+pub fn count(bytes: &[u8]) -> Result<u64, Corrupted> {
     let registers = &bytes[HEADER_BYTES.min(bytes.len())..];
     let mut histogram = Histogram::default();
     match encoding(bytes).ok_or(Corrupted)? {
@@ -202,7 +198,7 @@ pub(crate) fn count(bytes: &[u8]) -> Result<u64, Corrupted> {
 }
 
 /// As [`count`], of registers a byte each.
-pub(crate) fn count_registers(registers: &Registers) -> u64 {
+pub fn count_registers(registers: &Registers) -> u64 {
     let mut histogram = Histogram::default();
     for eight in registers.as_chunks::<8>().0 {
         histogram.add_eight(u64::from_le_bytes(*eight));

@@ -16,7 +16,7 @@ pub mod element;
 pub mod frozen;
 pub(crate) mod geo;
 pub mod hash;
-pub(crate) mod hll;
+pub mod hll;
 pub(crate) mod index;
 pub mod intset;
 pub mod list;

@@ -24,13 +24,15 @@ use crate::base::env::{Disk, Env, SyncPoint, UnixMillis};
 use crate::data::thresholds::Thresholds;
 use crate::journal::StreamPosition;
 use crate::persist::manifest::{Kind, Layout, Manifest, Part};
+use crate::persist::recover_notes::Notes;
 use crate::persist::recover_place::StreamPlace;
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
+use crate::persist::stream_files::FileMarks;
 use crate::persist::tail::{self, Place, Settled, Tear};
-use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event};
+use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event, UnknownTypes};
 use crate::rdb::{Access, OwnedValue};
 
-pub use crate::persist::recover_error::RecoverError;
+pub use crate::persist::recover_error::{Cut, RecoverError};
 
 /// The log's directory, made for an old single-file log.
 pub(crate) const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
@@ -88,6 +90,8 @@ pub struct RecoverOptions {
     pub load_truncated: bool,
     /// Whether the checksum of a snapshot is checked (`rdbchecksum`).
     pub rdb_checksum: bool,
+    /// What becomes of keys of types that there is no place for (`rdb-load-unknown-types`).
+    pub unknown_types: UnknownTypes,
     /// Whether files may be changed: an end cut away, an old log moved. Without, recovery only
     /// looks, and reports what it would do.
     pub repair: bool,
@@ -136,6 +140,7 @@ impl RecoverOptions {
             log_only: false,
             load_truncated: true,
             rdb_checksum: true,
+            unknown_types: UnknownTypes::default(),
             repair: true,
             unchecked: None,
         }
@@ -171,27 +176,8 @@ pub struct Resume {
     /// Where in a stream the data is, where the files say so: what whoever has had that history up to
     /// there has.
     pub position: Option<StreamPosition>,
-}
-
-/// What was cut off the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The file in which the log ends now.
-    pub file: PathBuf,
-    /// The offset in it.
-    pub offset: u64,
-    /// How many bytes were behind it, in this file and later ones.
-    pub bytes: u64,
-    /// How many whole commands could be counted among them.
-    pub commands: u64,
-    /// The time, in seconds since the Unix epoch, that the last annotation before it tells.
-    pub since: Option<u64>,
-    /// What was expected there.
-    pub expected: String,
-    /// What was found.
-    pub found: String,
-    /// Whether the place is among frames.
-    pub framed: bool,
+    /// What of the stream each increment has, by its name.
+    pub stream: Vec<(Vec<u8>, FileMarks)>,
 }
 
 /// What was recovered.
@@ -234,6 +220,8 @@ struct Recovery<'a> {
     seconds: Option<u64>,
     settled: Settled,
     place: StreamPlace,
+    /// What of the stream the increments have.
+    stream: Vec<(Vec<u8>, FileMarks)>,
     commands: u64,
     frames: u64,
     reported: u64,
@@ -256,6 +244,7 @@ impl<'a> Recovery<'a> {
             target,
             next_frame: None,
             seconds: None,
+            stream: Vec::new(),
             settled: Settled::default(),
             place: StreamPlace::default(),
             commands: 0,
@@ -293,10 +282,11 @@ impl<'a> Recovery<'a> {
 
     fn recovered(self, source: Source, manifest: Manifest, append_to_last: bool) -> Recovered {
         let next_frame = self.next_frame.unwrap_or(1);
-        let (settled, position) = (self.settled.place(), self.place.position());
+        let (settled, position, stream) =
+            (self.settled.place(), self.place.position(), self.stream);
         Recovered {
             source,
-            resume: Resume { manifest, next_frame, append_to_last, settled, position },
+            resume: Resume { manifest, next_frame, append_to_last, settled, position, stream },
             commands: self.commands,
             frames: self.frames,
             cut: None,
@@ -460,6 +450,9 @@ impl<'a> Recovery<'a> {
         if self.next_frame.is_none() && self.options.checks(Check::FirstFrame) {
             self.next_frame = part.first_frame;
         }
+        if part.kind == Kind::Increment {
+            self.stream.push((part.name.clone(), FileMarks::default()));
+        }
         let mut file = FileState::default();
         loop {
             let offset = scanner.offset();
@@ -582,6 +575,9 @@ impl<'a> Recovery<'a> {
             self.commands += 1;
         }
         self.frames += 1;
+        if let Some((_, held)) = self.stream.last_mut() {
+            held.note_read(scanner, offset);
+        }
         self.place.pass_frame(scanner, preface.history).unwrap_or_else(|what| {
             tracing::warn!("{what}, in {} at offset {offset}", path.display());
         });
@@ -639,7 +635,8 @@ impl<'a> Recovery<'a> {
         let mut keys_max = scanner.rest_bytes() / ENTRY_BYTES_MIN;
         let mut decoder =
             Decoder::new(scanner, checksum).map_err(text)?.with_thresholds(self.options.thresholds);
-        let (mut db, mut empty_keys) = (0, 0_u64);
+        decoder = decoder.with_unknown_types(self.options.unknown_types);
+        let (mut db, mut notes) = (0, Notes::default());
         while let Some(event) = decoder.next_event().map_err(text)? {
             match event {
                 Event::Aux { key, value } => {
@@ -656,21 +653,14 @@ impl<'a> Recovery<'a> {
                     self.target.entry(db, key, value, expiry, access)?;
                     self.report(decoder.offset(), false);
                 }
-                Event::EmptyKey(key) => {
-                    let key = String::from_utf8_lossy(&key);
-                    tracing::warn!("Loading the RDB file, skipping empty key: {key}");
-                    empty_keys += 1;
-                }
+                Event::EmptyKey(key) => notes.empty_key(&key),
+                Event::Skipped { key, type_name } => notes.skipped_key(&key, type_name),
                 Event::Function(code) => self.target.function(&code)?,
-                Event::ModuleAux { module } => {
-                    tracing::warn!("Skipping data of the module {module}, which is not there");
-                }
+                Event::ModuleAux { module } => Notes::module(&module),
                 Event::End(_) => {}
             }
         }
-        if empty_keys > 0 {
-            tracing::warn!("Done loading RDB, empty keys skipped: {empty_keys}");
-        }
+        notes.finish(decoder.passed_over());
         Ok(decoder.into_rest().0)
     }
 

@@ -12,6 +12,8 @@ mod payload;
 mod reader;
 mod stream;
 mod string;
+mod template;
+mod unknown;
 mod ziplist;
 mod zipmap;
 
@@ -26,6 +28,7 @@ use crate::rdb::format;
 use crate::rdb::{Access, OwnedValue};
 use collection::{Context, Writer};
 use reader::Reader;
+use template::Templates;
 
 /// How much is read from the source at once.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -38,6 +41,27 @@ pub enum Checksum {
     Verify,
     /// It isn't computed.
     Ignore,
+}
+
+/// What becomes of keys of types that there is no place for (`rdb-load-unknown-types`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownTypes {
+    /// They end it: nothing is lost in silence.
+    #[default]
+    Stop,
+    /// They are passed over where the layout of their values is known.
+    Skip,
+}
+
+/// What was passed over because there is no place for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// What modules know of keys, by key.
+    pub key_metadata: u64,
+    /// Ids of producers' entries in streams (XADD IDMP).
+    pub producer_ids: u64,
+    /// Slots that were on their way to a node of a cluster, by job.
+    pub slot_imports: u64,
 }
 
 /// What the end of a file said about its checksum.
@@ -81,6 +105,13 @@ pub enum Event {
         /// When or how often it was used.
         access: Access,
     },
+    /// A key of a type that there is no place for, which was passed over.
+    Skipped {
+        /// Its name.
+        key: Vec<u8>,
+        /// What its type is called.
+        type_name: &'static str,
+    },
     /// A key whose collection has no elements, which is as if it weren't there.
     EmptyKey(Vec<u8>),
     /// A function library's code.
@@ -100,6 +131,8 @@ pub struct Decoder<R> {
     reader: Reader<R>,
     version: u16,
     thresholds: Thresholds,
+    unknown_types: UnknownTypes,
+    templates: Templates,
     ended: bool,
 }
 
@@ -114,7 +147,14 @@ impl<R: Read> Decoder<R> {
         if version < format::VERSION_CHECKSUM {
             reader.ignore_checksum();
         }
-        Ok(Self { reader, version, thresholds: Thresholds::default(), ended: false })
+        Ok(Self {
+            reader,
+            version,
+            thresholds: Thresholds::default(),
+            unknown_types: UnknownTypes::default(),
+            templates: Templates::default(),
+            ended: false,
+        })
     }
 
     /// Up to where collections are to be kept compact; upstream's defaults otherwise.
@@ -122,6 +162,18 @@ impl<R: Read> Decoder<R> {
     pub(crate) fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
         self.thresholds = thresholds;
         self
+    }
+
+    /// What is to become of keys of types that there is no place for; they end it otherwise.
+    #[must_use]
+    pub fn with_unknown_types(mut self, unknown_types: UnknownTypes) -> Self {
+        self.unknown_types = unknown_types;
+        self
+    }
+
+    /// What was passed over so far.
+    pub fn passed_over(&self) -> PassedOver {
+        self.reader.passed_over
     }
 
     /// How many bytes have been decoded.
@@ -150,9 +202,7 @@ impl<R: Read> Decoder<R> {
 
     fn event(&mut self) -> Result<Event, DecodeError> {
         let reader = &mut self.reader;
-        let writer =
-            if self.version == format::VERSION_VALKEY { Writer::Valkey } else { Writer::Redis };
-        let context = Context { thresholds: &self.thresholds, writer };
+        let writer = Writer::of(self.version);
         let (mut expiry, mut access) = (None, Access::Unknown);
         loop {
             let offset = reader.offset();
@@ -175,6 +225,19 @@ impl<R: Read> Decoder<R> {
                     access = Access::Frequency(reader.byte("an access frequency")?);
                     continue;
                 }
+                format::OPCODE_HASH_TEMPLATE => {
+                    self.templates.read(reader)?;
+                    continue;
+                }
+                format::OPCODE_KEY_METADATA if writer == Writer::Redis => {
+                    module::skip_key_metadata(reader)?;
+                    reader.passed_over.key_metadata += 1;
+                    continue;
+                }
+                format::OPCODE_KEY_METADATA => {
+                    slot_import(reader)?;
+                    continue;
+                }
                 format::OPCODE_SLOT_INFO => {
                     for what in ["a slot", "a slot's keys", "a slot's expiring keys"] {
                         reader.length(what)?;
@@ -195,18 +258,39 @@ impl<R: Read> Decoder<R> {
                 }
                 format::OPCODE_MODULE_AUX => Event::ModuleAux { module: module::skip_aux(reader)? },
                 format::OPCODE_END => Event::End(end(reader, self.version)?),
-                type_byte => {
-                    check_type(offset, type_byte)?;
-                    let key = string::bytes(reader, "a key")?;
-                    match object(reader, offset, type_byte, context) {
-                        Ok(value) => Event::Entry { key, value, expiry, access },
-                        // Upstream wrote such once; nobody misses them.
-                        Err(DecodeError::Empty { .. }) => Event::EmptyKey(key),
-                        Err(error) => return Err(error),
-                    }
-                }
+                type_byte => return self.keyed(offset, type_byte, expiry, access),
             };
             return Ok(event);
+        }
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    /// A key and its value, behind the value's type byte, which stood at `offset`.
+    fn keyed(
+        &mut self,
+        offset: u64,
+        type_byte: u8,
+        expiry: Option<UnixMillis>,
+        access: Access,
+    ) -> Result<Event, DecodeError> {
+        let reader = &mut self.reader;
+        let unknown = unknown_type(offset, type_byte)?;
+        let key = string::bytes(reader, "a key")?;
+        if let Some(type_name) = unknown {
+            if self.unknown_types == UnknownTypes::Skip && unknown::skip(reader, type_byte)? {
+                return Ok(Event::Skipped { key, type_name });
+            }
+            let key = format!("in the key {:?}", String::from_utf8_lossy(&key));
+            return Err(DecodeError::UnsupportedType { offset, type_byte, name: type_name, key });
+        }
+        let writer = Writer::of(self.version);
+        let (thresholds, templates) = (&self.thresholds, &self.templates);
+        match object(reader, offset, type_byte, Context { thresholds, writer, templates }) {
+            Ok(value) => Ok(Event::Entry { key, value, expiry, access }),
+            // Upstream wrote such once; nobody misses them.
+            Err(DecodeError::Empty { .. }) => Ok(Event::EmptyKey(key)),
+            Err(error) => Err(error),
         }
     }
 }
@@ -218,7 +302,7 @@ fn version(header: [u8; 9]) -> Result<u16, DecodeError> {
         (digits, 1..=format::VERSION_MAX)
     } else {
         let digits = header.strip_prefix(b"VALKEY").ok_or_else(unknown)?;
-        (digits, format::VERSION_VALKEY..=format::VERSION_VALKEY)
+        (digits, format::VERSIONS_VALKEY)
     };
     if !digits.iter().all(u8::is_ascii_digit) {
         return Err(unknown());
@@ -252,17 +336,28 @@ fn end<R: Read>(reader: &mut Reader<R>, version: u16) -> Result<Verdict, DecodeE
     }
 }
 
-/// Refuses types that [`object`] couldn't read, before anything else of the entry is.
-fn check_type(offset: u64, type_byte: u8) -> Result<(), DecodeError> {
+/// The name of a type that [`object`] can't read, nothing for one that it can; refuses what is no type.
+fn unknown_type(offset: u64, type_byte: u8) -> Result<Option<&'static str>, DecodeError> {
     match format::type_name(type_byte) {
-        _ if type_byte == format::TYPE_STRING || collection::is_known(type_byte) => Ok(()),
-        Some(name) => Err(DecodeError::UnsupportedType { offset, type_byte, name }),
+        _ if type_byte == format::TYPE_STRING || collection::is_known(type_byte) => Ok(None),
+        Some(name) => Ok(Some(name)),
         None if type_byte == format::OPCODE_FUNCTION_PRE_GA => {
-            let name = "function of a release candidate";
-            Err(DecodeError::UnsupportedType { offset, type_byte, name })
+            let (name, key) = ("function of a release candidate", "before the keys".to_owned());
+            Err(DecodeError::UnsupportedType { offset, type_byte, name, key })
         }
         None => Err(DecodeError::Opcode { offset, found: type_byte }),
     }
+}
+
+/// Passes over slots that were on their way to a node: a job's name, and ranges of slots.
+fn slot_import<R: Read>(reader: &mut Reader<R>) -> Result<(), DecodeError> {
+    string::skip(reader, "a job's name")?;
+    for _ in 0..reader.length("a number of slot ranges")? {
+        reader.length("a slot")?;
+        reader.length("a slot")?;
+    }
+    reader.passed_over.slot_imports += 1;
+    Ok(())
 }
 
 /// Reads what follows a type byte, which stood at `offset`.
@@ -272,7 +367,10 @@ fn object<R: Read>(
     type_byte: u8,
     context: Context<'_>,
 ) -> Result<OwnedValue, DecodeError> {
-    check_type(offset, type_byte)?;
+    if let Some(name) = unknown_type(offset, type_byte)? {
+        let key = "alone".to_owned();
+        return Err(DecodeError::UnsupportedType { offset, type_byte, name, key });
+    }
     if type_byte == format::TYPE_STRING {
         return string::value(reader);
     }

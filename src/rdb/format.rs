@@ -4,11 +4,15 @@
 pub const VERSION: u16 = 10;
 /// The newest version of Redis's that is read (8.10).
 pub(crate) const VERSION_MAX: u16 = 15;
-/// The version that Valkey 9 counts on from, leaving Redis's numbers alone.
-pub(crate) const VERSION_VALKEY: u16 = 80;
+/// Valkey's own versions, which leave Redis's numbers alone: 80 is 9.0, 81 is 9.2.
+pub(crate) const VERSIONS_VALKEY: std::ops::RangeInclusive<u16> = 79..=81;
 /// From this version on there is a checksum at the end.
 pub(crate) const VERSION_CHECKSUM: u16 = 5;
 
+/// The names of fields that hashes share (8.10).
+pub(crate) const OPCODE_HASH_TEMPLATE: u8 = 0xf2;
+/// Of Redis: what modules know of the next key. Of Valkey: slots that were on their way to a node.
+pub(crate) const OPCODE_KEY_METADATA: u8 = 0xf3;
 /// Slot number, keys in it, keys in it that expire.
 pub(crate) const OPCODE_SLOT_INFO: u8 = 0xf4;
 /// Code of a function library.
@@ -55,6 +59,8 @@ pub(crate) const TYPE_ZSET: u8 = 3;
 pub(crate) const TYPE_HASH: u8 = 4;
 /// A sorted set: a number of strings, each with a score in binary.
 pub(crate) const TYPE_ZSET_2: u8 = 5;
+/// A module's value.
+pub(crate) const TYPE_MODULE: u8 = 7;
 /// A hash in a zipmap.
 pub const TYPE_HASH_ZIPMAP: u8 = 9;
 /// A list in a ziplist.
@@ -93,6 +99,17 @@ pub(crate) const TYPE_HASH_LISTPACK_EX_PRE_GA: u8 = 23;
 pub(crate) const TYPE_HASH_METADATA: u8 = 24;
 /// A hash with expiring fields in a listpack.
 pub(crate) const TYPE_HASH_LISTPACK_EX: u8 = 25;
+
+/// An array (8.8), which we don't have.
+pub(crate) const TYPE_ARRAY: u8 = 28;
+/// A hash with its fields' names apart from its values in a listpack (8.10).
+pub(crate) const TYPE_HASH_TEMPLATE: u8 = 29;
+/// A hash whose fields' names are a template's, its values in a listpack.
+pub(crate) const TYPE_HASH_TEMPLATE_REF: u8 = 30;
+/// A hash from a template: a number of fields and values.
+pub(crate) const TYPE_HASH_TEMPLATE_ARRAY: u8 = 31;
+/// A hash whose fields' names are a template's: a number of values.
+pub(crate) const TYPE_HASH_TEMPLATE_ARRAY_REF: u8 = 32;
 
 /// A node of a list that is one large element.
 pub(crate) const NODE_PLAIN: u8 = 1;
@@ -144,6 +161,12 @@ pub(crate) const fn type_name(type_byte: u8) -> Option<&'static str> {
         25 => "hash as listpack with expiring fields",
         26 => "stream, fourth form",
         27 => "stream, fifth form",
+        28 => "array",
+        29 => "hash from a template as listpack",
+        30 => "hash from a template of the file as listpack",
+        31 => "hash from a template",
+        32 => "hash from a template of the file",
+        33 => "rate limiter",
         _ => return None,
     })
 }

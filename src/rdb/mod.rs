@@ -16,6 +16,7 @@
 //! and one in `decode::object`.
 
 pub mod decode;
+pub mod downgrade;
 pub mod encode;
 pub mod format;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use redstart::data::stream::{
-    Counts, Entries, Group, IdText, Pending, References, Stream, StreamId, Trim, TrimTo,
+    ConsumerId, Counts, Entries, Group, IdText, Pending, References, Stream, StreamId, Trim, TrimTo,
 };
 use redstart::data::thresholds::Thresholds;
 use redstart::data::value::Object;
@@ -21,7 +21,12 @@ pub(super) struct Model {
     entries: BTreeMap<StreamId, Words>,
     /// By id: whose, when, how often.
     pending: BTreeMap<StreamId, (Vec<u8>, i64, u32)>,
+    /// What was given back of it, in that order.
+    released: Vec<StreamId>,
 }
+
+/// The owner of what was given back, whose name is no consumer's.
+const NOBODY: &[u8] = b"nobody at all";
 
 /// An entry as a row: its id, and its fields and values with their lengths.
 fn row(id: StreamId, words: &[Vec<u8>]) -> Row {
@@ -56,8 +61,11 @@ fn pending_of(stream: &Stream) -> BTreeMap<StreamId, (Vec<u8>, i64, u32)> {
     let Some(group) = stream.group(GROUP) else { return BTreeMap::new() };
     let names = group.names();
     let pending = group.pending_from(StreamId::MIN).map(|pending| {
-        let name = pending.consumer.name_in(&names).to_vec();
-        (pending.id, (name, pending.delivered_ms, pending.deliveries))
+        let name = match pending.consumer {
+            ConsumerId::NOBODY => NOBODY,
+            consumer => consumer.name_in(&names),
+        };
+        (pending.id, (name.to_vec(), pending.delivered_ms, pending.deliveries))
     });
     pending.collect()
 }
@@ -77,7 +85,8 @@ impl Model {
             }
             entries.insert(id, words);
         }
-        Self { entries, pending: pending_of(stream) }
+        let released = stream.group(GROUP).map(|group| group.released().collect());
+        Self { entries, pending: pending_of(stream), released: released.unwrap_or_default() }
     }
 
     fn known(&self, input: &mut Input<'_>) -> StreamId {
@@ -99,11 +108,25 @@ impl Model {
             TrimTo::Len(keep) => model.entries.len() > keep,
             TrimTo::From(from) => model.entries.keys().next().is_some_and(|id| *id < from),
         };
-        let trimmed = stream.trim(Trim { to, roughly, limit, references: References::Keep });
+        let references =
+            [References::Keep, References::Remove, References::Acknowledged][input.below(3)];
+        let trimmed = stream.trim(Trim { to, roughly, limit, references });
+        if trimmed.references == References::Acknowledged {
+            assert_eq!(trimmed.ids.len(), trimmed.count);
+            for id in &trimmed.ids {
+                assert!(goes(self) && !stream.is_referenced(*id));
+                assert!(self.entries.remove(id).is_some() && !self.pending.contains_key(id));
+            }
+            return;
+        }
         for _ in 0..trimmed.count {
             assert!(goes(self), "nothing is trimmed that should stay");
-            self.entries.pop_first();
+            let gone = self.entries.pop_first();
+            if let (References::Remove, Some((id, _))) = (trimmed.references, gone) {
+                self.pending.remove(&id);
+            }
         }
+        self.released.retain(|id| self.pending.contains_key(id));
         assert!(roughly || !goes(self), "nothing stays that should be trimmed");
         assert!(limit == 0 || trimmed.count <= limit);
     }
@@ -112,8 +135,8 @@ impl Model {
         stream.add_group(GROUP, Group::new(StreamId::MIN, None));
         let (id, name) = (self.known(input), CONSUMERS[input.below(3)]);
         let (at, deliveries) = (input.number(), u32::from(input.byte()));
-        let choice = input.below(8);
-        let model = &mut self.pending;
+        let choice = input.below(10);
+        let (model, released) = (&mut self.pending, &mut self.released);
         stream.edit_group(GROUP, |group| match choice {
             0 => {
                 let there = model.get_mut(&id).map(|(_, delivered, count)| {
@@ -127,12 +150,32 @@ impl Model {
                 assert!(group.remove_consumer(name).is_none_or(|gone| gone == has));
                 model.retain(|_, (owner, ..)| owner != name);
             }
+            4 if model.contains_key(&id) => {
+                group.release(id, deliveries);
+                model.insert(id, (NOBODY.to_vec(), 0, deliveries));
+                released.retain(|other| *other != id);
+                released.push(id);
+            }
+            5 => {
+                let most = usize::from(input.byte());
+                let mut wanted = released.clone();
+                let mut timed: Vec<(i64, StreamId)> = model
+                    .iter()
+                    .filter(|(_, (owner, time, _))| owner != NOBODY && *time <= at)
+                    .map(|(id, (_, time, _))| (*time, *id))
+                    .collect();
+                timed.sort_unstable();
+                wanted.extend(timed.into_iter().map(|(_, id)| id));
+                wanted.truncate(most);
+                assert_eq!(group.claimable(at, most), wanted);
+            }
             _ => {
                 let (consumer, _) = group.ensure(name, at);
                 group.put(Pending { id, delivered_ms: at, deliveries, consumer });
                 model.insert(id, (name.to_vec(), at, deliveries));
             }
         });
+        released.retain(|id| model.get(id).is_some_and(|(owner, ..)| owner == NOBODY));
     }
 }
 
@@ -195,7 +238,8 @@ impl super::Model for Model {
         assert_eq!(stream.first_id(), self.entries.keys().next().copied());
         for (_, group) in stream.groups() {
             let owned: usize = group.consumers().map(|(_, consumer)| consumer.pending_len()).sum();
-            assert_eq!(owned, group.pending_len());
+            assert_eq!(owned + group.released_len(), group.pending_len());
+            assert!(group.released().eq(self.released.iter().copied()));
         }
     }
 }

@@ -11,7 +11,9 @@
 //! - `files`: which files make up a log, and small questions about files.
 //! - `log`: checking and cutting a log.
 //! - `rdb`: checking an RDB file, or the one that a log begins with.
+//! - `convert`: writing an RDB file in an older version.
 
+mod convert;
 mod files;
 mod log;
 mod rdb;
@@ -21,10 +23,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use redstart::base::disk::SystemDisk;
 use redstart::base::env::Disk;
 use redstart::config::REDIS_VERSION;
+use redstart::rdb::decode::UnknownTypes;
 
 use files::Log;
 use log::Request;
@@ -45,6 +48,9 @@ fn main() -> ExitCode {
         match command_line(&name).try_get_matches_from(&arguments) {
             Ok(matches) => {
                 let path = matches.get_one::<PathBuf>("path").cloned().unwrap_or_default();
+                if let Some(version) = matches.get_one::<u16>("convert-to") {
+                    return finish(conversion(&matches, *version, &path).convert(&path));
+                }
                 let request = Request {
                     fix: matches.get_flag("fix"),
                     until: matches.get_one::<u64>("truncate-to-timestamp").copied(),
@@ -58,6 +64,10 @@ fn main() -> ExitCode {
             }
         }
     };
+    finish(outcome)
+}
+
+fn finish(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -66,6 +76,21 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The conversion that the command line asks for.
+fn conversion(matches: &ArgMatches, version: u16, path: &Path) -> convert::Request {
+    let output = matches.get_one::<PathBuf>("output").cloned();
+    let unknown_types = if matches.get_flag("skip-unknown-types") {
+        UnknownTypes::Skip
+    } else {
+        UnknownTypes::Stop
+    };
+    convert::Request {
+        version,
+        output: output.unwrap_or_else(|| path.with_extension(format!("v{version}.rdb"))),
+        unknown_types,
     }
 }
 
@@ -98,6 +123,32 @@ fn command_line(name: &str) -> Command {
                 .value_parser(value_parser!(u64))
                 .conflicts_with("fix")
                 .help("Cut the log before the first annotation of a later time (Unix seconds)"),
+        )
+        .arg(
+            Arg::new("convert-to")
+                .long("convert-to")
+                .value_name("VERSION")
+                .value_parser(value_parser!(u16).range(9..=12))
+                .conflicts_with_all(["fix", "truncate-to-timestamp"])
+                .help(
+                    "Write an RDB file anew in a version: 9 for Redis 5 and 6, 10 for 7.0, 11 for 7.2 \
+                     and Valkey 7.2 and later, 12 for 7.4",
+                ),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("FILE")
+                .requires("convert-to")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where to write it; beside the file, with the version in its name, otherwise"),
+        )
+        .arg(
+            Arg::new("skip-unknown-types")
+                .long("skip-unknown-types")
+                .action(ArgAction::SetTrue)
+                .requires("convert-to")
+                .help("Leave keys of types out that can't be read, instead of giving up"),
         )
         .arg(
             Arg::new("path")

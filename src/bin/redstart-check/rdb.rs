@@ -79,7 +79,12 @@ fn read(source: impl std::io::Read, counts: &mut Counts) -> Result<u64, (u64, De
                 counts.expired += u64::from(expiry.is_some_and(|expiry| expiry.0 < now));
             }
             Some(Event::ModuleAux { module }) => *counts.modules.entry(module).or_default() += 1,
-            Some(Event::ResizeDb { .. } | Event::EmptyKey(_) | Event::Function(_)) => {}
+            Some(
+                Event::ResizeDb { .. }
+                | Event::EmptyKey(_)
+                | Event::Skipped { .. }
+                | Event::Function(_),
+            ) => {}
             Some(Event::End(Verdict::Verified)) => println!("[offset {offset}] Checksum OK"),
             Some(Event::End(Verdict::Absent | Verdict::Ignored)) => println!(
                 "[offset {offset}] RDB file was saved with checksum disabled: no check performed."

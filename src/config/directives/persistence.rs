@@ -31,6 +31,10 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("Sync a snapshot in parts as it is written."),
     number("rdb-version", field!(rdb_version), (9, 12), "10")
         .doc("Version of the snapshot format to write: 9 for Redis 5 and 6, 10 for 7.0, 11 for 7.2, 12 for 7.4."),
+    choice("rdb-load-unknown-types", field!(rdb_load_unknown_types), "stop").doc(
+        "What a key of a type that this server doesn't have, in a file that is loaded, leads to: the load \
+             stops and names it, or it is skipped and counted.",
+    ),
     flag("stop-writes-on-bgsave-error", field!(stop_writes_on_bgsave_error), "yes")
         .doc("Refuse writes while snapshots fail."),
     flag("appendonly", field!(appendonly), "yes")

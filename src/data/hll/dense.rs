@@ -45,8 +45,6 @@ fn spread(packed: u64) -> u64 {
     quarters & 0x003f_003f_003f_003f | (quarters & 0x0fc0_0fc0_0fc0_0fc0) << 2
 }
 
-/// The low six bits of eight bytes.
-const EIGHT_MASK: u64 = 0x3f3f_3f3f_3f3f_3f3f;
 /// The bits of eight registers.
 const PACKED_MASK: u64 = (1 << (8 * BITS)) - 1;
 
@@ -84,9 +82,9 @@ fn each_eight_by(spread: impl Fn(u64) -> u64, registers: &[u8], mut each: impl F
 /// Raises registers to what others have.
 pub(crate) fn merge(into: &mut Registers, registers: &[u8]) {
     #[cfg(target_arch = "x86_64")]
-    if has_bmi2() {
+    if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has these instructions, as was just looked up.
-        return unsafe { merge_bmi2(into, registers) };
+        return unsafe { vectors::merge(into, registers) };
     }
     merge_by(spread, into, registers);
 }
@@ -94,28 +92,122 @@ pub(crate) fn merge(into: &mut Registers, registers: &[u8]) {
 /// The registers in six bits each.
 pub(crate) fn pack(registers: &Registers, into: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
-    if has_bmi2() {
+    if is_x86_feature_detected!("avx2") {
         // SAFETY: as in `merge`.
-        return unsafe { pack_bmi2(registers, into) };
+        return unsafe { vectors::pack(registers, into) };
     }
     pack_by(gather, registers, into);
 }
 
+/// Thirty-two registers at a time. Three bytes hold four registers and become a lane of 32 bits.
 #[cfg(target_arch = "x86_64")]
-fn has_bmi2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")
-}
+#[expect(clippy::cast_ptr_alignment, reason = "what is loaded and stored needs no alignment")]
+mod vectors {
+    use std::arch::x86_64::{
+        __m128i, __m256i, _mm_loadu_si128, _mm_storeu_si128, _mm256_and_si256,
+        _mm256_castsi128_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
+        _mm256_inserti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+        _mm256_max_epu8, _mm256_or_si256, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setr_epi8,
+        _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_storeu_si256,
+    };
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2")]
-fn merge_bmi2(into: &mut Registers, registers: &[u8]) {
-    merge_by(|packed| std::arch::x86_64::_pdep_u64(packed, EIGHT_MASK), into, registers);
-}
+    use crate::data::hll::Registers;
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2")]
-fn pack_bmi2(registers: &Registers, into: &mut [u8]) {
-    pack_by(|eight| std::arch::x86_64::_pext_u64(eight, EIGHT_MASK), registers, into);
+    /// Registers of a vector, and the bytes that hold half of them.
+    const LANES: usize = 32;
+    const HALF_BYTES: usize = 12;
+    /// Half a vector.
+    type Half = [u8; 16];
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn merge(into: &mut Registers, registers: &[u8]) {
+        let mut left = registers;
+        for held in into.as_chunks_mut::<LANES>().0 {
+            // What is loaded goes four bytes beyond what is used; the last is padded.
+            let Some((low, rest)) = half(left) else { return };
+            let Some((high, rest)) = half(rest) else { return };
+            left = rest;
+            let spread = spread(&low, &high);
+            // SAFETY: both pointers are of 32 bytes, which need no alignment.
+            unsafe {
+                let at = held.as_mut_ptr().cast::<__m256i>();
+                _mm256_storeu_si256(at, _mm256_max_epu8(_mm256_loadu_si256(at), spread));
+            }
+        }
+    }
+
+    /// Twelve bytes and four of any value, and what follows the twelve.
+    #[inline(always)]
+    fn half(bytes: &[u8]) -> Option<(Half, &[u8])> {
+        let rest = bytes.get(HALF_BYTES..)?;
+        if let Some(half) = bytes.first_chunk() {
+            return Some((*half, rest));
+        }
+        let mut half = [0; 16];
+        half[..HALF_BYTES].copy_from_slice(&bytes[..HALF_BYTES]);
+        Some((half, rest))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn spread(low: &Half, high: &Half) -> __m256i {
+        // SAFETY: the pointers are of 16 bytes each, which need no alignment.
+        let (low, high) = unsafe {
+            (
+                _mm_loadu_si128(low.as_ptr().cast::<__m128i>()),
+                _mm_loadu_si128(high.as_ptr().cast::<__m128i>()),
+            )
+        };
+        let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
+        let threes = _mm256_setr_epi8(
+            0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7,
+            8, -1, 9, 10, 11, -1,
+        );
+        let lanes = _mm256_shuffle_epi8(both, threes);
+        let field = |mask: i32| _mm256_and_si256(lanes, _mm256_set1_epi32(mask));
+        _mm256_or_si256(
+            _mm256_or_si256(field(0x3f), _mm256_slli_epi32::<2>(field(0x3f << 6))),
+            _mm256_or_si256(
+                _mm256_slli_epi32::<4>(field(0x3f << 12)),
+                _mm256_slli_epi32::<6>(field(0x3f << 18)),
+            ),
+        )
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn pack(registers: &Registers, into: &mut [u8]) {
+        let mut left = into;
+        for held in registers.as_chunks::<LANES>().0 {
+            for half in gather(held) {
+                let Some(place) = left.get_mut(..HALF_BYTES) else { return };
+                place.copy_from_slice(&half[..HALF_BYTES]);
+                left = &mut left[HALF_BYTES..];
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn gather(held: &[u8; LANES]) -> [Half; 2] {
+        // SAFETY: the pointer is of 32 bytes, which need no alignment.
+        let held = unsafe { _mm256_loadu_si256(held.as_ptr().cast::<__m256i>()) };
+        // The first of two registers, and the second 6 bits higher; the same of pairs, 12 bits.
+        let pairs = _mm256_maddubs_epi16(held, _mm256_set1_epi16(1 | 64 << 8));
+        let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(1 | 4096 << 16));
+        let together = _mm256_setr_epi8(
+            0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12,
+            13, 14, -1, -1, -1, -1,
+        );
+        let packed = _mm256_shuffle_epi8(fours, together);
+        let mut halves = [[0; 16]; 2];
+        // SAFETY: the pointers are of 16 bytes each, which need no alignment.
+        unsafe {
+            let [low, high] = halves.each_mut().map(|half| half.as_mut_ptr().cast::<__m128i>());
+            _mm_storeu_si128(low, _mm256_castsi256_si128(packed));
+            _mm_storeu_si128(high, _mm256_extracti128_si256::<1>(packed));
+        }
+        halves
+    }
 }
 
 #[inline(always)]

@@ -24,7 +24,7 @@ pub struct ConsumerId(u32);
 
 impl ConsumerId {
     /// Pending entries that no consumer has.
-    pub(crate) const NOBODY: Self = Self(u32::MAX);
+    pub const NOBODY: Self = Self(u32::MAX);
 
     fn index(self) -> usize {
         self.0 as usize
@@ -156,18 +156,18 @@ impl Group {
     }
 
     /// The ids of pending entries that no consumer has, in the order in which they were given back.
-    pub(crate) fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
+    pub fn released(&self) -> impl Iterator<Item = StreamId> + Clone {
         self.released.in_turn()
     }
 
     /// How many pending entries no consumer has.
-    pub(crate) fn released_len(&self) -> usize {
+    pub fn released_len(&self) -> usize {
         self.released.len()
     }
 
     /// Up to `most` pending entries that no consumer has, or that were last delivered at a time or
     /// before it: those given back first, then by that time.
-    pub(crate) fn claimable(&mut self, until_ms: i64, most: usize) -> Vec<StreamId> {
+    pub fn claimable(&mut self, until_ms: i64, most: usize) -> Vec<StreamId> {
         let mut ids: Vec<StreamId> = self.released.in_turn().take(most).collect();
         if ids.len() < most {
             ids.extend(self.pending.oldest(until_ms, most - ids.len()));

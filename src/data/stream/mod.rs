@@ -52,7 +52,8 @@ use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
 
 pub use entries::Entries;
-pub(crate) use group::{Consumer, ConsumerId, DELIVERIES_MAX};
+pub use group::ConsumerId;
+pub(crate) use group::{Consumer, DELIVERIES_MAX};
 pub use group::{Group, Pending};
 pub(crate) use id::IdDigits;
 pub use id::{IdText, StreamId};

@@ -27,7 +27,7 @@ pub struct Forgotten {
 
 impl Stream {
     /// Whether a group has yet to read or to acknowledge an entry.
-    pub(crate) fn is_referenced(&self, id: StreamId) -> bool {
+    pub fn is_referenced(&self, id: StreamId) -> bool {
         self.groups().any(|(_, group)| id > group.last_id || group.pending(id).is_some())
     }
 

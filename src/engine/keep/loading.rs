@@ -13,6 +13,7 @@ use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
 use crate::command::spec::Flags;
+use crate::config::kinds;
 use crate::data::index::Room;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
@@ -26,6 +27,7 @@ use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
 use crate::persist::{scan, snapshot, worker};
+use crate::rdb::decode::UnknownTypes;
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
 use crate::resp::reply::Reply;
@@ -102,6 +104,10 @@ impl Engine {
         options.appendonly = self.settings.appendonly;
         options.load_truncated = self.settings.aof_load_truncated;
         options.rdb_checksum = self.settings.rdbchecksum;
+        options.unknown_types = match self.settings.rdb_load_unknown_types {
+            kinds::UnknownTypes::Stop => UnknownTypes::Stop,
+            kinds::UnknownTypes::Skip => UnknownTypes::Skip,
+        };
         options.thresholds = self.limits.thresholds;
         options
     }

@@ -1,6 +1,5 @@
 //! Building an engine from its settings.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -83,8 +82,7 @@ impl Engine {
             shutdown: shutdown::State::default(),
             loader,
             next_client_id: 1,
-            waiting: VecDeque::new(),
-            spares: output::Spares::default(),
+            output: output::State::default(),
             remote: Arc::default(),
             tick: actor::Tick::default(),
             env,

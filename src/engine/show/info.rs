@@ -235,6 +235,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         line!(out, "aof_pending_rewrite:{}", u8::from(state.rewrite_scheduled()));
         line!(out, "aof_buffer_length:{}", log.pending_bytes());
         line!(out, "aof_pending_bio_fsync:{}", log.syncs_in_flight());
+        line!(out, "aof_superseded_size:{}", log.superseded_bytes());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());
     }
     if state.loading {

@@ -27,7 +27,7 @@ impl Engine {
     ) -> bool {
         let output = &mut self.sessions[slot].output;
         if output.buffer.capacity() == 0 {
-            output.buffer = self.spares.take();
+            output.buffer = self.output.spares.take();
         }
         if command.is_none() && is_http(args.at(0)) {
             tracing::warn!(

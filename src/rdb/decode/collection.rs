@@ -1,4 +1,4 @@
-//! Collections: every form in which Redis 2.6 to 7.4 and Valkey wrote them.
+//! Collections: every form in which Redis 2.6 to 8.10 and Valkey wrote them.
 //!
 //! Whatever the form in the file, the form in memory is the one that our own thresholds ask for. A
 //! block that fits them is checked and taken over as it is. Nothing is trusted: an element that is
@@ -9,6 +9,7 @@ use std::io::Read;
 
 use super::reader::Reader;
 use super::stream::{self, STREAMS};
+use super::template::{self, TEMPLATES, Templates};
 use super::{DecodeError, string, ziplist, zipmap};
 use crate::base::env::UnixMillis;
 use crate::base::text;
@@ -32,11 +33,19 @@ pub(super) enum Writer {
     Valkey,
 }
 
+impl Writer {
+    /// Whose version it is.
+    pub(super) fn of(version: u16) -> Self {
+        if format::VERSIONS_VALKEY.contains(&version) { Self::Valkey } else { Self::Redis }
+    }
+}
+
 /// What decoding a collection depends on beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) thresholds: &'a Thresholds,
     pub(super) writer: Writer,
+    pub(super) templates: &'a Templates,
 }
 
 /// The bytes of a collection in one string, and where they stand.
@@ -101,7 +110,8 @@ const HASHES: [u8; 8] = [
 
 /// Whether a type is one of ours.
 pub(super) fn is_known(type_byte: u8) -> bool {
-    [&LISTS[..], &SETS, &ZSETS, &HASHES, &STREAMS].iter().any(|types| types.contains(&type_byte))
+    let families = [&LISTS[..], &SETS, &ZSETS, &HASHES, &STREAMS, &TEMPLATES];
+    families.iter().any(|types| types.contains(&type_byte))
 }
 
 /// Reads what follows a type byte, which stood at `offset` and [`is_known`].
@@ -119,6 +129,8 @@ pub(super) fn object<R: Read>(
         Object::Zset(zset(reader, type_byte, context)?)
     } else if STREAMS.contains(&type_byte) {
         Object::Stream(stream::stream(reader, type_byte)?)
+    } else if TEMPLATES.contains(&type_byte) {
+        Object::Hash(template::hash(reader, type_byte, context)?)
     } else {
         Object::Hash(hash(reader, type_byte, context)?)
     };
@@ -375,7 +387,7 @@ fn timed_hash(blob: &Blob, context: Context<'_>) -> Result<Hash, DecodeError> {
         .ok_or_else(|| blob.error("a field without a value or an expiry"))
 }
 
-fn put_field(
+pub(super) fn put_field(
     hash: &mut Hash,
     name: Element<'_>,
     value: Element<'_>,

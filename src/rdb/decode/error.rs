@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::base::lzf::LzfError;
-use crate::rdb::format::{VERSION_MAX, VERSION_VALKEY};
+use crate::rdb::format::{VERSION_MAX, VERSIONS_VALKEY};
 
 /// Why RDB bytes could not be decoded. Offsets count from the first byte of the header.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,10 @@ pub enum DecodeError {
     },
     /// A version that isn't known.
     #[error(
-        "a version from 1 to {VERSION_MAX} of Redis or {VERSION_VALKEY} of Valkey expected at \
-         offset 5, found {found}"
+        "a version from 1 to {VERSION_MAX} of Redis or {} to {} of Valkey expected at offset 5, \
+         found {found}",
+        VERSIONS_VALKEY.start(),
+        VERSIONS_VALKEY.end()
     )]
     Version {
         /// The version in the header.
@@ -47,8 +49,10 @@ pub enum DecodeError {
         /// The byte.
         found: u8,
     },
-    /// A type that is known by name but can't be read yet.
-    #[error("at offset {offset} stands a {name} (type {type_byte}), which can't be read yet")]
+    /// A type that is known by name but that there is no place for.
+    #[error(
+        "at offset {offset} stands {key} a value of the type {name} ({type_byte}), which this server doesn't have"
+    )]
     UnsupportedType {
         /// Where its type byte stands.
         offset: u64,
@@ -56,6 +60,8 @@ pub enum DecodeError {
         type_byte: u8,
         /// What the type is called.
         name: &'static str,
+        /// The key that holds it, as it is to be read, where there is one.
+        key: String,
     },
     /// A first byte of a length or string that says no known encoding.
     #[error("{expected} expected at offset {offset}, found encoding {found:#04x}")]

@@ -18,10 +18,25 @@ const EXPECTED: &str = "an element of a module's data";
 /// Passes over what a module kept outside of keys. Returns the module's type name.
 pub(super) fn skip_aux<R: Read>(reader: &mut Reader<R>) -> Result<String, DecodeError> {
     let name = type_name(reader.length("a module's identifier")?);
+    skip_elements(reader)?;
+    Ok(name)
+}
+
+/// Passes over what modules know of the next key (Redis 8.6): of each its identifier, and its elements.
+pub(super) fn skip_key_metadata<R: Read>(reader: &mut Reader<R>) -> Result<(), DecodeError> {
+    for _ in 0..reader.length("a number of modules")? {
+        reader.skip(4, "a module's identifier")?;
+        skip_elements(reader)?;
+    }
+    Ok(())
+}
+
+/// Passes over elements up to their end.
+pub(super) fn skip_elements<R: Read>(reader: &mut Reader<R>) -> Result<(), DecodeError> {
     loop {
         let offset = reader.offset();
         match reader.length(EXPECTED)? {
-            END => return Ok(name),
+            END => return Ok(()),
             SIGNED | UNSIGNED => {
                 reader.length(EXPECTED)?;
             }

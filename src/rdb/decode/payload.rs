@@ -1,12 +1,14 @@
 //! What DUMP replied, on its way back through RESTORE.
 //!
 //! ```text
-//! type value version:2 crc64:8    both little-endian; the checksum is of all before it
+//! [F3 what modules know of the key] type value version:2 crc64:8
 //! ```
+//! Version and checksum are little-endian; the checksum is of all before it.
 
 use super::collection::{Context, Writer};
 use super::reader::Reader;
-use super::{Checksum, DecodeError, object};
+use super::template::Templates;
+use super::{Checksum, DecodeError, module, object};
 use crate::base::checksum::crc64;
 use crate::data::thresholds::Thresholds;
 use crate::rdb::OwnedValue;
@@ -44,7 +46,7 @@ pub fn restore_payload(
     let (body, footer) = payload.split_last_chunk::<FOOTER_LEN>().ok_or(RestoreError::Footer)?;
     let [low, high, crc @ ..] = *footer;
     let version = u16::from_le_bytes([low, high]);
-    if version > format::VERSION_MAX && version != format::VERSION_VALKEY {
+    if version > format::VERSION_MAX && !format::VERSIONS_VALKEY.contains(&version) {
         return Err(RestoreError::Footer);
     }
     // Unlike in files, upstream takes a checksum of zero for a wrong one.
@@ -53,14 +55,20 @@ pub fn restore_payload(
         return Err(RestoreError::Footer);
     }
     let mut reader = Reader::new(body, body.len().min(super::BUFFER_LEN), Checksum::Ignore);
-    let writer = if version == format::VERSION_VALKEY { Writer::Valkey } else { Writer::Redis };
-    let context = Context { thresholds, writer };
-    let value = reader
-        .byte("a type")
-        .and_then(|type_byte| object(&mut reader, 0, type_byte, context))
-        .map_err(RestoreError::Value)?;
+    let templates = Templates::default();
+    let context = Context { thresholds, writer: Writer::of(version), templates: &templates };
+    let value = value(&mut reader, context).map_err(RestoreError::Value)?;
     match body.len() as u64 - reader.offset() {
         0 => Ok(value),
         bytes => Err(RestoreError::Excess { bytes }),
     }
+}
+
+fn value(reader: &mut Reader<&[u8]>, context: Context<'_>) -> Result<OwnedValue, DecodeError> {
+    let mut type_byte = reader.byte("a type")?;
+    if type_byte == format::OPCODE_KEY_METADATA && context.writer == Writer::Redis {
+        module::skip_key_metadata(reader)?;
+        type_byte = reader.byte("a type")?;
+    }
+    object(reader, 0, type_byte, context)
 }

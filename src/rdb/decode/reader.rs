@@ -9,7 +9,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use super::{Checksum, DecodeError};
+use super::{Checksum, DecodeError, PassedOver};
 use crate::base::checksum::Crc64;
 use crate::rdb::format;
 
@@ -35,12 +35,23 @@ pub(super) struct Reader<R> {
     /// The offset of the buffer's first byte.
     base: u64,
     crc: Option<Crc64>,
+    /// What was passed over so far.
+    pub(super) passed_over: PassedOver,
 }
 
 impl<R: Read> Reader<R> {
     pub(super) fn new(source: R, buffer_len: usize, checksum: Checksum) -> Self {
         let crc = (checksum == Checksum::Verify).then(Crc64::new);
-        Self { source, buffer: vec![0; buffer_len], start: 0, end: 0, hashed: 0, base: 0, crc }
+        Self {
+            source,
+            buffer: vec![0; buffer_len],
+            start: 0,
+            end: 0,
+            hashed: 0,
+            base: 0,
+            crc,
+            passed_over: PassedOver::default(),
+        }
     }
 
     /// How many bytes were read.

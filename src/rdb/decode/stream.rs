@@ -74,6 +74,7 @@ fn producers<R: Read>(reader: &mut Reader<R>) -> Result<(), DecodeError> {
     for _ in 0..reader.length("a number of producers")? {
         string::skip(reader, "a producer's name")?;
         for _ in 0..reader.length("a number of a producer's ids")? {
+            reader.passed_over.producer_ids += 1;
             string::skip(reader, "a producer's id")?;
             id(reader, "the id of an entry")?;
         }

@@ -33,7 +33,8 @@ fn decoded(body: &[u8]) -> Result<Stream, DecodeError> {
     let mut reader = Reader::new(body, 64, Checksum::Ignore);
     let type_byte = reader.byte("a type")?;
     let thresholds = Thresholds::default();
-    let context = Context { thresholds: &thresholds, writer: Writer::Redis };
+    let templates = Templates::default();
+    let context = Context { thresholds: &thresholds, writer: Writer::Redis, templates: &templates };
     match object(&mut reader, 0, type_byte, context)? {
         OwnedValue::Object(Object::Stream(stream)) => Ok(stream),
         other => panic!("no stream: {other:?}"),

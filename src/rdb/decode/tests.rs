@@ -155,11 +155,11 @@ fn errors_tell_where_and_what() {
         (b"REDIS00x0", "an RDB header expected at offset 0, found \"REDIS00x0\""),
         (
             b"REDIS0016",
-            "a version from 1 to 15 of Redis or 80 of Valkey expected at offset 5, found 16",
+            "a version from 1 to 15 of Redis or 79 to 81 of Valkey expected at offset 5, found 16",
         ),
         (
             b"REDIS0000",
-            "a version from 1 to 15 of Redis or 80 of Valkey expected at offset 5, found 0",
+            "a version from 1 to 15 of Redis or 79 to 81 of Valkey expected at offset 5, found 0",
         ),
         (b"REDIS0010\x28", "an opcode or a type expected at offset 9, found 40"),
         (b"REDIS0010\x08", "an opcode or a type expected at offset 9, found 8"),
@@ -262,10 +262,10 @@ fn payloads() {
         payload.extend_from_slice(&crate::base::checksum::crc64(&payload).to_le_bytes());
         restore_payload(&payload, Checksum::Verify, &Thresholds::default())
     };
-    for version in [1, 9, 11, 12, 15, 80] {
+    for version in [1, 9, 11, 12, 15, 79, 80, 81] {
         assert_eq!(sealed(b"\0\xc0\x05", version).unwrap(), OwnedValue::Int(5));
     }
-    for version in [16, 79, 81] {
+    for version in [16, 78, 82] {
         assert!(matches!(sealed(b"\0\xc0\x05", version), Err(RestoreError::Footer)));
     }
     for body in [&b""[..], b"\0", b"\0\x05abc", b"\xff", b"\x04\x00", b"\0\xc7"] {

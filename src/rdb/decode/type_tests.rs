@@ -128,10 +128,17 @@ fn every_type_is_read() {
 
 #[test]
 fn what_cannot_be_read_is_named() {
-    for (type_byte, name) in [(6, "module value of a release candidate"), (7, "module value")] {
+    for (type_byte, name) in [
+        (6, "module value of a release candidate"),
+        (7, "module value"),
+        (28, "array"),
+        (33, "rate limiter"),
+    ] {
         let error = value_of(&file(b"REDIS0012", type_byte, b"\0")).unwrap_err();
-        let expected =
-            format!("at offset 9 stands a {name} (type {type_byte}), which can't be read yet");
+        let expected = format!(
+            "at offset 9 stands in the key \"k\" a value of the type {name} ({type_byte}), which this \
+             server doesn't have"
+        );
         assert_eq!(error.to_string(), expected);
     }
     for type_byte in [8, 40, 100] {
@@ -238,4 +245,91 @@ fn expiring_fields_raise_the_version() {
         let restored = restore_payload(&payload, Checksum::Verify, &thresholds).unwrap();
         assert_eq!(describe(&restored), describe(&hash));
     }
+}
+
+/// Two values, `v` and 7, in a listpack.
+const VALUES: &[u8] = b"\x0c\0\0\0\x02\0\x81v\x02\x07\x01\xff";
+/// The same behind 5, a template's id.
+const REFERRING: &[u8] = b"\x0e\0\0\0\x03\0\x05\x01\x81v\x02\x07\x01\xff";
+/// The template 5: the fields `f` and `gg`.
+const TEMPLATE: &[u8] = b"\xf2\x05\x02\x01f\x02gg";
+
+/// By the descriptions of Redis 8.10's forms.
+#[test]
+fn hashes_from_templates_are_read_as_plain_ones() {
+    let magic = &b"REDIS0015"[..];
+    let with_template = [magic, TEMPLATE].concat();
+    for (magic, type_byte, body) in [
+        (magic, 29, [b"\x02\x01f\x02gg", &string(VALUES)[..]].concat()),
+        (&with_template, 30, string(REFERRING)),
+        (magic, 31, b"\x02\x01f\x01v\x02gg\xc0\x07".to_vec()),
+        (&with_template, 32, b"\x05\x01v\xc0\x07".to_vec()),
+    ] {
+        let whole = file(magic, type_byte, &body);
+        let found = value_of(&whole).unwrap_or_else(|error| panic!("type {type_byte}: {error}"));
+        assert_eq!(describe(&found), "hash f=v gg=7", "type {type_byte}");
+        for end in magic.len() + 1..magic.len() + 3 + body.len() {
+            assert!(value_of(&whole[..end]).is_err(), "type {type_byte} cut at {end}");
+        }
+    }
+    // A template that isn't there, one told twice, values without fields and the other way round.
+    for (magic, type_byte, body) in [
+        (magic, 30, string(REFERRING)),
+        (magic, 32, b"\x05\x01v\xc0\x07".to_vec()),
+        (&[magic, TEMPLATE, TEMPLATE].concat(), 32, b"\x05\x01v\xc0\x07".to_vec()),
+        (magic, 29, [b"\x01\x01f", &string(VALUES)[..]].concat()),
+        (magic, 29, [b"\x03\x01f\x01g\x01h", &string(VALUES)[..]].concat()),
+        (magic, 29, [b"\x02\x01f\x01f", &string(VALUES)[..]].concat()),
+        (&with_template, 30, string(VALUES)),
+    ] {
+        assert!(value_of(&file(magic, type_byte, &body)).is_err(), "type {type_byte}");
+    }
+}
+
+/// What Redis 8.6 and Valkey 9 write beside keys is passed over and counted.
+#[test]
+fn what_stands_beside_keys_is_passed_over() {
+    let metadata = b"\xf3\x01\0\0\0\x07\x05\x03abc\x02\x09\0";
+    let string_value = b"\0\x01k\x01v\xff\0\0\0\0\0\0\0\0";
+    let import = b"\xf3\x03job\x02\0\x05\x40\x64\x41\0";
+    for (file, passed_over) in [
+        (
+            [&b"REDIS0013"[..], metadata, string_value].concat(),
+            PassedOver { key_metadata: 1, ..PassedOver::default() },
+        ),
+        (
+            [&b"VALKEY081"[..], import, string_value].concat(),
+            PassedOver { slot_imports: 1, ..PassedOver::default() },
+        ),
+    ] {
+        assert_eq!(describe(&value_of(&file).unwrap()), "string v");
+        let mut decoder = Decoder::new(&file[..], Checksum::Verify).unwrap();
+        while decoder.next_event().unwrap().is_some() {}
+        assert_eq!(decoder.passed_over(), passed_over);
+    }
+}
+
+#[test]
+fn unknown_types_are_passed_over_where_that_is_asked_for() {
+    // Elements at 0, 3 and 9: a string, an integer, a float; then a module's value.
+    let array = b"\x03\x01\x0a\0\0\x01x\x03\x01\x07\0\0\0\0\0\0\0\x09\x02\0\0\0\0\0\0\xf8\x3f";
+    let module = b"\x81\0\0\0\0\0\0\0\x01\x05\x03abc\0";
+    let file = [&b"REDIS0014\x1c\x01a"[..], array, b"\x07\x01m", module, b"\0\x01k\x01v\xff"];
+    let file = [&file.concat(), &[0; 8][..]].concat();
+    let error = value_of(&file).unwrap_err().to_string();
+    let named = "at offset 9 stands in the key \"a\" a value of the type array (28), which this \
+                 server doesn't have";
+    assert_eq!(error, named);
+    let mut decoder = Decoder::new(&file[..], Checksum::Verify).unwrap();
+    decoder = decoder.with_unknown_types(UnknownTypes::Skip);
+    for (key, type_name) in [(b"a", "array"), (b"m", "module value")] {
+        let skipped = Event::Skipped { key: key.to_vec(), type_name };
+        assert_eq!(decoder.next_event().unwrap(), Some(skipped));
+    }
+    assert!(matches!(decoder.next_event(), Ok(Some(Event::Entry { .. }))));
+    // One whose layout isn't known stops all the same.
+    let limiter = b"REDIS0014\x21\x01k\0\xff\0\0\0\0\0\0\0\0";
+    let mut decoder = Decoder::new(&limiter[..], Checksum::Verify).unwrap();
+    decoder = decoder.with_unknown_types(UnknownTypes::Skip);
+    assert!(matches!(decoder.next_event(), Err(DecodeError::UnsupportedType { .. })));
 }
