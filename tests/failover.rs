@@ -42,6 +42,7 @@ fn hand_over(from: Program, to: Program) {
     let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
     write(&mut old.connect(), &mut random, 500);
     old.connect().words("SET counted 0");
+    let mut counted = 0;
     for round in 0..4 {
         let next: Server = new.take().unwrap_or_else(|| follower(to, &old, &[]));
         assert_equal(&[&old, &next]);
@@ -58,9 +59,11 @@ fn hand_over(from: Program, to: Program) {
         let command = if round % 2 == 0 { target.as_str() } else { "FAILOVER" };
         assert_eq!(primary.words(command).text(), "OK");
         await_end(&mut primary);
-        let counted = writers.into_iter().map(|writer| writer.join().expect("it ends")).max();
+        let ends = writers.into_iter().map(|writer| writer.join().expect("it ends"));
+        // On a busy machine nobody may have been answered in this round.
+        counted = ends.fold(counted, i64::max);
         let kept = replica.words("GET counted").text();
-        assert_eq!(Some(kept), counted.map(|last| last.to_string()), "what was answered is kept");
+        assert_eq!(kept, counted.to_string(), "what was answered is kept");
         write(&mut replica, &mut random, 100);
         assert_equal(&[&next, &old]);
         let full_after = number(&mut replica, "sync_full") + number(&mut primary, "sync_full");

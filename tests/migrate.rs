@@ -144,7 +144,9 @@ fn wrong_words_are_refused() {
     refused("MIGRATE h x a 0 10", "IOERR error or timeout connecting to the client");
     refused("MIGRATE 127.0.0.1 1 a 0 10", "IOERR error or timeout connecting to the client");
     refused("MULTI", "OK");
-    refused("MIGRATE h 1 a 0 10", "ERR Command not allowed inside a transaction");
+    refused("MIGRATE h 1 a 0 10", "QUEUED");
+    let answers = client.words("EXEC").elements();
+    assert_eq!(answers[0].text(), "ERR MIGRATE has to wait, and can't here");
 }
 
 /// Begins to move `moving` to a server that accepts connections and says nothing.

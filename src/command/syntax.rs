@@ -290,6 +290,7 @@ fn is_value(piece: &Piece) -> bool {
 
 fn with_token(token: &str, children: Vec<Argument>) -> Argument {
     let mut argument = match children.len() {
+        0 if token.is_empty() => leaf("empty_string", Kind::PureToken),
         0 => leaf(&token.to_ascii_lowercase().replace(['"', '#'], ""), Kind::PureToken),
         _ => block(children),
     };

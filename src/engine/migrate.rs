@@ -26,16 +26,19 @@ use crate::resp::record::push_command;
 pub(crate) const COMMANDS: &[Command<ControlHandler>] =
     &[control("MIGRATE", Arity::AtLeast(6), migrate as ControlHandler)
         .group(Group::Generic)
-        .flags(Flags::WRITE.union(Flags::NO_MULTI))
+        .flags(Flags::WRITE)
         .keys(KEYS)
+        .categories(&["dangerous"])
         .effect(Effect::Rewritten)
         .secrets(&SECRETS)
         .tips(&["nondeterministic_output"])
         .since("2.6.0")
         .cost("DUMP and DEL here, RESTORE there, and O(N) to send N bytes")
         .syntax(
-            "host port:integer <key|\"\"> destination-db:integer timeout:integer [COPY] [REPLACE] \
-             [AUTH password|<AUTH2 username password>] [KEYS key [key ...]]",
+            "host port:integer <key|\"\">:key_or_empty_string destination-db:integer \
+             timeout:integer [COPY] [REPLACE] \
+             [AUTH password|AUTH2 <username password>:username_password]:authentication \
+             [KEYS key [key ...]]",
         )
         .summary("Moves keys to another server.")
         .history(&[

@@ -288,6 +288,7 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("client|no-evict", "7.2's form"),
     ("client|pause", "since when is 3.0.0 by its own page"),
     ("client|tracking", "OFF is all there is"),
+    ("migrate", "a choice that may be left out has no parts that may be left out as well"),
     ("command|getkeys", "7.2's form"),
     ("command|getkeysandflags", "7.2's form"),
     ("config|get", "a string, as in 7.2"),

@@ -30,7 +30,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
         .group(Group::Server)
         .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE))
         .since("6.2.0")
-        .syntax("[<TO host port:integer [FORCE]>:target] [ABORT] [TIMEOUT milliseconds]")
+        .syntax("[TO <host port:integer [FORCE]>:target] [ABORT] [TIMEOUT milliseconds]")
         .summary("Hands the primary's place to one of its replicas.")];
 
 /// How far a failover is.

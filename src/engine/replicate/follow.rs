@@ -53,11 +53,8 @@ const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:a
 const FOLLOWS: Flags = Flags::ADMIN
     .union(Flags::NOSCRIPT)
     .union(Flags::STALE)
-    .union(Flags::LOADING)
+    .union(Flags::ENDS_SYNC)
     .union(Flags::NO_ASYNC_LOADING);
-/// What the server itself has must be there before it follows; a full sync may be given up for another.
-const LOADS_OWN: CommandError =
-    CommandError::text("LOADING Redis is loading the dataset in memory");
 
 /// A snapshot that is arriving.
 pub(crate) struct Reception {
@@ -136,9 +133,6 @@ impl Upstream {
 }
 
 fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    if engine.persistence.loading && !engine.loads_full_sync() {
-        return Err(LOADS_OWN);
-    }
     if !engine.replication.failover.is_idle() {
         return Err(CommandError::text("ERR REPLICAOF not allowed while failing over."));
     }
@@ -175,7 +169,7 @@ impl Engine {
     }
 
     /// Whether what is being loaded is a primary's snapshot.
-    fn loads_full_sync(&self) -> bool {
+    pub(in crate::engine) fn loads_full_sync(&self) -> bool {
         let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
         matches!(stage, Some(Stage::Loading(_)))
     }

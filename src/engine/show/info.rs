@@ -145,8 +145,10 @@ fn clients(out: &mut String, engine: &mut Engine) {
     let input = sessions.clients().filter_map(|one| one.link.as_ref()).map(|link| link.unread());
     let output = sessions.clients().map(|one| one.output.pending());
     let watching = sessions.clients().filter(|one| !one.watching.keys.is_empty());
-    let primary = usize::from(engine.primary_session().is_some());
-    line!(out, "connected_clients:{}", sessions.client_count() + primary);
+    // As upstream counts: the primary is one, replicas are none.
+    let clients = sessions.client_count() + usize::from(engine.primary_session().is_some());
+    let clients = clients.saturating_sub(engine.replication.replicas.len());
+    line!(out, "connected_clients:{}", clients);
     line!(out, "cluster_connections:0");
     line!(out, "maxclients:{}", engine.settings.maxclients);
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));

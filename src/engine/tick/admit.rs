@@ -182,7 +182,10 @@ impl Engine {
                  RESET are allowed in this context"
             )));
         }
-        if self.persistence.loading && !flags.contains(Flags::LOADING) {
+        if self.persistence.loading
+            && !flags.contains(Flags::LOADING)
+            && !(flags.contains(Flags::ENDS_SYNC) && self.loads_full_sync())
+        {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
         }
         if queues && flags.contains(Flags::NO_MULTI) {
