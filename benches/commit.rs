@@ -104,6 +104,7 @@ fn open(dir: &Path, disk: Arc<dyn Disk>, position: StreamPosition) -> Log {
         append_to_last: false,
         settled: Place::default(),
         position: None,
+        stream: Vec::new(),
     };
     Log::open(env, options, resume, b"", position, Arc::new(|| ())).expect("a log")
 }

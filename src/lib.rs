@@ -14,8 +14,9 @@
 //!    how a connection hands its requests to the store actor.
 //! 8. [`journal`]: every change as one numbered stream of bytes, for log and replicas.
 //! 9. [`persist`]: the log, the snapshot, and the way back from both.
-//! 10. [`engine`]: the store actor: it admits, executes, commits, and replies.
-//! 11. [`net`]: sockets. Knows the mailbox, never the engine.
+//! 10. [`replication`]: what is known of a replica, and what it gets next.
+//! 11. [`engine`]: the store actor: it admits, executes, commits, and replies.
+//! 12. [`net`]: sockets. Knows the mailbox, never the engine.
 
 pub mod base;
 pub mod command;

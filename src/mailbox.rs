@@ -207,6 +207,8 @@ pub(crate) struct UplinkOrder {
     pub(crate) user: String,
     /// The password; empty where none is asked for.
     pub(crate) password: Vec<u8>,
+    /// The address that the connection comes from; empty for any.
+    pub(crate) source: String,
     /// The port that we say we listen on.
     pub(crate) announced_port: u16,
     /// The address that we say we have; empty for that of the connection.
@@ -275,6 +277,8 @@ pub(crate) struct Errand {
     pub(crate) request: Vec<u8>,
     /// How many there are.
     pub(crate) answers: usize,
+    /// When it begins, in milliseconds since the epoch.
+    pub(crate) now_ms: i64,
 }
 
 /// What came of it.
@@ -296,7 +300,7 @@ pub(crate) trait Courier {
     /// Begins one; [`Message::Errand`] tells its end.
     fn send(&self, errand: Errand) -> Box<dyn ErrandTask>;
     /// Links that are kept for further errands.
-    fn kept(&self) -> usize;
+    fn kept(&self, now_ms: i64) -> usize;
 }
 
 /// What a connection tells the actor.

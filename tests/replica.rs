@@ -25,7 +25,7 @@ fn await_offset(primary: &mut Client, replica: &mut Client) {
 fn the_link_to_the_primary_is_listed_and_can_be_closed() {
     let (primary, replica) = pair(&[]);
     let mut client = replica.connect();
-    assert_eq!(number(&mut client, "connected_clients"), 2);
+    await_that("the link is a client", || number(&mut client, "connected_clients") == 2);
     let listed = client.words("CLIENT LIST TYPE master").text();
     assert!(listed.contains(&format!(" addr=127.0.0.1:{} ", primary.port())), "{listed}");
     assert!(listed.contains(" flags=M ") && listed.lines().count() == 1, "{listed}");
@@ -40,7 +40,7 @@ fn the_link_to_the_primary_is_listed_and_can_be_closed() {
     }
     assert_eq!(client.words("REPLICAOF NO ONE").text(), "OK");
     assert_eq!(client.words("CLIENT LIST TYPE master").text(), "");
-    assert_eq!(number(&mut client, "connected_clients"), 1);
+    await_that("there is no link", || number(&mut client, "connected_clients") == 1);
 }
 
 #[test]
@@ -183,4 +183,59 @@ fn replicas_of_a_replica_stay_while_it_looks_for_another_primary() {
     assert!(info(&mut client, "slave0").contains("state=online"));
     let letter = format!("{}:S ", replica.pid());
     assert!(replica.log().contains(&letter), "a replica's lines say that it is one");
+}
+
+/// Sentinel says who is followed, and has the server remember it.
+#[test]
+fn a_primary_is_remembered_by_config_rewrite() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("redstart.conf");
+    std::fs::write(&path, "# mine\nappendonly no\nsave \"\"\nenable-debug-command yes\n")
+        .expect("a file");
+    let file = path.to_str().expect("a path of text").to_owned();
+    let primary = start(Program::Redstart, &[]);
+    let mut server = Server::start_in(Program::Redstart, dir, &[&file]);
+    let mut client = server.connect();
+    client.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    assert_eq!(client.words("CONFIG REWRITE").text(), "OK");
+    let line = format!("replicaof 127.0.0.1 {}", primary.port());
+    let text = || std::fs::read_to_string(&path).expect("it is there");
+    assert!(text().contains("# mine") && text().contains(&line), "{}", text());
+    server.kill();
+    server.restart();
+    assert_equal(&[&primary, &server]);
+    let mut client = server.connect();
+    client.words("REPLICAOF NO ONE");
+    assert_eq!(client.words("CONFIG REWRITE").text(), "OK");
+    assert!(!text().contains("replicaof"), "{}", text());
+}
+
+/// What was queued while the data was fresh isn't read when it is stale.
+#[test]
+fn a_queue_of_reads_is_refused_where_the_data_is_stale() {
+    let (primary, replica) = pair(&["--replica-serve-stale-data", "no"]);
+    primary.connect().words("SET a b");
+    assert_equal(&[&primary, &replica]);
+    let (mut client, mut other) = (replica.connect(), replica.connect());
+    let mut quiet = replica.connect();
+    for line in ["MULTI", "GET a"] {
+        client.words(line);
+    }
+    for line in ["MULTI", "TIME"] {
+        quiet.words(line);
+    }
+    other.words("REPLICAOF 127.0.0.1 1");
+    let answer = client.words("EXEC").text();
+    assert!(
+        answer.starts_with("EXECABORT Transaction discarded because of: MASTERDOWN"),
+        "{answer}"
+    );
+    assert_eq!(quiet.words("EXEC").elements().len(), 1, "the time is never stale");
+}
+
+#[test]
+fn the_link_comes_from_the_address_that_is_wanted() {
+    let (primary, _replica) = pair(&["--bind-source-addr", "127.0.0.2"]);
+    let told = info(&mut primary.connect(), "slave0");
+    assert!(told.starts_with("ip=127.0.0.2,"), "{told}");
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::client::{self, Value};
+use support::client::{self, Client, Value};
 use support::group::{assert_equal, await_that, follower, info, number, start, write};
 use support::random::{self, Random};
 use support::server::Program;
@@ -114,9 +114,7 @@ fn a_killed_replica_goes_on_where_its_log_ends() {
 
 #[test]
 fn a_killed_primary_that_lost_nothing_is_followed_on() {
-    // A ping behind the last write is in no log: its replicas would be ahead.
-    let quiet = ["--repl-ping-replica-period", "3600"];
-    let more = [&["--appendonly", "yes", "--appendfsync", "always"][..], &quiet].concat();
+    let more = ["--appendonly", "yes", "--appendfsync", "always"];
     let mut primary = start(Program::Redstart, &more);
     let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
     write(&mut primary.connect(), &mut random, 1_000);
@@ -124,6 +122,10 @@ fn a_killed_primary_that_lost_nothing_is_followed_on() {
         [Program::Redis, Program::Redstart].map(|program| follower(program, &primary, &[]));
     write(&mut primary.connect(), &mut random, 1_000);
     assert_equal(&[&primary, &replicas[0], &replicas[1]]);
+    // A ping and a question for acknowledgement behind the last write count as well.
+    let offset = number(&mut primary.connect(), "master_repl_offset");
+    await_that("a ping", || number(&mut primary.connect(), "master_repl_offset") > offset);
+    primary.connect().words("WAIT 2 1000");
     primary.kill();
     primary.restart();
     let mut client = primary.connect();
@@ -136,6 +138,69 @@ fn a_killed_primary_that_lost_nothing_is_followed_on() {
     assert_equal(&[&primary, &replicas[0], &replicas[1]]);
     assert_eq!(number(&mut client, "sync_full"), 0);
     assert_eq!(number(&mut client, "sync_partial_ok"), 2);
+}
+
+/// Values of 10 kB, about so many bytes of them.
+fn write_much(client: &mut Client, bytes: usize) {
+    let value = "v".repeat(10_000);
+    for batch in 0..bytes / 1_000_000 {
+        let set = |key: usize| client::argv(&format!("SET much{batch}:{key} {value}"));
+        client.pipeline(&(0..100).map(set).collect::<Vec<_>>());
+    }
+}
+
+/// Far behind the backlog, with a limit on what may be held for it: it reads from the log's files, also
+/// from those that a rewrite has superseded meanwhile.
+#[test]
+fn a_replica_that_stood_still_catches_up_from_the_log() {
+    for program in [Program::Redis, Program::Redstart] {
+        let limit = "replica 2mb 1mb 1";
+        let primary = start(
+            Program::Redstart,
+            &["--appendonly", "yes", "--client-output-buffer-limit", limit],
+        );
+        let mut client = primary.connect();
+        let replica = follower(program, &primary, &[]);
+        assert_equal(&[&primary, &replica]);
+        replica.halt();
+        let before = number(&mut client, "mem_replication_backlog");
+        write_much(&mut client, 15_000_000);
+        client.words("BGREWRITEAOF");
+        await_that("the log is rewritten", || info(&mut client, "aof_rewrite_in_progress") == "0");
+        write_much(&mut client, 15_000_000);
+        let held = number(&mut client, "mem_replication_backlog") - before;
+        assert!(held < 4 << 20, "{held} bytes are held for it");
+        assert!(number(&mut client, "aof_superseded_size") > 10_000_000);
+        replica.proceed();
+        assert_equal(&[&primary, &replica]);
+        assert_eq!(number(&mut client, "sync_full"), 1, "{}", program.name());
+        assert_eq!(number(&mut client, "client_output_buffer_limit_disconnections"), 0);
+    }
+}
+
+/// What a replica lacks is in the log that the primary has read at its start.
+#[test]
+fn a_replica_catches_up_from_the_log_of_a_killed_primary() {
+    for program in [Program::Redis, Program::Redstart] {
+        let mut primary = start(Program::Redstart, &["--appendonly", "yes"]);
+        let replica = follower(program, &primary, &[]);
+        let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+        write(&mut primary.connect(), &mut random, 1_000);
+        assert_equal(&[&primary, &replica]);
+        replica.halt();
+        write(&mut primary.connect(), &mut random, 5_000);
+        write_much(&mut primary.connect(), 10_000_000);
+        primary.kill();
+        primary.restart();
+        write(&mut primary.connect(), &mut random, 1_000);
+        replica.proceed();
+        // A restarted server has another port.
+        replica.connect().words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+        assert_equal(&[&primary, &replica]);
+        let mut client = primary.connect();
+        let syncs = ["sync_full", "sync_partial_ok", "sync_partial_err"];
+        assert_eq!(syncs.map(|field| number(&mut client, field)), [0, 1, 0], "{}", program.name());
+    }
 }
 
 #[test]

@@ -147,15 +147,19 @@ fn a_snapshot_says_where_it_is_while_the_stream_is_recorded() {
     assert_eq!(world.history().1, none());
 }
 
-/// Keys that are left out since their time has come are in the stream's data all the same.
+/// Keys that are left out since their time has come are in the stream's data all the same: who goes on from
+/// there is told of them.
 #[test]
-fn a_snapshot_with_expired_keys_has_no_place() {
-    for (expires, found) in [("PX 1500", false), ("PX 90000", true)] {
+fn a_snapshot_with_expired_keys_keeps_its_place_and_deletes_them() {
+    for (expires, deleted) in [("PX 1500", true), ("PX 90000", false)] {
         let mut world = World::new("yes");
         world.words(&format!("SET a 1 {expires}"));
         world.words("SAVE");
+        let (id, _, offset, _) = world.history();
         let mut world = World::on(world.disk.kill(), 6, "no");
-        assert_eq!(world.history().1 != none(), found, "{expires}");
+        let (_, before, now, _) = world.history();
+        assert_eq!(before, id, "{expires}");
+        assert_eq!(now > offset, deleted, "{expires}");
     }
 }
 

@@ -70,6 +70,10 @@ impl DiskFile for SystemFile {
         self.0.set_len(len)
     }
 
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, at)
+    }
+
     fn duplicate(&self) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(Self(self.0.try_clone()?)))
     }
@@ -93,6 +97,11 @@ impl Disk for SystemDisk {
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn free_bytes(&self, path: &Path) -> Option<u64> {
+        let of = nix::sys::statvfs::statvfs(named(path)).ok()?;
+        Some(of.blocks_available().saturating_mul(of.fragment_size()))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -147,7 +156,7 @@ impl Disk for SystemDisk {
 
 /// Opens for appending; only the owner may write, as upstream has it.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
+    OpenOptions::new().read(true).append(true).create(true).mode(0o644).open(path)
 }
 
 /// The parent of a bare file name is the empty path, which means the working directory.

@@ -153,6 +153,11 @@ pub trait DiskFile: Send + Sync {
     }
     /// Cuts the file to `len` bytes.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
+    /// Reads bytes from a place on, as many as there are at once; 0 at the end. Also where the file has
+    /// lost its name.
+    fn read_at(&self, _buffer: &mut [u8], _at: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// A second handle to the same file, for syncing from another thread.
     fn duplicate(&self) -> io::Result<Box<dyn DiskFile>>;
 }
@@ -186,6 +191,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// [`Disk::sync_dir`], saying which one it is.
     fn sync_dir_at(&self, path: &Path, _point: SyncPoint) -> io::Result<()> {
         self.sync_dir(path)
+    }
+    /// Room on the disk that a directory is on, in bytes, where that can be told.
+    fn free_bytes(&self, _path: &Path) -> Option<u64> {
+        None
     }
     /// The names in a directory, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;

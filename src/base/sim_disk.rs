@@ -463,6 +463,10 @@ impl Disk for SimDisk {
         Ok(world.files[world.file(path)?].bytes.len() as u64)
     }
 
+    fn free_bytes(&self, _: &Path) -> Option<u64> {
+        Some(u64::MAX / 2)
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         let path = plain(path);
         let mut state = self.state();
@@ -617,6 +621,16 @@ impl DiskFile for SimFile {
                 Ok(())
             }
         }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut state = self.disk.state();
+        state.look()?;
+        let bytes = &state.world.content(self.file).bytes;
+        let there = bytes.get(at as usize..).unwrap_or_default();
+        let read = there.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&there[..read]);
+        Ok(read)
     }
 
     fn write_out(&self, bytes: Range<u64>, _: bool) -> io::Result<()> {

@@ -152,7 +152,7 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
     push_command(&mut request, [&b"SELECT"[..], db.as_bytes()].into_iter());
     let before = 1 + usize::from(!options.login.is_empty());
     request.append(&mut restores);
-    let number = engine.migrations.next_number();
+    let number = engine.blocking.errands.next_number();
     let errand = Errand {
         number,
         host: String::from_utf8_lossy(args.at(1)).into_owned(),
@@ -160,6 +160,7 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         patience_ms: u64::try_from(patience).ok().filter(|ms| *ms > 0).unwrap_or(TIMEOUT_MS),
         request,
         answers: before + keys.len(),
+        now_ms: engine.now().0,
     };
     let task = courier.0.send(errand);
     let migration = Migration { number, keys, before, copies: options.copies, task };
@@ -170,7 +171,7 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
 impl Engine {
     /// Links that are kept for further errands.
     pub(in crate::engine) fn kept_links(&self) -> usize {
-        self.outside.courier.as_ref().map_or(0, |courier| courier.0.kept())
+        self.outside.courier.as_ref().map_or(0, |courier| courier.0.kept(self.now().0))
     }
 
     /// Adds what restores a key elsewhere, where it is there.
@@ -198,7 +199,7 @@ impl Engine {
 
     /// A client waits for its errand. Writers wait with it, unless the keys stay.
     pub(in crate::engine) fn enter_errand(&mut self, errand: &Migration, slot: SessionId) {
-        self.migrations.waiting.insert(errand.number, slot);
+        self.blocking.errands.waiting.insert(errand.number, slot);
         if !errand.copies {
             self.hold_for_errand();
         }
@@ -206,7 +207,7 @@ impl Engine {
 
     /// It waits no more.
     pub(in crate::engine) fn leave_errand(&mut self, errand: &Migration) {
-        self.migrations.waiting.remove(&errand.number);
+        self.blocking.errands.waiting.remove(&errand.number);
         if !errand.copies {
             self.end_hold_for_errand();
         }
@@ -220,7 +221,7 @@ impl Engine {
 
     /// An errand has ended: what the other server has goes from here.
     pub(in crate::engine) fn take_errand(&mut self, number: u64, end: &ErrandEnd) {
-        let Some(&slot) = self.migrations.waiting.get(&number) else { return };
+        let Some(&slot) = self.blocking.errands.waiting.get(&number) else { return };
         let Some(errand) = self.take_errand_of(slot) else { return };
         let (before, answers) = (self.sessions[slot].output.buffer.len(), &end.answers);
         let accepted = answers.iter().take(errand.before).all(Result::is_ok);

@@ -7,7 +7,6 @@
 //!
 //! Invariant: nothing else changes data, and nothing here awaits.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::replicate::{failover, follow, primary};
-use crate::engine::session::{LogOffset, Sessions};
+use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
 use crate::engine::tick::{actor, cron, evict, transaction};
@@ -149,8 +148,6 @@ pub struct Engine {
     pub journal: Journal,
     /// Replicas.
     pub(crate) replication: replicate::State,
-    /// MIGRATE.
-    pub(crate) migrations: migrate::State,
     /// Clients that wait.
     pub blocking: blocking::State,
     /// Who listens to what.
@@ -168,9 +165,8 @@ pub struct Engine {
     /// The session that the log is replayed with.
     pub(crate) loader: SessionId,
     next_client_id: u64,
-    /// Sessions whose replies wait for the log, by the offset they wait for.
-    waiting: VecDeque<(LogOffset, SessionId)>,
-    spares: output::Spares,
+    /// Replies under way.
+    output: output::State,
     /// How other threads wake the actor.
     remote: Arc<loading::RemoteWake>,
     tick: actor::Tick,

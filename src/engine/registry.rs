@@ -193,6 +193,15 @@ impl Registry {
         logged.or_else(|| self.find(name)).map(|id| self.narrowed(id, args))
     }
 
+    /// As [`Registry::resolve_logged`], of a command that is to be executed; else what is wrong with it.
+    pub(crate) fn resolve_streamed(&self, args: Args<'_>) -> Result<CommandId, &'static str> {
+        let command = self.resolve_logged(args).ok_or("Unknown command")?;
+        if !self[command].spec.arity.admits(args.len()) {
+            return Err("Wrong number of arguments for");
+        }
+        Ok(command)
+    }
+
     /// The subcommand of a container that the arguments name, or the command itself.
     #[inline]
     fn narrowed(&self, id: CommandId, args: Args<'_>) -> CommandId {

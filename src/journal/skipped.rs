@@ -66,7 +66,6 @@ impl Skipped {
     }
 
     /// The pieces that they were, in order.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = Unlogged> {
         self.0.iter().flat_map(|(count, what)| (0..*count).map(|_| *what))
     }

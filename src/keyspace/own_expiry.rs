@@ -121,9 +121,9 @@ mod tests {
         databases.set_expiry_mode(ExpiryMode::Absent);
         assert_eq!(databases.own_expiring(), 100, "what was there, and what a primary says, isn't");
         assert_eq!(databases.expire_own_due(1_000), 0);
-        databases.set_now(UnixMillis(5_000));
         // Its client changed its mind.
         databases.db(DbIndex(0)).set_expiry(b"7", None, Event::UNHEARD);
+        databases.set_now(UnixMillis(5_000));
         let removed: usize = (0..30).map(|_| databases.expire_own_due(7)).sum();
         assert_eq!(removed, 59);
         assert_eq!(databases.own_expiring(), 40);

@@ -1,7 +1,7 @@
 //! Errands to other servers (MIGRATE): a request is written, its answers are read, and the actor is told.
 //!
 //! Links are kept for the next errand to the same server: at most [`LINKS_MAX`], each for
-//! [`IDLE_SECONDS_MAX`]. A kept link that turns out to be closed before anything was answered is made
+//! [`IDLE_MS_MAX`]. A kept link that turns out to be closed before anything was answered is made
 //! anew once. Each connecting, write and read has the errand's patience. Replies are decoded by
 //! redis-protocol; one that is longer than [`REPLY_MAX`] ends the errand.
 
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
@@ -21,8 +21,8 @@ use crate::mailbox::{Courier, Errand, ErrandEnd, ErrandTask, Mailbox, Message};
 
 /// Links that are kept.
 const LINKS_MAX: usize = 64;
-/// Seconds that a link is kept without an errand.
-const IDLE_SECONDS_MAX: u64 = 10;
+/// How long a link is kept without an errand, in milliseconds.
+const IDLE_MS_MAX: i64 = 10_000;
 /// The longest answer: an error's text.
 const REPLY_MAX: usize = 64 << 10;
 
@@ -30,7 +30,7 @@ type Links = Rc<RefCell<HashMap<(String, u16), Idle>>>;
 
 struct Idle {
     stream: TcpStream,
-    since: Instant,
+    since_ms: i64,
 }
 
 /// Makes errands on tasks of their own. Errands must be begun inside a `LocalSet`.
@@ -66,22 +66,22 @@ impl Courier for Sender {
         Box::new(Task(task.abort_handle()))
     }
 
-    fn kept(&self) -> usize {
+    fn kept(&self, now_ms: i64) -> usize {
         let mut links = self.links.borrow_mut();
-        forget_old(&mut links);
+        forget_old(&mut links, now_ms);
         links.len()
     }
 }
 
-fn forget_old(links: &mut HashMap<(String, u16), Idle>) {
-    links.retain(|_, idle| idle.since.elapsed().as_secs() < IDLE_SECONDS_MAX);
+fn forget_old(links: &mut HashMap<(String, u16), Idle>, now_ms: i64) {
+    links.retain(|_, idle| now_ms - idle.since_ms < IDLE_MS_MAX);
 }
 
 async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     let name = (errand.host.clone(), errand.port);
     let kept = {
         let mut links = links.borrow_mut();
-        forget_old(&mut links);
+        forget_old(&mut links, errand.now_ms);
         links.remove(&name)
     };
     let mut end = ErrandEnd::default();
@@ -89,7 +89,7 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
         let mut stream = idle.stream;
         end = talk(&mut stream, errand).await;
         if end.broken.is_none() {
-            keep(links, name, stream);
+            keep(links, name, stream, errand.now_ms);
             return end;
         }
         if !end.answers.is_empty() || end.timed_out {
@@ -105,20 +105,20 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     let _ = stream.set_nodelay(true);
     let end = talk(&mut stream, errand).await;
     if end.broken.is_none() {
-        keep(links, name, stream);
+        keep(links, name, stream, errand.now_ms);
     }
     end
 }
 
-fn keep(links: &Links, name: (String, u16), stream: TcpStream) {
+fn keep(links: &Links, name: (String, u16), stream: TcpStream, since_ms: i64) {
     let mut links = links.borrow_mut();
-    let oldest = || links.iter().max_by_key(|(_, idle)| idle.since.elapsed()).map(|one| one.0);
+    let oldest = || links.iter().min_by_key(|(_, idle)| idle.since_ms).map(|one| one.0);
     if links.len() >= LINKS_MAX
         && let Some(oldest) = oldest().cloned()
     {
         links.remove(&oldest);
     }
-    links.insert(name, Idle { stream, since: Instant::now() });
+    links.insert(name, Idle { stream, since_ms });
 }
 
 /// What comes of an attempt within the errand's patience.

@@ -12,6 +12,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -83,6 +84,25 @@ pub(crate) fn dial(order: UplinkOrder, mailbox: &Rc<Mailbox>) -> Box<dyn Uplink>
 
 enum Never {}
 
+/// Connects to the primary, from the address that is wanted (`bind-source-addr`).
+async fn connect(order: &UplinkOrder) -> io::Result<TcpStream> {
+    let place = (order.host.as_str(), order.port);
+    if order.source.is_empty() {
+        return TcpStream::connect(place).await;
+    }
+    let source: IpAddr = order.source.parse().map_err(io::Error::other)?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for target in lookup_host(place).await?.filter(|target| target.is_ipv4() == source.is_ipv4()) {
+        let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind((source, 0).into())?;
+        match socket.connect(target).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 struct Reader {
     order: UplinkOrder,
     shared: Rc<Shared>,
@@ -98,8 +118,7 @@ impl Reader {
 
     /// Until the link ends: why it did.
     async fn run(&mut self) -> Result<Never, String> {
-        let connect = TcpStream::connect((self.order.host.as_str(), self.order.port));
-        let stream = connect
+        let stream = connect(&self.order)
             .await
             .map_err(|error| format!("Error condition on socket for SYNC: {error}"))?;
         // Nothing is lost where the system refuses: acknowledgements are later then.

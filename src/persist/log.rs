@@ -41,6 +41,7 @@ use crate::persist::aof_encode::{SYNCED_MARK, TIME_MARK, push_annotation};
 use crate::persist::frame::{self, HISTORY_MARK};
 use crate::persist::log_rewrite::{Rewrite, RewriteEvent, RewriteStep};
 use crate::persist::manifest::{BaseForm, Layout, Manifest};
+use crate::persist::stream_files::{Framed, StreamFiles};
 use crate::persist::worker::{Urgency, Waker, Worker};
 use sync::{Done, Durability, InFlight};
 
@@ -212,6 +213,13 @@ struct Stream {
     end: u64,
 }
 
+/// Bytes of the files before the current one.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OlderBytes {
+    pub(super) base: u64,
+    pub(super) increments: u64,
+}
+
 /// The log of a server.
 pub struct Log {
     pub(super) env: Env,
@@ -246,9 +254,9 @@ pub struct Log {
     /// How the base is written that a rewrite is making.
     pub(super) base_form: BaseForm,
     pub(super) steps: Worker<RewriteStep>,
-    /// Bytes of the base and of the increments before the current one.
-    pub(super) base_bytes: u64,
-    pub(super) earlier_bytes: u64,
+    /// The stream in the files.
+    pub(super) stream_files: StreamFiles,
+    pub(super) older: OlderBytes,
 }
 
 impl fmt::Debug for Log {
@@ -296,8 +304,8 @@ impl Log {
             saving: false,
             rewrite: Rewrite::Idle,
             base_form: BaseForm::Rdb,
-            base_bytes: 0,
-            earlier_bytes: 0,
+            stream_files: StreamFiles::default(),
+            older: OlderBytes::default(),
             env,
             options,
         }
@@ -344,6 +352,10 @@ impl Log {
                     self.stream.end += what.bytes().len() as u64;
                 }
             }
+        }
+        if !self.stream.skipped.is_empty() {
+            // A restarted server must know of everything that its replicas may have got.
+            outcome = outcome.and(self.write_or_keep(self.stream.end, None, b""));
         }
         outcome
     }
@@ -419,7 +431,12 @@ impl Log {
         );
         match self.current.file.append_two(&self.scratch.head, units) {
             Ok(()) => {
+                let at = self.current.bytes;
                 self.current.bytes += (self.scratch.head.len() + units.len()) as u64;
+                let behind = self.current.bytes;
+                if let Some(frame) = Framed::of(offset, units.len() as u64, skipped, at, behind) {
+                    self.stream_files.note(frame);
+                }
                 self.sequence += 1;
                 self.told = told;
                 self.written = self.written.max(offset + units.len() as u64).min(self.appended);
@@ -634,7 +651,7 @@ impl Log {
 
     /// Bytes of all files of the log (INFO `aof_current_size`).
     pub fn size_bytes(&self) -> u64 {
-        self.base_bytes + self.earlier_bytes + self.current.bytes
+        self.older.base + self.older.increments + self.current.bytes
     }
 
     /// Bytes that were appended and are not written (INFO `aof_buffer_length`).

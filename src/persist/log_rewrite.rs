@@ -26,6 +26,7 @@ use crate::journal::StreamPosition;
 use crate::persist::log::{Doing, Log, LogError, LogOptions, Segment};
 use crate::persist::manifest::{BaseForm, Kind, Layout, Manifest, Part};
 use crate::persist::recover::Resume;
+use crate::persist::stream_files::{FileMarks, StreamFiles};
 use crate::persist::tail::Place;
 use crate::persist::worker::Waker;
 
@@ -173,11 +174,13 @@ impl Log {
         remove_temporaries(&*disk, layout);
         remove_leftovers(&*disk, layout, &mut manifest, options.keep_history);
         let sizes = sizes(&*disk, layout, &manifest);
+        let files = recovered_stream(&*disk, layout, &manifest, &segment, &resume.stream);
         let mut log = Self::assemble(env, options, manifest, segment, position, wake);
+        log.stream_files = files;
         log.sequence = resume.next_frame;
         log.durability.synced_frame = resume.next_frame - 1;
         log.durability.frame = resume.next_frame - 1;
-        (log.base_bytes, log.earlier_bytes) = sizes;
+        (log.older.base, log.older.increments) = sizes;
         Ok(log)
     }
 
@@ -213,6 +216,7 @@ impl Log {
         remove_temporaries(&*disk, layout);
         let segment = temporary_increment(&*disk, layout, 1)?;
         let mut log = Self::assemble(env, options, manifest, segment, position, wake);
+        log.stream_files.begin(Arc::clone(&log.current.handle), FileMarks::default());
         log.durability.waiting = true;
         let offset = position.offset;
         log.rewrite = Rewrite::Running { first_frame: 1, offset, generation: 1, position };
@@ -231,7 +235,7 @@ impl Log {
 
     /// Bytes of the base (INFO `aof_base_size`).
     pub(crate) fn base_bytes(&self) -> u64 {
-        self.base_bytes
+        self.older.base
     }
 
     /// Where the engine writes the new base: [`Log::finish_rewrite`] gives it its name.
@@ -280,13 +284,14 @@ impl Log {
         self.finish_current();
         let generation = prepared.segment.generation;
         let old = std::mem::replace(&mut self.current, prepared.segment);
-        self.earlier_bytes += old.bytes;
+        self.older.increments += old.bytes;
         self.previous.push(old);
+        self.stream_files.begin(Arc::clone(&self.current.handle), FileMarks::default());
         if let Some(manifest) = prepared.manifest {
             self.manifest = manifest;
         } else {
             // The temporary increment before has served: the base that is begun now has it all.
-            self.earlier_bytes = 0;
+            self.older.increments = 0;
             self.previous.clear();
         }
         self.begin_file();
@@ -433,8 +438,9 @@ impl Log {
             return;
         };
         self.manifest = finished.manifest;
-        self.base_bytes = finished.base_bytes;
-        self.earlier_bytes = 0;
+        self.stream_files.supersede();
+        self.older.base = finished.base_bytes;
+        self.older.increments = 0;
         // All that the old files held is in the base, which is durable: they need no sync, and a
         // failure of theirs no longer matters.
         self.previous.retain(|segment| segment.generation >= generation);
@@ -448,6 +454,29 @@ impl Log {
         durability.synced_frame = durability.synced_frame.max(frame);
         durability.settle();
     }
+}
+
+/// The stream in the files that recovery has read, the last of which is `current` or comes before it.
+fn recovered_stream(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifest: &Manifest,
+    current: &Segment,
+    read: &[(Vec<u8>, FileMarks)],
+) -> StreamFiles {
+    let mut files = StreamFiles::default();
+    let last = manifest.increments.last().map(|part| &part.name);
+    for (name, held) in read {
+        if Some(name) != last
+            && let Ok(file) = disk.open_append(&layout.log_file(name))
+        {
+            // One that can't be read on makes a gap, and nothing before it is of use.
+            files.begin(Arc::from(file), held.clone());
+        }
+    }
+    let held = read.iter().find(|(name, _)| Some(name) == last).map(|(_, held)| held.clone());
+    files.begin(Arc::clone(&current.handle), held.unwrap_or_default());
+    files
 }
 
 /// Creates the next increment and has the manifest name it; without a manifest, the temporary one.

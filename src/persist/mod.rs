@@ -13,6 +13,7 @@
 //! - [`ahead`]: the same on a thread of its own, in batches.
 //! - [`snapshot`]: a file of RDB bytes, written on a thread.
 //! - [`worker`]: that thread.
+//! - [`stream_files`]: the stream read back from the files, for replicas that are behind.
 
 pub(crate) mod ahead;
 pub mod aof_encode;
@@ -29,5 +30,6 @@ mod recover_notes;
 mod recover_place;
 pub mod scan;
 pub mod snapshot;
+pub mod stream_files;
 pub mod tail;
 pub mod worker;

@@ -27,11 +27,12 @@ use crate::persist::manifest::{Kind, Layout, Manifest, Part};
 use crate::persist::recover_notes::Notes;
 use crate::persist::recover_place::StreamPlace;
 use crate::persist::scan::{Command, Piece, Preface, Scanner, parse_command};
+use crate::persist::stream_files::FileMarks;
 use crate::persist::tail::{self, Place, Settled, Tear};
 use crate::rdb::decode::{Checksum, DecodeError, Decoder, Event, UnknownTypes};
 use crate::rdb::{Access, OwnedValue};
 
-pub use crate::persist::recover_error::RecoverError;
+pub use crate::persist::recover_error::{Cut, RecoverError};
 
 /// The log's directory, made for an old single-file log.
 pub(crate) const SYNC_UPGRADE_DIR: SyncPoint = SyncPoint("name of the directory for an old log");
@@ -175,27 +176,8 @@ pub struct Resume {
     /// Where in a stream the data is, where the files say so: what whoever has had that history up to
     /// there has.
     pub position: Option<StreamPosition>,
-}
-
-/// What was cut off the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The file in which the log ends now.
-    pub file: PathBuf,
-    /// The offset in it.
-    pub offset: u64,
-    /// How many bytes were behind it, in this file and later ones.
-    pub bytes: u64,
-    /// How many whole commands could be counted among them.
-    pub commands: u64,
-    /// The time, in seconds since the Unix epoch, that the last annotation before it tells.
-    pub since: Option<u64>,
-    /// What was expected there.
-    pub expected: String,
-    /// What was found.
-    pub found: String,
-    /// Whether the place is among frames.
-    pub framed: bool,
+    /// What of the stream each increment has, by its name.
+    pub stream: Vec<(Vec<u8>, FileMarks)>,
 }
 
 /// What was recovered.
@@ -238,6 +220,8 @@ struct Recovery<'a> {
     seconds: Option<u64>,
     settled: Settled,
     place: StreamPlace,
+    /// What of the stream the increments have.
+    stream: Vec<(Vec<u8>, FileMarks)>,
     commands: u64,
     frames: u64,
     reported: u64,
@@ -260,6 +244,7 @@ impl<'a> Recovery<'a> {
             target,
             next_frame: None,
             seconds: None,
+            stream: Vec::new(),
             settled: Settled::default(),
             place: StreamPlace::default(),
             commands: 0,
@@ -297,10 +282,11 @@ impl<'a> Recovery<'a> {
 
     fn recovered(self, source: Source, manifest: Manifest, append_to_last: bool) -> Recovered {
         let next_frame = self.next_frame.unwrap_or(1);
-        let (settled, position) = (self.settled.place(), self.place.position());
+        let (settled, position, stream) =
+            (self.settled.place(), self.place.position(), self.stream);
         Recovered {
             source,
-            resume: Resume { manifest, next_frame, append_to_last, settled, position },
+            resume: Resume { manifest, next_frame, append_to_last, settled, position, stream },
             commands: self.commands,
             frames: self.frames,
             cut: None,
@@ -464,6 +450,9 @@ impl<'a> Recovery<'a> {
         if self.next_frame.is_none() && self.options.checks(Check::FirstFrame) {
             self.next_frame = part.first_frame;
         }
+        if part.kind == Kind::Increment {
+            self.stream.push((part.name.clone(), FileMarks::default()));
+        }
         let mut file = FileState::default();
         loop {
             let offset = scanner.offset();
@@ -586,6 +575,9 @@ impl<'a> Recovery<'a> {
             self.commands += 1;
         }
         self.frames += 1;
+        if let Some((_, held)) = self.stream.last_mut() {
+            held.note_read(scanner, offset);
+        }
         self.place.pass_frame(scanner, preface.history).unwrap_or_else(|what| {
             tracing::warn!("{what}, in {} at offset {offset}", path.display());
         });

@@ -1,4 +1,4 @@
-//! Why a data directory can't be recovered: each error says where, what was expected and found, and the
+//! Why a data directory can't be recovered, or not wholly: each error says where, what was expected and found, and the
 //! way out.
 
 use std::io;
@@ -73,4 +73,25 @@ pub enum RecoverError {
         /// What it said.
         source: io::Error,
     },
+}
+
+/// What was cut off the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file in which the log ends now.
+    pub file: PathBuf,
+    /// The offset in it.
+    pub offset: u64,
+    /// How many bytes were behind it, in this file and later ones.
+    pub bytes: u64,
+    /// How many whole commands could be counted among them.
+    pub commands: u64,
+    /// The time, in seconds since the Unix epoch, that the last annotation before it tells.
+    pub since: Option<u64>,
+    /// What was expected there.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+    /// Whether the place is among frames.
+    pub framed: bool,
 }

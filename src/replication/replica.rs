@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  Greeting ──PSYNC, its place is in the backlog──────────────────────────► Online
-//!     │ PSYNC, SYNC                                                           ▲
+//!     │ └──PSYNC, its place is in the log's files──► CatchingUp ──in step───► ▲ │
+//!     │ PSYNC, SYNC                                     ▲ └─◄─fell behind───────┘
 //!     └─────► Waiting ──a walk begins──► Walking ──its file is there──► Sending
-//!                ▲                          │ the walk failed
-//!                └──────────────────────────┘
+//!                ▲                          │ the walk failed              │
+//!                └──────────────────────────┘           Online or CatchingUp ◄┘
 //! ```
-//! From `Walking` on the replica's place in the stream is known: the backlog keeps what lies behind it
-//! (`crate::journal::Journal::hold`), so that the gap of a full sync is a place and no buffer.
+//! From `Walking` on the replica's place in the stream is known. What lies behind it is in the log's files;
+//! where there is no log, the backlog keeps it (`crate::journal::Journal::hold`). So the gap of a full
+//! sync is a place and no buffer.
 
 use std::fmt;
 use std::io::Read;
@@ -16,6 +18,7 @@ use std::io::Read;
 use bytes::Bytes;
 
 use crate::journal::Cursor;
+use crate::persist::stream_files::Place;
 
 /// Bytes of a snapshot that are read at once.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -34,8 +37,10 @@ pub(crate) enum Feed {
     Walking(Cursor),
     /// The rest of a snapshot, then the stream.
     Sending(Transfer, Cursor),
-    /// The stream.
+    /// The stream, from the backlog.
     Online(Cursor),
+    /// The stream, from the log's files, until it is in the backlog.
+    CatchingUp(Place),
     /// Nothing more: it wanted the snapshot alone.
     Done,
 }
@@ -106,12 +111,13 @@ impl Replica {
 
     /// Whether it follows the stream.
     pub(crate) fn is_online(&self) -> bool {
-        matches!(self.feed, Feed::Online(_))
+        matches!(self.feed, Feed::Online(_) | Feed::CatchingUp(_))
     }
 
     /// The first byte of the stream that it still needs, where that is known.
     pub(crate) fn needs(&self) -> Option<u64> {
         match &self.feed {
+            Feed::CatchingUp(place) => Some(place.offset),
             Feed::Walking(cursor) | Feed::Sending(_, cursor) | Feed::Online(cursor) => {
                 Some(cursor.offset)
             }
@@ -124,7 +130,7 @@ impl Replica {
         match self.feed {
             Feed::Greeting | Feed::Waiting { .. } | Feed::Walking(_) => "wait_bgsave",
             Feed::Sending(..) => "send_bulk",
-            Feed::Online(_) => "online",
+            Feed::Online(_) | Feed::CatchingUp(_) => "online",
             Feed::Done => "rdb_transmitted",
         }
     }

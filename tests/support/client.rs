@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// A read that takes longer than this fails the test rather than hang it.
@@ -146,9 +146,17 @@ pub struct Client {
 impl Client {
     /// Connects to a port of this machine.
     pub fn try_connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::try_connect_to("127.0.0.1", port, READ_TIMEOUT)
+    }
+
+    /// Connects to a server anywhere; it may take so long to answer anything.
+    pub fn try_connect_to(host: &str, port: u16, patience: Duration) -> io::Result<Self> {
+        let address = (host, port).to_socket_addrs()?.next();
+        let address = address.ok_or(ErrorKind::AddrNotAvailable)?;
+        let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self { reader: BufReader::with_capacity(64 * 1024, stream), pushes: VecDeque::new() })
     }
 

@@ -58,10 +58,14 @@ pub(crate) const ROWS: &[Directive] = &[
     number("repl-ping-replica-period", field!(repl_ping_replica_period), (1, INT), "10")
         .alias("repl-ping-slave-period")
         .doc("Seconds between pings to replicas."),
+    flag("repl-allow-empty-primary", field!(repl_allow_empty_primary), "no")
+        .doc("Let a primary that has restarted empty empty its replicas, too."),
     number("repl-timeout", field!(repl_timeout), (1, INT), "60")
         .doc("Seconds after which the other side is gone."),
     memory("repl-backlog-size", field!(repl_backlog_size), (1, LONG), "1mb")
         .doc("Bytes of history for replicas that come back."),
+    memory("repl-log-catchup-size", field!(repl_log_catchup_size), (0, LONG), "1gb")
+        .doc("Bytes of superseded log files that stay for replicas that are behind."),
     number("repl-backlog-ttl", field!(repl_backlog_ttl), (0, LONG), "3600")
         .doc("Seconds to keep it without replicas; 0 for ever."),
     flag("repl-disable-tcp-nodelay", field!(repl_disable_tcp_nodelay), "no")

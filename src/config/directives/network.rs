@@ -14,7 +14,6 @@ pub(crate) const ROWS: &[Directive] = &[
     several("bind", field!(bind), "* -::*")
         .doc("Addresses to listen on; a leading - makes one optional."),
     text("bind-source-addr", field!(bind_source_addr), "")
-        .inert("no connection goes out")
         .doc("Address that outgoing connections come from."),
     number("port", field!(port), (0, 65_535), "6379").doc("TCP port; 0 for none."),
     number("tcp-backlog", field!(tcp_backlog), (0, INT), "511")

@@ -19,7 +19,6 @@ pub(crate) const ROWS: &[Directive] = &[
     several("shutdown-on-sigterm", field!(shutdown_on_sigterm), "default")
         .doc("Options of SHUTDOWN that SIGTERM has."),
     number("shutdown-timeout", field!(shutdown_timeout), (0, INT), "10")
-        .inert("replication is not there yet")
         .doc("Seconds to wait for replicas at shutdown."),
     choice("loglevel", field!(loglevel), "notice").doc("Least important messages to log."),
     text("logfile", field!(logfile), "").fixed().doc("File to log to; empty for standard output."),

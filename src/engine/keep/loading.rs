@@ -431,13 +431,9 @@ impl Engine {
     /// counted, measured and checked for.
     pub(in crate::engine) fn replay_command(&mut self, args: Args<'_>) -> Result<(), String> {
         let name = || String::from_utf8_lossy(args.at(0)).into_owned();
-        let Some(command) = self.registry.resolve_logged(args) else {
-            return Err(format!("Unknown command '{}'", name()));
-        };
+        let command = self.registry.resolve_streamed(args);
+        let command = command.map_err(|what| format!("{what} '{}'", name()))?;
         let entry = &self.registry[command];
-        if !entry.spec.arity.admits(args.len()) {
-            return Err(format!("Wrong number of arguments for '{}'", name()));
-        }
         let slot = self.loader;
         if let Some(transaction) = &mut self.sessions[slot].transaction
             && !matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI")

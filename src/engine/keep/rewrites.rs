@@ -88,7 +88,10 @@ impl Engine {
                     self.rewrite_failed(purpose, 0);
                 }
             }
-            RewriteEvent::Finished => self.rewrite_done(purpose, started),
+            RewriteEvent::Finished => {
+                self.bound_superseded();
+                self.rewrite_done(purpose, started);
+            }
             RewriteEvent::Failed(error) => {
                 tracing::error!("Background AOF rewrite failed: {error}");
                 self.rewrite_failed(purpose, -1);

@@ -13,6 +13,7 @@ use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::kinds::ShutdownFlags;
 use crate::engine::keep::walks::{Purpose, Walk};
+use crate::engine::replicate::farewell::{self, Waiting};
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 
@@ -50,6 +51,8 @@ pub struct State {
     asked: Rc<Cell<Option<Signal>>>,
     /// A signal that was announced in the log; the next round of the cron acts on it.
     scheduled: Option<Signal>,
+    /// One that waits for replicas.
+    pub(in crate::engine) waiting: Option<Waiting>,
     /// Whether the end that a signal asked for is under way.
     acting: bool,
     /// Set by each SIGINT. One that comes while the data is being saved ends that.
@@ -100,8 +103,7 @@ fn shutdown(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
         return Err(CommandError::Syntax);
     }
     if abort {
-        // One that has begun waits for nobody, so only one not begun yet can be aborted.
-        if engine.shutdown.scheduled.take().is_none() {
+        if engine.shutdown.scheduled.take().is_none() && !engine.end_farewell() {
             return Err(CommandError::text("ERR No shutdown in progress."));
         }
         tracing::info!("Shutdown manually aborted.");
@@ -110,8 +112,11 @@ fn shutdown(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     }
     let by = engine.sessions[slot].id;
     tracing::info!("User requested shutdown... (client id={by})");
-    if !engine.shut_down(flags) {
-        return Err(CommandError::text("ERR Errors trying to SHUTDOWN. Check logs."));
+    if engine.waits_for_replicas(flags) {
+        engine.park_for_end(slot);
+    } else if !engine.shut_down(flags) {
+        engine.end_farewell();
+        return Err(farewell::FAILED);
     }
     Ok(Flow::Done)
 }
@@ -137,6 +142,9 @@ impl Engine {
         };
         tracing::warn!("User requested shutdown...");
         self.shutdown.insisted.store(false, Ordering::Relaxed);
+        if self.waits_for_replicas(flags) {
+            return;
+        }
         self.shutdown.acting = true;
         self.shut_down(flags);
         self.shutdown.acting = false;
@@ -145,6 +153,7 @@ impl Engine {
     /// Makes everything durable and decides the end. False where that failed and nobody forced it:
     /// the server goes on.
     pub(crate) fn shut_down(&mut self, flags: ShutdownFlags) -> bool {
+        self.say_farewell();
         let saved = self.save_for_shutdown(flags);
         if self.shutdown.exit.is_some() {
             // Told to end at once in the midst of it.

@@ -1,6 +1,5 @@
 //! Building an engine from its settings.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,7 +74,6 @@ impl Engine {
             started_micros: now_micros,
             run_id,
             journal,
-            migrations: crate::engine::migrate::State::default(),
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
             pause: pause::Pause::default(),
@@ -84,8 +82,7 @@ impl Engine {
             shutdown: shutdown::State::default(),
             loader,
             next_client_id: 1,
-            waiting: VecDeque::new(),
-            spares: output::Spares::default(),
+            output: output::State::default(),
             remote: Arc::default(),
             tick: actor::Tick::default(),
             env,

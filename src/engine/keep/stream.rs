@@ -47,6 +47,7 @@ impl Engine {
 
     /// Frees the backlog when no replica has come for `repl-backlog-ttl` seconds; 0 for never.
     pub(in crate::engine) fn stream_cron(&mut self) {
+        self.bound_superseded();
         let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
         let unused_ms = self.now().0 - self.persistence.backlog_used_ms;
         let unused = self.replication.replicas.is_empty();

@@ -78,16 +78,14 @@ impl Engine {
             }
             return Ok(());
         }
-        let Some(command) = self.registry.resolve_logged(args) else {
-            self.skip_unknown(args, "an unknown command")?;
-            self.pass_unit(unit, encoded);
-            return Ok(());
+        let command = match self.registry.resolve_streamed(args) {
+            Ok(command) => command,
+            Err(what) => {
+                self.skip_unknown(args, what)?;
+                self.pass_unit(unit, encoded);
+                return Ok(());
+            }
         };
-        if !self.registry[command].spec.arity.admits(args.len()) {
-            self.skip_unknown(args, "a wrong number of arguments")?;
-            self.pass_unit(unit, encoded);
-            return Ok(());
-        }
         let flags = self.registry[command].spec.flags;
         let session = &mut self.sessions[slot];
         session.traffic.input_bytes += encoded.len() as u64;
@@ -133,7 +131,7 @@ impl Engine {
             return Ok(());
         }
         let name = String::from_utf8_lossy(args.at(0));
-        Err(format!("The primary sent {what}, '{name}': the log can't hold what can't be executed"))
+        Err(format!("{what} '{name}' from the primary: the log can't hold what can't be executed"))
     }
 
     /// The data isn't the primary's any more: `propagation-error-behavior` says whether that matters.

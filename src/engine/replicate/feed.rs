@@ -1,8 +1,10 @@
-//! From the snapshot's file and the backlog to replicas' sockets.
+//! From the snapshot's file, the backlog and the log's files to replicas' sockets.
 //!
-//! A replica costs no memory but its place: pieces of the file are read when the socket takes more, and
-//! pieces of the backlog are shared by all. How far one may be behind is said by
-//! `client-output-buffer-limit replica`; the backlog keeps what it lacks until then.
+//! A replica costs no memory but its place: pieces of a file are read when the socket takes more, and
+//! pieces of the backlog are shared by all. One that is further behind than the backlog's size reads from
+//! the log's files and comes back to the backlog when it has caught up, however far that is; the files
+//! that rewrites superseded stay for it, up to `repl-log-catchup-size`. Without a log the backlog keeps what
+//! it lacks, as far as `client-output-buffer-limit replica` allows.
 
 use std::io::{ErrorKind, Read};
 
@@ -11,10 +13,14 @@ use bytes::{Buf, Bytes};
 use crate::engine::Engine;
 use crate::engine::replicate::primary::replica_name;
 use crate::engine::session::run::Run;
-use crate::journal::{Read as Piece, Unlogged};
+use crate::journal::{Cursor, Journal, Read as Piece, Unlogged};
 use crate::mailbox::SessionId;
+use crate::persist::log::Log;
+use crate::persist::stream_files::Found;
 use crate::replication::replica::{Feed, PIECE_BYTES, Replica};
 
+/// Superseded files of the log take at most this part of the room that there would be without them.
+const FREE_SHARE: u64 = 4;
 /// Bytes that one replica gets before others have their turn.
 const TURN_BYTES: usize = 1 << 20;
 
@@ -29,12 +35,21 @@ enum Next {
 }
 
 impl Engine {
-    /// The end of a tick that added to the stream: has replicas get it.
+    /// The end of a tick that added to the stream: replicas get it before clients get their answers, so
+    /// that what was acknowledged is on its way when this process dies.
     #[inline]
     pub(in crate::engine) fn feed_replicas(&mut self) {
         if !self.replication.replicas.is_empty() {
-            for index in 0..self.replication.replicas.len() {
-                self.mark_dirty(self.replication.replicas[index]);
+            let mut index = 0;
+            while let Some(&slot) = self.replication.replicas.get(index) {
+                let session = self.sessions.get(slot);
+                if session.is_some_and(|session| session.output.awaiting_writable) {
+                    // What it doesn't take piles up with every tick; this may be its end.
+                    self.check_behind(slot);
+                } else {
+                    self.pump(slot);
+                }
+                index += usize::from(self.replication.replicas.get(index) == Some(&slot));
             }
             self.hold_backlog();
         }
@@ -58,12 +73,51 @@ impl Engine {
         }
     }
 
-    /// Has the backlog keep what replicas lack.
+    /// Has the backlog keep what replicas lack and the log's files don't have. A replica that is further
+    /// behind than the backlog's size goes on from the files.
     pub(in crate::engine) fn hold_backlog(&mut self) {
-        let replicas = self.replication.replicas.iter();
-        let needs = replicas.filter_map(|slot| self.sessions.get(*slot)?.replica.as_ref()?.needs());
+        let oldest = self.journal.offset().saturating_sub(self.settings.repl_backlog_size);
+        let log = self.log.as_ref();
+        let files = log.and_then(Log::stream_extent);
+        let in_files =
+            |offset: u64| files.is_some_and(|(start, end)| (start..=end).contains(&offset));
         let walk = self.replication.walk.map(|cursor| cursor.offset);
-        self.journal.hold(needs.chain(walk).min());
+        let mut held = walk.filter(|offset| !in_files(*offset)).unwrap_or(u64::MAX);
+        let mut relies = walk.is_some();
+        for slot in &self.replication.replicas {
+            let session = self.sessions.get_mut(*slot);
+            let Some(replica) = session.and_then(|one| one.replica.as_mut()) else { continue };
+            if let Feed::Online(cursor) = replica.feed
+                && cursor.offset < oldest
+                && let Some(place) = log.and_then(|log| log.find(cursor.offset))
+            {
+                replica.feed = Feed::CatchingUp(place);
+            }
+            match replica.needs() {
+                Some(offset) if !in_files(offset) => held = held.min(offset),
+                Some(offset) => relies |= offset < oldest,
+                None => {}
+            }
+        }
+        if let Some((_, end)) = files.filter(|_| relies) {
+            // What a disk that fails doesn't take is in no file.
+            held = held.min(end);
+        }
+        self.journal.hold((held != u64::MAX).then_some(held));
+    }
+
+    /// Lets superseded files of the log go that nobody may want: all of them where no replica has been
+    /// there lately, and what would leave others too little room on the disk.
+    pub(in crate::engine) fn bound_superseded(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let kept = log.superseded_bytes();
+        if kept == 0 {
+            return;
+        }
+        let free = self.env.disk.free_bytes(&log.layout().dir).unwrap_or(0);
+        let wanted =
+            if self.journal.has_backlog() { self.settings.repl_log_catchup_size } else { 0 };
+        log.keep_superseded(wanted.min((free + kept) / FREE_SHARE));
     }
 
     /// Writes what there is for a replica, as much as its socket takes.
@@ -85,7 +139,7 @@ impl Engine {
                 return;
             }
             if replica.piece.is_empty() {
-                match replica.next_piece(&mut self.journal) {
+                match replica.next_piece(&mut self.journal, self.log.as_mut()) {
                     Next::Bytes => {}
                     Next::Nothing => {
                         self.check_behind(slot);
@@ -126,7 +180,9 @@ impl Engine {
         let backlog = self.settings.repl_backlog_size;
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(replica) = &mut session.replica else { return };
-        let behind = replica.needs().map_or(0, |offset| end.saturating_sub(offset));
+        // What it is behind in the log's files costs no memory.
+        let costs = replica.needs().filter(|_| !matches!(replica.feed, Feed::CatchingUp(_)));
+        let behind = costs.map_or(0, |offset| end.saturating_sub(offset));
         // A limit below the backlog would close replicas that cost nothing.
         let hard = limit.hard != 0 && behind > limit.hard.max(backlog);
         let soft = limit.soft != 0 && behind > limit.soft.max(backlog);
@@ -173,7 +229,9 @@ impl Engine {
                     session.output.buffer.push(b'\n');
                     self.mark_dirty(slot);
                 }
-                Feed::Online(_) if now_ms - replica.heard_ms > timeout_ms && !replica.plain => {
+                Feed::Online(_) | Feed::CatchingUp(_)
+                    if now_ms - replica.heard_ms > timeout_ms && !replica.plain =>
+                {
                     let name = replica_name(session);
                     tracing::warn!("Disconnecting timedout replica (streaming sync): {name}");
                     self.kill(slot);
@@ -186,11 +244,18 @@ impl Engine {
 }
 
 impl Replica {
-    fn next_piece(&mut self, journal: &mut crate::journal::Journal) -> Next {
+    fn next_piece(&mut self, journal: &mut Journal, log: Option<&mut Log>) -> Next {
         match &mut self.feed {
             Feed::Sending(transfer, cursor) if transfer.left == 0 => {
-                self.feed = if self.snapshot_only { Feed::Done } else { Feed::Online(*cursor) };
-                self.next_piece(journal)
+                let offset = cursor.offset;
+                let start = journal.backlog_extent().map_or(u64::MAX, |(start, _)| start);
+                let place = log.as_ref().and_then(|log| log.find(offset));
+                self.feed = match place {
+                    _ if self.snapshot_only => Feed::Done,
+                    Some(place) if offset < start => Feed::CatchingUp(place),
+                    _ => Feed::Online(*cursor),
+                };
+                self.next_piece(journal, log)
             }
             Feed::Sending(transfer, _) => {
                 let room = transfer.left.min(PIECE_BYTES as u64) as usize;
@@ -212,6 +277,24 @@ impl Replica {
                 Piece::CaughtUp => Next::Nothing,
                 Piece::Gone => Next::Broken("the backlog doesn't have its place any more".into()),
             },
+            Feed::CatchingUp(place) => {
+                let offset = place.offset;
+                if journal.backlog_extent().is_some_and(|(start, _)| start <= offset) {
+                    self.feed = Feed::Online(Cursor { offset });
+                    return self.next_piece(journal, log);
+                }
+                match log.map(|log| log.read(place)) {
+                    Some(Ok(Found::Bytes(bytes))) => {
+                        self.piece = bytes;
+                        Next::Bytes
+                    }
+                    Some(Ok(Found::End)) => Next::Nothing,
+                    Some(Ok(Found::Gone)) | None => {
+                        Next::Broken("the log doesn't have its place any more".into())
+                    }
+                    Some(Err(error)) => Next::Broken(format!("the log can't be read: {error}")),
+                }
+            }
             _ => Next::Nothing,
         }
     }

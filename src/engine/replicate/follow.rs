@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::DiskFile;
@@ -107,6 +107,10 @@ pub(crate) struct Upstream {
     pub(crate) heard_ms: i64,
     /// Since when the stream comes, in milliseconds since the epoch.
     pub(crate) online_since_ms: i64,
+    /// Whether our data is from there: by a link since REPLICAOF, or at the start.
+    pub(crate) is_source: bool,
+    /// Full syncs that came to nothing, one after the other.
+    pub(crate) syncs_failed: u32,
     /// Since when the link is down, in milliseconds since the epoch.
     pub(crate) down_since_ms: i64,
     pub(crate) applier: Applier,
@@ -191,6 +195,9 @@ impl Engine {
     pub(in crate::engine) fn follow_configured(&mut self) {
         if let Some((host, port)) = self.settings.replicaof.clone() {
             self.set_upstream(host, port);
+            if let Some(upstream) = &mut self.replication.upstream {
+                upstream.is_source = true;
+            }
         }
     }
 
@@ -205,6 +212,8 @@ impl Engine {
             number: 0,
             heard_ms: now_ms,
             online_since_ms: now_ms,
+            is_source: false,
+            syncs_failed: 0,
             down_since_ms: was_down.unwrap_or(now_ms),
             applier: Applier::default(),
         }));
@@ -306,6 +315,7 @@ impl Engine {
             port: upstream.port,
             user: settings.masteruser.clone(),
             password: settings.masterauth.clone(),
+            source: settings.bind_source_addr.clone(),
             announced_port: if port == 0 { settings.port } else { port },
             announced_address: settings.replica_announce_ip.clone(),
             position,
@@ -407,6 +417,8 @@ impl Engine {
             return Err("the end of a snapshot that nobody expects".to_owned());
         };
         let (path, position) = (reception.path.clone(), reception.position);
+        self.refuse_emptiness(&path, position)?;
+        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
         upstream.stage = Stage::Loading(position);
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
         self.abort_walk();
@@ -417,12 +429,23 @@ impl Engine {
             self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
         }
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+        let options = self.snapshot_options(&path);
+        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| error.to_string())
+    }
+
+    /// What is to be loaded of a full sync.
+    pub(in crate::engine) fn snapshot_options(&self, path: &Path) -> RecoverOptions {
         let mut layout = self.layout();
         layout.snapshot_name =
             path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        let options =
-            RecoverOptions { layout, appendonly: false, repair: false, ..self.recover_options() };
-        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| error.to_string())
+        RecoverOptions { layout, appendonly: false, repair: false, ..self.recover_options() }
+    }
+
+    /// A full sync came to nothing: the next is asked for later each time, up to a minute.
+    pub(in crate::engine) fn note_failed_sync(&mut self) {
+        if let Some(upstream) = &mut self.replication.upstream {
+            upstream.syncs_failed += 1;
+        }
     }
 
     /// The snapshot of a full sync is loaded, or can't be.
@@ -434,6 +457,7 @@ impl Engine {
             tracing::warn!("Can't remove {}: {error}", path.display());
         }
         if let Err(error) = result {
+            self.note_failed_sync();
             return self.lose_link(&format!(
                 "Failed trying to load the MASTER synchronization DB from disk: {error}"
             ));
@@ -448,6 +472,7 @@ impl Engine {
         {
             upstream.stage = Stage::Online;
             upstream.online_since_ms = now_ms;
+            (upstream.is_source, upstream.syncs_failed) = (true, 0);
             upstream.heard_ms = now_ms;
             uplink.resume();
             self.acknowledge();
@@ -501,6 +526,7 @@ impl Engine {
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Online;
             upstream.online_since_ms = now_ms;
+            (upstream.is_source, upstream.syncs_failed) = (true, 0);
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
         Ok(())
@@ -515,7 +541,8 @@ impl Engine {
         let lasted = upstream.is_online() && now_ms - upstream.online_since_ms > RETRY_MS;
         self.drop_link(why);
         if let Some(upstream) = &mut self.replication.upstream {
-            upstream.stage = Stage::Waiting(now_ms + RETRY_MS);
+            let backoff_ms = RETRY_MS << upstream.syncs_failed.min(7);
+            upstream.stage = Stage::Waiting(now_ms + backoff_ms);
         }
         if lasted && !self.persistence.loading {
             self.dial();

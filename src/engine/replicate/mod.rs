@@ -11,10 +11,10 @@
 //! [`failover`] the handing over of a primary's place, [`full_sync`] the walk and
 //! its file, [`feed`] the bytes to the sockets and how much may be behind, [`crate::journal`] the stream.
 //!
-//! **Faults.** A replica that reads nothing: its place holds the backlog up to `client-output-buffer-limit
-//! replica`, then it is closed. One that is silent for `repl-timeout`: closed. A walk that fails: it is
+//! **Faults.** A replica that reads nothing: it is fed from the log's files when it comes to itself; without
+//! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One that is silent for `repl-timeout`: closed. A walk that fails: it is
 //! wanted still, later each time. A link that breaks: the replica comes back and goes on at its place if
-//! the backlog has it. Nothing here is kept for one that is gone.
+//! backlog or log have it. Nothing here is kept for one that is gone.
 //!
 //! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
 
@@ -25,7 +25,9 @@ use crate::mailbox::SessionId;
 use crate::replication::replica::Replica;
 
 pub(crate) mod apply;
+pub(crate) mod empty_primary;
 pub(crate) mod failover;
+pub(in crate::engine) mod farewell;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod full_sync;

@@ -177,20 +177,25 @@ impl Engine {
             }
             return false;
         }
-        if !self.journal.has_backlog() && offset == self.journal.offset() {
-            // It lacks nothing: a restarted server's replicas come back before anybody writes.
+        let place = self.log.as_ref().and_then(|log| log.find(offset));
+        if !self.journal.has_backlog() && (offset == self.journal.offset() || place.is_some()) {
+            // A restarted server has no backlog: its replicas lack nothing, or what is in the log.
             self.keep_backlog();
         }
         let extent = self.journal.backlog_extent();
         let held =
             extent.is_some_and(|(start, _)| (start..=self.journal.offset()).contains(&offset));
-        if !held {
-            tracing::info!(
-                "Unable to partial resync with replica {name} for lack of backlog (Replica request \
+        let feed = match place {
+            _ if held => Feed::Online(Cursor { offset }),
+            Some(place) => Feed::CatchingUp(place),
+            None => {
+                tracing::info!(
+                    "Unable to partial resync with replica {name} for lack of backlog (Replica request \
                  was: {wanted})."
-            );
-            return false;
-        }
+                );
+                return false;
+            }
+        };
         let new = self.journal.history().id;
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return false };
@@ -200,7 +205,7 @@ impl Engine {
             line.extend_from_slice(new.digits());
         }
         line.extend_from_slice(b"\r\n");
-        replica.feed = Feed::Online(Cursor { offset });
+        replica.feed = feed;
         replica.acked = offset;
         session.output.buffer.extend_from_slice(&line);
         self.replication.partial += 1;

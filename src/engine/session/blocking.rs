@@ -20,8 +20,9 @@ use crate::command::spec::Flow;
 use crate::command::wait::{NullReply, Wait};
 use crate::data::value::Type;
 use crate::engine::Engine;
-use crate::engine::migrate::Migration;
+use crate::engine::migrate::{self, Migration};
 use crate::engine::registry::CommandId;
+use crate::engine::replicate::farewell;
 use crate::engine::session::Doing;
 use crate::engine::session::copies::{self, Copies};
 use crate::engine::session::run::Run;
@@ -39,6 +40,8 @@ enum Awaited {
     Copies(Copies),
     /// Its errand's end.
     Errand(Box<Migration>),
+    /// The server's.
+    End,
 }
 
 /// A client that waits.
@@ -71,6 +74,8 @@ pub struct State {
     tickets: Ticket,
     /// Those that give up some day, or try again, by when.
     deadlines: BTreeSet<(i64, SessionId)>,
+    /// MIGRATE's part.
+    pub(in crate::engine) errands: migrate::State,
     /// Those among the parked that wait for copies of what they wrote.
     pub(in crate::engine) copies: copies::State,
 }
@@ -164,6 +169,15 @@ impl Engine {
         self.enter_lines(slot, Box::new(parked));
     }
 
+    /// A client has asked for the server's end, which waits for replicas.
+    pub(in crate::engine) fn park_for_end(&mut self, slot: SessionId) {
+        if self.sessions[slot].may_wait() && self.may_stand_still(slot) {
+            let (ticket, awaited) = (self.blocking.ticket(), Awaited::End);
+            let parked = Parked { awaited, deadline_ms: None, again_ms: None, ticket, spent: 0 };
+            self.enter_lines(slot, Box::new(parked));
+        }
+    }
+
     /// The errand of a client that waits for one; it waits no more then.
     pub(in crate::engine) fn take_errand_of(&mut self, slot: SessionId) -> Option<Box<Migration>> {
         let run = &self.sessions.get(slot)?.run;
@@ -191,6 +205,11 @@ impl Engine {
             }
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
             Awaited::Errand(errand) => self.enter_errand(errand, slot),
+            Awaited::End => {
+                if let Some(waiting) = &mut self.shutdown.waiting {
+                    waiting.clients.push(slot);
+                }
+            }
         }
         if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.insert((at, slot));
@@ -210,6 +229,11 @@ impl Engine {
             }
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
             Awaited::Errand(errand) => self.leave_errand(errand),
+            Awaited::End => {
+                if let Some(waiting) = &mut self.shutdown.waiting {
+                    waiting.clients.retain(|one| *one != slot);
+                }
+            }
         }
         if let Some(at) = parked.alarm_ms() {
             self.blocking.deadlines.remove(&(at, slot));
@@ -222,7 +246,7 @@ impl Engine {
         match &self.sessions.get(slot)?.run {
             Run::Parked(parked) => match parked.awaited {
                 Awaited::Copies(copies) => Some(copies),
-                Awaited::Key { .. } | Awaited::Errand(_) => None,
+                Awaited::Key { .. } | Awaited::Errand(_) | Awaited::End => None,
             },
             _ => None,
         }
@@ -320,12 +344,13 @@ impl Engine {
                 self.answer_error(slot, *command, &error);
             }
             (Release::Done, Awaited::Errand(_)) => self.give_up_errand(slot),
-            (Release::Error(error), Awaited::Copies(_) | Awaited::Errand(_)) => {
-                match self.sessions[slot].traffic.last_command {
-                    Some(command) => self.answer_error(slot, command, &error),
-                    None => self.sessions[slot].reply().error_bytes(&error.wire()),
-                }
+            (Release::Done, Awaited::End) => {
+                self.sessions[slot].reply().error_bytes(&farewell::FAILED.wire());
             }
+            (Release::Error(error), _) => match self.sessions[slot].traffic.last_command {
+                Some(command) => self.answer_error(slot, command, &error),
+                None => self.sessions[slot].reply().error_bytes(&error.wire()),
+            },
         }
         self.end_request(slot, before);
         self.tick.resumed.push_back(slot);

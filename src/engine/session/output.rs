@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
+use std::collections::VecDeque;
+
 use crate::engine::Engine;
+use crate::engine::session::LogOffset;
 use crate::engine::session::run::{PENDING_MAX, Run};
 use crate::engine::session::{Output, Session};
 use crate::mailbox::{Link, Outlet, SessionId};
@@ -20,6 +23,14 @@ const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer. A client that has not
 /// authenticated may not leave more of them unread.
 const UNCOUNTED_BYTES: usize = 16 * 1024;
+
+/// Replies under way.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Sessions whose replies wait for the log, by the offset they wait for.
+    waiting: VecDeque<(LogOffset, SessionId)>,
+    pub(in crate::engine) spares: Spares,
+}
 
 /// Reply buffers for reuse.
 #[derive(Debug, Default)]
@@ -126,7 +137,7 @@ impl Engine {
     /// Under `always` a reply waits until the log holds durably everything it can show. Under the
     /// other policies only those wait whose own changes could not be written, and reads go on.
     pub(in crate::engine) fn flush_dirty(&mut self) {
-        if !self.waiting.is_empty() {
+        if !self.output.waiting.is_empty() {
             self.open_gates();
         }
         let (offset, answerable, always) = match &self.log {
@@ -146,7 +157,7 @@ impl Engine {
                     let gated_to = output.gates.back().map_or(output.released, |gate| gate.1);
                     if output.buffer.len() > gated_to {
                         output.gates.push_back((offset, output.buffer.len()));
-                        self.waiting.push_back((offset, slot));
+                        self.output.waiting.push_back((offset, slot));
                     }
                 } else {
                     output.released = output.buffer.len();
@@ -167,11 +178,11 @@ impl Engine {
     /// Lets replies go whose part of the log may be acknowledged.
     pub(in crate::engine) fn open_gates(&mut self) {
         let Some(answerable) = self.log.as_ref().map(|log| log.answerable()) else { return };
-        while let Some(&(offset, slot)) = self.waiting.front() {
+        while let Some(&(offset, slot)) = self.output.waiting.front() {
             if offset > answerable {
                 break;
             }
-            self.waiting.pop_front();
+            self.output.waiting.pop_front();
             if let Some(session) = self.sessions.get_mut(slot) {
                 let output = &mut session.output;
                 while let Some(&(_, len)) = output.gates.front().filter(|g| g.0 <= answerable) {
@@ -185,7 +196,7 @@ impl Engine {
 
     /// Lets all replies go, when there is no log any more.
     pub(in crate::engine) fn drop_gates(&mut self) {
-        for (_, slot) in std::mem::take(&mut self.waiting) {
+        for (_, slot) in std::mem::take(&mut self.output.waiting) {
             if let Some(session) = self.sessions.get_mut(slot) {
                 session.output.gates.clear();
                 self.mark_dirty(slot);
@@ -238,7 +249,7 @@ impl Engine {
             self.kill(slot);
             return;
         }
-        output.reuse(&mut self.spares);
+        output.reuse(&mut self.output.spares);
         let pending = output.pending();
         if pending == 0 {
             output.soft_limit_since_ms = 0;

@@ -24,6 +24,8 @@ pub struct Pause {
     pub all: bool,
     /// Whether a failover holds those that write, whatever CLIENT PAUSE and UNPAUSE say.
     pub handover: bool,
+    /// Whether an end that waits for replicas does.
+    ending: bool,
     /// How many errands hold those that write (MIGRATE).
     errands: usize,
     /// The sessions that it holds, first come first.
@@ -52,7 +54,7 @@ impl Pause {
     /// Whether there is one that isn't CLIENT PAUSE.
     #[inline]
     pub fn stands(&self) -> bool {
-        self.handover || self.errands > 0
+        self.handover || self.ending || self.errands > 0
     }
 
     /// A session is held no more.
@@ -80,6 +82,16 @@ impl Engine {
     /// A failover begins to hold clients that write, or ends.
     pub(in crate::engine) fn hold_for_handover(&mut self, holds: bool) {
         self.pause.handover = holds;
+        if holds {
+            self.follow_expiry_mode();
+        } else {
+            self.resume_held();
+        }
+    }
+
+    /// An end that waits for replicas begins to hold clients that write, or is over.
+    pub(in crate::engine) fn hold_for_end(&mut self, holds: bool) {
+        self.pause.ending = holds;
         if holds {
             self.follow_expiry_mode();
         } else {

@@ -338,7 +338,7 @@ impl Engine {
         let mut post = Post {
             sessions: &mut self.sessions,
             dirty: &mut self.tick.dirty,
-            spares: &mut self.spares,
+            spares: &mut self.output.spares,
             pending_max: self.settings.client_output_buffer_limit.pubsub.hard,
             choked: &mut choked,
         };
@@ -365,7 +365,7 @@ impl Engine {
         let mut post = Post {
             sessions: &mut self.sessions,
             dirty: &mut self.tick.dirty,
-            spares: &mut self.spares,
+            spares: &mut self.output.spares,
             pending_max: self.settings.client_output_buffer_limit.pubsub.hard,
             choked: &mut choked,
         };

@@ -326,7 +326,7 @@ fn memory_doctor(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Fl
 
 fn memory_purge(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     engine.mailbox.shrink();
-    engine.spares.shrink();
+    engine.output.spares.shrink();
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }

@@ -116,6 +116,9 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "tcp_port:{}", engine.settings.port);
     line!(out, "server_time_usec:{}", engine.now_micros);
     line!(out, "uptime_in_seconds:{uptime}");
+    if let Some(left) = engine.farewell_left_ms() {
+        line!(out, "shutdown_in_milliseconds:{left}");
+    }
     line!(out, "uptime_in_days:{}", uptime / 86_400);
     line!(out, "hz:{}", engine.cron.hz());
     line!(out, "configured_hz:{}", engine.settings.hz);
@@ -230,6 +233,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         line!(out, "aof_pending_rewrite:{}", u8::from(state.rewrite_scheduled()));
         line!(out, "aof_buffer_length:{}", log.pending_bytes());
         line!(out, "aof_pending_bio_fsync:{}", log.syncs_in_flight());
+        line!(out, "aof_superseded_size:{}", log.superseded_bytes());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());
     }
     if state.loading {

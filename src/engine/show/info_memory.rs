@@ -138,6 +138,8 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
     sized("used_memory_scripts", 0);
     sized("maxmemory", engine.settings.maxmemory);
     let backlog = engine.journal.backlog_memory();
+    // What the backlog keeps for replicas beyond its size.
+    let behind = (backlog as u64).saturating_sub(engine.settings.repl_backlog_size);
     let fragmentation = memory.active.saturating_sub(memory.allocated);
     let _ = write!(
         out,
@@ -145,7 +147,7 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
          allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\nrss_overhead_ratio:{:.2}\r\n\
          rss_overhead_bytes:{}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
          mem_not_counted_for_evict:{}\r\nmem_replication_backlog:{backlog}\r\n\
-         mem_total_replication_buffers:{backlog}\r\nmem_clients_slaves:0\r\nmem_clients_normal:{}\r\n\
+         mem_total_replication_buffers:{backlog}\r\nmem_clients_slaves:{behind}\r\nmem_clients_normal:{}\r\n\
          mem_cluster_links:0\r\nmem_aof_buffer:{aof}\r\nmem_allocator:jemalloc-5.3.0\r\n\
          mem_tables_mapped:{}\r\nmem_overhead_db_hashtable_rehashing:0\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
          lazyfreed_objects:{}\r\n",

@@ -275,6 +275,7 @@ impl Engine {
         self.poll_log();
         self.serve_copies();
         self.failover_tick();
+        self.farewell_tick();
         self.flush_dirty();
         self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {

@@ -27,7 +27,7 @@ impl Engine {
     ) -> bool {
         let output = &mut self.sessions[slot].output;
         if output.buffer.capacity() == 0 {
-            output.buffer = self.spares.take();
+            output.buffer = self.output.spares.take();
         }
         if command.is_none() && is_http(args.at(0)) {
             tracing::warn!(
@@ -77,11 +77,13 @@ impl Engine {
     pub(in crate::engine) fn effective_flags(&self, slot: SessionId, command: CommandId) -> Flags {
         let flags = self.registry[command].spec.flags;
         match &self.sessions[slot].transaction {
-            Some(transaction) if flags.contains(Flags::RUNS_QUEUE) => flags.union(
-                transaction
-                    .flags()
-                    .intersection(Flags::DENYOOM.union(Flags::WRITE).union(Flags::MAY_REPLICATE)),
-            ),
+            Some(transaction) if flags.contains(Flags::RUNS_QUEUE) => {
+                let refusing = Flags::DENYOOM.union(Flags::WRITE).union(Flags::MAY_REPLICATE);
+                let allowing = Flags::STALE.union(Flags::LOADING);
+                flags
+                    .union(transaction.flags().intersection(refusing))
+                    .difference(transaction.lacking().intersection(allowing))
+            }
             _ => flags,
         }
     }

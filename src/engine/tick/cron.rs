@@ -107,7 +107,7 @@ impl Engine {
             self.uplink_cron();
             if self.metrics.commands_per_second() < 1000 {
                 self.mailbox.shrink();
-                self.spares.shrink();
+                self.output.spares.shrink();
             }
         }
     }

@@ -112,6 +112,8 @@ pub struct Transaction {
     pub refused: bool,
     /// The flags of all queued commands.
     flags: Flags,
+    /// Flags that one of them doesn't have.
+    lacking: Flags,
     bytes: usize,
 }
 
@@ -123,6 +125,7 @@ impl Transaction {
             self.bytes += queued.bytes.len() + size_of::<Queued>();
             self.queue.push(queued);
             self.flags = self.flags.union(flags);
+            self.lacking = self.lacking.union(flags.complement());
         }
     }
 
@@ -134,6 +137,11 @@ impl Transaction {
     /// The flags of all queued commands: what refuses one of them refuses EXEC.
     pub(crate) fn flags(&self) -> Flags {
         self.flags
+    }
+
+    /// The flags that one of them doesn't have: what it may not do EXEC may not.
+    pub(crate) fn lacking(&self) -> Flags {
+        self.lacking
     }
 
     /// Bytes that the queue holds.

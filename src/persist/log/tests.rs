@@ -53,6 +53,7 @@ impl Fed {
             append_to_last: false,
             settled: Place::default(),
             position: None,
+            stream: Vec::new(),
         };
         let log = Log::open(env, options, resume, b"REDIS", position, wake).unwrap();
         Self { journal, log }
@@ -323,7 +324,8 @@ fn a_frame_says_where_in_the_stream_it_is() {
         (first, String::new(), b),
         (first + 11, String::new(), c),
         (first + 22 + 2 * ping, "2p".to_owned(), bytes("D")),
-        (end, "1g".to_owned(), "#SYNCED:4\r\n".to_owned()),
+        (end, "1g".to_owned(), String::new()),
+        (end, String::new(), "#SYNCED:5\r\n".to_owned()),
     ];
     assert_eq!(frames, expected);
 }
