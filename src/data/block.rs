@@ -4,7 +4,7 @@
 //! There is no length or capacity beside the bytes. The capacity follows from the length: it is the
 //! allocator's next size class, so growing costs an allocation only where the class changes.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error, realloc};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -63,11 +63,13 @@ impl<F: Format> Block<F> {
         assert_eq!(F::length(head), bytes.len(), "the head tells the length");
         let layout = layout(bytes.len());
         // SAFETY: the layout is never empty.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        // SAFETY: the allocation is fresh and at least as long as the bytes.
+        // SAFETY: the allocation is fresh and at least as long as the bytes; what is behind them in it
+        // is filled up with zeros.
         unsafe {
             start.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+            start.add(bytes.len()).write_bytes(0, layout.size() - bytes.len());
         }
         Self { start, format: PhantomData }
     }

@@ -41,9 +41,25 @@ const GENERAL: &[&str] = &[
     "Crash reports have our own functions in their stack traces, not Redis's.",
 ];
 
+/// What later versions have and Redstart has not.
+const NEWER: &[&str] = &[
+    "members of sets that expire (`SEXPIRE`, `STTL`, `SADDEX` and their kind, Redis 8.12)",
+    "producers of streams that are told apart (`XADD` with `IDMP` and `IDMPAUTO`, `XCFGSET`, Redis 8.6): \
+     what an RDB file knows of them is left out, and the log says so",
+    "`MAXCOUNT` and `MAXSIZE` of `XREADGROUP` (Redis 8.10)",
+    "arrays (Redis 8.8), rate limiters and what modules hold: keys of such types stop the load of an RDB \
+     file, which names them, or are skipped (`rdb-load-unknown-types skip`)",
+    "hashes from templates as an encoding of their own (Redis 8.10): they load as plain hashes",
+];
+
 /// Tests of Valkey's own suite that fail by design: unit, test, reason. What fails only because a
 /// command isn't there yet is not listed.
 const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
+    (
+        "unit/lazyfree",
+        "lazy free a stream with all types of metadata",
+        "a value is freed on another thread by its bytes, not by its parts; this one is too small",
+    ),
     (
         "unit/client-eviction",
         "client evicted due to percentage of maxmemory, and the test after it; avoid client eviction \
@@ -196,11 +212,11 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Valkey's units (October 2024) as measured on 23 to 26 November 2026: passed, failed for what isn't there
+/// Valkey's units (October 2024) as measured on 23 to 28 November 2026: passed, failed for what isn't there
 /// yet, failed by design.
 const UPSTREAM_COUNTS: &[(&str, u32, u32, u32)] = &[
     ("unit/type/string", 66, 17, 0),
-    ("unit/type/incr", 31, 2, 0),
+    ("unit/type/incr", 33, 0, 0),
     ("unit/expire", 62, 10, 1),
     ("unit/type/list", 280, 5, 0),
     ("unit/type/list-2", 2, 0, 0),
@@ -208,12 +224,17 @@ const UPSTREAM_COUNTS: &[(&str, u32, u32, u32)] = &[
     ("unit/type/hash", 75, 0, 0),
     ("unit/type/set", 111, 1, 7),
     ("unit/type/zset", 320, 2, 0),
+    ("unit/type/stream", 81, 0, 0),
+    ("unit/bitops", 50, 0, 0),
+    ("unit/bitfield", 22, 0, 0),
+    ("unit/hyperloglog", 25, 0, 0),
+    ("unit/geo", 64, 0, 0),
     ("unit/sort", 52, 3, 1),
     ("unit/pubsub", 27, 4, 1),
     ("unit/pubsubshard", 9, 1, 1),
-    ("unit/lazyfree", 2, 2, 0),
+    ("unit/lazyfree", 3, 0, 1),
     ("unit/other", 25, 6, 3),
-    ("unit/keyspace", 56, 3, 0),
+    ("unit/keyspace", 59, 0, 0),
     ("unit/scan", 23, 2, 1),
     ("unit/multi", 34, 27, 4),
     ("unit/auth", 11, 2, 0),
@@ -341,6 +362,10 @@ fn push_missing(out: &mut String, registry: &Registry) {
         }
     }
     let _ = write!(out, "\n{count} commands and subcommands in all.\n");
+    out.push_str("\nOf what came after 7.2 and isn't in the tables above:\n\n");
+    for line in NEWER {
+        let _ = writeln!(out, "- {line}");
+    }
 }
 
 fn push_directives(out: &mut String) {

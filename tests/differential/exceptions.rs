@@ -280,6 +280,9 @@ pub const COMMAND_INFO: &[(&str, &str)] = &[
 
 /// Commands whose argument tree in COMMAND DOCS differs.
 pub const COMMAND_DOCS: &[(&str, &str)] = &[
+    ("xadd", "it takes KEEPREF, DELREF and ACKED of Redis 8.2"),
+    ("xreadgroup", "it takes CLAIM of Redis 8.4"),
+    ("xtrim", "it takes KEEPREF, DELREF and ACKED of Redis 8.2"),
     ("bgsave", "CANCEL is Valkey 8.1's"),
     ("bitcount", "the end may be left out, as in Valkey 8"),
     ("bitop", "its operations have names since 7.2, and four are of Redis 8.2"),

@@ -86,9 +86,16 @@ fn entry_len(bytes: &[u8], at: usize, end: usize) -> Result<usize, ListpackError
     if len > end - at || back > end - at - len {
         return Err(wrong);
     }
-    let mut expected = Vec::with_capacity(back);
-    entry::push_back_length(&mut expected, len);
-    if bytes[at + len..at + len + back] != expected {
+    let found = &bytes[at + len..at + len + back];
+    // Nearly all are of one byte.
+    let is_right = if let &[found] = found {
+        usize::from(found) == len
+    } else {
+        let mut expected = Vec::with_capacity(back);
+        entry::push_back_length(&mut expected, len);
+        found == expected
+    };
+    if !is_right {
         return Err(ListpackError::BackLength { offset: at + len });
     }
     Ok(len + back)
