@@ -55,6 +55,10 @@ fn hand_over(from: Program, to: Program) {
             })
             .collect();
         write(&mut primary, &mut random, 200);
+        // It is online when the primary has heard of it.
+        await_that("the replica is online", || {
+            info(&mut primary, "slave0").contains("state=online")
+        });
         let target = format!("FAILOVER TO 127.0.0.1 {}", next.port());
         let command = if round % 2 == 0 { target.as_str() } else { "FAILOVER" };
         assert_eq!(primary.words(command).text(), "OK");

@@ -48,7 +48,9 @@ fn each_guard_stands_at_one_place_and_no_sync_is_without_one() {
         let calls: usize = sources
             .iter()
             .flat_map(|(_, text)| text.lines())
-            .filter(|line| !line.contains("pub const") && !line.trim_start().starts_with("use "))
+            .filter(|line| {
+                !line.contains(": SyncPoint = ") && !line.trim_start().starts_with("use ")
+            })
             .map(|line| line.split("//").next().unwrap_or_default())
             .map(|line| {
                 let words = line.split(|letter: char| !letter.is_alphanumeric() && letter != '_');

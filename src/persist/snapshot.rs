@@ -239,6 +239,8 @@ pub struct SnapshotWriter {
     flow: Arc<Flow>,
     /// What came of it, while the removal is on its way.
     verdict: Option<io::Result<Outcome>>,
+    /// What came of it, until it is asked for.
+    outcome: Option<io::Result<Outcome>>,
     disk: Arc<dyn Disk>,
     temporary: PathBuf,
     bytes: u64,
@@ -278,6 +280,7 @@ impl SnapshotWriter {
             spare: Vec::new(),
             flow: Arc::default(),
             verdict: None,
+            outcome: None,
             disk: Arc::clone(&env.disk),
             temporary,
             bytes: 0,
@@ -381,22 +384,21 @@ impl SnapshotWriter {
     /// when there is one and the temporary file is gone: the next snapshot's may have its name.
     /// After that the writer is of no more use.
     pub(crate) fn poll(&mut self) -> Option<io::Result<Outcome>> {
-        if let Some(outcome) = self.recycle() {
-            return Some(outcome);
-        }
-        if !self.flow.given_up() {
+        self.recycle();
+        if self.outcome.is_none() && !self.flow.given_up() {
             let error = self.sink.try_lock().ok().and_then(|mut sink| sink.error.take())?;
             self.give_up(Some(error));
+            self.recycle();
         }
-        self.recycle()
+        self.outcome.take()
     }
 
     /// [`SnapshotWriter::poll`], waiting for it.
     pub fn wait(&mut self) -> io::Result<Outcome> {
-        while let Some(done) = self.worker.wait() {
-            if let Some(outcome) = self.take_back(done) {
-                return outcome;
-            }
+        while self.outcome.is_none()
+            && let Some(done) = self.worker.wait()
+        {
+            self.outcome = self.take_back(done);
         }
         self.poll().unwrap_or_else(|| Err(io::Error::other("the snapshot was not finished")))
     }
@@ -426,13 +428,13 @@ impl SnapshotWriter {
         });
     }
 
-    fn recycle(&mut self) -> Option<io::Result<Outcome>> {
-        while let Some(done) = self.worker.poll() {
-            if let Some(outcome) = self.take_back(done) {
-                return Some(outcome);
-            }
+    /// Takes back what the thread is done with. The outcome may be among it, whoever calls this.
+    fn recycle(&mut self) {
+        while self.outcome.is_none()
+            && let Some(done) = self.worker.poll()
+        {
+            self.outcome = self.take_back(done);
         }
-        None
     }
 
     fn take_back(&mut self, done: Done) -> Option<io::Result<Outcome>> {
@@ -551,6 +553,29 @@ mod tests {
             assert!(!disk.exists(Path::new("temp.rdb")).unwrap());
             // A removal to come would be that of the next snapshot's file, which has the same name.
             assert!(writer.worker.wait().is_none(), "it is told before all is done");
+        }
+    }
+
+    /// A walk hands over its last chunks when the disk has failed already: what came of it was taken back
+    /// with their buffers, and nobody was ever told.
+    #[test]
+    fn an_end_that_is_met_while_writing_is_told() {
+        for threads in [false, true] {
+            let disk = SimDisk::default();
+            let mut writer = writer(&disk, threads);
+            writer.cancel(io::ErrorKind::StorageFull.into());
+            while disk.exists(Path::new("temp.rdb")).unwrap() {
+                std::thread::yield_now();
+            }
+            (0..3).for_each(|_| writer.write(b"late".to_vec()));
+            writer.finish();
+            let outcome = loop {
+                if let Some(outcome) = writer.poll() {
+                    break outcome;
+                }
+                assert!(writer.worker.busy(), "all is done, and nothing is told");
+            };
+            assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::StorageFull);
         }
     }
 

@@ -37,7 +37,10 @@ pub fn sync_points() -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for (path, text) in sources() {
         for line in text.lines() {
-            let constant = line.trim().strip_prefix("pub const ").and_then(|rest| {
+            let line = line.trim();
+            let plain = line.strip_prefix("pub const ");
+            let constant = plain.or_else(|| line.strip_prefix("pub(crate) const "));
+            let constant = constant.and_then(|rest| {
                 let (name, rest) = rest.split_once(": SyncPoint = SyncPoint(\"")?;
                 Some((name, rest.split('"').next()?))
             });

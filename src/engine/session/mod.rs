@@ -65,6 +65,8 @@ pub struct Output {
     pub(crate) released: usize,
     /// Parts of the buffer that wait for the log: up to that length when that offset is durable.
     pub(crate) gates: VecDeque<(LogOffset, usize)>,
+    /// Whether a command on data ran since the replies were last looked at.
+    pub(crate) shows_data: bool,
     /// Whether a write would have blocked and the socket will tell when it takes more.
     pub(crate) awaiting_writable: bool,
     /// Whether the session is on the list of those with something to write this tick.
@@ -169,8 +171,6 @@ pub struct Session {
     pub(crate) traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
     pub written: LogOffset,
-    /// Whether it ran a command on data since its replies were last looked at.
-    pub(crate) shows_data: bool,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
     /// What it listens to; nothing where it doesn't listen.
@@ -219,7 +219,6 @@ impl Session {
             no_touch: false,
             traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
             written: 0,
-            shows_data: false,
             transaction: None,
             subscriptions: None,
             watching: Watching::default(),

@@ -173,7 +173,7 @@ impl Engine {
                 let Some(session) = self.sessions.get_mut(slot) else { continue };
                 let output = &mut session.output;
                 output.dirty = false;
-                let shows = std::mem::take(&mut session.shows_data) && quorum.is_some();
+                let shows = std::mem::take(&mut output.shows_data) && quorum.is_some();
                 let shown = if always || shows { offset } else { session.written };
                 // What a replica is told of its own sync must not wait for that sync.
                 let shown = if session.replica.is_some() { 0 } else { shown };

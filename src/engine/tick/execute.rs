@@ -87,7 +87,7 @@ impl Engine {
                 let session = &mut self.sessions[slot];
                 session.traffic.last_command = Some(command);
                 session.traffic.commands += 1;
-                session.shows_data = true;
+                session.output.shows_data = true;
                 let before = session.output.buffer.len();
                 self.databases.untouched =
                     session.no_touch && !entry.spec.flags.contains(Flags::TOUCHES);
