@@ -47,8 +47,7 @@ pub(crate) const SYNC_BASE_NAME: SyncPoint = SyncPoint("base name");
 /// What was recovered, before anything is added to it.
 pub(crate) const SYNC_RECOVERED: SyncPoint = SyncPoint("recovered files");
 /// Of what was recovered, what no frame says was durable: written again before it is synced.
-pub(crate) const SYNC_UNSETTLED: SyncPoint =
-    SyncPoint("recovered frames that were never called durable");
+pub(crate) const SYNC_UNSETTLED: SyncPoint = SyncPoint("recovered frames never called durable");
 /// The manifest that was recovered.
 pub(crate) const SYNC_RECOVERED_MANIFEST: SyncPoint = SyncPoint("recovered manifest");
 /// The names of what was recovered.
