@@ -368,25 +368,3 @@ fn clients_that_hold_most_are_closed_under_maxmemory_clients() {
         assert_eq!(info(&mut client, "evicted_clients"), 2, "{program:?}");
     }
 }
-
-/// Copies that a snapshot keeps of what is changed under it are no reason to evict: that would make
-/// more of them.
-#[test]
-fn what_a_snapshot_keeps_does_not_count() {
-    let server = start(
-        Program::Redstart,
-        &["--maxmemory-policy", "allkeys-random", "--rdb-key-save-delay", "100000"],
-    );
-    let mut client = server.connect();
-    for batch in sets(2000, 20_000, "k", "").chunks(50) {
-        client.pipeline(batch);
-    }
-    client.words("BGSAVE");
-    let before = info(&mut client, "mem_not_counted_for_evict");
-    for batch in sets(200, 20_000, "k", "").chunks(50) {
-        client.pipeline(batch);
-    }
-    assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), 1);
-    let more = info(&mut client, "mem_not_counted_for_evict") - before;
-    assert!(more > 500_000, "{more} bytes of copies");
-}
