@@ -158,3 +158,25 @@ fn one_command_that_changes_everything_ends_the_walk_and_not_the_bound() {
     }
     assert!(gated.disk.contents(std::path::Path::new("dump.rdb")).unwrap().len() < 1000);
 }
+
+/// The disk fails while entries are still to be taken: the next snapshot met the walk of this one, and the
+/// server ended.
+#[test]
+fn a_snapshot_that_fails_half_way_leaves_no_walk_behind() {
+    let (mut server, clock, gated) = start();
+    server.call(&[b"CONFIG", b"SET", b"rdb-key-save-delay", b"100000000"]);
+    gated.disk.set_full(true);
+    assert_eq!(server.call(&[b"BGSAVE"]), b"+Background saving started\r\n");
+    let began = Instant::now();
+    while server.engine.persistence.last_save_ok {
+        assert!(began.elapsed() < Duration::from_secs(30), "its failure is never told");
+        clock.advance(100 * MILLI);
+        server.engine.cron_tick();
+        server.turn();
+        std::thread::yield_now();
+    }
+    assert!(!server.engine.walk_is_taking());
+    gated.disk.set_full(false);
+    server.call(&[b"CONFIG", b"SET", b"rdb-key-save-delay", b"0"]);
+    assert_eq!(server.call(&[b"SAVE"]), b"+OK\r\n");
+}

@@ -21,7 +21,7 @@ pub struct State {
     /// When the last snapshot was complete, in seconds since the epoch.
     pub(crate) last_save_seconds: i64,
     /// Whether the last snapshot in the background succeeded.
-    pub(crate) last_save_ok: bool,
+    pub last_save_ok: bool,
     /// How long the last background snapshot took, in seconds; -1 where there was none.
     pub(crate) last_save_took: i64,
     /// Snapshots written.

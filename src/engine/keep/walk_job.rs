@@ -286,6 +286,11 @@ impl Job {
         let more = !spent && self.slice(databases, env, SLICE_MICROS, delay_micros);
         self.check(databases, env);
         let outcome = self.buffer().writer.poll();
+        if outcome.is_some() && self.phase == Phase::Taking {
+            // The disk has failed before all was taken: nobody takes the rest.
+            databases.abort_snapshot();
+            self.phase = Phase::Handed;
+        }
         (more, outcome)
     }
 
