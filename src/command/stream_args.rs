@@ -1,5 +1,7 @@
 //! What the commands on streams share of their arguments: ids, and what to trim.
 
+use std::ops::Range;
+
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
@@ -10,6 +12,25 @@ use crate::data::stream::{
 /// What is no id.
 pub(super) const BAD_ID: CommandError =
     CommandError::text("ERR Invalid stream ID specified as stream command argument");
+
+/// Where the ids are that an argument counts and that follow it.
+///
+/// # Errors
+/// `no_count` where that is no positive number, `wrong_count` where there are fewer.
+pub(super) fn counted_ids(
+    args: Args<'_>,
+    count_at: usize,
+    no_count: CommandError,
+    wrong_count: CommandError,
+) -> Result<Range<usize>, CommandError> {
+    let count = args.int(count_at).ok().and_then(|count| usize::try_from(count).ok());
+    let count = count.filter(|count| *count > 0).ok_or(no_count)?;
+    let first = count_at + 1;
+    if count > args.len() - first {
+        return Err(wrong_count);
+    }
+    Ok(first..first + count)
+}
 
 /// Entries that `~` takes out at most where no LIMIT is given, in nodes.
 const NODES_AT_ONCE: usize = 100;

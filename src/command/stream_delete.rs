@@ -11,7 +11,7 @@ use crate::command::context::Cx;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow, Key};
 use crate::command::stream::writer;
-use crate::command::stream_args::{id_at, log_forgotten, log_ids, references_at};
+use crate::command::stream_args::{counted_ids, id_at, log_forgotten, log_ids, references_at};
 use crate::data::stream::{Forgotten, References, Stream, StreamId};
 use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
@@ -57,6 +57,10 @@ struct Request {
     ids: Range<usize>,
 }
 
+const NO_COUNT: CommandError = CommandError::text("ERR Number of IDs must be a positive integer");
+const WRONG_COUNT: CommandError =
+    CommandError::text("ERR The `numids` parameter must match the number of arguments");
+
 impl Request {
     /// Reads the arguments from one on.
     fn parse(args: Args<'_>, first: usize) -> Result<Self, CommandError> {
@@ -69,18 +73,9 @@ impl Request {
                 }
                 at += 1;
             } else if ids.is_none() && args.is(at, "IDS") && at + 1 < args.len() {
-                let count = args.int(at + 1).ok().and_then(|count| usize::try_from(count).ok());
-                let count = count
-                    .filter(|count| *count > 0)
-                    .ok_or(CommandError::text("ERR Number of IDs must be a positive integer"))?;
-                let first = at + 2;
-                if count > args.len() - first {
-                    return Err(CommandError::text(
-                        "ERR The `numids` parameter must match the number of arguments",
-                    ));
-                }
-                at = first + count;
-                ids = Some(first..at);
+                let named = counted_ids(args, at + 1, NO_COUNT, WRONG_COUNT)?;
+                at = named.end;
+                ids = Some(named);
             } else {
                 return Err(CommandError::Syntax);
             }

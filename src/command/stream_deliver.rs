@@ -136,7 +136,7 @@ impl GroupRead<'_> {
         stream.edit_group(self.group, |group| {
             delivered.pending[new..].iter().for_each(|pending| group.put(*pending));
             (group.last_id, group.entries_read) = (last_id, entries_read);
-            // As upstream, for which what is never pending is no activity.
+            // With NOACK nothing becomes pending, and upstream leaves the active time as it was.
             group.see(consumer, self.now_ms, !self.no_ack);
         });
         delivered.position = Some((last_id, entries_read));
@@ -156,7 +156,7 @@ impl GroupRead<'_> {
         while ids.len() < most {
             let Some(id) = reply_entry_of(reply, &mut entries, elements) else { break };
             if self.claim_ms.is_some() {
-                // It never waited, and this is the first time.
+                // A new entry: idle for 0 ms, delivered 0 times before.
                 reply.int(0);
                 reply.int(0);
             }

@@ -11,7 +11,7 @@ use crate::command::context::Cx;
 use crate::command::error::{CommandError, quotable};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow, Key};
 use crate::command::stream::writer;
-use crate::command::stream_args::id_at;
+use crate::command::stream_args::{counted_ids, id_at};
 use crate::command::stream_group::no_key_or_group;
 use crate::data::stream::{DELIVERIES_MAX, IdDigits, Pending, Stream, StreamId};
 use crate::keyspace::collection::Changed;
@@ -38,7 +38,7 @@ enum Mode {
     Silent,
     /// It counts.
     Fail,
-    /// None should be tried again.
+    /// No consumer should try the entry again.
     Fatal,
 }
 
@@ -49,6 +49,9 @@ struct Request {
     deliveries: Option<u32>,
     force: bool,
 }
+
+const NO_COUNT: CommandError = CommandError::text("ERR numids must be a positive integer");
+const WRONG_COUNT: CommandError = CommandError::text("ERR number of IDs doesn't match numids");
 
 impl Request {
     fn parse(args: Args<'_>) -> Result<Self, CommandError> {
@@ -63,7 +66,7 @@ impl Request {
         while at < args.len() {
             let more = at + 1 < args.len();
             if more && request.ids.is_empty() && args.is(at, "IDS") {
-                request.ids = Self::ids(args, at + 1)?;
+                request.ids = counted_ids(args, at + 1, NO_COUNT, WRONG_COUNT)?;
                 at = request.ids.end;
             } else if more && args.is(at, "RETRYCOUNT") {
                 let count = u64::try_from(args.int(at + 1)?).map_err(|_| {
@@ -85,18 +88,6 @@ impl Request {
             return Err(CommandError::text("ERR syntax error, expected IDS keyword"));
         }
         Ok(request)
-    }
-
-    fn ids(args: Args<'_>, count_at: usize) -> Result<Range<usize>, CommandError> {
-        let count = args.int(count_at).ok().and_then(|count| usize::try_from(count).ok());
-        let count = count
-            .filter(|count| *count > 0)
-            .ok_or(CommandError::text("ERR numids must be a positive integer"))?;
-        let first = count_at + 1;
-        if count > args.len() - first {
-            return Err(CommandError::text("ERR number of IDs doesn't match numids"));
-        }
-        Ok(first..first + count)
     }
 
     /// How often an entry counts as delivered that was so often before.
@@ -192,7 +183,7 @@ mod tests {
         let most = "*1|*4|$3|2-0|$0||:-1|:9223372036854775807";
         assert_eq!(world.run("XPENDING s g 2 2 1"), most);
         assert!(world.run("XINFO STREAM s FULL").contains("nacked-count|:1|"));
-        // Nobody's entry has waited for long enough for everybody.
+        // An entry that no consumer has meets any minimal idle time.
         assert_eq!(world.run("XCLAIM s g d 9999999999999 2-0 JUSTID RETRYCOUNT 7"), "*1|$3|2-0");
         assert!(!world.run("XINFO STREAM s FULL").contains("nacked-count"));
         assert_eq!(world.run("XNACK s g FAIL IDS 1 2-0 RETRYCOUNT 3"), ":1");

@@ -14,8 +14,8 @@
 //! damaged is an error once, and forgotten with everything before it: whoever asks again is told that
 //! the files don't have it.
 //!
-//! **Proof.** The tests below read the stream back from every place after restarts and rewrites;
-//! `tests/replication` has replicas that catch up from files.
+//! **Proof.** The tests below read the stream back from random places over several rewrites;
+//! `tests/replication` has replicas that catch up from files, also from those that a restart has read.
 
 use std::collections::VecDeque;
 use std::io;

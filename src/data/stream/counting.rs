@@ -2,7 +2,7 @@
 //!
 //! A stream knows how many entries it ever had, and the greatest id that was deleted. While nothing is
 //! deleted between an id and an end of the stream, the entries up to that id can be counted from that
-//! end; otherwise nobody knows, and XINFO says so. All of it gives what upstream gives.
+//! end; otherwise the count is unknown, and XINFO replies nil. The numbers are upstream's.
 
 use std::cmp::Ordering;
 

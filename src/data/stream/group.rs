@@ -12,8 +12,8 @@ use crate::data::stream::id::StreamId;
 use crate::data::stream::released::Released;
 use crate::data::stream::sorted::{Record, Sorted};
 
-/// Deliveries that are counted at most. It stands for the most that clients can tell, 2^63 - 1, which
-/// marks an entry that none should try again.
+/// Deliveries that are counted at most. Clients are told 2^63 - 1 for it, the mark of an entry that no
+/// consumer should try again (XNACK FATAL).
 pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
 /// Bytes that a name in an ordered map takes beside itself, about.
 const NAME_BYTES: usize = 48;
@@ -79,7 +79,7 @@ impl Record for Pending {
     }
 }
 
-/// Whoever reads in a group.
+/// A consumer of a group: one of the readers that share its entries.
 #[derive(Clone)]
 pub struct Consumer {
     /// When it was last named in a command, in Unix milliseconds.
@@ -203,7 +203,7 @@ impl Group {
         self.names.iter().filter_map(|(name, id)| Some((&**name, self.consumer(*id)?)))
     }
 
-    /// The names of the consumers by their numbers, for whoever lists what is pending.
+    /// The names of the consumers by their numbers: pending entries have numbers only.
     pub fn names(&self) -> Vec<&[u8]> {
         let mut names = vec![&[][..]; self.consumers.len()];
         for (name, id) in &self.names {
@@ -262,7 +262,7 @@ impl Group {
         Some(consumer.pending.len())
     }
 
-    /// The ids that somebody has, or nobody.
+    /// The ids that are pending at a consumer; `None` for [`ConsumerId::NOBODY`].
     fn owned(&mut self, owner: ConsumerId) -> Option<(&mut Sorted<StreamId>, &mut usize)> {
         if owner == ConsumerId::NOBODY {
             // Their bytes are counted by themselves.

@@ -64,8 +64,7 @@ fn wait(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
 impl Engine {
     /// Whether a place is, or is going to be, in the history that the data is of.
     pub(in crate::engine) fn is_of_history(&self, position: StreamPosition) -> bool {
-        let history = self.journal.history();
-        history.id == position.id || history.continues(position.id, position.offset)
+        self.journal.history().continues(position.id, position.offset)
     }
 
     /// Whether everything up to a place is here.

@@ -243,17 +243,31 @@ impl Engine {
     }
 }
 
+impl Feed {
+    /// The stream from an offset on: from the backlog where that has it, else from the log's files.
+    /// Nothing where neither has.
+    pub(in crate::engine) fn from(
+        offset: u64,
+        journal: &Journal,
+        log: Option<&Log>,
+    ) -> Option<Self> {
+        let held = |(start, _): (u64, u64)| (start..=journal.offset()).contains(&offset);
+        if journal.backlog_extent().is_some_and(held) {
+            return Some(Self::Online(Cursor { offset }));
+        }
+        log?.find(offset).map(Self::CatchingUp)
+    }
+}
+
 impl Replica {
     fn next_piece(&mut self, journal: &mut Journal, log: Option<&mut Log>) -> Next {
         match &mut self.feed {
             Feed::Sending(transfer, cursor) if transfer.left == 0 => {
-                let offset = cursor.offset;
-                let start = journal.backlog_extent().map_or(u64::MAX, |(start, _)| start);
-                let place = log.as_ref().and_then(|log| log.find(offset));
-                self.feed = match place {
-                    _ if self.snapshot_only => Feed::Done,
-                    Some(place) if offset < start => Feed::CatchingUp(place),
-                    _ => Feed::Online(*cursor),
+                self.feed = if self.snapshot_only {
+                    Feed::Done
+                } else {
+                    let held = Feed::from(cursor.offset, journal, log.as_deref());
+                    held.unwrap_or(Feed::Online(*cursor))
                 };
                 self.next_piece(journal, log)
             }

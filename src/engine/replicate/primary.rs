@@ -7,7 +7,7 @@ use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::engine::registry::CommandId;
 use crate::engine::session::{Session, client_list};
 use crate::engine::{ControlHandler, Engine};
-use crate::journal::{Cursor, ReplicationId, Unlogged};
+use crate::journal::{ReplicationId, Unlogged};
 use crate::mailbox::SessionId;
 use crate::replication::replica::{Feed, Replica};
 
@@ -131,6 +131,10 @@ fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     Ok(Flow::Done)
 }
 
+/// What a write is refused with for lack of replicas.
+pub(super) const NOT_ENOUGH: CommandError =
+    CommandError::text("NOREPLICAS Not enough good replicas to write.");
+
 impl Engine {
     /// Makes sure that the session is known as a replica. A replica whose own link is down can't be
     /// followed.
@@ -177,24 +181,17 @@ impl Engine {
             }
             return false;
         }
-        let place = self.log.as_ref().and_then(|log| log.find(offset));
-        if !self.journal.has_backlog() && (offset == self.journal.offset() || place.is_some()) {
+        let in_log = self.log.as_ref().is_some_and(|log| log.find(offset).is_some());
+        if !self.journal.has_backlog() && (offset == self.journal.offset() || in_log) {
             // A restarted server has no backlog: its replicas lack nothing, or what is in the log.
             self.keep_backlog();
         }
-        let extent = self.journal.backlog_extent();
-        let held =
-            extent.is_some_and(|(start, _)| (start..=self.journal.offset()).contains(&offset));
-        let feed = match place {
-            _ if held => Feed::Online(Cursor { offset }),
-            Some(place) => Feed::CatchingUp(place),
-            None => {
-                tracing::info!(
-                    "Unable to partial resync with replica {name} for lack of backlog (Replica request \
+        let Some(feed) = Feed::from(offset, &self.journal, self.log.as_ref()) else {
+            tracing::info!(
+                "Unable to partial resync with replica {name} for lack of backlog (Replica request \
                  was: {wanted})."
-                );
-                return false;
-            }
+            );
+            return false;
         };
         let new = self.journal.history().id;
         let session = &mut self.sessions[slot];
@@ -258,7 +255,7 @@ impl Engine {
         if wanted == 0 || lag == 0 || self.good_replicas() >= wanted {
             return Ok(());
         }
-        Err(CommandError::text("NOREPLICAS Not enough good replicas to write."))
+        Err(NOT_ENOUGH)
     }
 
     /// How many replicas were heard of within `min-replicas-max-lag`.

@@ -16,7 +16,9 @@
 
 use crate::command::error::CommandError;
 use crate::engine::Engine;
+use crate::engine::replicate::primary::NOT_ENOUGH;
 use crate::mailbox::SessionId;
+use crate::replication::replica::Replica;
 
 const UNCERTAIN: &[u8] = b"UNCERTAIN The command was executed, but so many replicas as \
     write-quorum says didn't acknowledge it in time";
@@ -38,7 +40,7 @@ impl Engine {
             return None;
         }
         let durable = self.settings.write_quorum_durable;
-        let has = |replica: &crate::replication::replica::Replica| {
+        let has = |replica: &Replica| {
             if durable { replica.durable.unwrap_or(0) } else { replica.acked }
         };
         let mut offsets: Vec<u64> = self.online_replicas().map(has).collect();
@@ -53,12 +55,11 @@ impl Engine {
         if wanted == 0 || self.is_replica() {
             return Ok(());
         }
-        let any_lag = self.settings.min_replicas_max_lag == 0;
-        let online = || self.online_replicas().count() as u64;
-        if if any_lag { online() } else { self.good_replicas() } >= wanted {
-            return Ok(());
-        }
-        Err(CommandError::text("NOREPLICAS Not enough good replicas to write."))
+        let good = match self.settings.min_replicas_max_lag {
+            0 => self.online_replicas().count() as u64,
+            _ => self.good_replicas(),
+        };
+        if good < wanted { Err(NOT_ENOUGH) } else { Ok(()) }
     }
 
     /// The end of a tick: asks replicas for their word where replies will wait for it.

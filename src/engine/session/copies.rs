@@ -1,4 +1,5 @@
-//! WAIT and WAITAOF: clients that wait until what they wrote is kept, on this disk or elsewhere.
+//! WAIT and WAITAOF: clients that wait until what they wrote is kept, on this disk or elsewhere. CAUSAL WAIT
+//! (`replicate::causal`) waits in the same line, for what was written elsewhere to be here.
 //!
 //! A client's last change ends at some place in the log ([`Session::written`]), and is kept here once
 //! the log is durable up to there. Nothing is hurried on a client's behalf: under `everysec` the next
