@@ -32,4 +32,5 @@ pub mod persist;
 pub mod rdb;
 pub(crate) mod replication;
 pub mod resp;
+pub(crate) mod script;
 pub mod server;

@@ -21,6 +21,7 @@ use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::replicate::{causal, failover, follow, primary};
+use crate::engine::script::eval;
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
@@ -37,6 +38,7 @@ pub(crate) mod migrate;
 pub mod registry;
 pub(crate) mod replicate;
 pub(crate) mod session;
+pub mod script;
 pub(crate) mod show;
 pub mod tick;
 
@@ -69,6 +71,7 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         causal::COMMANDS,
         failover::COMMANDS,
         migrate::COMMANDS,
+        eval::COMMANDS,
     ]
 }
 
@@ -165,7 +168,8 @@ pub struct Engine {
     pub outside: Outside,
     /// The session that the log is replayed with.
     pub(crate) loader: SessionId,
-    next_client_id: u64,
+    /// Scripts.
+    pub scripts: script::State,
     /// Replies under way.
     output: output::State,
     /// How other threads wake the actor.

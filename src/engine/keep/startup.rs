@@ -57,6 +57,7 @@ impl Engine {
         let journal = Journal::new(ReplicationId::random(&mut rng));
         let loader = mailbox.reserve();
         let applier = mailbox.reserve();
+        let caller = mailbox.reserve();
         let now_micros = env.clock.unix_micros();
         let metrics = Metrics::new(registry.len());
         let mut engine = Self {
@@ -81,7 +82,7 @@ impl Engine {
             cron: cron::State::new(settings.hz),
             shutdown: shutdown::State::default(),
             loader,
-            next_client_id: 1,
+            scripts: crate::engine::script::State::new(caller),
             output: output::State::default(),
             remote: Arc::default(),
             tick: actor::Tick::default(),
@@ -96,6 +97,7 @@ impl Engine {
         let mut session = Session::new(applier, 0, now_micros / 1000);
         session.replaying = true;
         engine.sessions.insert(session);
+        engine.sessions.insert(Session::new(caller, 0, now_micros / 1000));
         engine.apply_settings();
         engine.refresh_time();
         engine.cron.startup_memory = engine.used_memory();

@@ -296,6 +296,8 @@ pub struct Sessions {
     slots: Vec<Option<Box<Session>>>,
     /// Clients connected over sockets and not closed, by number.
     by_id: HashMap<u64, SessionId, ahash::RandomState>,
+    /// The last number given to a client.
+    last_id: u64,
 }
 
 impl Sessions {

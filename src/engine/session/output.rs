@@ -52,8 +52,8 @@ pub(crate) struct Spares(Vec<Vec<u8>>);
 impl Engine {
     /// A number that no client had before.
     pub(in crate::engine) fn take_client_id(&mut self) -> u64 {
-        self.next_client_id += 1;
-        self.next_client_id - 1
+        self.sessions.last_id += 1;
+        self.sessions.last_id
     }
 
     /// A client connected.

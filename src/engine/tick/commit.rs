@@ -141,9 +141,6 @@ impl Engine {
 fn record_command(unit: &mut Unit, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
     match encoded {
         Some(bytes) => unit.record_encoded(db, bytes),
-        None => {
-            let words: Vec<&[u8]> = args.from(0).collect();
-            unit.record(db, &words);
-        }
+        None => unit.record_words(db, args.from(0)),
     }
 }

@@ -1,0 +1,168 @@
+//! What a script may do: before it begins, by what it says of itself, and each command that it calls.
+
+use crate::command::args::Args;
+use crate::command::error::CommandError;
+use crate::command::spec::Flags;
+use crate::engine::Engine;
+use crate::engine::registry::CommandId;
+use crate::engine::script::cache::ScriptFlags;
+use crate::mailbox::SessionId;
+
+/// A script that runs.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Running {
+    /// The session that called it.
+    pub(in crate::engine) client: SessionId,
+    /// What it may do.
+    pub(super) flags: ScriptFlags,
+    /// Whether memory was over the limit when it began.
+    pub(super) out_of_memory: bool,
+    /// Whether it has called a command that writes.
+    pub(in crate::engine) wrote: bool,
+    /// Whether what it does has been decided elsewhere: the log, the primary.
+    obeyed: bool,
+    /// Whether changes were recorded when it began.
+    pub(super) recording: bool,
+}
+
+const OUT_OF_MEMORY: CommandError =
+    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+const ON_REPLICA: CommandError =
+    CommandError::text("READONLY You can't write against a read only replica.");
+
+impl Engine {
+    /// Whether a script may begin. `read_only` is what the command that calls it says.
+    pub(super) fn admit_script(
+        &mut self,
+        client: SessionId,
+        flags: ScriptFlags,
+        read_only: bool,
+    ) -> Result<Running, CommandError> {
+        let obeyed = self.sessions[client].replaying;
+        let out_of_memory = self.settings.maxmemory != 0
+            && !self.persistence.loading
+            && !obeyed
+            && !self.make_room();
+        let writes = !flags.contains(ScriptFlags::NO_WRITES);
+        if !flags.contains(ScriptFlags::COMPATIBLE) {
+            if self.is_stale() && !flags.contains(ScriptFlags::ALLOW_STALE) {
+                return Err(CommandError::text(
+                    "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' \
+                     and 'allow-stale' flag is not set on the script.",
+                ));
+            }
+            if writes && read_only {
+                return Err(CommandError::text(
+                    "ERR Can not execute a script with write flag using *_ro command.",
+                ));
+            }
+            if writes && !obeyed {
+                if self.is_replica() && self.settings.replica_read_only {
+                    return Err(CommandError::text(
+                        "READONLY Can not run script with write flag on readonly replica",
+                    ));
+                }
+                self.check_disk()?;
+                self.check_replicas()?;
+                self.check_quorum()?;
+            }
+            if out_of_memory && writes && !flags.contains(ScriptFlags::ALLOW_OOM) {
+                return Err(CommandError::text(
+                    "OOM allow-oom flag is not set on the script, can not run it when used memory > \
+                     'maxmemory'",
+                ));
+            }
+        }
+        let flags = if read_only { flags | ScriptFlags::NO_WRITES } else { flags };
+        let recording = self.databases.unit.recording;
+        Ok(Running { client, flags, out_of_memory, wrote: false, obeyed, recording })
+    }
+
+    /// Whether this is a replica that must not show what it has.
+    fn is_stale(&self) -> bool {
+        let upstream = self.replication.upstream.as_ref();
+        let offline = upstream.is_some_and(|upstream| !upstream.is_online());
+        offline && !self.settings.replica_serve_stale_data && !self.persistence.loading
+    }
+
+    /// The command that a script calls, where it may.
+    pub(super) fn admit_call(&mut self, args: Args<'_>) -> Result<CommandId, CommandError> {
+        const UNKNOWN: CommandError =
+            CommandError::text("ERR Unknown Redis command called from script");
+        let command = self.registry.resolve(args).ok_or(UNKNOWN)?;
+        let entry = &self.registry[command];
+        if !entry.subcommands.is_empty() && args.len() > 1 {
+            return Err(UNKNOWN);
+        }
+        if !entry.spec.arity.admits(args.len()) {
+            return Err(CommandError::text(
+                "ERR Wrong number of args calling Redis command from script",
+            ));
+        }
+        let flags = entry.spec.flags;
+        if flags.contains(Flags::NOSCRIPT) {
+            return Err(CommandError::text("ERR This Redis command is not allowed from script"));
+        }
+        if flags.contains(Flags::BLOCKING) && args.from(1).any(|word| is_block(word)) {
+            let name = &self.registry[command].full_name;
+            return Err(CommandError::owned(format!(
+                "ERR {name} command is not allowed with BLOCK option from scripts"
+            )));
+        }
+        let Some(running) = &self.scripts.running else { return Err(UNKNOWN) };
+        let running = *running;
+        if self.persistence.loading && !flags.contains(Flags::LOADING) && !running.obeyed {
+            return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        }
+        if !flags.contains(Flags::STALE) && self.is_stale() {
+            return Err(CommandError::text(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            ));
+        }
+        if flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
+            if running.flags.contains(ScriptFlags::NO_WRITES) {
+                return Err(CommandError::text(if flags.contains(Flags::WRITE) {
+                    "ERR Write commands are not allowed from read-only scripts."
+                } else {
+                    "ERR May-replicate commands are not allowed in read-only scripts."
+                }));
+            }
+            if flags.contains(Flags::WRITE) {
+                self.admit_writing_call(running)?;
+            }
+        }
+        if flags.contains(Flags::DENYOOM)
+            && running.out_of_memory
+            && !running.wrote
+            && !running.flags.contains(ScriptFlags::ALLOW_OOM)
+        {
+            return Err(OUT_OF_MEMORY);
+        }
+        if let Some(running) = &mut self.scripts.running
+            && flags.contains(Flags::WRITE)
+        {
+            running.wrote = true;
+        }
+        Ok(command)
+    }
+
+    fn admit_writing_call(&self, running: Running) -> Result<(), CommandError> {
+        if running.obeyed {
+            return Ok(());
+        }
+        if self.is_replica() && self.settings.replica_read_only {
+            return Err(ON_REPLICA);
+        }
+        // What has begun to write goes on: half of it would be worse.
+        if running.wrote {
+            return Ok(());
+        }
+        self.check_disk()?;
+        self.check_replicas()?;
+        self.check_quorum()
+    }
+}
+
+fn is_block(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"BLOCK")
+}

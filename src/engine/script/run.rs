@@ -1,0 +1,83 @@
+//! Running a script: what is set up before, and what is left behind it.
+
+use crate::command::error::CommandError;
+use crate::command::spec::Flow;
+use crate::engine::Engine;
+use crate::engine::script::admit::Running;
+use crate::mailbox::SessionId;
+use crate::resp::reply::Protocol;
+use crate::script::machine::{Call, Kept, Machine, ScriptError};
+
+impl Engine {
+    /// A script begins: its commands are one step, in the caller's database, in RESP2.
+    pub(super) fn begin_script(&mut self, running: Running) {
+        debug_assert!(self.scripts.running.is_none(), "one script at a time");
+        self.databases.unit.hold_together();
+        let (slot, db) = (self.scripts.caller, self.sessions[running.client].db);
+        let replaying = self.sessions[running.client].replaying;
+        let session = &mut self.sessions[slot];
+        session.db = db;
+        session.protocol = Protocol::Resp2;
+        session.replaying = replaying;
+        self.scripts.running = Some(running);
+    }
+
+    /// Runs a function in a machine; its result is appended to the client's replies.
+    pub(super) fn run_in<'a>(
+        &mut self,
+        machine: &mut Machine,
+        slot: SessionId,
+        kept: Kept,
+        call: Call<
+            impl ExactSizeIterator<Item = &'a [u8]>,
+            impl ExactSizeIterator<Item = &'a [u8]>,
+        >,
+    ) -> Result<(), ScriptError> {
+        let protocol = self.sessions[slot].protocol;
+        let outcome = machine.run(self, kept, call, protocol);
+        if outcome.is_ok() {
+            self.sessions[slot].output.buffer.extend_from_slice(machine.reply());
+        }
+        machine.settle();
+        outcome
+    }
+
+    /// A script is over.
+    pub(super) fn end_script(&mut self) {
+        if let Some(running) = self.scripts.running.take() {
+            self.databases.unit.recording = running.recording;
+        }
+        let buffer = &mut self.sessions[self.scripts.caller].output.buffer;
+        buffer.clear();
+        buffer.shrink_to(64 << 10);
+    }
+
+    /// Answers with a script's error; `name` is the script's.
+    #[cold]
+    pub(super) fn answer_script_error(
+        &mut self,
+        slot: SessionId,
+        name: &[u8],
+        error: ScriptError,
+    ) -> Result<Flow, CommandError> {
+        let mut text = error.text;
+        if let Some((source, line)) = error.place {
+            text.extend_from_slice(b" script: ");
+            text.extend_from_slice(name);
+            text.extend_from_slice(b", on ");
+            text.extend_from_slice(&source);
+            text.extend_from_slice(format!(":{line}.").as_bytes());
+        }
+        let answer = CommandError::quoting(text);
+        if !error.counted {
+            return Err(answer);
+        }
+        // The command that failed in the script has been counted among the errors.
+        let session = &mut self.sessions[slot];
+        session.reply().error_bytes(&answer.wire());
+        if let Some(command) = session.traffic.last_command {
+            self.metrics.by_command[command.0 as usize].failed += 1;
+        }
+        Ok(Flow::Done)
+    }
+}
