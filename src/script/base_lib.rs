@@ -51,6 +51,33 @@ pub(super) fn install(lua: State, globals: c_int) {
     lua.pop(1);
 }
 
+/// Makes a library of functions and puts it into the globals.
+pub(super) fn set_library(
+    lua: State,
+    globals: c_int,
+    name: &str,
+    functions: &[(&str, CFunction)],
+) {
+    lua.new_table(0, functions.len());
+    let table = lua.top();
+    for (function_name, function) in functions {
+        lua.push_function(*function, 0);
+        lua.set_field(table, function_name);
+    }
+    lua.set_field(globals, name);
+}
+
+/// `os` has a clock and nothing else.
+pub(super) fn install_clock(lua: State, globals: c_int) {
+    set_library(lua, globals, "os", &[("clock", native!(clock))]);
+}
+
+/// Processor time in seconds.
+fn clock(lua: State) -> Native {
+    lua.push_number(crate::script::raw::processor_seconds());
+    Ok(1)
+}
+
 /// An error value as text.
 pub(super) fn describe<'a>(lua: State, index: c_int) -> &'a [u8] {
     match lua.kind(index) {

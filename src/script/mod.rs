@@ -32,6 +32,10 @@
 //! scripts give redis-server's replies), upstream's suites unit/scripting and unit/functions.
 
 pub(crate) mod base_lib;
+mod bits;
+mod cjson;
+mod cjson_decode;
+mod cmsgpack;
 pub(crate) mod convert;
 pub(crate) mod host;
 pub(crate) mod machine;
@@ -39,6 +43,7 @@ pub(crate) mod raw;
 pub(crate) mod redis_lib;
 pub(crate) mod reply;
 pub(crate) mod sandbox;
+mod struct_lib;
 
 use crate::command::args::Args;
 use crate::resp::reply::Protocol;

@@ -355,6 +355,20 @@ impl State {
         api!(self, lua_pushcclosure, function, upvalues);
     }
 
+    /// Pushes a plain value that is Lua's from then on.
+    pub(super) fn push_userdata<T: Copy>(self, value: T) {
+        let place = api!(self, lua_newuserdata, size_of::<T>());
+        // SAFETY: room for it, aligned for anything.
+        unsafe { place.cast::<T>().write(value) };
+    }
+
+    /// What was pushed so. The caller knows its type.
+    pub(super) fn userdata<'a, T: Copy>(self, index: c_int) -> &'a mut T {
+        let place = api!(self, lua_touserdata, index);
+        // SAFETY: a value of that type, which lives as long as the function whose own it is.
+        unsafe { &mut *place.cast::<T>() }
+    }
+
     /// Pushes a new table with room for so many.
     #[inline]
     pub(super) fn new_table(self, elements: usize, fields: usize) {
@@ -481,8 +495,13 @@ impl State {
 
     /// An error of a text, with the place in the script in front.
     pub(super) fn fail(self, text: &str) -> Raised {
-        api!(self, luaL_where, 1);
-        self.push_bytes(text.as_bytes());
+        self.fail_with(text.as_bytes())
+    }
+
+    /// As [`State::fail`], of bytes.
+    pub(super) fn fail_with(self, text: &[u8]) -> Raised {
+        self.push_where();
+        self.push_bytes(text);
         self.concat(2);
         Raised
     }
@@ -499,12 +518,32 @@ pub(super) const fn upvalue(number: c_int) -> c_int {
     ffi::lua_upvalueindex(number)
 }
 
-/// Appends a number as C's `%.17g` writes it.
-pub(super) fn push_17_digits(out: &mut Vec<u8>, number: f64) {
+/// Appends a number as C's `%.*g` writes it.
+pub(super) fn push_digits(out: &mut Vec<u8>, number: f64, precision: c_int) {
     let mut digits = [0u8; 64];
     // SAFETY: it writes at most as many bytes as it is told.
     let len = unsafe {
-        libc::snprintf(digits.as_mut_ptr().cast(), digits.len(), c"%.17g".as_ptr(), number)
+        let (start, len) = (digits.as_mut_ptr().cast(), digits.len());
+        libc::snprintf(start, len, c"%.*g".as_ptr(), precision, number)
     };
     out.extend_from_slice(&digits[..usize::try_from(len).unwrap_or(0).min(digits.len())]);
+}
+
+/// The number that C's `strtod` finds at the beginning of a string of Lua's, and how many bytes it
+/// takes.
+pub(super) fn leading_double(text: &[u8]) -> Option<(f64, usize)> {
+    let start = text.as_ptr().cast();
+    let mut end = ptr::null_mut();
+    // SAFETY: Lua's strings end in a zero that isn't counted, so that it stops there at the latest.
+    let number = unsafe { libc::strtod(start, &raw mut end) };
+    let len = end as usize - start as usize;
+    (len > 0 && len <= text.len()).then_some((number, len))
+}
+
+/// The processor time that the process has used, in seconds.
+pub(super) fn processor_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it fills in the structure that it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

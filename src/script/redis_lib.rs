@@ -9,7 +9,7 @@ use crate::resp::reply::Protocol;
 use crate::script::convert;
 use crate::script::host::{Host, Mode};
 use crate::script::machine::{Purpose, Versions};
-use crate::script::raw::{native, CFunction, Kind, Native, Raised, State};
+use crate::script::raw::{native, push_digits, CFunction, Kind, Native, Raised, State};
 use crate::script::sandbox;
 
 const LOG_LEVELS: [(&str, f64); 4] =
@@ -142,7 +142,7 @@ fn push_number(out: &mut Vec<u8>, number: f64) {
         }
         text::push_i64(out, whole);
     } else {
-        crate::script::raw::push_17_digits(out, number);
+        push_digits(out, number, 17);
     }
 }
 

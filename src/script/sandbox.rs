@@ -16,7 +16,7 @@ use std::ffi::c_int;
 
 use mlua_sys as ffi;
 
-use crate::script::base_lib;
+use crate::script::{base_lib, bits, cjson, cmsgpack, struct_lib};
 use crate::script::machine::{Purpose, Versions, REAL_GLOBALS};
 use crate::script::raw::{native, upvalue, CFunction, Kind, Native, Raised, State, GLOBALS};
 use crate::script::redis_lib;
@@ -45,6 +45,11 @@ pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
     }
     base_lib::install(lua, REAL_GLOBALS);
     redis_lib::install(lua, REAL_GLOBALS, purpose, versions);
+    bits::install(lua, REAL_GLOBALS);
+    cjson::install(lua, REAL_GLOBALS);
+    cmsgpack::install(lua, REAL_GLOBALS);
+    struct_lib::install(lua, REAL_GLOBALS);
+    base_lib::install_clock(lua, REAL_GLOBALS);
     for name in ["coroutine", "math", "string", "table", "bit", "cjson", "cmsgpack", "os", "struct"] {
         lua.get_field(REAL_GLOBALS, name);
         if lua.kind(-1) == Kind::Nil {
