@@ -127,6 +127,8 @@ flags! {
     CHECKS_DISK = 26, "";
     /// Counts as use of its keys though the client chose CLIENT NO-TOUCH.
     TOUCHES = 27, "";
+    /// May run a script: on a stack of its own.
+    RUNS_SCRIPTS = 30, "";
     /// Ends a transaction that is being queued, so it's served even where nothing may be queued for
     /// lack of memory; COMMAND doesn't show it.
     ENDS_MULTI = 28, "";

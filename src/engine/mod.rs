@@ -37,8 +37,8 @@ pub mod keep;
 pub(crate) mod migrate;
 pub mod registry;
 pub(crate) mod replicate;
-pub(crate) mod session;
 pub mod script;
+pub(crate) mod session;
 pub(crate) mod show;
 pub mod tick;
 

@@ -4,8 +4,8 @@
 use std::ffi::c_int;
 
 use crate::script::machine::{self, ALL};
-use crate::script::raw::{native, CFunction, Kind, Native, State, upvalue};
-use crate::script::sandbox::{self, is_proxy, push_real, READ_ONLY};
+use crate::script::raw::{CFunction, Kind, Native, State, native, upvalue};
+use crate::script::sandbox::{self, READ_ONLY, is_proxy, push_real};
 
 /// The most values that `unpack` returns: what Lua's stack holds for one function of C.
 const UNPACK_MAX: i64 = 7900;
@@ -52,12 +52,7 @@ pub(super) fn install(lua: State, globals: c_int) {
 }
 
 /// Makes a library of functions and puts it into the globals.
-pub(super) fn set_library(
-    lua: State,
-    globals: c_int,
-    name: &str,
-    functions: &[(&str, CFunction)],
-) {
+pub(super) fn set_library(lua: State, globals: c_int, name: &str, functions: &[(&str, CFunction)]) {
     lua.new_table(0, functions.len());
     let table = lua.top();
     for (function_name, function) in functions {
@@ -250,7 +245,8 @@ fn unpack(lua: State) -> Native {
         lua.replace(1);
     }
     let first = lua.optional_number(2, 1.0) as i64;
-    let last = if lua.kind(3) == Kind::Nil { lua.raw_len(1) as i64 } else { lua.check_number(3) as i64 };
+    let last =
+        if lua.kind(3) == Kind::Nil { lua.raw_len(1) as i64 } else { lua.check_number(3) as i64 };
     if first > last {
         return Ok(0);
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use crate::script::raw::{native, CFunction, Native, State};
+use crate::script::raw::{CFunction, Native, State, native};
 
 /// Puts the library into the globals.
 pub(super) fn install(lua: State, globals: c_int) {
@@ -42,8 +42,7 @@ fn to_bit(lua: State) -> Native {
 fn to_hex(lua: State) -> Native {
     let number = bits(lua, 1);
     let wanted = if lua.top() < 2 { 8 } else { bits(lua, 2).cast_signed() };
-    let digits: &[u8; 16] =
-        if wanted < 0 { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+    let digits: &[u8; 16] = if wanted < 0 { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
     let count = wanted.unsigned_abs().min(8) as usize;
     let mut text = [0u8; 8];
     for (place, digit) in text[..count].iter_mut().rev().enumerate() {

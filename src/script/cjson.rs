@@ -7,9 +7,7 @@ use std::ffi::c_int;
 
 use crate::base::text;
 use crate::script::cjson_decode;
-use crate::script::raw::{
-    native, push_digits, upvalue, CFunction, Kind, Native, Raised, State,
-};
+use crate::script::raw::{CFunction, Kind, Native, Raised, State, native, push_digits, upvalue};
 
 /// What scripts may choose.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +101,12 @@ fn settings<'a>(lua: State) -> &'a mut Settings {
 }
 
 /// An argument that is a whole number in a range, where there is one.
-fn chosen_number(lua: State, argument: c_int, range: (i64, i64), error: &std::ffi::CStr) -> Option<i64> {
+fn chosen_number(
+    lua: State,
+    argument: c_int,
+    range: (i64, i64),
+    error: &std::ffi::CStr,
+) -> Option<i64> {
     if lua.kind(argument) == Kind::Nil {
         return None;
     }
@@ -352,9 +355,7 @@ impl Encoder<'_> {
             return Ok(None);
         }
         let Settings { sparse_convert, sparse_ratio, sparse_safe, .. } = self.settings;
-        if sparse_ratio > 0
-            && highest > count.saturating_mul(sparse_ratio)
-            && highest > sparse_safe
+        if sparse_ratio > 0 && highest > count.saturating_mul(sparse_ratio) && highest > sparse_safe
         {
             if !sparse_convert {
                 let text = "Cannot serialise table: excessively sparse array";

@@ -2,7 +2,7 @@
 
 use crate::base::text;
 use crate::script::cjson::{ARRAY_MARK, Settings};
-use crate::script::raw::{leading_double, Raised, State};
+use crate::script::raw::{Raised, State, leading_double};
 
 /// What the input goes on with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,8 +71,7 @@ pub(super) fn decode(lua: State, input: &[u8], settings: Settings) -> Result<(),
     }
     let scratch = &mut lua.host().scratch;
     let text = Text::Scratch;
-    let mut decoder =
-        Decoder { lua, settings, input, at: 0, token_at: 0, text, scratch, depth: 0 };
+    let mut decoder = Decoder { lua, settings, input, at: 0, token_at: 0, text, scratch, depth: 0 };
     let token = decoder.next();
     decoder.value(token)?;
     match decoder.next() {

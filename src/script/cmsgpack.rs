@@ -1,9 +1,9 @@
-//! The library `cmsgpack`: values to and from MessagePack.
+//! The library `cmsgpack`: values to and from `MessagePack`.
 
 use std::ffi::c_int;
 
 use crate::base::text;
-use crate::script::raw::{native, CFunction, Kind, Native, Raised, State};
+use crate::script::raw::{CFunction, Kind, Native, Raised, State, native};
 
 /// How deep tables may be nested; what is deeper is nil.
 const DEPTH_MAX: usize = 16;
@@ -59,9 +59,9 @@ fn encode(lua: State, out: &mut Vec<u8>, depth: usize) -> Result<(), Raised> {
 
 fn encode_string(out: &mut Vec<u8>, bytes: &[u8]) {
     match bytes.len() {
-        len @ ..32 => out.push(0xa0 | len as u8),
-        len @ ..0x100 => out.extend_from_slice(&[0xd9, len as u8]),
-        len @ ..0x1_0000 => {
+        len @ 0..32 => out.push(0xa0 | len as u8),
+        len @ 32..0x100 => out.extend_from_slice(&[0xd9, len as u8]),
+        len @ 0x100..0x1_0000 => {
             out.push(0xda);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
@@ -90,26 +90,26 @@ fn encode_number(out: &mut Vec<u8>, number: f64) {
 
 fn encode_integer(out: &mut Vec<u8>, number: i64) {
     match number {
-        0..=0x7f | -32..=-1 => out.push(number as u8),
-        0..=0xff => out.extend_from_slice(&[0xcc, number as u8]),
-        0..=0xffff => {
+        -32..=0x7f => out.push(number as u8),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, number as u8]),
+        0x100..=0xffff => {
             out.push(0xcd);
             out.extend_from_slice(&(number as u16).to_be_bytes());
         }
-        0..=0xffff_ffff => {
+        0x1_0000..=0xffff_ffff => {
             out.push(0xce);
             out.extend_from_slice(&(number as u32).to_be_bytes());
         }
-        0.. => {
+        0x1_0000_0000.. => {
             out.push(0xcf);
             out.extend_from_slice(&number.to_be_bytes());
         }
-        -0x80..=-1 => out.extend_from_slice(&[0xd0, number as u8]),
-        -0x8000..=-1 => {
+        -0x80..-32 => out.extend_from_slice(&[0xd0, number as u8]),
+        -0x8000..-0x80 => {
             out.push(0xd1);
             out.extend_from_slice(&(number as i16).to_be_bytes());
         }
-        -0x8000_0000..=-1 => {
+        -0x8000_0000..-0x8000 => {
             out.push(0xd2);
             out.extend_from_slice(&(number as i32).to_be_bytes());
         }
@@ -145,8 +145,8 @@ fn encode_table(lua: State, out: &mut Vec<u8>, depth: usize) -> Result<(), Raise
     let (count, array) = shape(lua, table);
     let [tiny, short, long] = if array { [0x90, 0xdc, 0xdd] } else { [0x80, 0xde, 0xdf] };
     match count {
-        ..16 => out.push(tiny | count as u8),
-        ..0x1_0000 => {
+        0..16 => out.push(tiny | count as u8),
+        16..0x1_0000 => {
             out.push(short);
             out.extend_from_slice(&(count as u16).to_be_bytes());
         }

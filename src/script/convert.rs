@@ -155,12 +155,7 @@ fn push_elements(lua: State, reader: &mut Reader<'_>, count: i64) -> Result<(), 
 }
 
 /// A map, or a set as a map to true.
-fn push_map(
-    lua: State,
-    reader: &mut Reader<'_>,
-    count: i64,
-    name: &str,
-) -> Result<(), Raised> {
+fn push_map(lua: State, reader: &mut Reader<'_>, count: i64, name: &str) -> Result<(), Raised> {
     make_room(lua)?;
     lua.new_table(0, 1);
     lua.new_table(0, count as usize);

@@ -1,7 +1,7 @@
 //! What belongs to a machine beside Lua's own state: buffers that calls reuse, the memory in use and
 //! its limit, and whom the script that runs calls.
 
-use std::alloc::{alloc, dealloc, realloc, Layout};
+use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -37,6 +37,8 @@ pub(crate) struct Host {
     pub(super) limit: usize,
     /// Bytes allocated since the time was looked at.
     debt: usize,
+    /// Instructions between two looks at the time.
+    pub(super) instructions: std::ffi::c_int,
     /// Whether the hook has been brought forward.
     pub(super) hurried: bool,
     /// Lua's main thread, to bring the hook forward.
@@ -82,11 +84,13 @@ impl Host {
 
     /// Says whom commands go to from now on, and whether they may.
     pub(super) fn serve(&mut self, server: &mut dyn Server, mode: Mode) {
-        let server: *mut (dyn Server + '_) = server;
         // SAFETY: only the lifetime changes; `stop` comes before the borrow ends.
-        self.server = NonNull::new(unsafe {
-            std::mem::transmute::<*mut (dyn Server + '_), *mut (dyn Server + 'static)>(server)
-        });
+        let server: &'static mut dyn Server = unsafe {
+            std::mem::transmute::<&mut (dyn Server + '_), &'static mut (dyn Server + 'static)>(
+                server,
+            )
+        };
+        self.server = Some(NonNull::from(server));
         self.mode = mode;
     }
 

@@ -3,17 +3,18 @@
 //! On the main thread's stack, from the bottom: the handler of errors, the table of globals that
 //! proxies stand for.
 
-use std::ffi::{c_int, CStr};
+use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
 
 use mlua_sys as ffi;
 
 use crate::resp::reply::Protocol;
-use crate::script::host::{allocate, Host, Mode};
-use crate::script::raw::{native, Fault, Kind, Native, Raised, State, ALL_RESULTS, REGISTRY};
-use crate::script::{base_lib, redis_lib, reply, sandbox, Server};
+use crate::script::host::{Host, Mode, allocate};
+use crate::script::raw::{ALL_RESULTS, Fault, Kind, Native, REGISTRY, Raised, State, native};
+use crate::script::{Pace, Server, base_lib, redis_lib, reply, sandbox};
 
-/// Instructions between two looks at the time: some 10 microseconds.
+/// The most instructions between two looks at the time: some 10 microseconds where each is quick. Where
+/// they aren't (long strings are put together) there are fewer.
 pub(crate) const HOOK_INSTRUCTIONS: c_int = 4096;
 
 /// Where the handler of errors is on the stack.
@@ -82,6 +83,7 @@ impl Machine {
         sandbox::build(lua, purpose, versions);
         lua.push_function(native!(enter), 0);
         debug_assert_eq!(lua.top(), BASE, "the stack's layout");
+        lua.host().instructions = HOOK_INSTRUCTIONS;
         lua.hook(on_count, HOOK_INSTRUCTIONS);
         lua.host().limit = limit;
         let settled = lua.host().used;
@@ -217,7 +219,7 @@ impl Machine {
         host.reply.shrink_to(GARBAGE_MAX);
         if host.hurried {
             host.hurried = false;
-            lua.hook(on_count, HOOK_INSTRUCTIONS);
+            lua.hook(on_count, host.instructions);
         }
         self.runs += 1;
         if host.used > self.settled + self.settled / 2 + GARBAGE_MAX {
@@ -304,10 +306,16 @@ fn look_at_time(lua: State) -> Result<(), Raised> {
     let host = lua.host();
     let Some(server) = host.server() else { return Ok(()) };
     match server.check_time() {
-        Ok(()) => {
-            if host.hurried {
+        Ok(pace) => {
+            let instructions = match pace {
+                Pace::Quick => (host.instructions * 4).min(HOOK_INSTRUCTIONS),
+                Pace::Right => host.instructions,
+                Pace::Slow => (host.instructions / 16).max(1),
+            };
+            if host.hurried || instructions != host.instructions {
                 host.hurried = false;
-                lua.hook(on_count, HOOK_INSTRUCTIONS);
+                host.instructions = instructions;
+                lua.hook(on_count, instructions);
             }
             Ok(())
         }

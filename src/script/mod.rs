@@ -64,5 +64,16 @@ pub(crate) trait Server {
     fn log(&self, level: u8, text: &[u8]);
     /// Looks at the time; suspends a script that has been running for too long. The error is why the
     /// script ends: somebody wants it to.
-    fn check_time(&mut self) -> Result<(), &'static str>;
+    fn check_time(&mut self) -> Result<Pace, &'static str>;
+}
+
+/// How long it was since the last look at the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// So short that looking costs more than it tells.
+    Quick,
+    /// As it should be.
+    Right,
+    /// Too long.
+    Slow,
 }

@@ -53,9 +53,7 @@ pub(super) type CFunction = ffi::lua_CFunction;
 /// Makes a [`CFunction`] of a function from [`State`] to [`Native`].
 macro_rules! native {
     ($function:path) => {{
-        unsafe extern "C-unwind" fn entry(
-            state: *mut mlua_sys::lua_State,
-        ) -> std::ffi::c_int {
+        unsafe extern "C-unwind" fn entry(state: *mut mlua_sys::lua_State) -> std::ffi::c_int {
             let lua = $crate::script::raw::State(state);
             match $function(lua) {
                 Ok(results) => results,
@@ -290,8 +288,7 @@ impl State {
         // While the compiler runs nothing is collected: Lua 5.1 doesn't keep the chunk's name alive
         // (CVE-2025-49844).
         api!(self, lua_gc, ffi::LUA_GCSTOP, 0);
-        let outcome =
-            api!(self, luaL_loadbuffer, text.as_ptr().cast(), text.len(), name.as_ptr());
+        let outcome = api!(self, luaL_loadbuffer, text.as_ptr().cast(), text.len(), name.as_ptr());
         api!(self, lua_gc, ffi::LUA_GCRESTART, 0);
         if outcome == ffi::LUA_OK { Ok(()) } else { Err(Fault::Run) }
     }

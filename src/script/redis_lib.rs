@@ -4,12 +4,12 @@ use std::ffi::c_int;
 
 use crate::base::text;
 use crate::command::args::Args;
-use crate::resp::request::{ARGUMENT_BYTES_MAX, Range};
 use crate::resp::reply::Protocol;
+use crate::resp::request::{ARGUMENT_BYTES_MAX, Range};
 use crate::script::convert;
 use crate::script::host::{Host, Mode};
 use crate::script::machine::{Purpose, Versions};
-use crate::script::raw::{native, push_digits, CFunction, Kind, Native, Raised, State};
+use crate::script::raw::{CFunction, Kind, Native, Raised, State, native, push_digits};
 use crate::script::sandbox;
 
 const LOG_LEVELS: [(&str, f64); 4] =
@@ -65,8 +65,7 @@ pub(super) fn install(lua: State, globals: c_int, purpose: Purpose, versions: Ve
         lua.push_bytes(value.as_bytes());
         lua.set_field(table, name);
     }
-    let numbers =
-        [("REDIS_VERSION_NUM", versions.redis), ("SERVER_VERSION_NUM", versions.own)];
+    let numbers = [("REDIS_VERSION_NUM", versions.redis), ("SERVER_VERSION_NUM", versions.own)];
     for (name, version) in numbers {
         lua.push_number(version_number(version));
         lua.set_field(table, name);
@@ -282,8 +281,7 @@ fn set_repl(lua: State) -> Native {
     }
     let flags = lua.number(1) as i64;
     if !(0..=3).contains(&flags) {
-        let text =
-            b"Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+        let text = b"Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
         return Err(error_table(lua, text));
     }
     server.set_replication(flags as u8);

@@ -1,5 +1,7 @@
 //! A script's result as a reply: the opposite of [`crate::script::convert`].
 
+use std::borrow::Cow;
+
 use crate::resp::reply::{Protocol, Reply};
 use crate::script::raw::{Kind, Raised, State};
 use crate::script::sandbox;
@@ -15,8 +17,7 @@ pub(super) fn write(lua: State) -> Result<(), Raised> {
 }
 
 /// Bytes without line ends.
-fn single_line<'a>(lua: State, text: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
-    let _ = lua;
+fn single_line(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\r', b'\n', text).is_none() {
         return text.into();
     }
@@ -40,11 +41,8 @@ fn write_value(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
 #[inline]
 pub(super) fn whole(number: f64) -> i64 {
     // What doesn't fit, infinities and NaN included, is the smallest number on x86, and so upstream.
-    if number >= -9.223_372_036_854_775_8e18 && number < 9.223_372_036_854_775_8e18 {
-        number as i64
-    } else {
-        i64::MIN
-    }
+    const BOUND: f64 = (1u64 << 63) as f64;
+    if (-BOUND..BOUND).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
@@ -59,13 +57,13 @@ fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
     // An array, most likely: nothing that the special forms look for.
     lua.get_field(table, "err");
     if lua.kind(-1) == Kind::String {
-        reply.error_bytes(&single_line(lua, lua.bytes(-1).unwrap_or_default()));
+        reply.error_bytes(&single_line(lua.bytes(-1).unwrap_or_default()));
         return lua.set_top(table);
     }
     lua.set_top(table);
     lua.get_field(table, "ok");
     if lua.kind(-1) == Kind::String {
-        let line = single_line(lua, lua.bytes(-1).unwrap_or_default());
+        let line = single_line(lua.bytes(-1).unwrap_or_default());
         reply.raw(b"+");
         reply.raw(&line);
         reply.raw(b"\r\n");
@@ -92,7 +90,7 @@ fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
     lua.set_top(table);
     lua.get_field(table, "big_number");
     if lua.kind(-1) == Kind::String {
-        let line = single_line(lua, lua.bytes(-1).unwrap_or_default());
+        let line = single_line(lua.bytes(-1).unwrap_or_default());
         reply.big_number(&String::from_utf8_lossy(&line));
         return lua.set_top(table);
     }

@@ -16,21 +16,33 @@ use std::ffi::c_int;
 
 use mlua_sys as ffi;
 
-use crate::script::{base_lib, bits, cjson, cmsgpack, struct_lib};
-use crate::script::machine::{Purpose, Versions, REAL_GLOBALS};
-use crate::script::raw::{native, upvalue, CFunction, Kind, Native, Raised, State, GLOBALS};
+use crate::script::machine::{Purpose, REAL_GLOBALS, Versions};
+use crate::script::raw::{CFunction, GLOBALS, Kind, Native, Raised, State, native, upvalue};
 use crate::script::redis_lib;
+use crate::script::{base_lib, bits, cjson, cmsgpack, struct_lib};
 
 /// What a script may use of Lua's own globals.
 const ALLOWED: &[&str] = &[
-    "_VERSION", "assert", "coroutine", "error", "gcinfo", "ipairs", "math", "rawequal", "select",
-    "string", "table", "tonumber", "tostring", "type", "xpcall",
+    "_VERSION",
+    "assert",
+    "coroutine",
+    "error",
+    "gcinfo",
+    "ipairs",
+    "math",
+    "rawequal",
+    "select",
+    "string",
+    "table",
+    "tonumber",
+    "tostring",
+    "type",
+    "xpcall",
 ];
 
 /// Makes the globals; the real table is left on the stack.
 pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
-    let openers =
-        [ffi::luaopen_base, ffi::luaopen_table, ffi::luaopen_string, ffi::luaopen_math];
+    let openers = [ffi::luaopen_base, ffi::luaopen_table, ffi::luaopen_string, ffi::luaopen_math];
     for open in openers {
         // SAFETY: the rows of `ffi` are functions of Lua's that open a library.
         let open: unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int = open;
@@ -50,7 +62,8 @@ pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
     cmsgpack::install(lua, REAL_GLOBALS);
     struct_lib::install(lua, REAL_GLOBALS);
     base_lib::install_clock(lua, REAL_GLOBALS);
-    for name in ["coroutine", "math", "string", "table", "bit", "cjson", "cmsgpack", "os", "struct"] {
+    for name in ["coroutine", "math", "string", "table", "bit", "cjson", "cmsgpack", "os", "struct"]
+    {
         lua.get_field(REAL_GLOBALS, name);
         if lua.kind(-1) == Kind::Nil {
             lua.pop(1);
@@ -146,7 +159,9 @@ fn no_such_global(lua: State) -> Native {
     let name = if lua.kind(2) == Kind::Number || lua.kind(2) == Kind::String {
         lua.text(2).unwrap_or_default()
     } else {
-        return Err(lua.fail("Second argument to luaProtectedTableError must be a string or number"));
+        return Err(
+            lua.fail("Second argument to luaProtectedTableError must be a string or number")
+        );
     };
     host.scratch.extend_from_slice(name);
     host.scratch.push(b'\'');

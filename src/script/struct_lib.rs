@@ -10,9 +10,9 @@
 //! | `s` | bytes up to a zero |
 //! | `x` | a zero |
 
-use std::ffi::{c_int, CStr};
+use std::ffi::{CStr, c_int};
 
-use crate::script::raw::{native, CFunction, Native, Raised, State};
+use crate::script::raw::{CFunction, Native, Raised, State, native};
 
 /// The longest integer, in bytes.
 const INTEGER_BYTES_MAX: usize = 32;
@@ -57,8 +57,8 @@ impl<'a> Format<'a> {
         if count == 0 {
             return Ok(default);
         }
-        let number = digits.fold(Some(0i32), |number, digit| {
-            number?.checked_mul(10)?.checked_add(i32::from(digit - b'0'))
+        let number = digits.clone().try_fold(0i32, |number, digit| {
+            number.checked_mul(10)?.checked_add(i32::from(digit - b'0'))
         });
         self.at += count;
         number

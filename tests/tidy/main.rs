@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["rdb"],
     &["keyspace"],
     &["command"],
-    &["config", "metrics", "mailbox"],
+    &["config", "metrics", "mailbox", "script"],
     &["journal"],
     &["persist"],
     &["replication"],

@@ -84,7 +84,6 @@ pub(crate) const ROWS: &[Directive] = &[
     .doc("Percentiles of latency that INFO shows."),
     number("busy-reply-threshold", field!(busy_reply_threshold), (0, LONG), "5000")
         .alias("lua-time-limit")
-        .inert("scripts are not there yet")
         .doc("Milliseconds after which a running script lets others be answered with BUSY."),
     flag("extended-redis-compatibility", field!(extended_redis_compatibility), "no")
         .inert("it always does")

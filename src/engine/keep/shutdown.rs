@@ -110,6 +110,9 @@ fn shutdown(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
         engine.sessions[slot].reply().ok();
         return Ok(Flow::Done);
     }
+    if engine.is_busy() && !flags.nosave {
+        return Err(engine.busy_error());
+    }
     let by = engine.sessions[slot].id;
     tracing::info!("User requested shutdown... (client id={by})");
     if engine.waits_for_replicas(flags) {

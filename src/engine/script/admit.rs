@@ -20,7 +20,15 @@ pub(in crate::engine) struct Running {
     /// Whether it has called a command that writes.
     pub(in crate::engine) wrote: bool,
     /// Whether what it does has been decided elsewhere: the log, the primary.
-    obeyed: bool,
+    pub(super) obeyed: bool,
+    /// Whether it is a function.
+    pub(super) is_function: bool,
+    /// When it began, in ticks of the stopwatch.
+    pub(super) began: u64,
+    /// When it looked at the time last.
+    pub(super) looked_at: u64,
+    /// When it has been running for too long.
+    pub(super) overdue_at: u64,
     /// Whether changes were recorded when it began.
     pub(super) recording: bool,
 }
@@ -75,7 +83,32 @@ impl Engine {
         }
         let flags = if read_only { flags | ScriptFlags::NO_WRITES } else { flags };
         let recording = self.databases.unit.recording;
-        Ok(Running { client, flags, out_of_memory, wrote: false, obeyed, recording })
+        let began = self.env.stopwatch.ticks();
+        let overdue_at = began.saturating_add(self.script_ticks_max());
+        Ok(Running {
+            client,
+            flags,
+            out_of_memory,
+            wrote: false,
+            obeyed,
+            is_function: false,
+            began,
+            looked_at: began,
+            overdue_at,
+            recording,
+        })
+    }
+
+    /// How long a script may run before it is too long, in ticks of the stopwatch.
+    #[inline]
+    fn script_ticks_max(&mut self) -> u64 {
+        let millis = self.settings.busy_reply_threshold;
+        // Reckoned once: it costs a division of 128 bits.
+        if self.scripts.threshold.0 != millis {
+            let ticks = self.env.stopwatch.ticks_of(millis.saturating_mul(1000));
+            self.scripts.threshold = (millis, if millis == 0 { u64::MAX } else { ticks });
+        }
+        self.scripts.threshold.1
     }
 
     /// Whether this is a replica that must not show what it has.
@@ -103,7 +136,7 @@ impl Engine {
         if flags.contains(Flags::NOSCRIPT) {
             return Err(CommandError::text("ERR This Redis command is not allowed from script"));
         }
-        if flags.contains(Flags::BLOCKING) && args.from(1).any(|word| is_block(word)) {
+        if flags.contains(Flags::BLOCKING) && args.from(1).any(is_block) {
             let name = &self.registry[command].full_name;
             return Err(CommandError::owned(format!(
                 "ERR {name} command is not allowed with BLOCK option from scripts"

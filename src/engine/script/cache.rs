@@ -52,6 +52,7 @@ impl ScriptFlags {
     }
 
     /// The names of those that are set.
+    #[expect(dead_code, reason = "functions, which follow, tell them")]
     pub(in crate::engine) fn names(self) -> impl Iterator<Item = &'static str> + Clone {
         Self::NAMES.iter().filter(move |(_, flag)| self.contains(*flag)).map(|(name, _)| *name)
     }
@@ -142,8 +143,7 @@ impl Cache {
         self.evaluated += usize::from(!loaded);
         self.text_bytes += text.len();
         let text: Rc<[u8]> = text.into();
-        let script =
-            Script { kept, flags, sha, text: Rc::clone(&text), loaded, used: self.uses };
+        let script = Script { kept, flags, sha, text: Rc::clone(&text), loaded, used: self.uses };
         let index = self.free.pop().unwrap_or_else(|| {
             self.scripts.push(None);
             self.scripts.len() as u32 - 1

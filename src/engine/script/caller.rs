@@ -4,7 +4,7 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::engine::Engine;
 use crate::resp::reply::Protocol;
-use crate::script::Server;
+use crate::script::{Pace, Server};
 
 impl Server for Engine {
     fn call(&mut self, args: Args<'_>) -> &[u8] {
@@ -53,8 +53,9 @@ impl Server for Engine {
         }
     }
 
-    fn check_time(&mut self) -> Result<(), &'static str> {
-        Ok(())
+    #[inline]
+    fn check_time(&mut self) -> Result<Pace, &'static str> {
+        self.check_script_time()
     }
 }
 

@@ -11,11 +11,13 @@ use crate::script::redis_lib::hex_digest;
 
 /// Flags of all commands that run scripts.
 const RUNS: Flags = Flags::NOSCRIPT
+    .union(Flags::RUNS_SCRIPTS)
     .union(Flags::STALE)
     .union(Flags::SKIP_MONITOR)
     .union(Flags::MAY_REPLICATE)
     .union(Flags::NO_MANDATORY_KEYS);
 const READS: Flags = Flags::NOSCRIPT
+    .union(Flags::RUNS_SCRIPTS)
     .union(Flags::STALE)
     .union(Flags::SKIP_MONITOR)
     .union(Flags::READONLY)
@@ -82,7 +84,9 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .since("3.2.0")
                 .syntax("<YES | SYNC | NO>")
                 .summary("Refused: there is no debugger.")
-                .deviates(&["YES and SYNC are refused: a debugged script would hold the server up"]),
+                .deviates(&[
+                    "YES and SYNC are refused: a debugged script would hold the server up",
+                ]),
             control("EXISTS", Arity::AtLeast(3), script_exists as ControlHandler)
                 .group(Group::Scripting)
                 .flags(Flags::NOSCRIPT)
@@ -105,6 +109,12 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .flags(Flags::LOADING.union(Flags::STALE))
                 .since("5.0.0")
                 .summary("Lists the subcommands."),
+            control("KILL", Arity::Exactly(2), script_kill as ControlHandler)
+                .group(Group::Scripting)
+                .flags(Flags::NOSCRIPT.union(Flags::ALLOW_BUSY))
+                .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
+                .since("2.6.0")
+                .summary("Ends the script that runs."),
             control("LOAD", Arity::Exactly(3), script_load as ControlHandler)
                 .group(Group::Scripting)
                 .flags(Flags::NOSCRIPT.union(Flags::STALE))
@@ -122,8 +132,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         ]),
 ];
 
-const NO_SCRIPT: CommandError =
-    CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
+const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
 
 fn eval(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     engine.eval_text(slot, args, false)
@@ -160,12 +169,9 @@ fn sha_of(word: &[u8]) -> Option<Sha> {
 pub(super) fn key_count(args: Args<'_>) -> Result<usize, CommandError> {
     let count = args.int(2)?;
     if count > args.len() as i64 - 3 {
-        return Err(CommandError::text(
-            "ERR Number of keys can't be greater than number of args",
-        ));
+        return Err(CommandError::text("ERR Number of keys can't be greater than number of args"));
     }
-    usize::try_from(count)
-        .map_err(|_| CommandError::text("ERR Number of keys can't be negative"))
+    usize::try_from(count).map_err(|_| CommandError::text("ERR Number of keys can't be negative"))
 }
 
 /// What a script says of itself in its first line, and where its code begins.
@@ -264,8 +270,11 @@ impl Engine {
         let running = self.admit_script(slot, flags, read_only)?;
         self.begin_script(running);
         let mut machine = self.take_machine();
-        let call =
-            Call { keys: args.from(3).take(keys), arguments: args.from(3 + keys), as_globals: true };
+        let call = Call {
+            keys: args.from(3).take(keys),
+            arguments: args.from(3 + keys),
+            as_globals: true,
+        };
         let outcome = self.run_in(&mut machine, slot, kept, call);
         self.scripts.machine = Some(machine);
         self.end_script();
@@ -310,6 +319,12 @@ fn script_flush(
     }
     engine.scripts.cache.clear();
     engine.scripts.machine = None;
+    engine.sessions[slot].reply().ok();
+    Ok(Flow::Done)
+}
+
+fn script_kill(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    engine.kill_script(false)?;
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }

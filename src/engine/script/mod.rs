@@ -2,20 +2,26 @@
 //! one that runs for too long.
 //!
 //! By duty: [`eval`] finds and runs scripts, [`cache`] keeps them, [`admit`] says what a script may do,
-//! [`caller`] runs the commands that a script calls. The Lua machine itself is [`crate::script`].
+//! [`caller`] runs the commands that a script calls, [`busy`] is about those that run for too long. The Lua machine itself is [`crate::script`].
 //!
 //! A script's commands run in a session of the engine's own, so that they go through the same dispatch as
 //! EXEC's, inside the unit under way; what they answer is in that session's buffer until the machine has
 //! made values of it.
 
+use std::fmt;
+
+use corosensei::stack::DefaultStack;
+
 use crate::config::{REDIS_VERSION, VERSION};
 use crate::engine::Engine;
 use crate::engine::script::admit::Running;
+use crate::engine::script::busy::{Standing, Suspended};
 use crate::engine::script::cache::Cache;
 use crate::mailbox::SessionId;
 use crate::script::machine::{Machine, Purpose, Versions};
 
 mod admit;
+mod busy;
 mod cache;
 mod caller;
 pub(crate) mod eval;
@@ -25,7 +31,6 @@ mod run;
 const MACHINE_BYTES_MAX: usize = 1 << 30;
 
 /// What the engine knows of scripts.
-#[derive(Debug)]
 pub struct State {
     /// The machine of EVAL's scripts; not there before the first one, nor while one runs.
     machine: Option<Box<Machine>>,
@@ -33,14 +38,43 @@ pub struct State {
     cache: Cache,
     /// The session that scripts' commands run in.
     caller: SessionId,
-    /// What runs.
+    /// What runs, on whatever stack.
     running: Option<Running>,
+    /// The command whose script stands still; not there during its slices.
+    suspended: Option<Box<Suspended>>,
+    /// How a script that runs on a stack of its own stands still.
+    standing: Option<Standing>,
+    /// When the slice is over that runs, in ticks; nothing before a script has stood still.
+    slice_end: Option<u64>,
+    /// `busy-reply-threshold` that was looked at last, and what that is in ticks.
+    threshold: (u64, u64),
+    /// Whether the script that runs is to end.
+    killed: bool,
+    /// A stack for the next one.
+    spare: Option<DefaultStack>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("running", &self.running).finish_non_exhaustive()
+    }
 }
 
 impl State {
     /// No scripts. `caller` is the session that their commands will run in.
     pub(crate) fn new(caller: SessionId) -> Self {
-        Self { machine: None, cache: Cache::default(), caller, running: None }
+        Self {
+            machine: None,
+            cache: Cache::default(),
+            caller,
+            running: None,
+            suspended: None,
+            standing: None,
+            slice_end: None,
+            threshold: (0, u64::MAX),
+            killed: false,
+            spare: None,
+        }
     }
 
     /// How many scripts were evicted.
@@ -48,19 +82,43 @@ impl State {
         self.cache.evicted()
     }
 
-    /// How many scripts are kept, and bytes that they take beside Lua's.
-    pub(crate) fn kept(&self) -> (usize, usize) {
-        self.cache.size()
+    /// What INFO and MEMORY STATS tell.
+    pub(crate) fn figures(&self) -> Figures {
+        let (scripts, script_bytes) = self.cache.size();
+        let used = |machine: &Option<Box<Machine>>| {
+            machine.as_ref().map_or(0, |machine| machine.used() as u64)
+        };
+        Figures {
+            lua_bytes: used(&self.machine),
+            scripts,
+            script_bytes: script_bytes as u64,
+            ..Figures::default()
+        }
     }
+}
 
-    /// Bytes that Lua uses.
-    pub(crate) fn lua_bytes(&self) -> usize {
-        self.machine.as_ref().map_or(0, |machine| machine.used())
-    }
+/// What scripts take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    /// Bytes of the machine of EVAL's scripts.
+    pub(crate) lua_bytes: u64,
+    /// Those scripts.
+    pub(crate) scripts: usize,
+    /// Bytes that they take beside the machine.
+    pub(crate) script_bytes: u64,
+    /// Bytes of the machine of functions.
+    pub(crate) functions_lua_bytes: u64,
+    /// Functions.
+    pub(crate) functions: usize,
+    /// Their libraries.
+    pub(crate) libraries: usize,
+    /// Bytes that these take beside the machine.
+    pub(crate) library_bytes: u64,
 }
 
 impl Engine {
     /// The machine of EVAL's scripts.
+    #[expect(clippy::unnecessary_box_returns, reason = "it moves to and fro as a pointer")]
     fn take_machine(&mut self) -> Box<Machine> {
         self.scripts.machine.take().unwrap_or_else(|| {
             let seed = self.rng.next_u64();

@@ -20,6 +20,7 @@ impl Engine {
         session.protocol = Protocol::Resp2;
         session.replaying = replaying;
         self.scripts.running = Some(running);
+        self.scripts.killed = false;
     }
 
     /// Runs a function in a machine; its result is appended to the client's replies.

@@ -255,7 +255,7 @@ impl Engine {
     /// Lets the clients try again whose keys have changed. To be called between units.
     #[inline]
     pub(in crate::engine) fn serve_waiting(&mut self) {
-        if self.databases.waits.any_ready() {
+        if self.databases.waits.any_ready() && !self.is_busy() {
             self.serve_ready();
         }
     }

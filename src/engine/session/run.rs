@@ -5,6 +5,7 @@
 //!   Running ── stop(Paused)  CLIENT PAUSE ───────────┐
 //!    ▲    │    stop(Paced)   a walk's writer lags    │
 //!    │    │    stop(Choked)  replies aren't read     │ go_on
+//!    │    │    stop(Scripting)  its script runs on   │
 //!    │    │                                          ▼
 //!    │    │                                      Resuming  in `tick.resumed`
 //!    └────┼──────────────────────────────────────────┘ when this tick's batches are done
@@ -55,6 +56,8 @@ pub enum Run {
     Paced,
     /// More than [`PENDING_MAX`] bytes of its replies are unread.
     Choked,
+    /// Its script has been running for too long and stands still.
+    Scripting,
     /// What it stood still for is over; its requests follow when the tick's batches are done.
     Resuming,
     /// It ends when the replies so far are written.
@@ -171,7 +174,7 @@ impl Engine {
             Run::Closed => self.tick.ended.push(slot),
             // One that stopped in this very tick waits for a client that has gone.
             Run::Running | Run::Parked(_) | Run::Paused(_) => self.leave(slot),
-            Run::Paced | Run::Choked | Run::Resuming | Run::Leaving => {}
+            Run::Paced | Run::Choked | Run::Scripting | Run::Resuming | Run::Leaving => {}
         }
     }
 
@@ -212,7 +215,7 @@ pub(in crate::engine) fn set_hold(session: &Session) {
     let Some(link) = &session.link else { return };
     link.hold(match (&session.run, session.inbox.is_empty()) {
         (_, true) => Hold::Reads,
-        (Run::Paced | Run::Choked, false) => Hold::Stands,
+        (Run::Paced | Run::Choked | Run::Scripting, false) => Hold::Stands,
         (_, false) => Hold::WatchesForTheEnd,
     });
 }

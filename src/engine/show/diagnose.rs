@@ -356,6 +356,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
         .collect();
     let lookup: usize = databases.iter().map(|(_, bytes)| bytes).sum();
     let aof = engine.log.as_ref().map_or(0, |log| log.pending_bytes());
+    let scripts = engine.scripts.figures();
     let mut reply = engine.sessions[slot].reply();
     reply.map(30 + databases.len());
     let number = |reply: &mut Reply<'_>, name: &str, value: u64| {
@@ -374,8 +375,8 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     number(&mut reply, "clients.normal", memory.clients);
     number(&mut reply, "cluster.links", 0);
     number(&mut reply, "aof.buffer", aof as u64);
-    number(&mut reply, "lua.caches", 0);
-    number(&mut reply, "functions.caches", 0);
+    number(&mut reply, "lua.caches", scripts.script_bytes);
+    number(&mut reply, "functions.caches", scripts.library_bytes);
     for (index, directory) in databases {
         reply.bulk(format!("db.{index}").as_bytes());
         reply.map(2);

@@ -134,9 +134,24 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
         let _ = write!(out, "{name}:{bytes}\r\n{name}_human:{}\r\n", human(bytes));
     };
     sized("total_system_memory", total_system_bytes());
-    sized("used_memory_lua", 0);
-    sized("used_memory_scripts", 0);
+    let scripts = engine.scripts.figures();
+    sized("used_memory_lua", scripts.lua_bytes);
+    sized("used_memory_vm_total", scripts.lua_bytes + scripts.functions_lua_bytes);
+    sized("used_memory_scripts", scripts.script_bytes + scripts.library_bytes);
     sized("maxmemory", engine.settings.maxmemory);
+    let _ = write!(
+        out,
+        "used_memory_vm_eval:{}\r\nused_memory_scripts_eval:{}\r\nnumber_of_cached_scripts:{}\r\n\
+         number_of_functions:{}\r\nnumber_of_libraries:{}\r\nused_memory_vm_functions:{}\r\n\
+         used_memory_functions:{}\r\n",
+        scripts.lua_bytes,
+        scripts.script_bytes,
+        scripts.scripts,
+        scripts.functions,
+        scripts.libraries,
+        scripts.functions_lua_bytes,
+        scripts.library_bytes,
+    );
     let backlog = engine.journal.backlog_memory();
     // What the backlog keeps for replicas beyond its size.
     let behind = (backlog as u64).saturating_sub(engine.settings.repl_backlog_size);

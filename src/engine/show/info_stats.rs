@@ -33,7 +33,7 @@ pub(crate) fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "expire_cycle_cpu_milliseconds:0");
     line!(out, "evicted_keys:{}", engine.evict.evicted);
     line!(out, "evicted_clients:{}", engine.evict.evicted_clients);
-    line!(out, "evicted_scripts:0");
+    line!(out, "evicted_scripts:{}", engine.scripts.evicted());
     let exceeded = engine.evict.exceeded_ticks(engine.env.stopwatch.ticks());
     let (current, total) =
         (engine.env.stopwatch.micros(exceeded.0), engine.env.stopwatch.micros(exceeded.1));

@@ -65,6 +65,10 @@ pub enum After {
 impl Engine {
     /// Polled by the actor's task: one tick.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> After {
+        if self.is_busy() {
+            // In front of what has come, so that its answers don't wait for the slice.
+            self.continue_script();
+        }
         let mailbox = std::rc::Rc::clone(&self.mailbox);
         let any_end = mailbox.take(messages, cx.waker());
         self.remote.register(cx.waker());
@@ -82,7 +86,9 @@ impl Engine {
                 Message::Requests(session, batch) => self.receive(session, batch),
                 other => {
                     self.run_work();
-                    self.take_message(other);
+                    if let Some(message) = self.hold_message(other) {
+                        self.take_message(message);
+                    }
                 }
             }
         }
@@ -97,7 +103,7 @@ impl Engine {
         after
     }
 
-    fn take_message(&mut self, message: Message) {
+    pub(in crate::engine) fn take_message(&mut self, message: Message) {
         match message {
             Message::Opened(slot, link, outlet) => self.open_session(slot, link, outlet),
             Message::Closed(slot) => self.input_ended(slot),
@@ -270,16 +276,24 @@ impl Engine {
     /// The end of the tick: log, replies, and whether background work wants another tick.
     fn finish_tick(&mut self) -> After {
         self.check_signals();
-        let background = self.evict_slice() | self.background_slice();
+        // A script that stands still has a unit open: nothing else changes data, or takes its picture.
+        let busy = self.is_busy();
+        let background = busy || self.evict_slice() | self.background_slice();
         self.write_log();
         self.poll_log();
         self.serve_copies();
-        self.failover_tick();
-        self.farewell_tick();
+        if !busy {
+            self.failover_tick();
+            self.farewell_tick();
+        }
         self.flush_dirty();
         self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {
-            self.close_session(slot);
+            if self.is_script_of(slot) {
+                self.tick.ended.push(slot);
+            } else {
+                self.close_session(slot);
+            }
         }
         if let Some(code) = self.shutdown.exit_code() {
             return After::Exit(code);
@@ -299,9 +313,11 @@ pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
     let code = std::future::poll_fn(|cx| {
         if alarm.rings(cx) {
             engine.refresh_time();
-            engine.release_overdue();
-            engine.check_pause();
-            engine.failover_tick();
+            if !engine.is_busy() {
+                engine.release_overdue();
+                engine.check_pause();
+                engine.failover_tick();
+            }
         }
         while interval.poll_tick(cx).is_ready() {
             let began = engine.env.stopwatch.ticks();

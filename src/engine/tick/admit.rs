@@ -8,6 +8,7 @@ use crate::config::change::{self, Origin};
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::Doing;
+use crate::engine::session::run::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Protocol;
@@ -64,6 +65,10 @@ impl Engine {
                     |id: &CommandId| args.len() == 1 || self.registry[*id].subcommands.is_empty();
                 self.refuse(slot, command.filter(named), &error);
             }
+        }
+        if matches!(self.sessions[slot].run, Run::Scripting) {
+            // It is answered when its script has ended.
+            return true;
         }
         self.end_request(slot, before);
         if was_fed {
@@ -132,6 +137,7 @@ impl Engine {
         if flags.contains(Flags::PROTECTED) {
             self.check_protected(slot, entry.spec.name)?;
         }
+        let busy = self.is_busy();
         let session = &self.sessions[slot];
         if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
             return Err(NO_AUTH);
@@ -141,7 +147,8 @@ impl Engine {
         if flags.contains(Flags::RUNS_QUEUE) {
             flags = self.effective_flags(slot, command);
         }
-        if self.settings.maxmemory != 0 && !self.persistence.loading && !self.make_room() {
+        let limited = self.settings.maxmemory != 0 && !self.persistence.loading && !busy;
+        if limited && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
             if flags.contains(Flags::DENYOOM) || queues && !flags.contains(Flags::ENDS_MULTI) {
                 return Err(CommandError::text(
@@ -187,6 +194,9 @@ impl Engine {
             && !(flags.contains(Flags::ENDS_SYNC) && self.loads_full_sync())
         {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        }
+        if busy && !flags.contains(Flags::ALLOW_BUSY) {
+            return Err(self.busy_error());
         }
         if queues && flags.contains(Flags::NO_MULTI) {
             return Err(CommandError::text("ERR Command not allowed inside a transaction"));

@@ -82,7 +82,7 @@ impl Engine {
     /// One round.
     pub fn cron_tick(&mut self) {
         self.refresh_time();
-        if self.cron.paused {
+        if self.cron.paused || self.is_busy() {
             return;
         }
         self.cron.rounds += 1;

@@ -23,8 +23,13 @@ impl Engine {
         encoded: Option<&[u8]>,
     ) {
         let Session { db, id, .. } = self.sessions[slot];
-        let unit = self.databases.unit.begin(Origin::Session(id));
-        self.call(slot, command, args);
+        let mut unit = self.databases.unit.begin(Origin::Session(id));
+        if self.runs_scripts(slot, command) {
+            let Some(guard) = self.call_on_stack(slot, command, args, unit) else { return };
+            unit = guard;
+        } else {
+            self.call(slot, command, args);
+        }
         self.finish_command(unit, slot, db, args, encoded);
         self.serve_waiting();
     }
