@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
+use crate::base::direct_file::DirectFile;
 use crate::base::env::{Disk, DiskFile, SyncPoint};
 
 /// What is read and written at once where bytes are copied.
@@ -85,6 +87,14 @@ impl Disk for SystemDisk {
         let file = open(path)?;
         file.set_len(0)?;
         Ok(Box::new(SystemFile(file)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn create_streamed(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        match DirectFile::create(path)? {
+            Some(file) => Ok(Box::new(file)),
+            None => self.create(path),
+        }
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -139,6 +139,10 @@ pub trait DiskFile: Send + Sync {
     fn append_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<()> {
         self.append(&[first, second].concat())
     }
+    /// Hands over what appending has kept back: only a file of [`Disk::create_streamed`] does that.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes everything appended so far durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
     /// [`DiskFile::sync`], saying which one it is.
@@ -166,6 +170,11 @@ pub trait DiskFile: Send + Sync {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Creates a file, emptying one that exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Creates a file, emptying one that exists, that will be large, is written once from its start to
+    /// its end, and not read again soon. Bytes appended may be kept back until [`DiskFile::flush`].
+    fn create_streamed(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.create(path)
+    }
     /// Opens a file for appending, creating it where there is none.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a file for reading from its start.

@@ -3,6 +3,8 @@
 
 pub mod checksum;
 pub mod crash;
+#[cfg(target_os = "linux")]
+mod direct_file;
 pub mod disk;
 pub mod env;
 pub mod logging;

@@ -155,6 +155,7 @@ impl Sink {
             self.file.append(&checksum.to_le_bytes())?;
             self.bytes += 8;
         }
+        self.file.flush()?;
         if !matches!(self.options.target, Target::Transfer) {
             self.file.sync_at(SYNC_SNAPSHOT)?;
         }
@@ -259,7 +260,11 @@ impl SnapshotWriter {
     /// Creates the temporary file. The waker is called when there is something to
     /// [`SnapshotWriter::poll`].
     pub fn create(env: &Env, options: SnapshotOptions, wake: Waker) -> io::Result<Self> {
-        let file = env.disk.create(&options.temporary)?;
+        // Replicas read a transfer at once, from memory if it still is there.
+        let file = match options.target {
+            Target::Transfer => env.disk.create(&options.temporary)?,
+            _ => env.disk.create_streamed(&options.temporary)?,
+        };
         let temporary = options.temporary.clone();
         let sink = Sink {
             disk: Arc::clone(&env.disk),

@@ -105,7 +105,7 @@ impl Directory {
     /// Asks for the cache line of a hash's entry.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(NonNull::from(&self.entries[self.index(hash)]).cast());
+        prefetch((&raw const self.entries[self.index(hash)]).cast());
     }
 
     pub(super) fn depth(&self) -> u32 {

@@ -21,6 +21,7 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::segment::prefetch;
 use crate::base::env::UnixMillis;
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object, ObjectRef, ValueRef};
@@ -226,6 +227,23 @@ impl RawEntry {
             _ => ValueRef::Object(unsafe {
                 ObjectRef::of_parts(self.byte(at), self.pointer(at + 1))
             }),
+        }
+    }
+
+    /// Asks the processor for the beginning of a value that stands elsewhere.
+    #[inline]
+    pub(super) fn prefetch_value(self) {
+        let at = self.value_at();
+        match self.byte(FLAGS) & KIND {
+            KIND_STRING => {
+                let head = self.pointer(at).as_ptr();
+                for line in (0..VALUE_INLINE_MAX).step_by(64) {
+                    // A string that stands elsewhere is mostly longer than any that doesn't.
+                    prefetch(head.wrapping_add(line));
+                }
+            }
+            KIND_OBJECT => prefetch(self.pointer(at + 1).as_ptr()),
+            _ => {}
         }
     }
 

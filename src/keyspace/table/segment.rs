@@ -558,13 +558,13 @@ impl Segment {
     /// Asks for the header's first cache line.
     #[inline(always)]
     pub(super) fn prefetch_header(&self) {
-        prefetch(NonNull::from(self).cast());
+        prefetch((&raw const *self).cast());
     }
 
     /// Asks for a bucket.
     #[inline(always)]
     pub(super) fn prefetch_bucket(&self, bucket: usize) {
-        prefetch(NonNull::from(&self.buckets[bucket]).cast());
+        prefetch((&raw const self.buckets[bucket]).cast());
     }
 
     /// Asks for the entry that a lookup would compare first, both its cache lines.
@@ -581,11 +581,9 @@ impl Segment {
             matches = self.buckets[index].matches(fingerprint);
         }
         if let Some(slot) = matches.next() {
-            let entry = self.entry(index, slot).start();
+            let entry = self.entry(index, slot).start().as_ptr();
             prefetch(entry);
-            // SAFETY: only an address to ask for; entries of the last granules aside it is in the
-            // heap, and behind the frame is at most the next one.
-            prefetch(unsafe { NonNull::new_unchecked(entry.as_ptr().wrapping_add(39)) });
+            prefetch(entry.wrapping_add(39));
         }
     }
 
@@ -597,7 +595,7 @@ impl Segment {
     /// Asks for these entries of a bucket.
     pub(super) fn prefetch_slots(&self, bucket: usize, slots: Slots) {
         for slot in slots {
-            prefetch(self.entry(bucket, slot).start());
+            prefetch(self.entry(bucket, slot).start().as_ptr());
         }
     }
 }
@@ -610,19 +608,19 @@ pub(super) fn after(bucket: usize) -> usize {
 
 /// Asks the processor to fetch a cache line.
 #[inline(always)]
-pub(super) fn prefetch(address: NonNull<u8>) {
+pub(super) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on the cache, whatever the address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.as_ptr().cast());
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a prefetch has no effect but on the cache, whatever the address.
     unsafe {
         std::arch::asm!(
             "prfm pldl1keep, [{0}]",
-            in(reg) address.as_ptr(),
+            in(reg) address,
             options(nostack, preserves_flags, readonly)
         );
     }

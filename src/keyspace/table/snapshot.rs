@@ -158,7 +158,15 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     }
     let done = segment.slot_marks().map_or(0, |place| running.marks[place][bucket]);
     let left = segment.bucket(bucket).occupied().without(done);
+    // Two loads stand between a slot and its value, and neither is in the cache: the entries of the
+    // next bucket come while this one is copied, and the values of a whole bucket at the same time.
     segment.prefetch_slots(bucket, left.clone());
+    for slot in left.clone() {
+        segment.entry(bucket, slot).prefetch_value();
+    }
+    if bucket + 1 < BUCKETS {
+        segment.prefetch_entries(bucket + 1);
+    }
     let handed = left.occupancy();
     for slot in left {
         hand_slot(segment, bucket, slot, running);
