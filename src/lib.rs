@@ -10,8 +10,8 @@
 //! 4. [`rdb`]: values to and from RDB bytes. Knows no files.
 //! 5. [`keyspace`]: the dictionary, the databases, and the only door to a change: `edit`.
 //! 6. [`command`]: one row and one handler for each data command. Knows neither log nor socket.
-//! 7. [`config`], [`metrics`], [`mailbox`]: what the server is told, what it counts, and
-//!    how a connection hands its requests to the store actor.
+//! 7. [`config`], [`metrics`], [`mailbox`], [`script`]: what the server is told, what it counts,
+//!    how a connection hands its requests to the store actor, and the Lua machine.
 //! 8. [`journal`]: every change as one numbered stream of bytes, for log and replicas.
 //! 9. [`persist`]: the log, the snapshot, and the way back from both.
 //! 10. [`replication`]: what is known of a replica, and what it gets next.

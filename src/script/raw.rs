@@ -50,6 +50,10 @@ pub(super) struct Raised;
 /// A function as Lua wants it.
 pub(super) type CFunction = ffi::lua_CFunction;
 
+/// The functions that open Lua's own libraries.
+pub(super) const LIBRARIES: [CFunction; 4] =
+    [ffi::luaopen_base, ffi::luaopen_table, ffi::luaopen_string, ffi::luaopen_math];
+
 /// Makes a [`CFunction`] of a function from [`State`] to [`Native`].
 macro_rules! native {
     ($function:path) => {{
@@ -417,6 +421,12 @@ impl State {
     /// Calls.
     pub(super) fn call(self, arguments: c_int, results: c_int) {
         api!(self, lua_call, arguments, results);
+    }
+
+    /// Goes on as a function of Lua's own, with the same arguments.
+    pub(super) fn go_on_as(self, function: CFunction) -> Native {
+        // SAFETY: called as Lua calls it; nothing here is to be dropped.
+        Ok(unsafe { function(self.0) })
     }
 
     /// Puts so many strings and numbers together.

@@ -14,10 +14,10 @@
 
 use std::ffi::c_int;
 
-use mlua_sys as ffi;
-
 use crate::script::machine::{Purpose, REAL_GLOBALS, Versions};
-use crate::script::raw::{CFunction, GLOBALS, Kind, Native, Raised, State, native, upvalue};
+use crate::script::raw::{
+    CFunction, GLOBALS, Kind, LIBRARIES, Native, Raised, State, native, upvalue,
+};
 use crate::script::redis_lib;
 use crate::script::{base_lib, bits, cjson, cmsgpack, struct_lib};
 
@@ -42,10 +42,7 @@ const ALLOWED: &[&str] = &[
 
 /// Makes the globals; the real table is left on the stack.
 pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
-    let openers = [ffi::luaopen_base, ffi::luaopen_table, ffi::luaopen_string, ffi::luaopen_math];
-    for open in openers {
-        // SAFETY: the rows of `ffi` are functions of Lua's that open a library.
-        let open: unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int = open;
+    for open in LIBRARIES {
         lua.push_function(open, 0);
         lua.call(0, 0);
     }
