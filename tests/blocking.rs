@@ -348,3 +348,33 @@ fn the_same_clients_are_served_as_by_redis() {
     }
     assert!(served > STEPS / 10, "clients were served: {served}");
 }
+
+/// `tot-cmds` of CLIENT LIST counts what was executed, and a command that waits is executed when it is served,
+/// however often it was tried before. As in Valkey, which has the field.
+#[test]
+fn a_command_that_waits_counts_once_it_is_served() {
+    let server = start(Program::Redstart);
+    let (mut waiter, mut control) = (server.connect(), server.connect());
+    let id = waiter.words("CLIENT ID").integer().expect("a number");
+    let mut commands = || {
+        let text = control.words(&format!("CLIENT LIST ID {id}")).text();
+        let field = text.split(' ').find_map(|word| word.strip_prefix("tot-cmds="));
+        field.and_then(|count| count.trim().parse::<u64>().ok()).expect("the field")
+    };
+    let before = commands();
+    waiter.try_send_raw(&encode(&argv("BLPOP key 0"))).expect("sent");
+    let mut writer = server.connect();
+    let began = Instant::now();
+    while writer.words("INFO clients").text().contains("blocked_clients:0") {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    assert_eq!(commands(), before);
+    // Another type under its key: it is tried, and waits on.
+    writer.words("SET key text");
+    writer.words("DEL key");
+    assert_eq!(commands(), before);
+    writer.words("RPUSH key a");
+    let served = waiter.try_read().expect("an answer");
+    assert_eq!(served, Value::Array(vec![Value::bulk("key"), Value::bulk("a")]));
+    assert_eq!(commands(), before + 1);
+}

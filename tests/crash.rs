@@ -201,6 +201,8 @@ struct Life<'a> {
     /// Offsets of units that are not durable yet.
     waiting: VecDeque<(u64, u64)>,
     base: Option<SnapshotWriter>,
+    /// Whether the base comes from elsewhere, and nobody has synced it.
+    given: bool,
 }
 
 impl<'a> Life<'a> {
@@ -249,6 +251,7 @@ impl<'a> Life<'a> {
             durable: units,
             waiting: VecDeque::new(),
             base: None,
+            given: false,
         };
         if enable {
             life.start_base();
@@ -283,9 +286,10 @@ impl<'a> Life<'a> {
     }
 
     fn start_base(&mut self) {
+        self.given = self.rng.below(2) == 0;
         let options = SnapshotOptions {
             temporary: self.log.base_temporary(),
-            target: Target::Base,
+            target: if self.given { Target::Transfer } else { Target::Base },
             trailer: Trailer::Checksum,
             incremental_sync: true,
         };
@@ -308,7 +312,11 @@ impl<'a> Life<'a> {
         match writer.wait() {
             Ok(_) => {
                 let temporary = self.log.base_temporary();
-                self.log.finish_rewrite(&temporary);
+                if self.given {
+                    self.log.finish_with_given(&temporary);
+                } else {
+                    self.log.finish_rewrite(&temporary);
+                }
             }
             Err(_) => self.log.abort_rewrite(),
         }

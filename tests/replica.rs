@@ -239,3 +239,32 @@ fn the_link_comes_from_the_address_that_is_wanted() {
     let told = info(&mut primary.connect(), "slave0");
     assert!(told.starts_with("ip=127.0.0.2,"), "{told}");
 }
+
+/// What comes during a pause is kept and applied behind it, whole units and in order.
+#[test]
+fn a_paused_replica_applies_nothing_until_the_pause_ends() {
+    let (primary, replica) = pair(&[]);
+    let (mut writer, mut reader) = (primary.connect(), replica.connect());
+    writer.words("SET key old");
+    await_offset(&mut writer, &mut reader);
+    for (pause, ends) in [("CLIENT PAUSE 100000 WRITE", true), ("CLIENT PAUSE 300 ALL", false)] {
+        assert_eq!(reader.words(pause).text(), "OK");
+        writer.words("SET key new");
+        writer.words("MULTI");
+        writer.words("RPUSH list a b");
+        writer.words("DEL key");
+        writer.words("EXEC");
+        let offset = number(&mut writer, "master_repl_offset");
+        await_that("all has come", || {
+            number(&mut replica.connect(), "slave_read_repl_offset") >= offset
+        });
+        if ends {
+            assert!(number(&mut reader, "slave_repl_offset") < offset);
+            assert_eq!(reader.words("GET key").text(), "old");
+            assert_eq!(reader.words("CLIENT UNPAUSE").text(), "OK");
+        }
+        await_offset(&mut writer, &mut reader);
+        assert_eq!(reader.words("EXISTS key"), Value::Integer(0));
+    }
+    assert_eq!(reader.words("LLEN list"), Value::Integer(4));
+}

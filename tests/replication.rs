@@ -178,6 +178,30 @@ fn a_replica_that_stood_still_catches_up_from_the_log() {
     }
 }
 
+/// The files that it would read next are gone: nothing piles up for it from then on, and it begins anew.
+#[test]
+fn a_replica_that_lags_further_than_the_log_is_kept_is_closed() {
+    let more = ["--appendonly", "yes", "--repl-log-catchup-size", "0"];
+    let primary = start(Program::Redstart, &more);
+    let mut client = primary.connect();
+    let replica = follower(Program::Redis, &primary, &[]);
+    assert_equal(&[&primary, &replica]);
+    replica.halt();
+    let before = number(&mut client, "mem_replication_backlog");
+    write_much(&mut client, 15_000_000);
+    assert!(info(&mut client, "slave0").contains("state=online"));
+    client.words("BGREWRITEAOF");
+    await_that("the log is rewritten", || info(&mut client, "aof_rewrite_in_progress") == "0");
+    write_much(&mut client, 15_000_000);
+    let held = number(&mut client, "mem_replication_backlog") - before;
+    assert!(held < 4 << 20, "{held} bytes are held for it");
+    assert_eq!(number(&mut client, "connected_slaves"), 0);
+    assert!(primary.log().contains("the log doesn't have its place any more"));
+    replica.proceed();
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(number(&mut client, "sync_full"), 2);
+}
+
 /// What a replica lacks is in the log that the primary has read at its start.
 #[test]
 fn a_replica_catches_up_from_the_log_of_a_killed_primary() {

@@ -38,6 +38,8 @@ pub(crate) const SYNC_ENABLED_DIR: SyncPoint = SyncPoint("name of the directory 
 pub(crate) const SYNC_INCREMENT_NAME: SyncPoint = SyncPoint("increment name");
 /// The emptiness of an increment whose name a crash had left.
 pub(crate) const SYNC_EMPTIED: SyncPoint = SyncPoint("emptied increment");
+/// The contents of a base that has come from elsewhere.
+pub(crate) const SYNC_GIVEN_BASE: SyncPoint = SyncPoint("contents of a base that was given");
 /// The contents of the first base.
 pub(crate) const SYNC_FIRST_BASE: SyncPoint = SyncPoint("contents of the first base");
 /// The names of the first base and increment.
@@ -304,6 +306,17 @@ impl Log {
     /// The new base is complete and synced at `temporary`: puts it in place.
     /// [`RewriteEvent::Finished`] or [`RewriteEvent::Failed`] follows.
     pub fn finish_rewrite(&mut self, temporary: &Path) {
+        self.place_base(temporary, true);
+    }
+
+    /// [`Log::finish_rewrite`] with a file that is complete, and is yet to be synced: what a primary has
+    /// sent is the base of the log that goes on from there.
+    pub fn finish_with_given(&mut self, file: &Path) {
+        self.set_base_form(BaseForm::Rdb);
+        self.place_base(file, false);
+    }
+
+    fn place_base(&mut self, temporary: &Path, synced: bool) {
         let Rewrite::Running { first_frame, offset, generation, position } = self.rewrite else {
             return;
         };
@@ -328,6 +341,7 @@ impl Log {
         let job = Finish {
             layout: self.options.layout.clone(),
             temporary: temporary.to_owned(),
+            synced,
             manifest,
             increment_temporary: self.current.temporary.take(),
             keep_history: self.options.keep_history,
@@ -521,6 +535,8 @@ fn remove_unnamed(disk: &dyn Disk, layout: &Layout, name: &[u8]) {
 struct Finish {
     layout: Layout,
     temporary: PathBuf,
+    /// Whether its contents are durable.
+    synced: bool,
     increment_temporary: Option<PathBuf>,
     manifest: Manifest,
     keep_history: bool,
@@ -546,6 +562,9 @@ impl Finish {
 
     fn put_in_place(&self, disk: &dyn Disk) -> io::Result<()> {
         let layout = &self.layout;
+        if !self.synced {
+            disk.open_append(&self.temporary)?.sync_at(SYNC_GIVEN_BASE)?;
+        }
         if let Some(base) = &self.manifest.base {
             disk.rename(&self.temporary, &layout.log_file(&base.name))?;
         }

@@ -296,7 +296,7 @@ impl<R: Read> Decoder<R> {
 }
 
 /// Reads the version out of a header.
-fn version(header: [u8; 9]) -> Result<u16, DecodeError> {
+pub(crate) fn version(header: [u8; 9]) -> Result<u16, DecodeError> {
     let unknown = || DecodeError::Magic { found: header };
     let (digits, known) = if let Some(digits) = header.strip_prefix(b"REDIS") {
         (digits, 1..=format::VERSION_MAX)

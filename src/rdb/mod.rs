@@ -15,6 +15,7 @@
 //! A type family to come is one more file beside `decode/collection.rs`, an arm in [`encode::value`]
 //! and one in `decode::object`.
 
+pub(crate) mod arrival;
 pub mod decode;
 pub mod downgrade;
 pub mod encode;

@@ -1,7 +1,9 @@
 //! Turning the log on and off at run time.
 
+use std::path::Path;
+
 use crate::engine::Engine;
-use crate::engine::keep::walks::{Purpose, Want};
+use crate::engine::keep::walks::{Purpose, Stage, Walk, Want};
 use crate::journal::ReplicationId;
 use crate::persist::detached;
 use crate::persist::log::Log;
@@ -35,6 +37,30 @@ impl Engine {
         Err("Can't begin rewriting the append only file".into())
     }
 
+    /// Turns the log on over data that a file has as it is now, which becomes the first base: no walk is
+    /// needed. One is wanted if that comes to nothing.
+    ///
+    /// # Errors
+    /// Why that is not possible. The log is off then.
+    pub(in crate::engine) fn start_log_on(&mut self, base: &Path) -> Result<(), String> {
+        debug_assert!(self.persistence.walk.is_idle(), "nothing walks before the data is there");
+        self.enable_log()?;
+        self.persistence.wanted.rewrite = Want::No;
+        self.persistence.wanted.first_base.ask();
+        let Some(log) = &mut self.log else { return Ok(()) };
+        // Out of the way of the next file that comes.
+        let temporary = log.base_temporary();
+        if let Err(error) = self.env.disk.rename(base, &temporary) {
+            tracing::warn!("Can't make {} the log's base: {error}", base.display());
+            log.abort_rewrite();
+            return Ok(());
+        }
+        log.finish_with_given(&temporary);
+        let since = self.now_seconds();
+        self.persistence.walk = Walk::at(Purpose::FirstBase, Stage::Placing(since));
+        Ok(())
+    }
+
     /// Begins a log's files. Its walk must begin before another command is executed, or be aborted.
     pub(in crate::engine) fn enable_log(&mut self) -> Result<(), String> {
         // What was done before is in the first base.
@@ -58,6 +84,17 @@ impl Engine {
     /// Clients wait until what they are told is durable, and it can't be made so. The log is still
     /// there, they are told nothing, and the server ends, as after any sync that failed.
     pub(crate) fn stop_log(&mut self) -> Result<(), String> {
+        self.close_log()?;
+        self.mark_log_left();
+        Ok(())
+    }
+
+    /// Turns the log off, and leaves its files as those that a start goes on from: until other data has
+    /// taken the place of what they hold, or the log is turned off ([`Engine::stop_log`]).
+    ///
+    /// # Errors
+    /// As [`Engine::stop_log`].
+    pub(in crate::engine) fn close_log(&mut self) -> Result<(), String> {
         if self.persistence.walk.is_rewrite() {
             tracing::info!("Killing running AOF rewrite (a walk of the server, no child process)");
             self.abort_walk();
@@ -81,7 +118,6 @@ impl Engine {
         self.note_readers();
         self.drop_gates();
         self.refuse_copies_here();
-        self.mark_log_left();
         Ok(())
     }
 

@@ -403,7 +403,7 @@ impl Engine {
         None
     }
 
-    fn base_form(&self, purpose: Purpose) -> BaseForm {
+    pub(in crate::engine) fn base_form(&self, purpose: Purpose) -> BaseForm {
         match purpose {
             Purpose::Rewrite | Purpose::FirstBase if !self.settings.aof_use_rdb_preamble => {
                 BaseForm::Commands

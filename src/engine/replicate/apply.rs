@@ -4,6 +4,9 @@
 //! wait learn of them; but nothing is recorded: the bytes are appended to the journal as they came, a
 //! whole unit at a time, and so offsets and bytes agree with the primary's. Keys whose time has come are
 //! as good as any for the primary's commands ([`ExpiryMode::AsLogged`]), and absent for clients.
+//!
+//! While clients are paused (CLIENT PAUSE, both forms) nothing is applied either: what comes is kept, up to
+//! `client-query-buffer-limit`, and applied at the end of the tick in which the pause ends.
 
 use crate::command::args::Args;
 use crate::command::spec::Flags;
@@ -20,8 +23,17 @@ use crate::resp::request::{BUFFER_BYTES_MAX, Bounds, Parser, Requests};
 pub(crate) struct Applier {
     buffer: Vec<u8>,
     parser: Parser,
+    /// Whether some of it came during a pause, and is to be applied when that ends.
+    held: bool,
     /// A transaction's bytes so far.
     unit: Vec<u8>,
+}
+
+impl Applier {
+    /// Bytes that have come and are not applied.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.buffer.len() + self.unit.len()
+    }
 }
 
 /// The stream's arguments are bounded by the primary.
@@ -35,7 +47,18 @@ impl Engine {
         if upstream.applier.buffer.len() + bytes.len() > BUFFER_BYTES_MAX {
             return Err("a command of the primary is too long".to_owned());
         }
+        if self.pause.ends_ms().is_some() {
+            upstream.applier.buffer.extend_from_slice(bytes);
+            upstream.applier.held = true;
+            let most = self.settings.client_query_buffer_limit;
+            return if upstream.applier.buffer.len() as u64 > most {
+                Err("more has come from the primary during a pause than is kept".to_owned())
+            } else {
+                Ok(())
+            };
+        }
         let mut applier = std::mem::take(&mut upstream.applier);
+        applier.held = false;
         applier.buffer.extend_from_slice(bytes);
         let mut requests = Requests::default();
         let (used, result) = applier.parser.parse(&mut applier.buffer, BOUNDS, &mut requests);
@@ -63,6 +86,17 @@ impl Engine {
             upstream.applier = applier;
         }
         outcome
+    }
+
+    /// Applies what came during a pause that is over.
+    pub(in crate::engine) fn apply_held_stream(&mut self) {
+        let held = self.replication.upstream.as_ref().is_some_and(|one| one.applier.held);
+        if held
+            && self.pause.ends_ms().is_none()
+            && let Err(why) = self.apply_stream(&[])
+        {
+            self.lose_link(&why);
+        }
     }
 
     fn apply(&mut self, args: Args<'_>, encoded: &[u8], unit: &mut Vec<u8>) -> Result<(), String> {

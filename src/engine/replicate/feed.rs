@@ -3,8 +3,9 @@
 //! A replica costs no memory but its place: pieces of a file are read when the socket takes more, and
 //! pieces of the backlog are shared by all. One that is further behind than the backlog's size reads from
 //! the log's files and comes back to the backlog when it has caught up, however far that is; the files
-//! that rewrites superseded stay for it, up to `repl-log-catchup-size`. Without a log the backlog keeps what
-//! it lacks, as far as `client-output-buffer-limit replica` allows.
+//! that rewrites superseded stay for it, up to `repl-log-catchup-size`. When those have gone that it would
+//! read next, it is closed at once: nothing is kept for a replica that can't go on. Without a log the backlog
+//! keeps what it lacks, as far as `client-output-buffer-limit replica` allows.
 
 use std::io::{ErrorKind, Read};
 
@@ -20,7 +21,8 @@ use crate::persist::stream_files::Found;
 use crate::replication::replica::{Feed, PIECE_BYTES, Replica};
 
 /// Superseded files of the log take at most this part of the room that there would be without them.
-const FREE_SHARE: u64 = 4;
+const FREE_SHARE: u64 = 2;
+const LOST_PLACE: &str = "the log doesn't have its place any more";
 /// Bytes that one replica gets before others have their turn.
 const TURN_BYTES: usize = 1 << 20;
 
@@ -84,6 +86,7 @@ impl Engine {
         let walk = self.replication.walk.map(|cursor| cursor.offset);
         let mut held = walk.filter(|offset| !in_files(*offset)).unwrap_or(u64::MAX);
         let mut relies = walk.is_some();
+        let mut lost = Vec::new();
         for slot in &self.replication.replicas {
             let session = self.sessions.get_mut(*slot);
             let Some(replica) = session.and_then(|one| one.replica.as_mut()) else { continue };
@@ -94,6 +97,13 @@ impl Engine {
                 replica.feed = Feed::CatchingUp(place);
             }
             match replica.needs() {
+                // The oldest files go first: what it would read next is in none.
+                Some(offset)
+                    if matches!(replica.feed, Feed::CatchingUp(_))
+                        && files.is_none_or(|(start, _)| offset < start) =>
+                {
+                    lost.push(*slot);
+                }
                 Some(offset) if !in_files(offset) => held = held.min(offset),
                 Some(offset) => relies |= offset < oldest,
                 None => {}
@@ -104,6 +114,15 @@ impl Engine {
             held = held.min(end);
         }
         self.journal.hold((held != u64::MAX).then_some(held));
+        // The end of one looks after the others, too.
+        for slot in lost {
+            if !self.replication.replicas.contains(&slot) {
+                continue;
+            }
+            let name = replica_name(&self.sessions[slot]);
+            tracing::warn!("Closing replica {name}: {LOST_PLACE}");
+            self.kill(slot);
+        }
     }
 
     /// Lets superseded files of the log go that nobody may want: all of them where no replica has been
@@ -303,9 +322,7 @@ impl Replica {
                         Next::Bytes
                     }
                     Some(Ok(Found::End)) => Next::Nothing,
-                    Some(Ok(Found::Gone)) | None => {
-                        Next::Broken("the log doesn't have its place any more".into())
-                    }
+                    Some(Ok(Found::Gone)) | None => Next::Broken(LOST_PLACE.into()),
                     Some(Err(error)) => Next::Broken(format!("the log can't be read: {error}")),
                 }
             }

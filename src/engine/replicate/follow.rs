@@ -8,8 +8,9 @@
 //!      └──── the link ends, from every state but Loading
 //! ```
 //! What is wanted is one thing, `settings.replicaof`; cron retries it once a second. The old data stays
-//! until a snapshot has come wholly; then it goes, and the snapshot is loaded in slices as at a start.
-//! The log is off meanwhile and begins anew behind it. A unit that came in part is dropped with its
+//! until a snapshot has come wholly, as its checksum says; then it goes, and the snapshot is loaded in slices
+//! as at a start. The log is off meanwhile; its files stay, so that a server that is killed comes back with the
+//! old data at its old place. Behind the load the log begins anew, and the file that came is its base. A unit that came in part is dropped with its
 //! link: the offset doesn't count it, so the next link brings it again.
 
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::value;
 use crate::engine::keep::load_slices::LoadEnd;
+use crate::engine::keep::walks::Purpose;
 use crate::engine::replicate::apply::Applier;
 use crate::engine::session::blocking::Release;
 use crate::engine::session::{Session, Traffic};
@@ -31,7 +33,10 @@ use crate::engine::{ControlHandler, Engine};
 use crate::journal::{ReplicationId, StreamPosition};
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Link, SessionId, Uplink, UplinkEvent, UplinkOrder};
+use crate::persist::manifest::BaseForm;
 use crate::persist::recover::{RecoverError, RecoverOptions};
+use crate::rdb::arrival::Arrival;
+use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -60,15 +65,16 @@ const FOLLOWS: Flags = Flags::ADMIN
 pub(crate) struct Reception {
     file: Box<dyn DiskFile>,
     path: PathBuf,
-    /// Bytes that came, and that are to come in all where that is known.
-    pub(crate) received: u64,
+    /// What has come.
+    pub(crate) arrival: Arrival,
+    /// Bytes that are to come in all, where that is known.
     pub(crate) total: Option<u64>,
     position: StreamPosition,
 }
 
 impl fmt::Debug for Reception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reception").field("received", &self.received).finish_non_exhaustive()
+        f.debug_struct("Reception").field("received", &self.arrival.bytes()).finish_non_exhaustive()
     }
 }
 
@@ -84,9 +90,18 @@ pub(crate) enum Stage {
     /// A snapshot comes.
     Receiving(Box<Reception>),
     /// It is being loaded; the stream follows.
-    Loading(StreamPosition),
+    Loading(Load),
     /// The stream comes.
     Online,
+}
+
+/// What is being loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    position: StreamPosition,
+    /// Whether the log's base may be such a file: we write none that is newer, and whoever comes behind
+    /// us can read those.
+    is_base: bool,
 }
 
 /// The primary that is followed.
@@ -354,7 +369,7 @@ impl Engine {
             }
             UplinkEvent::Snapshot(piece) => match &mut upstream.stage {
                 Stage::Receiving(reception) => {
-                    reception.received += piece.len() as u64;
+                    reception.arrival.update(&piece);
                     reception.file.append(&piece).map_err(|error| {
                         format!("Write error or short write writing to the DB dump file: {error}")
                     })
@@ -403,7 +418,8 @@ impl Engine {
         })?;
         let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
         let position = StreamPosition { id, offset };
-        let reception = Reception { file, path, received: 0, total: None, position };
+        let arrival = Arrival::default();
+        let reception = Reception { file, path, arrival, total: None, position };
         upstream.stage = Stage::Receiving(Box::new(reception));
         Ok(())
     }
@@ -415,13 +431,22 @@ impl Engine {
             return Err("the end of a snapshot that nobody expects".to_owned());
         };
         let (path, position) = (reception.path.clone(), reception.position);
+        let arrived = reception.arrival.end(self.settings.rdbchecksum);
+        if arrived.is_err() {
+            self.note_failed_sync();
+        }
+        let version = arrived.map_err(|error| {
+            format!("Failed trying to load the MASTER synchronization DB from disk: {error}")
+        })?;
+        let is_base =
+            version <= VERSION_FIELD_EXPIRY && self.base_form(Purpose::FirstBase) == BaseForm::Rdb;
         self.refuse_emptiness(&path, position)?;
         let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        upstream.stage = Stage::Loading(position);
+        upstream.stage = Stage::Loading(Load { position, is_base });
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
         self.abort_walk();
         if self.log.is_some() {
-            self.stop_log()?;
+            self.close_log()?;
         }
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
@@ -448,21 +473,20 @@ impl Engine {
 
     /// The snapshot of a full sync is loaded, or can't be.
     pub(in crate::engine) fn sync_loaded(&mut self, result: Result<(), RecoverError>) {
-        let path = self.sync_temporary();
-        if let Err(error) = self.env.disk.remove(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!("Can't remove {}: {error}", path.display());
-        }
         if let Err(error) = result {
+            self.remove_received();
             self.note_failed_sync();
             return self.lose_link(&format!(
                 "Failed trying to load the MASTER synchronization DB from disk: {error}"
             ));
         }
         let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
-        let Some(&Stage::Loading(position)) = stage else { return };
-        self.restart_stream(position);
+        let Some(&Stage::Loading(load)) = stage else { return };
+        let base = (load.is_base && self.settings.appendonly).then(|| self.sync_temporary());
+        self.restart_stream(load.position, base.as_deref());
+        if base.is_none() {
+            self.remove_received();
+        }
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         let now_ms = self.now().0;
         if let Some(upstream) = &mut self.replication.upstream
@@ -474,6 +498,16 @@ impl Engine {
             upstream.heard_ms = now_ms;
             uplink.resume();
             self.acknowledge();
+        }
+    }
+
+    /// Removes the file that a snapshot came in.
+    fn remove_received(&self) {
+        let path = self.sync_temporary();
+        if let Err(error) = self.env.disk.remove(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("Can't remove {}: {error}", path.display());
         }
     }
 
@@ -489,18 +523,21 @@ impl Engine {
         }
         self.databases.unit.clear();
         let id = ReplicationId::random(&mut self.rng);
-        self.restart_stream(StreamPosition { id, offset: 0 });
+        self.restart_stream(StreamPosition { id, offset: 0 }, None);
     }
 
     /// The data is that of another place in another history than before: the stream and the log begin
-    /// there, and replicas of ours come back.
-    fn restart_stream(&mut self, position: StreamPosition) {
+    /// there, and replicas of ours come back. The log's base is this file, or a walk's.
+    fn restart_stream(&mut self, position: StreamPosition, base: Option<&Path>) {
         self.journal.adopt(position);
         self.keep_backlog();
         self.drop_replicas();
         if self.settings.appendonly
             && self.log.is_none()
-            && let Err(error) = self.start_log()
+            && let Err(error) = match base {
+                Some(file) => self.start_log_on(file),
+                None => self.start_log(),
+            }
         {
             tracing::error!("Can't begin the append only file after the sync: {error}");
             self.persistence.wanted.first_base.ask();

@@ -197,6 +197,8 @@ impl Engine {
         let db = self.sessions[slot].db;
         match &parked.awaited {
             Awaited::Key { queued, wait, .. } => {
+                // It counts as executed when it is answered: the next try counts it again.
+                self.sessions[slot].traffic.commands -= 1;
                 let args = queued.args();
                 for index in wait.keys.clone() {
                     let waiter = (parked.ticket, slot.0);

@@ -299,14 +299,15 @@ fn followed(out: &mut String, engine: &Engine, upstream: &Upstream) {
     line!(out, "master_last_io_seconds_ago:{heard}");
     let syncs = matches!(upstream.stage, Stage::Receiving(_) | Stage::Loading(_));
     line!(out, "master_sync_in_progress:{}", u8::from(syncs));
-    line!(out, "slave_read_repl_offset:{}", engine.offset());
+    let read = engine.offset() + upstream.applier.waiting_bytes() as u64;
+    line!(out, "slave_read_repl_offset:{read}");
     line!(out, "slave_repl_offset:{}", engine.offset());
     if let Stage::Receiving(reception) = &upstream.stage {
         let total = reception.total.unwrap_or(0);
-        let percent = reception.received as f64 * 100.0 / total.max(1) as f64;
+        let percent = reception.arrival.bytes() as f64 * 100.0 / total.max(1) as f64;
         line!(out, "master_sync_total_bytes:{total}");
-        line!(out, "master_sync_read_bytes:{}", reception.received);
-        line!(out, "master_sync_left_bytes:{}", total.saturating_sub(reception.received));
+        line!(out, "master_sync_read_bytes:{}", reception.arrival.bytes());
+        line!(out, "master_sync_left_bytes:{}", total.saturating_sub(reception.arrival.bytes()));
         line!(out, "master_sync_perc:{:.2}", if total == 0 { 0.0 } else { percent });
         line!(out, "master_sync_last_io_seconds_ago:{}", (now_ms - upstream.heard_ms) / 1000);
     }

@@ -97,6 +97,9 @@ impl Engine {
         if !self.tick.resumed.is_empty() {
             self.run_resumed();
         }
+        if self.is_replica() {
+            self.apply_held_stream();
+        }
         let after = self.finish_tick();
         let took = self.env.stopwatch.ticks().saturating_sub(began);
         self.metrics.note_tick(took, self.metrics.commands.saturating_sub(commands));
