@@ -18,7 +18,6 @@ use crate::keyspace::collection::Changed;
 /// Commands that wait for elements.
 pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     waiter("BLPOP", AtLeast(3), |cx, args| pop_or_wait(cx, args, End::Front))
-        .flags(Flags::NOSCRIPT)
         .keys(WAITED)
         .since("2.0.0")
         .cost("O(N) for N keys")
@@ -26,7 +25,6 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Takes the first element of the first list that has any, or waits for one.")
         .history(TIMEOUT_HISTORY),
     waiter("BRPOP", AtLeast(3), |cx, args| pop_or_wait(cx, args, End::Back))
-        .flags(Flags::NOSCRIPT)
         .keys(WAITED)
         .since("2.0.0")
         .cost("O(N) for N keys")
@@ -34,13 +32,13 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .summary("Takes the last element of the first list that has any, or waits for one.")
         .history(TIMEOUT_HISTORY),
     waiter("BLMOVE", Exactly(6), blmove)
-        .flags(Flags::DENYOOM.union(Flags::NOSCRIPT))
+        .flags(Flags::DENYOOM)
         .keys(MOVED)
         .since("6.2.0")
         .syntax("source destination <LEFT|RIGHT>:wherefrom <LEFT|RIGHT>:whereto timeout:double")
         .summary("Moves an element from an end of a list to an end of another, or waits for one."),
     waiter("BRPOPLPUSH", Exactly(4), brpoplpush)
-        .flags(Flags::DENYOOM.union(Flags::NOSCRIPT))
+        .flags(Flags::DENYOOM)
         .keys(MOVED)
         .since("2.2.0")
         .syntax("source destination timeout:double")

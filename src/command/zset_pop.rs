@@ -59,7 +59,7 @@ const fn popper(name: &'static str, run: DataHandler) -> Command<DataHandler> {
 
 const fn waiter(name: &'static str, run: DataHandler) -> Command<DataHandler> {
     writer(name, AtLeast(3), run)
-        .flags(Flags::NOSCRIPT.union(Flags::BLOCKING).union(Flags::FAST))
+        .flags(Flags::BLOCKING.union(Flags::FAST))
         .keys(WAITED)
         .effect(Effect::Rewritten)
         .since("5.0.0")

@@ -7,8 +7,8 @@ use crate::script::machine::{self, ALL};
 use crate::script::raw::{CFunction, Kind, Native, State, native, upvalue};
 use crate::script::sandbox::{self, READ_ONLY, is_proxy, push_real};
 
-/// The most values that `unpack` returns: what Lua's stack holds for one function of C.
-const UNPACK_MAX: i64 = 7900;
+/// More values than `unpack` can ever return: Lua's stack has room for 8,000 of a function of C.
+const UNPACK_MAX: i64 = 1 << 20;
 
 /// Puts them into the table of globals.
 pub(super) fn install(lua: State, globals: c_int) {
@@ -146,13 +146,15 @@ fn pairs(lua: State) -> Native {
 
 fn get_metatable(lua: State) -> Native {
     lua.check_any(1);
-    if is_proxy(lua, 1) || !lua.get_metatable(1) {
+    let proxy = is_proxy(lua, 1);
+    if !lua.get_metatable(1) {
         lua.push_nil();
         return Ok(1);
     }
     let meta = lua.top();
     lua.get_field(meta, "__metatable");
-    if lua.kind(-1) == Kind::Nil {
+    // A proxy's is known to nobody.
+    if lua.kind(-1) == Kind::Nil && !proxy {
         lua.pop(1);
     }
     Ok(1)

@@ -77,6 +77,14 @@ pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
     lua.set_metatable(REAL_GLOBALS);
     lua.push_value(REAL_GLOBALS);
     protect(lua);
+    if lua.get_metatable(-1) {
+        // Scripts that ask for it get an empty one.
+        let meta = lua.top();
+        lua.new_table(0, 0);
+        protect(lua);
+        lua.set_field(meta, "__metatable");
+        lua.pop(1);
+    }
     lua.push_value(-1);
     lua.set_field(REAL_GLOBALS, "_G");
     lua.replace(GLOBALS);

@@ -133,14 +133,8 @@ impl Engine {
             ));
         }
         let flags = entry.spec.flags;
-        if flags.contains(Flags::NOSCRIPT) {
+        if flags.contains(Flags::NOSCRIPT) && !self.scripts.all_allowed {
             return Err(CommandError::text("ERR This Redis command is not allowed from script"));
-        }
-        if flags.contains(Flags::BLOCKING) && args.from(1).any(is_block) {
-            let name = &self.registry[command].full_name;
-            return Err(CommandError::owned(format!(
-                "ERR {name} command is not allowed with BLOCK option from scripts"
-            )));
         }
         let Some(running) = &self.scripts.running else { return Err(UNKNOWN) };
         let running = *running;
@@ -194,8 +188,4 @@ impl Engine {
         self.check_replicas()?;
         self.check_quorum()
     }
-}
-
-fn is_block(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"BLOCK")
 }

@@ -48,6 +48,8 @@ pub struct State {
     slice_end: Option<u64>,
     /// `busy-reply-threshold` that was looked at last, and what that is in ticks.
     threshold: (u64, u64),
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what is refused otherwise.
+    pub(in crate::engine) all_allowed: bool,
     /// Whether the script that runs is to end.
     killed: bool,
     /// A stack for the next one.
@@ -72,6 +74,7 @@ impl State {
             standing: None,
             slice_end: None,
             threshold: (0, u64::MAX),
+            all_allowed: false,
             killed: false,
             spare: None,
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
-use crate::command::spec::{Arity::Exactly, Command, Flags, Flow, Group, control};
+use crate::command::spec::{Arity::Exactly, Command, Flow, Group, control};
 use crate::engine::replicate::causal::OTHER_HISTORY;
 use crate::engine::session::LogOffset;
 use crate::engine::session::blocking::Release;
@@ -30,7 +30,6 @@ const NO_LOG: CommandError = CommandError::text(
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("WAIT", Exactly(3), wait as ControlHandler)
         .group(Group::Generic)
-        .flags(Flags::NOSCRIPT)
         .categories(&["connection"])
         .tips(SHARDED)
         .since("3.0.0")
@@ -38,7 +37,6 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .summary("Waits until so many replicas have this client's writes."),
     control("WAITAOF", Exactly(4), wait_for_logs as ControlHandler)
         .group(Group::Generic)
-        .flags(Flags::NOSCRIPT)
         .categories(&["connection"])
         .tips(SHARDED)
         .since("7.2.0")
