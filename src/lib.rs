@@ -32,6 +32,5 @@ pub mod persist;
 pub mod rdb;
 pub(crate) mod replication;
 pub mod resp;
-#[expect(dead_code, reason = "what functions, which follow, will use")]
 pub(crate) mod script;
 pub mod server;

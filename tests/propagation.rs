@@ -132,6 +132,7 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
             list.extend(words(pick(rng, &["", "REPLACE"])));
             list
         }
+        _ if name.starts_with("FUNCTION") || name == "EVAL" => return script_arguments(name, rng),
         // Without a network it moves nothing; what it does to the log is in tests/migrate.rs.
         "MIGRATE" => [words("127.0.0.1 1"), vec![key(rng)], words("0 10")].concat(),
         "RESTORE" | "RESTORE-ASKING" => {
@@ -169,6 +170,33 @@ fn arguments(name: &str, rng: &mut Rng, now_ms: i64, dump: &[u8]) -> Option<Word
 }
 
 /// As [`arguments`], for strings with expiry times and comparisons.
+fn script_arguments(name: &str, rng: &mut Rng) -> Option<Words> {
+    let library = pick(rng, &["one", "two", "three"]);
+    Some(match name {
+        "FUNCTION LOAD" => {
+            let constant = rng.below(100);
+            let code = format!(
+                "#!lua name={library}\nredis.register_function('f_{library}', function() return \
+                 {constant} end)"
+            );
+            let mut list = words(pick(rng, &["", "REPLACE"]));
+            list.push(code.into_bytes());
+            list
+        }
+        "FUNCTION DELETE" => words(library),
+        "FUNCTION FLUSH" if rng.below(4) > 0 => words("NOSUCHOPTION"),
+        "FUNCTION FLUSH" => words(""),
+        "FUNCTION RESTORE" => words("x"),
+        "EVAL" => {
+            let script = "local made = redis.pcall('INCRBYFLOAT', KEYS[1], '0.1') \
+                          redis.pcall('SPOP', KEYS[2]) redis.pcall('PEXPIRE', KEYS[1], 100) \
+                          redis.pcall('SELECT', 1) redis.pcall('LPUSH', KEYS[3], 'a') return made";
+            [vec![script.into(), b"3".to_vec()], (0..3).map(|_| key(rng)).collect()].concat()
+        }
+        _ => return None,
+    })
+}
+
 fn option_arguments(name: &str, rng: &mut Rng, now_ms: i64) -> Option<Words> {
     Some(match name {
         "SET" => {
@@ -595,6 +623,8 @@ fn run(seed: u64) {
         .map(|(_, entry)| entry.full_name.replace('|', " ").to_ascii_uppercase())
         .collect();
     assert!(rows.len() > 20, "the table has the writing commands");
+    // It writes what it calls.
+    let rows: Vec<String> = rows.into_iter().chain(["EVAL".to_owned()]).collect();
 
     let mut rng = Rng::from_seed(seed);
     server.call(&[b"SET", b"dumped", b"for restore"]);
@@ -647,10 +677,12 @@ fn run(seed: u64) {
     server.engine.cron_tick();
     server.settle();
     let expected = server.contents();
+    let libraries = server.call(&[b"FUNCTION", b"LIST", b"WITHCODE"]);
     drop(server);
     let mut replayed =
         Embedded::open(env(&disk.kill(), &clock, seed + 1), config()).expect("our own log loads");
     assert!(!expected.is_empty(), "seed {seed}: something is left to compare");
+    assert_eq!(replayed.call(&[b"FUNCTION", b"LIST", b"WITHCODE"]), libraries, "seed {seed}");
     let found = replayed.contents();
     for (key, value) in &expected {
         let text = |value: &(Vec<u8>, Option<i64>)| {

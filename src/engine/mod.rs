@@ -21,7 +21,7 @@ use crate::config::settings::Settings;
 use crate::engine::keep::{loading, persistence, save_commands, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::replicate::{causal, failover, follow, primary};
-use crate::engine::script::eval;
+use crate::engine::script::{eval, functions};
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
@@ -72,6 +72,7 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         failover::COMMANDS,
         migrate::COMMANDS,
         eval::COMMANDS,
+        functions::COMMANDS,
     ]
 }
 

@@ -61,8 +61,8 @@ pub trait Replay {
         access: Access,
     ) -> Result<(), String>;
     /// A library of functions in a snapshot.
-    fn function(&mut self, _code: &[u8]) -> Result<(), String> {
-        Err("it holds a library of functions, which this server does not know".into())
+    fn function(&mut self, code: &[u8]) -> Result<(), String> {
+        self.command(&[b"FUNCTION", b"LOAD", b"REPLACE", code])
     }
     /// A command, SELECT, MULTI and EXEC included. DISCARD where a transaction has no end.
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String>;

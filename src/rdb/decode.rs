@@ -20,6 +20,7 @@ mod zipmap;
 use std::io::Read;
 
 pub use error::DecodeError;
+pub(crate) use payload::functions_payload;
 pub use payload::{RestoreError, restore_payload};
 
 use crate::base::env::UnixMillis;

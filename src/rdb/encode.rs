@@ -65,6 +65,20 @@ pub fn function(out: &mut Vec<u8>, options: &EncodeOptions, code: &[u8]) {
     string(out, *options, code);
 }
 
+/// What FUNCTION DUMP replies: libraries' texts, version and checksum.
+pub(crate) fn functions_payload<'a>(
+    texts: impl Iterator<Item = &'a [u8]>,
+    version: u16,
+) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let options = EncodeOptions { version, ..EncodeOptions::default() };
+    texts.for_each(|text| function(&mut payload, &options, text));
+    payload.extend_from_slice(&version.to_le_bytes());
+    let checksum = crc64(&payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    payload
+}
+
 /// Says which database the next keys are in.
 pub fn select_db(out: &mut Vec<u8>, database: u32) {
     out.push(format::OPCODE_SELECT_DB);

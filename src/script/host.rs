@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 
 use crate::resp::request::Range;
 use crate::script::Server;
+use crate::script::register::Registered;
 
 /// Bytes allocated after which the time is looked at, whatever the number of instructions.
 const DEBT_MAX: usize = 1 << 20;
@@ -28,6 +29,22 @@ pub(crate) enum Mode {
     Loading,
 }
 
+/// How often the time is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hook {
+    /// Instructions between two looks.
+    pub(super) instructions: std::ffi::c_int,
+    /// Whether the next look has been brought forward.
+    pub(super) hurried: bool,
+}
+
+/// A command's words.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) bytes: Vec<u8>,
+    pub(super) ranges: Vec<Range>,
+}
+
 /// What belongs to a machine.
 #[derive(Default)]
 pub(crate) struct Host {
@@ -37,10 +54,8 @@ pub(crate) struct Host {
     pub(super) limit: usize,
     /// Bytes allocated since the time was looked at.
     debt: usize,
-    /// Instructions between two looks at the time.
-    pub(super) instructions: std::ffi::c_int,
-    /// Whether the hook has been brought forward.
-    pub(super) hurried: bool,
+    /// How often the time is looked at.
+    pub(super) hook: Hook,
     /// Lua's main thread, to bring the hook forward.
     pub(super) main: Option<NonNull<mlua_sys::lua_State>>,
     /// Whom commands go to, while something runs.
@@ -48,8 +63,7 @@ pub(crate) struct Host {
     /// What may be done.
     pub(super) mode: Mode,
     /// The arguments of the command that is being called.
-    pub(super) words: Vec<u8>,
-    pub(super) ranges: Vec<Range>,
+    pub(super) words: Words,
     /// Text that a library function makes.
     pub(super) scratch: Vec<u8>,
     /// The reply that a script's result has become.
@@ -60,6 +74,8 @@ pub(crate) struct Host {
     pub(super) random: u64,
     /// The metatables of proxies, by their address.
     pub(super) proxies: Vec<*const c_void>,
+    /// What the library that is being loaded has registered.
+    pub(super) registered: Vec<Registered>,
 }
 
 impl fmt::Debug for Host {
@@ -98,8 +114,8 @@ impl Host {
     pub(super) fn stop(&mut self) {
         self.server = None;
         self.mode = Mode::Idle;
-        self.words.shrink_to(SCRATCH_KEPT);
-        self.ranges.shrink_to(SCRATCH_KEPT);
+        self.words.bytes.shrink_to(SCRATCH_KEPT);
+        self.words.ranges.shrink_to(SCRATCH_KEPT);
         self.scratch.shrink_to(SCRATCH_KEPT);
     }
 
@@ -125,7 +141,7 @@ impl Host {
         if let Some(main) = self.main
             && self.mode != Mode::Idle
         {
-            self.hurried = true;
+            self.hook.hurried = true;
             super::machine::hurry(main);
         }
     }

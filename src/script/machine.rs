@@ -11,6 +11,7 @@ use mlua_sys as ffi;
 use crate::resp::reply::Protocol;
 use crate::script::host::{Host, Mode, allocate};
 use crate::script::raw::{ALL_RESULTS, Fault, Kind, Native, REGISTRY, Raised, State, native};
+use crate::script::register::{self, Registered};
 use crate::script::{Pace, Server, base_lib, redis_lib, reply, sandbox};
 
 /// The most instructions between two looks at the time: some 10 microseconds where each is quick. Where
@@ -45,6 +46,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Machine {
     lua: State,
     host: NonNull<Host>,
+    /// The globals of a library that is being loaded.
+    loading: Option<Kept>,
     runs: u32,
     /// Bytes in use when all garbage was collected last.
     settled: usize,
@@ -83,21 +86,23 @@ impl Machine {
         sandbox::build(lua, purpose, versions);
         lua.push_function(native!(enter), 0);
         debug_assert_eq!(lua.top(), BASE, "the stack's layout");
-        lua.host().instructions = HOOK_INSTRUCTIONS;
+        lua.host().hook.instructions = HOOK_INSTRUCTIONS;
         lua.hook(on_count, HOOK_INSTRUCTIONS);
+        let loading = match purpose {
+            Purpose::Scripts => None,
+            Purpose::Functions => {
+                register::push_globals(lua, REAL_GLOBALS);
+                Some(Kept(lua.keep()))
+            }
+        };
         lua.host().limit = limit;
         let settled = lua.host().used;
-        Self { lua, host, runs: 0, settled }
+        Self { lua, host, loading, runs: 0, settled }
     }
 
     /// Bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.lua.host().used
-    }
-
-    /// The state, for what builds upon it.
-    pub(super) fn lua(&self) -> State {
-        self.lua
     }
 
     /// Compiles a script; else the compiler's message.
@@ -178,13 +183,33 @@ impl Machine {
     ) -> Result<(), ScriptError> {
         let lua = self.lua;
         lua.host().serve(server, Mode::Loading);
+        self.exchange_globals(true);
         lua.raw_get_index(REGISTRY, kept.0);
         let outcome = lua.protected_call(0, 0, HANDLER);
         let result = outcome.map_err(|fault| self.error(fault));
+        self.exchange_globals(false);
         lua.set_top(BASE);
         lua.host().stop();
         self.settle();
         result
+    }
+
+    /// Says which globals there are: those of a library that is being loaded, or all.
+    fn exchange_globals(&mut self, loading: bool) {
+        let Some(kept) = self.loading else { return };
+        self.guarded(|lua| {
+            if loading {
+                lua.raw_get_index(REGISTRY, kept.0);
+            } else {
+                lua.push_value(REAL_GLOBALS);
+            }
+            sandbox::exchange_globals(lua);
+        });
+    }
+
+    /// What a library has registered.
+    pub(crate) fn take_registered(&mut self) -> Vec<Registered> {
+        std::mem::take(&mut self.lua.host().registered)
     }
 
     /// Takes the error off the stack.
@@ -217,9 +242,9 @@ impl Machine {
         let host = lua.host();
         host.reply.clear();
         host.reply.shrink_to(GARBAGE_MAX);
-        if host.hurried {
-            host.hurried = false;
-            lua.hook(on_count, host.instructions);
+        if host.hook.hurried {
+            host.hook.hurried = false;
+            lua.hook(on_count, host.hook.instructions);
         }
         self.runs += 1;
         if host.used > self.settled + self.settled / 2 + GARBAGE_MAX {
@@ -308,20 +333,20 @@ fn look_at_time(lua: State) -> Result<(), Raised> {
     match server.check_time() {
         Ok(pace) => {
             let instructions = match pace {
-                Pace::Quick => (host.instructions * 4).min(HOOK_INSTRUCTIONS),
-                Pace::Right => host.instructions,
-                Pace::Slow => (host.instructions / 16).max(1),
+                Pace::Quick => (host.hook.instructions * 4).min(HOOK_INSTRUCTIONS),
+                Pace::Right => host.hook.instructions,
+                Pace::Slow => (host.hook.instructions / 16).max(1),
             };
-            if host.hurried || instructions != host.instructions {
-                host.hurried = false;
-                host.instructions = instructions;
+            if host.hook.hurried || instructions != host.hook.instructions {
+                host.hook.hurried = false;
+                host.hook.instructions = instructions;
                 lua.hook(on_count, instructions);
             }
             Ok(())
         }
         Err(why) => {
             // Every further instruction fails as well, until the innermost pcall that goes on is left.
-            host.hurried = true;
+            host.hook.hurried = true;
             lua.hook(on_count, 1);
             Err(redis_lib::error_table(lua, why.as_bytes()))
         }

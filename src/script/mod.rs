@@ -41,6 +41,7 @@ pub(crate) mod host;
 pub(crate) mod machine;
 pub(crate) mod raw;
 pub(crate) mod redis_lib;
+pub(crate) mod register;
 pub(crate) mod reply;
 pub(crate) mod sandbox;
 mod struct_lib;

@@ -199,11 +199,6 @@ impl State {
         api!(self, lua_objlen, index)
     }
 
-    /// Whether two values are the same.
-    pub(super) fn raw_equal(self, one: c_int, other: c_int) -> bool {
-        api!(self, lua_rawequal, one, other) != 0
-    }
-
     /// The address of a table or function.
     #[inline]
     pub(super) fn address(self, index: c_int) -> *const std::ffi::c_void {
@@ -488,11 +483,6 @@ impl State {
     /// Raises what is wrong with an argument.
     pub(super) fn argument_error(self, argument: c_int, text: &CStr) {
         api!(self, luaL_argerror, argument, text.as_ptr());
-    }
-
-    /// Whether a value is less than another, by their metamethods where they have some.
-    pub(super) fn compare_less(self, one: c_int, other: c_int) -> bool {
-        api!(self, lua_lessthan, one, other) != 0
     }
 
     /// Pushes the place in the script, as errors begin with it.

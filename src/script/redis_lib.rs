@@ -108,25 +108,26 @@ fn gather(lua: State, host: &mut Host) -> Result<(), Raised> {
         let text = b"Please specify at least one argument for this redis lib call";
         return Err(error_table(lua, text));
     }
-    host.words.clear();
-    host.ranges.clear();
+    let words = &mut host.words;
+    words.bytes.clear();
+    words.ranges.clear();
     for index in 1..=count {
-        let start = host.words.len();
+        let start = words.bytes.len();
         match lua.kind(index) {
             Kind::String => {
                 let word = lua.bytes(index).unwrap_or_default();
                 if start + word.len() > ARGUMENT_BYTES_MAX {
                     return Err(error_table(lua, b"the arguments are too long"));
                 }
-                host.words.extend_from_slice(word);
+                words.bytes.extend_from_slice(word);
             }
-            Kind::Number => push_number(&mut host.words, lua.number(index)),
+            Kind::Number => push_number(&mut words.bytes, lua.number(index)),
             _ => {
                 let text = b"Lua redis lib command arguments must be strings or integers";
                 return Err(error_table(lua, text));
             }
         }
-        host.ranges.push(Range::new(start, host.words.len() - start));
+        words.ranges.push(Range::new(start, words.bytes.len() - start));
     }
     Ok(())
 }
@@ -153,7 +154,7 @@ fn run(lua: State) -> Native {
         return Err(error_table(lua, text));
     };
     gather(lua, host)?;
-    let reply = server.call(Args::new(&host.words, &host.ranges));
+    let reply = server.call(Args::new(&host.words.bytes, &host.words.ranges));
     let failed = convert::is_error(reply);
     convert::push(lua, reply)?;
     if failed { Err(Raised) } else { Ok(1) }
@@ -295,7 +296,7 @@ fn acl_check_cmd(lua: State) -> Native {
         return Err(error_table(lua, text));
     };
     gather(lua, host)?;
-    match server.may_run(Args::new(&host.words, &host.ranges)) {
+    match server.may_run(Args::new(&host.words.bytes, &host.words.ranges)) {
         Some(may) => lua.push_boolean(may),
         None => {
             let text = b"Invalid command passed to redis.acl_check_cmd()";

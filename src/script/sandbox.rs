@@ -70,11 +70,7 @@ pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
         }
     }
     protect_strings(lua);
-    // What isn't there is an error.
-    lua.new_table(0, 1);
-    lua.push_function(native!(no_such_global), 0);
-    lua.set_field(lua.top() - 1, "__index");
-    lua.set_metatable(REAL_GLOBALS);
+    refuse_unknown(lua, REAL_GLOBALS);
     lua.push_value(REAL_GLOBALS);
     protect(lua);
     if lua.get_metatable(-1) {
@@ -88,6 +84,28 @@ pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
     lua.push_value(-1);
     lua.set_field(REAL_GLOBALS, "_G");
     lua.replace(GLOBALS);
+}
+
+/// What isn't in a table is an error.
+pub(super) fn refuse_unknown(lua: State, table: c_int) {
+    lua.new_table(0, 1);
+    lua.push_function(native!(no_such_global), 0);
+    lua.set_field(lua.top() - 1, "__index");
+    lua.set_metatable(table);
+}
+
+/// The table on top becomes what the globals' proxy stands for.
+pub(super) fn exchange_globals(lua: State) {
+    let table = lua.top();
+    lua.push_value(GLOBALS);
+    if lua.get_metatable(-1) {
+        let meta = lua.top();
+        lua.push_value(table);
+        lua.raw_set_index(meta, 1);
+        lua.push_value(table);
+        lua.set_field(meta, "__index");
+    }
+    lua.set_top(table - 1);
 }
 
 /// Replaces the table on top by a proxy of it.

@@ -274,12 +274,20 @@ pub const CONVERSATIONS: &[(&str, &str)] = &[
 
 /// Commands (`name` or `container|subcommand`) whose COMMAND INFO differs.
 pub const COMMAND_INFO: &[(&str, &str)] = &[
+    ("blmove", "scripts may call it since 7.2"),
+    ("blpop", "scripts may call it since 7.2"),
+    ("brpop", "scripts may call it since 7.2"),
+    ("brpoplpush", "scripts may call it since 7.2"),
+    ("bzpopmax", "scripts may call it since 7.2"),
+    ("bzpopmin", "scripts may call it since 7.2"),
+    ("wait", "scripts may call it since 7.2"),
     ("zrank", "7.2's form, which knows WITHSCORE"),
     ("zrevrank", "7.2's form, which knows WITHSCORE"),
 ];
 
 /// Commands whose argument tree in COMMAND DOCS differs.
 pub const COMMAND_DOCS: &[(&str, &str)] = &[
+    ("function|restore", "the usage line has no name for the choice"),
     ("xadd", "it takes KEEPREF, DELREF and ACKED of Redis 8.2"),
     ("xreadgroup", "it takes CLAIM of Redis 8.4"),
     ("xtrim", "it takes KEEPREF, DELREF and ACKED of Redis 8.2"),
@@ -313,14 +321,4 @@ pub const CONFIG_LACKING: &[(&str, &str)] =
     &[("aof-disable-auto-gc", "hidden from patterns, as in Valkey")];
 
 /// Fields of redis-server 7.0's INFO that ours doesn't give.
-pub const INFO_LACKING: &[(&str, &str)] = &[
-    ("number_of_cached_scripts", "there are no scripts yet"),
-    ("number_of_functions", "there are no scripts yet"),
-    ("number_of_libraries", "there are no scripts yet"),
-    ("used_memory_functions", "there are no scripts yet"),
-    ("used_memory_scripts_eval", "there are no scripts yet"),
-    ("used_memory_vm_eval", "there are no scripts yet"),
-    ("used_memory_vm_functions", "there are no scripts yet"),
-    ("used_memory_vm_total", "there are no scripts yet"),
-    ("used_memory_vm_total_human", "there are no scripts yet"),
-];
+pub const INFO_LACKING: &[(&str, &str)] = &[];

@@ -275,6 +275,7 @@ impl Engine {
         options.log_only = from_log;
         options.repair = false;
         if flush {
+            self.clear_functions();
             for index in 0..self.databases.count() {
                 self.databases.flush(DbIndex(index), false);
             }

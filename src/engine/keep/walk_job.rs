@@ -32,6 +32,7 @@ use crate::persist::manifest::BaseForm;
 use crate::persist::snapshot::{self, Outcome, SnapshotOptions, SnapshotWriter, Target, Trailer};
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
+use crate::resp::record::push_command;
 
 /// Bytes queued with the writer above which a walk takes no more, unless `walk-memory-max` is small.
 const BACKLOG_BYTES_MAX: usize = 8 << 20;
@@ -356,7 +357,18 @@ impl Engine {
                 self.push_header(&mut bytes, &options, purpose);
                 Form::Rdb(options)
             }
-            BaseForm::Commands => Form::Commands,
+            BaseForm::Commands => {
+                if self.library_texts().next().is_some() {
+                    // As redis-server's do, commands without frames begin with SELECT.
+                    let words: [&[u8]; 2] = [b"SELECT", b"0"];
+                    push_command(&mut bytes, words.into_iter());
+                }
+                for text in self.library_texts() {
+                    let words: [&[u8]; 3] = [b"FUNCTION", b"LOAD", text];
+                    push_command(&mut bytes, words.into_iter());
+                }
+                Form::Commands
+            }
         };
         let memory_max = self.settings.walk_memory_max as usize;
         let remembered = match self.settings.maxmemory_policy {
@@ -475,6 +487,7 @@ impl Engine {
             encode::aux(bytes, options, b"repl-id", position.id.digits());
             encode::aux(bytes, options, b"repl-offset", position.offset.to_string().as_bytes());
         }
+        self.library_texts().for_each(|text| encode::function(bytes, options, text));
     }
 }
 

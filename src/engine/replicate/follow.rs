@@ -448,6 +448,7 @@ impl Engine {
         if self.log.is_some() {
             self.close_log()?;
         }
+        self.clear_functions();
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
         }
@@ -518,6 +519,7 @@ impl Engine {
             self.abandon_load();
             self.end_loading();
         }
+        self.clear_functions();
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), false);
         }

@@ -66,9 +66,7 @@ impl Engine {
             }
             if writes && !obeyed {
                 if self.is_replica() && self.settings.replica_read_only {
-                    return Err(CommandError::text(
-                        "READONLY Can not run script with write flag on readonly replica",
-                    ));
+                    return Err(ON_REPLICA);
                 }
                 self.check_disk()?;
                 self.check_replicas()?;
@@ -142,9 +140,7 @@ impl Engine {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
         }
         if !flags.contains(Flags::STALE) && self.is_stale() {
-            return Err(CommandError::text(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            ));
+            return Err(CommandError::text("ERR Can not execute the command on a stale replica"));
         }
         if flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
             if running.flags.contains(ScriptFlags::NO_WRITES) {

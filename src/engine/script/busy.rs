@@ -90,8 +90,9 @@ impl Drop for Suspended {
     }
 }
 
-/// A script that was told to end.
+/// What a script answers that was told to end, and a function.
 const KILLED: &str = "Script killed by user with SCRIPT KILL...";
+const FUNCTION_KILLED: &str = "Script killed by user with FUNCTION KILL...";
 
 impl Engine {
     /// Whether a script stands still.
@@ -224,6 +225,15 @@ impl Engine {
         }
     }
 
+    /// The words that called the function that stands still, and for how many milliseconds it has run.
+    pub(super) fn running_script(&self) -> Option<(Vec<Vec<u8>>, i64)> {
+        let suspended = self.scripts.suspended.as_ref()?;
+        let running = self.scripts.running.filter(|running| running.is_function)?;
+        let words = suspended.words.args().from(0).map(<[u8]>::to_vec).collect();
+        let ticks = self.env.stopwatch.ticks().saturating_sub(running.began);
+        Some((words, self.env.stopwatch.micros(ticks) as i64 / 1000))
+    }
+
     /// Whether a session's script stands still: the session must stay in the table.
     pub(in crate::engine) fn is_script_of(&self, slot: SessionId) -> bool {
         self.scripts.suspended.as_ref().is_some_and(|suspended| suspended.slot == slot)
@@ -233,6 +243,10 @@ impl Engine {
     /// why it must end.
     #[inline]
     pub(super) fn check_script_time(&mut self) -> Result<Pace, &'static str> {
+        if let Some(until) = self.scripts.loading_until {
+            let late = self.env.stopwatch.ticks() > until;
+            return if late { Err("FUNCTION LOAD timeout") } else { Ok(Pace::Right) };
+        }
         let Some(standing) = self.scripts.standing else { return Ok(Pace::Quick) };
         let now = self.env.stopwatch.ticks();
         let Some(running) = &mut self.scripts.running else { return Ok(Pace::Quick) };
@@ -275,7 +289,8 @@ impl Engine {
         if !self.scripts.killed {
             return Ok(());
         }
-        Err(KILLED)
+        let function = self.scripts.running.is_some_and(|running| running.is_function);
+        Err(if function { FUNCTION_KILLED } else { KILLED })
     }
 
     /// What a command is told that comes while a script stands still.

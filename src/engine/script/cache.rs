@@ -52,7 +52,6 @@ impl ScriptFlags {
     }
 
     /// The names of those that are set.
-    #[expect(dead_code, reason = "functions, which follow, tell them")]
     pub(in crate::engine) fn names(self) -> impl Iterator<Item = &'static str> + Clone {
         Self::NAMES.iter().filter(move |(_, flag)| self.contains(*flag)).map(|(name, _)| *name)
     }

@@ -10,13 +10,13 @@ use crate::script::machine::{Call, Kept};
 use crate::script::redis_lib::hex_digest;
 
 /// Flags of all commands that run scripts.
-const RUNS: Flags = Flags::NOSCRIPT
+pub(super) const RUNS: Flags = Flags::NOSCRIPT
     .union(Flags::RUNS_SCRIPTS)
     .union(Flags::STALE)
     .union(Flags::SKIP_MONITOR)
     .union(Flags::MAY_REPLICATE)
     .union(Flags::NO_MANDATORY_KEYS);
-const READS: Flags = Flags::NOSCRIPT
+pub(super) const READS: Flags = Flags::NOSCRIPT
     .union(Flags::RUNS_SCRIPTS)
     .union(Flags::STALE)
     .union(Flags::SKIP_MONITOR)
@@ -25,18 +25,18 @@ const READS: Flags = Flags::NOSCRIPT
 
 const WRITTEN: &[Key] = &[Key::at(2).counted(0, 1, 1).rw().access().update()];
 const READ: &[Key] = &[Key::at(2).counted(0, 1, 1).ro().access()];
-const WRITTEN_NOTED: &[Key] = &[Key::at(2)
+pub(super) const WRITTEN_NOTED: &[Key] = &[Key::at(2)
     .counted(0, 1, 1)
     .rw()
     .access()
     .update()
     .notes("We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")];
-const READ_NOTED: &[Key] = &[Key::at(2)
+pub(super) const READ_NOTED: &[Key] = &[Key::at(2)
     .counted(0, 1, 1)
     .ro()
     .access()
     .notes("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")];
-const COST: &str = "That of what the script does";
+pub(super) const COST: &str = "That of what the script does";
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[

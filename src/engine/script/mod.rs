@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::engine::script::admit::Running;
 use crate::engine::script::busy::{Standing, Suspended};
 use crate::engine::script::cache::Cache;
+use crate::engine::script::library::Libraries;
 use crate::mailbox::SessionId;
 use crate::script::machine::{Machine, Purpose, Versions};
 
@@ -25,6 +26,8 @@ mod busy;
 mod cache;
 mod caller;
 pub(crate) mod eval;
+pub(crate) mod functions;
+mod library;
 mod run;
 
 /// Bytes that a machine may use.
@@ -36,6 +39,12 @@ pub struct State {
     machine: Option<Box<Machine>>,
     /// EVAL's scripts.
     cache: Cache,
+    /// The machine of functions; likewise.
+    functions_machine: Option<Box<Machine>>,
+    /// Functions.
+    libraries: Libraries,
+    /// When a library that is being loaded has taken too long, in ticks.
+    loading_until: Option<u64>,
     /// The session that scripts' commands run in.
     caller: SessionId,
     /// What runs, on whatever stack.
@@ -68,6 +77,9 @@ impl State {
         Self {
             machine: None,
             cache: Cache::default(),
+            functions_machine: None,
+            libraries: Libraries::default(),
+            loading_until: None,
             caller,
             running: None,
             suspended: None,
@@ -95,7 +107,10 @@ impl State {
             lua_bytes: used(&self.machine),
             scripts,
             script_bytes: script_bytes as u64,
-            ..Figures::default()
+            functions_lua_bytes: used(&self.functions_machine),
+            functions: self.libraries.functions.len(),
+            libraries: self.libraries.by_name.len(),
+            library_bytes: self.libraries.bytes() as u64,
         }
     }
 }
@@ -123,10 +138,22 @@ impl Engine {
     /// The machine of EVAL's scripts.
     #[expect(clippy::unnecessary_box_returns, reason = "it moves to and fro as a pointer")]
     fn take_machine(&mut self) -> Box<Machine> {
-        self.scripts.machine.take().unwrap_or_else(|| {
-            let seed = self.rng.next_u64();
-            let versions = Versions { redis: REDIS_VERSION, name: "redstart", own: VERSION };
-            Box::new(Machine::new(Purpose::Scripts, MACHINE_BYTES_MAX, seed, versions))
-        })
+        self.scripts.machine.take().unwrap_or_else(|| self.make_machine(Purpose::Scripts))
+    }
+
+    /// The machine of functions.
+    #[expect(clippy::unnecessary_box_returns, reason = "it moves to and fro as a pointer")]
+    fn take_functions_machine(&mut self) -> Box<Machine> {
+        self.scripts
+            .functions_machine
+            .take()
+            .unwrap_or_else(|| self.make_machine(Purpose::Functions))
+    }
+
+    #[expect(clippy::unnecessary_box_returns, reason = "it moves to and fro as a pointer")]
+    fn make_machine(&mut self, purpose: Purpose) -> Box<Machine> {
+        let seed = self.rng.next_u64();
+        let versions = Versions { redis: REDIS_VERSION, name: "redstart", own: VERSION };
+        Box::new(Machine::new(purpose, MACHINE_BYTES_MAX, seed, versions))
     }
 }

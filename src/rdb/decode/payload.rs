@@ -8,7 +8,7 @@
 use super::collection::{Context, Writer};
 use super::reader::Reader;
 use super::template::Templates;
-use super::{Checksum, DecodeError, module, object};
+use super::{Checksum, DecodeError, module, object, string};
 use crate::base::checksum::crc64;
 use crate::data::thresholds::Thresholds;
 use crate::rdb::OwnedValue;
@@ -43,6 +43,19 @@ pub fn restore_payload(
     checksum: Checksum,
     thresholds: &Thresholds,
 ) -> Result<OwnedValue, RestoreError> {
+    let (body, version) = checked(payload, checksum)?;
+    let mut reader = Reader::new(body, body.len().min(super::BUFFER_LEN), Checksum::Ignore);
+    let templates = Templates::default();
+    let context = Context { thresholds, writer: Writer::of(version), templates: &templates };
+    let value = value(&mut reader, context).map_err(RestoreError::Value)?;
+    match body.len() as u64 - reader.offset() {
+        0 => Ok(value),
+        bytes => Err(RestoreError::Excess { bytes }),
+    }
+}
+
+/// What is in front of the footer, where that is right, and the version.
+fn checked(payload: &[u8], checksum: Checksum) -> Result<(&[u8], u16), RestoreError> {
     let (body, footer) = payload.split_last_chunk::<FOOTER_LEN>().ok_or(RestoreError::Footer)?;
     let [low, high, crc @ ..] = *footer;
     let version = u16::from_le_bytes([low, high]);
@@ -54,14 +67,37 @@ pub fn restore_payload(
     if checksum == Checksum::Verify && u64::from_le_bytes(crc) != crc64(summed) {
         return Err(RestoreError::Footer);
     }
+    Ok((body, version))
+}
+
+/// Why the libraries of a payload were refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FunctionsError {
+    /// As RESTORE's.
+    #[error("DUMP payload version or checksum are wrong")]
+    Footer,
+    /// There is something else in it.
+    #[error("failed loading the given functions payload")]
+    Body,
+}
+
+/// The texts of the libraries in what FUNCTION DUMP replied.
+pub(crate) fn functions_payload(
+    payload: &[u8],
+    checksum: Checksum,
+) -> Result<Vec<Vec<u8>>, FunctionsError> {
+    let (body, _) = checked(payload, checksum).map_err(|_| FunctionsError::Footer)?;
     let mut reader = Reader::new(body, body.len().min(super::BUFFER_LEN), Checksum::Ignore);
-    let templates = Templates::default();
-    let context = Context { thresholds, writer: Writer::of(version), templates: &templates };
-    let value = value(&mut reader, context).map_err(RestoreError::Value)?;
-    match body.len() as u64 - reader.offset() {
-        0 => Ok(value),
-        bytes => Err(RestoreError::Excess { bytes }),
+    let mut texts = Vec::new();
+    while reader.offset() < body.len() as u64 {
+        match reader.byte("a library") {
+            Ok(format::OPCODE_FUNCTION) => {}
+            _ => return Err(FunctionsError::Body),
+        }
+        let text = string::bytes(&mut reader, "a function library");
+        texts.push(text.map_err(|_| FunctionsError::Body)?);
     }
+    Ok(texts)
 }
 
 fn value(reader: &mut Reader<&[u8]>, context: Context<'_>) -> Result<OwnedValue, DecodeError> {

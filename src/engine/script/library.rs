@@ -1,0 +1,195 @@
+//! Libraries of functions: what is loaded, and loading.
+//!
+//! A library is compiled and run once, and registers its functions; they stay in the machine of
+//! functions. A library that fails leaves nothing behind, nor does it take away what it would have
+//! replaced. Beside the machine the texts are kept, which snapshots, rewritten logs and DUMP consist of.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::command::error::CommandError;
+use crate::engine::Engine;
+use crate::engine::script::cache::ScriptFlags;
+use crate::script::machine::{Kept, Machine};
+use crate::script::register::{self, Registered};
+
+/// How long a library may take to be loaded, in microseconds.
+const LOADING_MICROS_MAX: u64 = 500_000;
+
+/// A library.
+#[derive(Debug)]
+pub(super) struct Library {
+    pub(super) code: Box<[u8]>,
+    /// Its functions' names.
+    pub(super) functions: Vec<Rc<[u8]>>,
+}
+
+/// A function.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) kept: Kept,
+    pub(super) flags: ScriptFlags,
+    pub(super) description: Option<Vec<u8>>,
+    pub(super) library: Rc<[u8]>,
+}
+
+/// All libraries.
+#[derive(Debug, Default)]
+pub(super) struct Libraries {
+    pub(super) by_name: BTreeMap<Rc<[u8]>, Library>,
+    /// By their names in lower case.
+    pub(super) functions: HashMap<Rc<[u8]>, Function, ahash::RandomState>,
+}
+
+/// What becomes of a library that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It stays, and the new one is refused.
+    Keep,
+    /// It gives way.
+    Replace,
+}
+
+impl Libraries {
+    /// Bytes that texts and names take, about.
+    pub(super) fn bytes(&self) -> usize {
+        let libraries = self.by_name.iter().map(|(name, library)| name.len() + library.code.len());
+        let functions = self.functions.keys().map(|name| name.len() + size_of::<Function>());
+        libraries.sum::<usize>() + functions.sum::<usize>()
+    }
+
+    /// The function of a name, in any case.
+    #[inline]
+    pub(super) fn function(&self, name: &[u8]) -> Option<&Function> {
+        if name.iter().any(u8::is_ascii_uppercase) {
+            return self.functions.get(&*name.to_ascii_lowercase());
+        }
+        self.functions.get(name)
+    }
+
+    /// Takes a library out; false where there is none.
+    pub(super) fn remove(&mut self, name: &[u8], machine: &mut Machine) -> bool {
+        let Some(library) = self.by_name.remove(name) else { return false };
+        for function in &library.functions {
+            if let Some(function) = self.functions.remove(&*function.to_ascii_lowercase()) {
+                machine.forget(function.kept);
+            }
+        }
+        true
+    }
+}
+
+/// A library's name and where its code begins, from its first line.
+fn metadata(text: &[u8]) -> Result<(&[u8], usize), CommandError> {
+    if !text.starts_with(b"#!") {
+        return Err(CommandError::text("ERR Missing library metadata"));
+    }
+    let Some(end) = memchr::memchr(b'\n', text) else {
+        return Err(CommandError::text("ERR Invalid library metadata"));
+    };
+    let mut words = text[2..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let engine = words.next().unwrap_or_default();
+    let mut name = None;
+    for word in words {
+        let Some(value) = word.strip_prefix(b"name=") else {
+            let text = [b"ERR Invalid metadata value given: ", word].concat();
+            return Err(CommandError::quoting(text));
+        };
+        if name.replace(value).is_some() {
+            return Err(CommandError::text(
+                "ERR Invalid metadata value, name argument was given multiple times",
+            ));
+        }
+    }
+    let Some(name) = name else {
+        return Err(CommandError::text("ERR Library name was not given"));
+    };
+    if !register::is_valid_name(name) {
+        return Err(CommandError::owned(format!("ERR {}", register::BAD_NAME)));
+    }
+    if !engine.eq_ignore_ascii_case(b"lua") {
+        let text = [b"ERR Engine '", engine, b"' not found"].concat();
+        return Err(CommandError::quoting(text));
+    }
+    Ok((name, end))
+}
+
+impl Engine {
+    /// Loads a library and returns its name.
+    pub(super) fn load_library(
+        &mut self,
+        text: &[u8],
+        existing: Existing,
+    ) -> Result<Rc<[u8]>, CommandError> {
+        let (name, code) = metadata(text)?;
+        if existing == Existing::Keep && self.scripts.libraries.by_name.contains_key(name) {
+            let text = [b"ERR Library '", name, b"' already exists"].concat();
+            return Err(CommandError::quoting(text));
+        }
+        let mut machine = self.take_functions_machine();
+        let outcome = self.register_library(&mut machine, name, &text[code..], text);
+        self.scripts.functions_machine = Some(machine);
+        outcome
+    }
+
+    fn register_library(
+        &mut self,
+        machine: &mut Machine,
+        name: &[u8],
+        code: &[u8],
+        text: &[u8],
+    ) -> Result<Rc<[u8]>, CommandError> {
+        let kept = machine.compile(code, c"@user_function").map_err(|message| {
+            CommandError::quoting([b"ERR Error compiling function: ", &*message].concat())
+        })?;
+        let limit = self.env.stopwatch.ticks_of(LOADING_MICROS_MAX);
+        self.scripts.loading_until = Some(self.env.stopwatch.ticks() + limit);
+        let loaded = machine.load_library(self, kept);
+        self.scripts.loading_until = None;
+        machine.forget(kept);
+        let registered = machine.take_registered();
+        let checked = match loaded {
+            Err(error) => {
+                let text = [b"ERR Error registering functions: ", &*error.text].concat();
+                Err(CommandError::quoting(text))
+            }
+            Ok(()) => self.check_registered(name, &registered),
+        };
+        if let Err(error) = checked {
+            registered.iter().for_each(|function| machine.forget(function.kept));
+            return Err(error);
+        }
+        let libraries = &mut self.scripts.libraries;
+        libraries.remove(name, machine);
+        let library: Rc<[u8]> = name.into();
+        let mut functions = Vec::with_capacity(registered.len());
+        for Registered { name, kept, description, flags } in registered {
+            let name: Rc<[u8]> = name.into();
+            let flags = flags.iter().filter_map(|flag| ScriptFlags::named(flag)).collect();
+            let function = Function { kept, flags, description, library: Rc::clone(&library) };
+            libraries.functions.insert(name.to_ascii_lowercase().into(), function);
+            functions.push(name);
+        }
+        libraries.by_name.insert(Rc::clone(&library), Library { code: text.into(), functions });
+        Ok(library)
+    }
+
+    /// Whether functions may join those that are there; those of the same library give way.
+    fn check_registered(
+        &self,
+        library: &[u8],
+        registered: &[Registered],
+    ) -> Result<(), CommandError> {
+        if registered.is_empty() {
+            return Err(CommandError::text("ERR No functions registered"));
+        }
+        for function in registered {
+            let other = self.scripts.libraries.function(&function.name);
+            if other.is_some_and(|other| *other.library != *library) {
+                let text = [b"ERR Function ", &*function.name, b" already exists"].concat();
+                return Err(CommandError::quoting(text));
+            }
+        }
+        Ok(())
+    }
+}
