@@ -207,6 +207,7 @@ impl Engine {
         session.output.buffer.extend_from_slice(&line);
         self.replication.partial += 1;
         self.add_replica(slot);
+        self.hold_backlog();
         tracing::info!(
             "Partial resynchronization request from {name} accepted. Sending {} bytes of backlog \
              starting from offset {wanted}.",
