@@ -174,3 +174,25 @@ fn a_token_is_waited_for_on_another_node() {
     let answer = left.try_read().expect("an answer").text();
     assert!(!answer.is_empty() && answer != "1", "{answer}");
 }
+
+const SYNCED: [&str; 6] =
+    ["--appendonly", "yes", "--appendfsync", "always", "--write-quorum-durable", "yes"];
+
+/// Else a primary without its replicas would look dead to Sentinel, who could never give it any.
+#[test]
+fn what_shows_no_data_waits_for_no_quorum_under_any_policy() {
+    let (primary, replica) = pair(Program::Redstart, &SYNCED);
+    replica.halt();
+    let mut client = primary.connect();
+    let answer = attempt(&mut client, "SET a 1").expect("an answer");
+    assert!(answer.starts_with("UNCERTAIN "), "{answer}");
+    let mut other = primary.connect();
+    for line in ["PING", "INFO replication", "CONFIG SET maxclients 500", "REPLICAOF NO ONE"] {
+        let began = Instant::now();
+        let answer = attempt(&mut other, line).expect("an answer");
+        assert!(began.elapsed() < Duration::from_millis(500), "{line} waited: {answer}");
+    }
+    let answer = attempt(&mut primary.connect(), "GET a").expect("an answer");
+    assert!(answer.starts_with("UNCERTAIN "), "a read still waits: {answer}");
+    replica.proceed();
+}

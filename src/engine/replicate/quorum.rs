@@ -77,7 +77,7 @@ impl Engine {
         let Some(reached) = self.quorum_reached() else { return };
         let before_ms = self.now().0 - self.settings.write_quorum_timeout as i64;
         loop {
-            let front = self.output.waiting_front();
+            let front = self.output.quorum_front();
             let Some((_, slot, _)) =
                 front.filter(|(offset, _, since)| *offset > reached && *since <= before_ms)
             else {
@@ -90,7 +90,7 @@ impl Engine {
     /// This server becomes a replica: what waits is no longer its own to confirm.
     pub(in crate::engine) fn end_waiting_replies(&mut self) {
         if self.settings.write_quorum != 0 {
-            while let Some((_, slot, _)) = self.output.waiting_front() {
+            while let Some((_, slot, _)) = self.output.quorum_front() {
                 self.end_uncertain(slot);
             }
         }
