@@ -196,3 +196,28 @@ fn what_shows_no_data_waits_for_no_quorum_under_any_policy() {
     assert!(answer.starts_with("UNCERTAIN "), "a read still waits: {answer}");
     replica.proceed();
 }
+
+/// What follows the last unit (PING, GETACK) is in no log, and yet nothing is missing.
+#[test]
+fn a_restarted_primary_is_read_at_once_with_a_durable_quorum() {
+    let (mut primary, replica) =
+        pair(Program::Redstart, &[&SYNCED[..], &["--write-quorum-timeout", "60000"]].concat());
+    let mut client = primary.connect();
+    for _ in 0..20 {
+        assert_eq!(attempt(&mut client, "SET a 1").as_deref(), Some("OK"));
+    }
+    let end = number(&mut client, "master_repl_offset");
+    await_that("a ping follows", || number(&mut client, "master_repl_offset") > end);
+    assert_equal(&[&primary, &replica]);
+    primary.kill();
+    primary.restart();
+    let mut follower = replica.connect();
+    follower.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    let mut client = primary.connect();
+    await_that("it is followed", || info(&mut client, "slave0").contains("state=online"));
+    let began = Instant::now();
+    assert_eq!(attempt(&mut client, "GET a").as_deref(), Some("1"));
+    // The next ping and the next word of the replica come a second later.
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(number(&mut client, "sync_partial_ok"), 1);
+}

@@ -564,6 +564,8 @@ impl Engine {
             (upstream.is_source, upstream.syncs_failed) = (true, 0);
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+        // It knows nothing of our log yet.
+        self.acknowledge();
         Ok(())
     }
 
@@ -624,10 +626,15 @@ impl Engine {
         }
     }
 
-    /// How far the log stands for the data; nothing where there is none, or no base yet.
+    /// How far the log stands for the data; nothing where there is none, or no base yet. What follows the
+    /// last unit in the stream (PING, GETACK) is no data: where all units are durable, so is that.
     pub(in crate::engine) fn durable_here(&self) -> Option<u64> {
         let log = self.log.as_ref().filter(|log| !log.waiting_for_base())?;
-        Some(log.durable())
+        let durable = log.durable();
+        if durable == log.offset() {
+            return Some(durable.max(self.journal.sealed_end()));
+        }
+        Some(durable)
     }
 
     /// Tells the primary when more has become durable: somebody there may wait for it.
