@@ -64,6 +64,8 @@ impl Engine {
         let (used, result) = applier.parser.parse(&mut applier.buffer, BOUNDS, &mut requests);
         debug_assert!(!self.databases.unit.recording, "a replica's stream is its primary's");
         self.databases.set_expiry_mode(ExpiryMode::AsLogged);
+        // A unit that doesn't say its database must not lose it on the way into the log.
+        self.journal.assume_selected(self.sessions[self.replication.applier].db.0);
         let mut outcome = result.map_err(|error| format!("Protocol error from master: {error}"));
         for index in 0..requests.len() {
             let request = requests.command(index, &applier.buffer);
