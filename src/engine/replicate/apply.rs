@@ -8,6 +8,7 @@
 //! While clients are paused (CLIENT PAUSE, both forms) nothing is applied either: what comes is kept, up to
 //! `client-query-buffer-limit`, and applied at the end of the tick in which the pause ends.
 
+use crate::base::mutation::{self, Mutation};
 use crate::command::args::Args;
 use crate::command::spec::Flags;
 use crate::config::kinds::PropagationError;
@@ -123,6 +124,12 @@ impl Engine {
             }
         };
         let flags = self.registry[command].spec.flags;
+        if mutation::is_on(Mutation::TransactionDivided)
+            && (args.is(0, "MULTI") || args.is(0, "EXEC"))
+        {
+            self.pass_unit(unit, encoded);
+            return Ok(());
+        }
         let session = &mut self.sessions[slot];
         session.traffic.input_bytes += encoded.len() as u64;
         let queues = session.in_transaction() && !flags.contains(Flags::RUNS_IN_MULTI);

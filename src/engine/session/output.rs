@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use std::collections::VecDeque;
 
+use crate::base::mutation::{self, Mutation};
 use crate::engine::Engine;
 use crate::engine::session::LogOffset;
 use crate::engine::session::run::{PENDING_MAX, Run};
@@ -180,6 +181,8 @@ impl Engine {
                 let output = &mut session.output;
                 output.dirty = false;
                 let shows = std::mem::take(&mut output.shows_data) && quorum.is_some();
+                let reads = session.written <= quorum.unwrap_or(0);
+                let shows = shows && !(reads && mutation::is_on(Mutation::ReadsDoNotWait));
                 let shown = if always || shows { offset } else { session.written };
                 // What a replica is told of its own sync must not wait for that sync.
                 let shown = if session.replica.is_some() { 0 } else { shown };
