@@ -27,7 +27,7 @@ pub mod journal;
 pub mod keyspace;
 pub mod mailbox;
 pub(crate) mod metrics;
-pub(crate) mod net;
+pub mod net;
 pub mod persist;
 pub mod rdb;
 pub(crate) mod replication;

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{IpAddr, Shutdown, ToSocketAddrs};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,9 +15,10 @@ use crate::config::settings::Settings;
 use crate::engine::keep::shutdown::Signal;
 use crate::engine::tick::actor;
 use crate::engine::{Dial, Engine, Relisten, SendErrand};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Link, Mailbox, Origin};
 use crate::net::listener::{self, SocketOptions};
-use crate::net::{courier, uplink};
+use crate::net::transport::{Network, Stream, Tcp};
+use crate::net::{connection, courier, uplink};
 
 /// Why a server can't listen.
 #[derive(Debug, thiserror::Error)]
@@ -187,8 +189,6 @@ fn is_unavailable(error: &io::Error) -> bool {
 /// Serves until the end; returns the exit code and the engine as it was then.
 pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
     engine.outside.relisten = Some(listeners.start(&engine.mailbox));
-    let mailbox = Rc::clone(&engine.mailbox);
-    engine.outside.dial = Some(Dial(Box::new(move |order| uplink::dial(order, &mailbox))));
     let courier = Box::new(courier::Sender::new(&engine.mailbox));
     engine.outside.courier = Some(SendErrand(courier));
     if let Err(error) = signal_hook::flag::register(libc::SIGINT, engine.shutdown.insisted()) {
@@ -217,5 +217,29 @@ pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
             }
         });
     }
+    follow_over(&mut engine, Rc::new(Tcp));
     actor::run(engine).await
+}
+
+/// Serves on a network other than the system's until the end; returns the exit code and the engine as
+/// it was then. All of a server but what belongs to a process: signals, CONFIG SET of what is listened
+/// on, and MIGRATE. Must be called inside a `LocalSet`.
+pub async fn serve_on<N: Network>(mut engine: Engine, network: Rc<N>) -> (i32, Engine) {
+    let (accepting, mailbox) = (Rc::clone(&network), Rc::clone(&engine.mailbox));
+    tokio::task::spawn_local(async move {
+        loop {
+            let Stream { read, write, peer, local, descriptor } = accepting.accept().await;
+            let link = Arc::new(Link::new(Origin::Tcp { peer, local }, descriptor));
+            tokio::task::spawn_local(connection::serve(read, write, link, Rc::clone(&mailbox)));
+        }
+    });
+    follow_over(&mut engine, network);
+    actor::run(engine).await
+}
+
+/// Has links to a primary made over a network.
+fn follow_over<N: Network>(engine: &mut Engine, network: Rc<N>) {
+    let mailbox = Rc::clone(&engine.mailbox);
+    let dial = move |order| uplink::dial(order, &network, &mailbox);
+    engine.outside.dial = Some(Dial(Box::new(dial)));
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use redstart::base::env::{Disk, Env, Rng, Stopwatch, SyncPoint, UnixMillis};
+use redstart::base::env::{Disk, Env, Rng, Stopwatch, SyncPoint, Threads, UnixMillis};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::data::value::ValueRef;
@@ -50,7 +50,7 @@ fn env(disk: &SimDisk, clock: &Arc<SimClock>) -> Env {
         clock: Arc::clone(clock) as Arc<_>,
         stopwatch: Stopwatch::default(),
         disk: Arc::new(disk.clone()),
-        threads: false,
+        threads: Threads::None,
         seed: 1,
     }
 }

@@ -10,7 +10,7 @@ mod embedded;
 use std::sync::Arc;
 
 use embedded::{Embedded, settings};
-use redstart::base::env::{Env, Rng, Stopwatch};
+use redstart::base::env::{Env, Rng, Stopwatch, Threads};
 use redstart::base::sim_disk::{SimClock, SimDisk};
 use redstart::command::spec::Effect;
 use redstart::engine::registry::Registry;
@@ -23,7 +23,7 @@ fn env(disk: &SimDisk, clock: &Arc<SimClock>, seed: u64) -> Env {
         clock: Arc::clone(clock) as Arc<_>,
         stopwatch: Stopwatch::default(),
         disk: Arc::new(disk.clone()),
-        threads: false,
+        threads: Threads::None,
         seed,
     }
 }

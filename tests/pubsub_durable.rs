@@ -9,7 +9,7 @@ mod embedded;
 use std::sync::Arc;
 
 use embedded::{Embedded, settings};
-use redstart::base::env::{Disk, Env, Rng, Stopwatch};
+use redstart::base::env::{Disk, Env, Rng, Stopwatch, Threads};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 
 /// Values that the counter is set to in a run.
@@ -19,7 +19,7 @@ fn open(disk: &SimDisk) -> Result<Embedded, String> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let clock = Arc::new(SimClock::default());
     clock.advance(1_700_000_000_000_000_000);
-    let env = Env { clock, stopwatch: Stopwatch::default(), disk, threads: false, seed: 7 };
+    let env = Env { clock, stopwatch: Stopwatch::default(), disk, threads: Threads::None, seed: 7 };
     let directives = [
         ("appendonly", "yes"),
         ("appendfsync", "always"),

@@ -268,3 +268,68 @@ fn a_paused_replica_applies_nothing_until_the_pause_ends() {
     }
     assert_eq!(reader.words("LLEN list"), Value::Integer(4));
 }
+
+/// A stream says its database only where it changes: a replica whose log begins in between must know it.
+#[test]
+fn a_restarted_replica_keeps_the_database_of_its_stream_in_its_log() {
+    let (primary, mut replica) = pair(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut client = primary.connect();
+    client.words("SELECT 3");
+    client.words("SET before 1");
+    assert_equal(&[&primary, &replica]);
+    let mut reader = replica.connect();
+    await_that("its log has its base", || info(&mut reader, "aof_rewrite_in_progress") == "0");
+    for key in ["first", "second"] {
+        replica.kill();
+        replica.restart();
+        let mut reader = replica.connect();
+        // A file of its own, in which nothing says the database yet.
+        assert!(!reader.words("BGREWRITEAOF").is_error());
+        await_that("it is rewritten", || number(&mut reader, "aof_rewrites") == 1);
+        await_that("it follows", || info(&mut reader, "master_link_status") == "up");
+        client.words(&format!("SET {key} 1"));
+        assert_equal(&[&primary, &replica]);
+    }
+    replica.kill();
+    replica.restart();
+    let mut reader = replica.connect();
+    assert_eq!(reader.words("DBSIZE"), Value::Integer(0), "nothing has gone astray");
+    reader.words("SELECT 3");
+    assert_eq!(reader.words("EXISTS before first second"), Value::Integer(3));
+}
+
+#[test]
+fn a_replica_of_a_replica_begins_in_the_database_of_the_stream() {
+    let (primary, replica) = pair(&[]);
+    let mut client = primary.connect();
+    client.words("SELECT 3");
+    client.words("SET before 1");
+    assert_equal(&[&primary, &replica]);
+    let below = follower(Program::Redstart, &replica, &[]);
+    let mut reader = below.connect();
+    await_that("it has a copy", || info(&mut reader, "master_link_status") == "up");
+    client.words("SET behind 1");
+    await_offset(&mut client, &mut reader);
+    reader.words("SELECT 3");
+    assert_eq!(reader.words("EXISTS before behind"), Value::Integer(2));
+    assert_equal(&[&primary, &replica, &below]);
+}
+
+/// One tick may bring more than the backlog holds.
+#[test]
+fn a_replica_in_step_stays_whatever_a_tick_brings() {
+    for log in ["no", "yes"] {
+        let sizes = ["--repl-backlog-size", "16kb", "--appendonly", log];
+        let primary = start(Program::Redstart, &sizes);
+        let replica = follower(Program::Redstart, &primary, &[]);
+        assert_equal(&[&primary, &replica]);
+        let mut client = primary.connect();
+        let huge = "x".repeat(200_000);
+        for _ in 0..20 {
+            client.words(&format!("SET huge {huge}"));
+        }
+        assert_equal(&[&primary, &replica]);
+        assert_eq!(number(&mut client, "sync_full"), 1);
+        assert_eq!(number(&mut client, "sync_partial_ok"), 0, "the link has lasted");
+    }
+}

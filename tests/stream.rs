@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use embedded::{Embedded, settings};
 use redstart::base::checksum::crc64;
-use redstart::base::env::{Env, Stopwatch};
+use redstart::base::env::{Env, Stopwatch, Threads};
 use redstart::base::sim_disk::{SimClock, SimDisk};
 use redstart::config::kinds::Allowed;
 use redstart::journal::{Cursor, Read, Unlogged};
@@ -32,7 +32,7 @@ impl World {
             clock: Arc::clone(&clock) as Arc<_>,
             stopwatch: Stopwatch::still(),
             disk: Arc::new(disk.clone()),
-            threads: false,
+            threads: Threads::None,
             seed,
         };
         let mut settings =

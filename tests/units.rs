@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use embedded::{Embedded, settings};
-use redstart::base::env::{Disk, Env, Stopwatch};
+use redstart::base::env::{Disk, Env, Stopwatch, Threads};
 use redstart::base::sim_disk::{SimClock, SimDisk};
 use redstart::keyspace::databases::DbIndex;
 use redstart::keyspace::unit::{Origin, Touched};
@@ -24,7 +24,7 @@ struct World {
 fn env(disk: &SimDisk, clock: &Arc<SimClock>) -> Env {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let clock = Arc::clone(clock) as Arc<_>;
-    Env { clock, stopwatch: Stopwatch::default(), disk, threads: false, seed: 7 }
+    Env { clock, stopwatch: Stopwatch::default(), disk, threads: Threads::None, seed: 7 }
 }
 
 fn directives(save: &str) -> redstart::config::settings::Settings {

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redstart::base::checksum::crc64;
-use redstart::base::env::{Env, Stopwatch, UnixMillis};
+use redstart::base::env::{Env, Stopwatch, Threads, UnixMillis};
 use redstart::base::sim_disk::{SimClock, SimDisk};
 use redstart::journal::skipped::Skipped;
 use redstart::persist::aof_encode::{
@@ -103,7 +103,7 @@ fn recovered(disk: &SimDisk, repair: bool) -> Result<(Recovered, Record), String
         clock: Arc::new(SimClock::default()),
         stopwatch: Stopwatch::default(),
         disk: Arc::new(disk.clone()),
-        threads: false,
+        threads: Threads::None,
         seed: 1,
     };
     let mut record = Record::default();

@@ -161,10 +161,11 @@ mod tests {
         let mut file = file.unwrap_or_else(|| DirectFile::over(File::create(&path).unwrap()));
         file.append(b"odd").unwrap();
         file.write_block(3).unwrap();
-        file.append(&[7; BLOCK_BYTES + 1]).unwrap();
+        let more = vec![7; BLOCK_BYTES + 1];
+        file.append(&more).unwrap();
         file.flush().unwrap();
         assert!(!file.direct);
-        let expected = [&b"odd"[..], &[7; BLOCK_BYTES + 1]].concat();
+        let expected = [&b"odd"[..], &more].concat();
         assert!(std::fs::read(&path).unwrap() == expected);
     }
 }

@@ -209,6 +209,31 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
+/// Does steps of work at a time of its own choice, on the thread that it was told them on: steps of one
+/// name in the order in which they came.
+pub trait Later: Send + Sync {
+    /// Takes over a step.
+    fn later(&self, name: &str, step: Box<dyn FnOnce() + Send>);
+}
+
+/// Who does work that may take long.
+#[derive(Clone)]
+pub enum Threads {
+    /// Threads of the system's.
+    Real,
+    /// Nobody else: it is done on the spot, so that a run's order is its seed's alone.
+    None,
+    /// A simulation, which lets time pass between a step and what follows from it.
+    Simulated(Arc<dyn Later>),
+}
+
+impl Threads {
+    /// Whether there are threads of the system's.
+    pub(crate) fn are_real(&self) -> bool {
+        matches!(self, Self::Real)
+    }
+}
+
 /// The world a server runs in.
 #[derive(Clone)]
 pub struct Env {
@@ -218,9 +243,8 @@ pub struct Env {
     pub stopwatch: Stopwatch,
     /// Files.
     pub disk: Arc<dyn Disk>,
-    /// Whether work that may take long (fsync, writing a snapshot) gets a thread of its own. A
-    /// simulated run says no, so that its order is the seed's alone.
-    pub threads: bool,
+    /// Who does work that may take long (fsync, writing a snapshot).
+    pub threads: Threads,
     /// The seed that every generator of the server derives from.
     pub seed: u64,
 }
@@ -232,7 +256,7 @@ impl Env {
             clock: Arc::new(SystemClock::default()),
             stopwatch: Stopwatch::default(),
             disk: Arc::new(crate::base::disk::SystemDisk),
-            threads: true,
+            threads: Threads::Real,
             seed: Rng::from_os().next_u64(),
         }
     }

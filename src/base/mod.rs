@@ -9,6 +9,7 @@ pub mod disk;
 pub mod env;
 pub mod logging;
 pub(crate) mod lzf;
+pub mod mutation;
 pub(crate) mod pieces;
 pub mod process;
 pub mod sim_disk;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::base::env::Rng;
+use crate::base::mutation::{self, Mutation};
 
 /// A history's name: 40 hexadecimal digits, random (`master_replid`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +72,10 @@ impl History {
     /// Whether who has so many bytes of that history has nothing that this one hasn't.
     pub(crate) fn continues(&self, id: ReplicationId, offset: u64) -> bool {
         id == self.id
-            || self.previous.is_some_and(|previous| id == previous.id && offset <= previous.end)
+            || self.previous.is_some_and(|previous| {
+                let ends = mutation::is_on(Mutation::ForkIsContinued) || offset <= previous.end;
+                id == previous.id && ends
+            })
     }
 }
 

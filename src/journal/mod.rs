@@ -269,6 +269,18 @@ impl Journal {
         }
     }
 
+    /// Before a primary's units are added: the database that its stream has selected, where that isn't
+    /// known yet (after a start, a full sync).
+    #[inline]
+    pub(crate) fn assume_selected(&mut self, db: u32) {
+        if self.selected.is_none() {
+            self.selected = Some(db);
+            if self.sealed == self.open.len() {
+                self.selected_sealed = Some(db);
+            }
+        }
+    }
+
     /// Has the next unit say its database: somebody begins to read there (a full sync).
     pub(crate) fn forget_selected(&mut self) {
         self.selected = None;

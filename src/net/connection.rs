@@ -14,18 +14,15 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::io::{AsyncRead, Interest};
-use tokio::net::{TcpStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
 use crate::mailbox::{Batch, Hold, Link, Mailbox, Message, Outlet, READ_BUFFER_BYTES, SessionId};
+use crate::net::transport::{ReadSide, WriteSide};
 use crate::resp::request::Parser;
 
 /// A reply is pending on a socket that takes nothing: one task waits for it.
@@ -34,64 +31,34 @@ struct Writer<W> {
     mailbox: Rc<Mailbox>,
 }
 
-macro_rules! outlet {
-    ($half:ty) => {
-        impl Outlet for Writer<$half> {
-            #[inline]
-            fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-                self.half.try_write(bytes)
-            }
+impl<W: WriteSide> Outlet for Writer<W> {
+    #[inline]
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.half.try_write(bytes)
+    }
 
-            fn notify_writable(&self, session: SessionId) {
-                let (half, mailbox) = (Rc::clone(&self.half), Rc::clone(&self.mailbox));
-                tokio::task::spawn_local(async move {
-                    // An error shows itself at the write that follows.
-                    let _ = half.writable().await;
-                    drop(half);
-                    mailbox.push(Message::Writable(session));
-                });
-            }
+    fn notify_writable(&self, session: SessionId) {
+        let (half, mailbox) = (Rc::clone(&self.half), Rc::clone(&self.mailbox));
+        tokio::task::spawn_local(async move {
+            half.writable().await;
+            drop(half);
+            mailbox.push(Message::Writable(session));
+        });
+    }
 
-            fn close(&self) {
-                // Already closed by the other side is as good.
-                let _ = socket2::SockRef::from((*self.half).as_ref())
-                    .shutdown(std::net::Shutdown::Both);
-            }
-        }
-    };
+    fn close(&self) {
+        self.half.shut();
+    }
 }
 
-outlet!(tcp::OwnedWriteHalf);
-outlet!(unix::OwnedWriteHalf);
-
-/// Announces a TCP connection and reads from it until it ends.
-pub(crate) async fn serve_tcp(
-    read: tcp::OwnedReadHalf,
-    write: tcp::OwnedWriteHalf,
-    link: Arc<Link>,
-    mailbox: Rc<Mailbox>,
-) {
-    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
-    serve(read, outlet, link, mailbox).await;
-}
-
-/// Announces a connection of the Unix socket and reads from it until it ends.
-pub(crate) async fn serve_unix(
-    read: unix::OwnedReadHalf,
-    write: unix::OwnedWriteHalf,
-    link: Arc<Link>,
-    mailbox: Rc<Mailbox>,
-) {
-    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
-    serve(read, outlet, link, mailbox).await;
-}
-
-async fn serve<R: AsyncRead + Unpin + HasSocket>(
+/// Announces a connection and reads from it until it ends.
+pub(crate) async fn serve<R: ReadSide, W: WriteSide>(
     read: R,
-    outlet: Box<dyn Outlet>,
+    write: W,
     link: Arc<Link>,
     mailbox: Rc<Mailbox>,
 ) {
+    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
     let session = mailbox.reserve();
     if let Some(bounds) = mailbox.opening_bounds() {
         link.set_bounds(bounds);
@@ -109,55 +76,11 @@ async fn serve<R: AsyncRead + Unpin + HasSocket>(
     mailbox.push(Message::Closed(session));
 }
 
-/// A reading side whose socket can be watched.
-trait HasSocket {
-    fn socket(&self) -> BorrowedFd<'_>;
-}
-
-impl HasSocket for tcp::OwnedReadHalf {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.as_ref().as_fd()
-    }
-}
-
-impl HasSocket for unix::OwnedReadHalf {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.as_ref().as_fd()
-    }
-}
-
 /// How standing still came to its end.
 #[derive(PartialEq, Eq)]
 enum Stood {
     GoesOn,
     Ended,
-}
-
-/// Ends when the other side of a socket has ended its sending, or both.
-///
-/// What the descriptor's registration tells comes a turn of the event loop later, and what others
-/// have sent in this turn would be executed before it: so the socket is asked first.
-async fn ended(socket: BorrowedFd<'_>) {
-    let end =
-        PollFlags::from_bits_retain(libc::POLLRDHUP) | PollFlags::POLLHUP | PollFlags::POLLERR;
-    // How many descriptors have one of these events: nix's flags don't know POLLRDHUP.
-    if poll(&mut [PollFd::new(socket, end)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
-        return;
-    }
-    // Only readiness is asked of it, for which a Unix socket does as well.
-    let copy = socket.try_clone_to_owned().map(std::net::TcpStream::from);
-    // Without descriptors to spare, the end shows itself when reading goes on.
-    let Ok(watched) = copy.and_then(TcpStream::from_std) else {
-        return std::future::pending().await;
-    };
-    while let Ok(ready) = watched.ready(Interest::READABLE).await {
-        if ready.is_read_closed() {
-            return;
-        }
-        // What is there to read was seen; the next event is the end, or more to read.
-        let seen = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = watched.try_io(Interest::READABLE, seen);
-    }
 }
 
 struct Reader<R> {
@@ -170,7 +93,7 @@ struct Reader<R> {
     partial: Option<Batch>,
 }
 
-impl<R: AsyncRead + Unpin + HasSocket> Reader<R> {
+impl<R: ReadSide> Reader<R> {
     /// Until the client ends the connection, an error does, or the protocol is broken.
     async fn run(&mut self) {
         loop {
@@ -221,7 +144,7 @@ impl<R: AsyncRead + Unpin + HasSocket> Reader<R> {
                 Hold::Reads => return Stood::GoesOn,
                 Hold::Stands => self.link.hold_changed().await,
                 Hold::WatchesForTheEnd => {
-                    let mut ended = pin!(ended(self.read.socket()));
+                    let mut ended = pin!(self.read.ended());
                     let mut changed = pin!(self.link.hold_changed());
                     let over = poll_fn(|cx| match changed.as_mut().poll(cx) {
                         Poll::Ready(()) => Poll::Ready(false),

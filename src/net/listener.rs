@@ -111,7 +111,7 @@ fn start_tcp(
     let origin = Origin::Tcp { peer, local: stream.local_addr()? };
     let link = Arc::new(Link::new(origin, stream.as_raw_fd()));
     let (read, write) = stream.into_split();
-    tokio::task::spawn_local(connection::serve_tcp(read, write, link, Rc::clone(mailbox)));
+    tokio::task::spawn_local(connection::serve(read, write, link, Rc::clone(mailbox)));
     Ok(())
 }
 
@@ -123,7 +123,7 @@ pub(crate) async fn accept_unix(listener: UnixListener, path: String, mailbox: R
                 let link = Arc::new(Link::new(Origin::Unix(path.clone()), stream.as_raw_fd()));
                 let (read, write) = stream.into_split();
                 let mailbox = Rc::clone(&mailbox);
-                tokio::task::spawn_local(connection::serve_unix(read, write, link, mailbox));
+                tokio::task::spawn_local(connection::serve(read, write, link, mailbox));
             }
             Err(error) => accept_failed(&error).await,
         }

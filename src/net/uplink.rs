@@ -12,20 +12,17 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::mailbox::{Link, Mailbox, Message, Origin, Uplink, UplinkEvent, UplinkOrder};
+use crate::net::transport::{Network, ReadSide, Stream, StreamOf, WriteSide};
 
 /// The longest line of a primary's answer.
 const LINE_MAX: usize = 64 << 10;
@@ -35,18 +32,17 @@ const READ_BYTES: usize = 64 << 10;
 const MARK_BYTES: usize = 40;
 
 /// What the actor holds of a link.
-struct Handle {
-    shared: Rc<Shared>,
+struct Handle<W> {
+    shared: Rc<Shared<W>>,
     task: AbortHandle,
 }
 
-#[derive(Default)]
-struct Shared {
-    write: RefCell<Option<OwnedWriteHalf>>,
+struct Shared<W> {
+    write: RefCell<Option<W>>,
     resume: Notify,
 }
 
-impl Uplink for Handle {
+impl<W: WriteSide> Uplink for Handle<W> {
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         match &*self.shared.write.borrow() {
             // A primary that doesn't even take this is as good as gone: its silence shows it.
@@ -60,20 +56,24 @@ impl Uplink for Handle {
     }
 }
 
-impl Drop for Handle {
+impl<W> Drop for Handle<W> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// Begins a link. Must be called inside a `LocalSet`.
-pub(crate) fn dial(order: UplinkOrder, mailbox: &Rc<Mailbox>) -> Box<dyn Uplink> {
-    let shared = Rc::new(Shared::default());
-    let (theirs, mailbox) = (Rc::clone(&shared), Rc::clone(mailbox));
+pub(crate) fn dial<N: Network>(
+    order: UplinkOrder,
+    network: &Rc<N>,
+    mailbox: &Rc<Mailbox>,
+) -> Box<dyn Uplink> {
+    let shared = Rc::new(Shared { write: RefCell::new(None), resume: Notify::new() });
+    let (theirs, mailbox, network) = (Rc::clone(&shared), Rc::clone(mailbox), Rc::clone(network));
     let task = tokio::task::spawn_local(async move {
         let number = order.number;
         let mut link = Reader { order, shared: theirs, mailbox, buffer: Vec::new() };
-        let why = match link.run().await {
+        let why = match link.run(&*network).await {
             Ok(never) => match never {},
             Err(why) => why,
         };
@@ -85,50 +85,35 @@ pub(crate) fn dial(order: UplinkOrder, mailbox: &Rc<Mailbox>) -> Box<dyn Uplink>
 enum Never {}
 
 /// Connects to the primary, from the address that is wanted (`bind-source-addr`).
-async fn connect(order: &UplinkOrder) -> io::Result<TcpStream> {
-    let place = (order.host.as_str(), order.port);
-    if order.source.is_empty() {
-        return TcpStream::connect(place).await;
-    }
-    let source: IpAddr = order.source.parse().map_err(io::Error::other)?;
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for target in lookup_host(place).await?.filter(|target| target.is_ipv4() == source.is_ipv4()) {
-        let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind((source, 0).into())?;
-        match socket.connect(target).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+async fn connect<N: Network>(order: &UplinkOrder, network: &N) -> io::Result<StreamOf<N>> {
+    let source = match order.source.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(io::Error::other)?),
+    };
+    network.connect(&order.host, order.port, source).await
 }
 
-struct Reader {
+struct Reader<W> {
     order: UplinkOrder,
-    shared: Rc<Shared>,
+    shared: Rc<Shared<W>>,
     mailbox: Rc<Mailbox>,
     /// What was read and not taken yet.
     buffer: Vec<u8>,
 }
 
-impl Reader {
+impl<W: WriteSide> Reader<W> {
     fn tell(&self, event: UplinkEvent) {
         self.mailbox.push(Message::Uplink(self.order.number, event));
     }
 
     /// Until the link ends: why it did.
-    async fn run(&mut self) -> Result<Never, String> {
-        let stream = connect(&self.order)
+    async fn run<N: Network<Write = W>>(&mut self, network: &N) -> Result<Never, String> {
+        let stream = connect(&self.order, network)
             .await
             .map_err(|error| format!("Error condition on socket for SYNC: {error}"))?;
-        // Nothing is lost where the system refuses: acknowledgements are later then.
-        let _ = stream.set_nodelay(true);
-        let addresses = stream.peer_addr().and_then(|peer| Ok((peer, stream.local_addr()?)));
-        let (peer, local) =
-            addresses.map_err(|error| format!("Error condition on socket for SYNC: {error}"))?;
-        let link = Link::new(Origin::Tcp { peer, local }, stream.as_raw_fd());
+        let Stream { mut read, write, peer, local, descriptor } = stream;
+        let link = Link::new(Origin::Tcp { peer, local }, descriptor);
         self.tell(UplinkEvent::Connected(Arc::new(link)));
-        let (mut read, write) = stream.into_split();
         *self.shared.write.borrow_mut() = Some(write);
         if self.shake_hands(&mut read).await? {
             self.receive_snapshot(&mut read).await?;
@@ -153,7 +138,7 @@ impl Reader {
     }
 
     /// Reads more, as soon as the actor has room.
-    async fn read(&mut self, read: &mut OwnedReadHalf) -> Result<(), String> {
+    async fn read(&mut self, read: &mut impl ReadSide) -> Result<(), String> {
         while self.mailbox.is_full() {
             tokio::task::yield_now().await;
         }
@@ -166,7 +151,7 @@ impl Reader {
     }
 
     /// Sends a command and returns its answer's line.
-    async fn ask(&mut self, read: &mut OwnedReadHalf, words: &[&[u8]]) -> Result<String, String> {
+    async fn ask(&mut self, read: &mut impl ReadSide, words: &[&[u8]]) -> Result<String, String> {
         let mut bytes = Vec::new();
         crate::resp::record::push_command(&mut bytes, words.iter().copied());
         // Only this task writes before the stream; taken out so that nothing is borrowed meanwhile.
@@ -179,7 +164,7 @@ impl Reader {
     }
 
     /// The next line of an answer. Empty ones are signs of life.
-    async fn line(&mut self, read: &mut OwnedReadHalf) -> Result<String, String> {
+    async fn line(&mut self, read: &mut impl ReadSide) -> Result<String, String> {
         loop {
             self.skip_blank();
             match decode(&self.buffer) {
@@ -200,7 +185,7 @@ impl Reader {
     }
 
     /// True where a snapshot follows, false where the stream does.
-    async fn shake_hands(&mut self, read: &mut OwnedReadHalf) -> Result<bool, String> {
+    async fn shake_hands(&mut self, read: &mut impl ReadSide) -> Result<bool, String> {
         let pong = self.ask(read, &[b"PING"]).await?;
         let refused = ["-NOAUTH", "-NOPERM", "-ERR operation not permitted"];
         if pong.starts_with('-') && !refused.iter().any(|error| pong.starts_with(error)) {
@@ -271,7 +256,7 @@ impl Reader {
     }
 
     /// Hands the snapshot on, up to its length or its mark.
-    async fn receive_snapshot(&mut self, read: &mut OwnedReadHalf) -> Result<(), String> {
+    async fn receive_snapshot(&mut self, read: &mut impl ReadSide) -> Result<(), String> {
         let head = loop {
             self.skip_blank();
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -313,7 +298,7 @@ impl Reader {
 
     /// The mark may stand in several pieces: as many bytes as it has are kept back. Nothing follows it
     /// before the primary has heard of us.
-    async fn until_mark(&mut self, read: &mut OwnedReadHalf, mark: &[u8]) -> Result<(), String> {
+    async fn until_mark(&mut self, read: &mut impl ReadSide, mark: &[u8]) -> Result<(), String> {
         loop {
             if self.buffer.ends_with(mark) {
                 let end = self.buffer.len() - MARK_BYTES;

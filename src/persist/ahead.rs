@@ -14,9 +14,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 
-use crate::base::env::{Env, UnixMillis};
+use crate::base::env::{Env, Later, Threads, UnixMillis};
 use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay, recover};
 use crate::persist::worker::Waker;
 use crate::rdb::{Access, OwnedValue};
@@ -27,6 +28,8 @@ const BATCH_BYTES: usize = 64 << 10;
 const BATCH_ITEMS: usize = 1024;
 /// Batches that may wait for the actor.
 const BATCHES_MAX: usize = 16;
+/// The thread's name.
+const NAME: &str = "load";
 /// Longer strings are passed on as they were allocated, instead of copied.
 const PACKED_BYTES_MAX: usize = 4 << 10;
 
@@ -163,18 +166,25 @@ impl Ahead {
     /// # Errors
     /// There can be no thread.
     pub(crate) fn start(env: Env, options: RecoverOptions, wake: Waker) -> io::Result<Self> {
-        let (to, messages) = sync_channel(BATCHES_MAX);
+        let threads = env.threads.clone();
         let (emptied, spares) = channel();
-        let work = move || {
-            let mut packer = Packer { batch: Batch::default(), offset: 0, to, spares, wake };
+        let work = move |to| {
+            let mut packer = Packer { batch: Batch::default(), offset: 0, to, spares };
             let result = recover(&env, &options, &mut packer);
             // Where nobody listens any more, nobody wants to know.
             if packer.hand_over().is_ok() {
                 let _ = packer.to.send(Message::End(Box::new(result)));
-                (packer.wake)();
             }
         };
-        std::thread::Builder::new().name("load".into()).spawn(work)?;
+        if let Threads::Simulated(later) = &threads {
+            let (to, messages) = channel();
+            let to = Outbox::Simulated(to, wake, Arc::clone(later));
+            later.later(NAME, Box::new(move || work(to)));
+            return Ok(Self { messages, emptied });
+        }
+        let (to, messages) = sync_channel(BATCHES_MAX);
+        let to = Outbox::Thread(to, wake);
+        std::thread::Builder::new().name(NAME.into()).spawn(move || work(to))?;
         Ok(Self { messages, emptied })
     }
 
@@ -196,13 +206,42 @@ impl Ahead {
     }
 }
 
+/// How what was found gets to the actor.
+enum Outbox {
+    /// From a thread, which waits where the actor is behind.
+    Thread(SyncSender<Message>, Waker),
+    /// When the simulation likes.
+    Simulated(Sender<Message>, Waker, Arc<dyn Later>),
+}
+
+impl Outbox {
+    /// An error where nobody listens any more.
+    fn send(&self, message: Message) -> Result<(), ()> {
+        match self {
+            Self::Thread(to, wake) => {
+                to.send(message).map_err(drop)?;
+                wake();
+            }
+            Self::Simulated(to, wake, later) => {
+                let (to, wake) = (to.clone(), Arc::clone(wake));
+                let step = move || {
+                    // As above.
+                    let _ = to.send(message);
+                    wake();
+                };
+                later.later(NAME, Box::new(step));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The thread's end.
 struct Packer {
     batch: Batch,
     offset: u64,
-    to: SyncSender<Message>,
+    to: Outbox,
     spares: Receiver<Batch>,
-    wake: Waker,
 }
 
 impl Packer {
@@ -212,9 +251,7 @@ impl Packer {
         }
         let next = self.spares.try_recv().unwrap_or_default();
         let batch = std::mem::replace(&mut self.batch, next);
-        self.to.send(Message::Batch(batch)).map_err(|_| "loading was given up".to_owned())?;
-        (self.wake)();
-        Ok(())
+        self.to.send(Message::Batch(batch)).map_err(|()| "loading was given up".to_owned())
     }
 
     /// Makes room for an item that brings so many bytes.

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::env::{DiskFile, Env, SyncPoint};
+use crate::base::mutation::{self, Mutation};
 use crate::config::kinds::AppendFsync;
 use crate::journal::encode::push_select;
 use crate::journal::skipped::Skipped;
@@ -281,8 +282,8 @@ impl Log {
         let last_sync_nanos = env.clock.monotonic_nanos();
         let StreamPosition { id: history, offset } = position;
         Self {
-            syncs: Worker::new("log-sync", Urgency::Waited, env.threads, Arc::clone(wake)),
-            steps: Worker::new("log-files", Urgency::CanWait, env.threads, Arc::clone(wake)),
+            syncs: Worker::new("log-sync", Urgency::Waited, &env.threads, Arc::clone(wake)),
+            steps: Worker::new("log-files", Urgency::CanWait, &env.threads, Arc::clone(wake)),
             numbers: manifest.numbers(),
             manifest,
             current,
@@ -607,7 +608,7 @@ impl Log {
     /// failed, until [`Log::poll`] has repeated it.
     #[inline]
     pub fn answerable(&self) -> u64 {
-        if self.gates_replies() {
+        if self.gates_replies() && !mutation::is_on(Mutation::AnswerBeforeSync) {
             self.durability.offset
         } else if let Some(kept) = self.durability.kept {
             kept

@@ -280,8 +280,8 @@ impl SnapshotWriter {
         };
         Ok(Self {
             sink: Arc::new(Mutex::new(sink)),
-            worker: Worker::new("snapshot", Urgency::CanWait, env.threads, wake),
-            threaded: env.threads,
+            worker: Worker::new("snapshot", Urgency::CanWait, &env.threads, wake),
+            threaded: env.threads.are_real(),
             spare: Vec::new(),
             flow: Arc::default(),
             verdict: None,
@@ -497,11 +497,13 @@ pub(crate) fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::env::Threads;
     use crate::base::sim_disk::{Fault, SimClock, SimDisk};
 
     fn env(disk: &SimDisk, threads: bool) -> Env {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let clock = Arc::new(SimClock::default());
+        let threads = if threads { Threads::Real } else { Threads::None };
         Env { clock, stopwatch: crate::base::env::Stopwatch::default(), disk, threads, seed: 1 }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Jobs are closures, done in the order they were given; each result is kept until
 //! [`Worker::poll`] fetches it, after the waker was called. Without threads a job is done on the
-//! spot, which makes a simulated run's order its seed's alone.
+//! spot, which makes a run's order its seed's alone; or a simulation does it at a time of its choice.
 //!
 //! A thread whose work can wait takes only what processor time is left over. Where nothing is left,
 //! a second thread with a usual share helps it until the queue is empty.
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
+
+use crate::base::env::{Later, Threads};
 
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
@@ -77,17 +79,23 @@ impl<T> Desk<T> {
 }
 
 /// The actor's end of a worker's threads.
-struct Threads<T> {
+struct Hands<T> {
     jobs: Sender<Job<T>>,
     results: Receiver<T>,
-    desk: Weak<Desk<T>>,
+    doer: Doer<T>,
+}
+
+/// Who takes jobs from the desk.
+enum Doer<T> {
+    Threads(Weak<Desk<T>>),
+    Simulation(Arc<Desk<T>>, Arc<dyn Later>),
 }
 
 /// Does jobs of one kind of result.
 pub(crate) struct Worker<T> {
     name: String,
     urgency: Urgency,
-    threads: Option<Threads<T>>,
+    hands: Option<Hands<T>>,
     done: VecDeque<T>,
     /// When the jobs whose results are to come were given.
     running: VecDeque<Instant>,
@@ -100,18 +108,23 @@ impl<T> fmt::Debug for Worker<T> {
 }
 
 impl<T: Send + 'static> Worker<T> {
-    /// A worker with a thread of this name if `threaded`, where one can be had; else without.
-    pub(crate) fn new(name: &str, urgency: Urgency, threaded: bool, wake: Waker) -> Self {
+    /// A worker with a thread of this name where there are threads and one can be had.
+    pub(crate) fn new(name: &str, urgency: Urgency, threads: &Threads, wake: Waker) -> Self {
         let (name, done, running) = (name.to_owned(), VecDeque::new(), VecDeque::new());
-        let mut worker = Self { name, urgency, threads: None, done, running };
-        if !threaded {
+        let mut worker = Self { name, urgency, hands: None, done, running };
+        if matches!(threads, Threads::None) {
             return worker;
         }
         let (jobs, inbox) = channel::<Job<T>>();
         let (outbox, results) = channel();
         let (inbox, helped) = (Mutex::new(inbox), AtomicBool::new(false));
         let desk = Arc::new(Desk { inbox, outbox, helped, wake });
-        let threads = Threads { jobs, results, desk: Arc::downgrade(&desk) };
+        if let Threads::Simulated(later) = threads {
+            let doer = Doer::Simulation(desk, Arc::clone(later));
+            worker.hands = Some(Hands { jobs, results, doer });
+            return worker;
+        }
+        let hands = Hands { jobs, results, doer: Doer::Threads(Arc::downgrade(&desk)) };
         let spawned = std::thread::Builder::new().name(worker.name.clone()).spawn(move || {
             urgency.apply();
             while desk.work(true) {
@@ -121,7 +134,7 @@ impl<T: Send + 'static> Worker<T> {
             }
         });
         if spawned.is_ok() {
-            worker.threads = Some(threads);
+            worker.hands = Some(hands);
         }
         worker
     }
@@ -129,10 +142,17 @@ impl<T: Send + 'static> Worker<T> {
     /// Has a job done: on the thread, or here and now.
     pub(crate) fn run(&mut self, job: impl FnOnce() -> T + Send + 'static) {
         let mut job: Job<T> = Box::new(job);
-        if let Some(threads) = &self.threads {
-            match threads.jobs.send(job) {
+        if let Some(hands) = &self.hands {
+            match hands.jobs.send(job) {
                 Ok(()) => {
                     self.running.push_back(Instant::now());
+                    if let Doer::Simulation(desk, later) = &hands.doer {
+                        let desk = Arc::clone(desk);
+                        let step = move || {
+                            desk.work(false);
+                        };
+                        later.later(&self.name, Box::new(step));
+                    }
                     return;
                 }
                 Err(refused) => job = refused.0,
@@ -147,7 +167,7 @@ impl<T: Send + 'static> Worker<T> {
             return Some(done);
         }
         let given = self.running.front()?;
-        let Ok(done) = self.threads.as_ref()?.results.try_recv() else {
+        let Ok(done) = self.hands.as_ref()?.results.try_recv() else {
             if given.elapsed() > PATIENCE {
                 self.hurry();
             }
@@ -165,13 +185,28 @@ impl<T: Send + 'static> Worker<T> {
         self.running.front()?;
         self.hurry();
         self.running.pop_front();
-        self.threads.as_ref()?.results.recv().ok()
+        let hands = self.hands.as_ref()?;
+        if let Doer::Simulation(desk, _) = &hands.doer {
+            // It is this thread that would do it.
+            return hands.results.try_recv().ok().or_else(|| {
+                desk.work(false);
+                hands.results.try_recv().ok()
+            });
+        }
+        hands.results.recv().ok()
+    }
+
+    /// The desk, where threads of the system's work at it.
+    fn desk(&self) -> Option<Arc<Desk<T>>> {
+        match &self.hands.as_ref()?.doer {
+            Doer::Threads(desk) => desk.upgrade(),
+            Doer::Simulation(..) => None,
+        }
     }
 
     /// What was given can't wait any longer: a thread with a usual share helps until it is done.
     pub(crate) fn hurry(&self) {
-        let desk = self.threads.as_ref().and_then(|threads| threads.desk.upgrade());
-        let Some(desk) = desk.filter(|_| self.urgency == Urgency::CanWait) else { return };
+        let Some(desk) = self.desk().filter(|_| self.urgency == Urgency::CanWait) else { return };
         if desk.helped.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -198,13 +233,13 @@ mod tests {
 
     #[test]
     fn results_come_in_order_with_and_without_a_thread() {
-        for threaded in [false, true] {
+        for (threaded, threads) in [(false, Threads::None), (true, Threads::Real)] {
             let woken = Arc::new(AtomicUsize::new(0));
             let count = Arc::clone(&woken);
             let wake: Waker = Arc::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             });
-            let mut worker = Worker::new("test", Urgency::CanWait, threaded, wake);
+            let mut worker = Worker::new("test", Urgency::CanWait, &threads, wake);
             for number in 0..10 {
                 worker.run(move || number);
             }
@@ -218,7 +253,7 @@ mod tests {
 
     #[test]
     fn help_keeps_the_order_and_ends() {
-        let mut worker = Worker::new("test", Urgency::CanWait, true, Arc::new(|| ()));
+        let mut worker = Worker::new("test", Urgency::CanWait, &Threads::Real, Arc::new(|| ()));
         for round in 0..50 {
             let (open, gate) = channel::<()>();
             worker.run(move || {
@@ -241,7 +276,7 @@ mod tests {
         }
         // The helper may wait for the lock that its colleague holds while there's nothing to do.
         let helped = |worker: &Worker<_>| {
-            let desk = worker.threads.as_ref().and_then(|threads| threads.desk.upgrade());
+            let desk = worker.desk();
             desk.is_some_and(|desk| desk.helped.load(Ordering::Acquire))
         };
         while helped(&worker) {
@@ -254,7 +289,7 @@ mod tests {
     fn a_job_that_panics_is_not_waited_for() {
         // Often enough that either thread has it.
         for _ in 0..50 {
-            let mut worker = Worker::new("test", Urgency::CanWait, true, Arc::new(|| ()));
+            let mut worker = Worker::new("test", Urgency::CanWait, &Threads::Real, Arc::new(|| ()));
             worker.run(|| -> u8 { panic!("meant, a test's") });
             assert_eq!(worker.wait(), None);
         }

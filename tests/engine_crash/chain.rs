@@ -15,7 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use redstart::base::env::{Clock, Disk, Env, Rng, Stopwatch, SyncPoint, UnixMillis};
+use redstart::base::env::{Clock, Disk, Env, Rng, Stopwatch, SyncPoint, Threads, UnixMillis};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::kinds::AppendFsync;
 use redstart::config::settings::Settings;
@@ -176,7 +176,7 @@ struct Life {
 fn env(disk: &SimDisk, clock: &Arc<SimClock>) -> Env {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let clock = Arc::clone(clock) as Arc<_>;
-    Env { clock, stopwatch: Stopwatch::still(), disk, threads: false, seed: 7 }
+    Env { clock, stopwatch: Stopwatch::still(), disk, threads: Threads::None, seed: 7 }
 }
 
 /// All data as it is stored.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use redstart::base::env::{Disk, Env, Rng, Stopwatch};
+use redstart::base::env::{Disk, Env, Rng, Stopwatch, Threads};
 use redstart::base::sim_disk::{Fault, SimClock, SimDisk};
 use redstart::config::settings::Settings;
 use redstart::engine::tick::actor::After;
@@ -62,7 +62,7 @@ struct World {
 fn env(disk: &SimDisk, clock: &Arc<SimClock>) -> Env {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let clock = Arc::clone(clock) as Arc<_>;
-    Env { clock, stopwatch: Stopwatch::still(), disk, threads: false, seed: 3 }
+    Env { clock, stopwatch: Stopwatch::still(), disk, threads: Threads::None, seed: 3 }
 }
 
 fn configured(log_on: bool, always: bool, points: bool) -> Settings {

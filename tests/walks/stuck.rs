@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redstart::base::env::{Disk, Env, Stopwatch};
+use redstart::base::env::{Disk, Env, Stopwatch, Threads};
 use redstart::base::sim_disk::{SimClock, SimDisk};
 
 use redstart::engine::keep::walks::Want;
@@ -39,7 +39,7 @@ fn start() -> (Embedded, Arc<SimClock>, GatedDisk) {
         clock: Arc::clone(&clock) as Arc<_>,
         stopwatch: Stopwatch::still(),
         disk,
-        threads: true,
+        threads: Threads::Real,
         seed: 3,
     };
     let settings = settings(&[

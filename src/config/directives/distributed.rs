@@ -70,7 +70,7 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("Seconds after which the other side is gone."),
     memory("repl-backlog-size", field!(repl_backlog_size), (1, LONG), "1mb")
         .doc("Bytes of history for replicas that come back."),
-    memory("repl-log-catchup-size", field!(repl_log_catchup_size), (0, LONG), "16gb")
+    memory("repl-log-catchup-size", field!(repl_log_catchup_size), (0, LONG), "32gb")
         .doc("Bytes of superseded log files that stay for replicas that are behind."),
     number("repl-backlog-ttl", field!(repl_backlog_ttl), (0, LONG), "3600")
         .doc("Seconds to keep it without replicas; 0 for ever."),

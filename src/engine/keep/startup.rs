@@ -50,7 +50,8 @@ impl Engine {
                 );
             }
         }
-        let reclaimer = if env.threads { Reclaimer::with_thread() } else { Reclaimer::default() };
+        let reclaimer =
+            if env.threads.are_real() { Reclaimer::with_thread() } else { Reclaimer::default() };
         let mut rng = Rng::from_seed(env.seed);
         let databases = Databases::new(settings.databases as u32, rng.next_u64(), reclaimer);
         let run_id = hex_id(&mut rng);

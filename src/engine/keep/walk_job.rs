@@ -482,7 +482,9 @@ impl Engine {
             encode::aux(bytes, options, key, value);
         }
         if let Some(position) = self.stream_position() {
-            let db = self.journal.selected().unwrap_or_default().to_string();
+            // That of a primary's stream, where one is followed.
+            let applied = self.is_replica().then(|| self.sessions[self.replication.applier].db.0);
+            let db = applied.or(self.journal.selected()).unwrap_or_default().to_string();
             encode::aux(bytes, options, b"repl-stream-db", db.as_bytes());
             encode::aux(bytes, options, b"repl-id", position.id.digits());
             encode::aux(bytes, options, b"repl-offset", position.offset.to_string().as_bytes());

@@ -8,6 +8,7 @@
 //! While clients are paused (CLIENT PAUSE, both forms) nothing is applied either: what comes is kept, up to
 //! `client-query-buffer-limit`, and applied at the end of the tick in which the pause ends.
 
+use crate::base::mutation::{self, Mutation};
 use crate::command::args::Args;
 use crate::command::spec::Flags;
 use crate::config::kinds::PropagationError;
@@ -64,6 +65,8 @@ impl Engine {
         let (used, result) = applier.parser.parse(&mut applier.buffer, BOUNDS, &mut requests);
         debug_assert!(!self.databases.unit.recording, "a replica's stream is its primary's");
         self.databases.set_expiry_mode(ExpiryMode::AsLogged);
+        // A unit that doesn't say its database must not lose it on the way into the log.
+        self.journal.assume_selected(self.sessions[self.replication.applier].db.0);
         let mut outcome = result.map_err(|error| format!("Protocol error from master: {error}"));
         for index in 0..requests.len() {
             let request = requests.command(index, &applier.buffer);
@@ -121,6 +124,12 @@ impl Engine {
             }
         };
         let flags = self.registry[command].spec.flags;
+        if mutation::is_on(Mutation::TransactionDivided)
+            && (args.is(0, "MULTI") || args.is(0, "EXEC"))
+        {
+            self.pass_unit(unit, encoded);
+            return Ok(());
+        }
         let session = &mut self.sessions[slot];
         session.traffic.input_bytes += encoded.len() as u64;
         let queues = session.in_transaction() && !flags.contains(Flags::RUNS_IN_MULTI);

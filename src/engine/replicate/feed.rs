@@ -96,6 +96,8 @@ impl Engine {
             {
                 replica.feed = Feed::CatchingUp(place);
             }
+            // One in step may be fed a tick that is longer than the backlog.
+            let in_step = matches!(replica.feed, Feed::Online(_));
             match replica.needs() {
                 // The oldest files go first: what it would read next is in none.
                 Some(offset)
@@ -104,7 +106,7 @@ impl Engine {
                 {
                     lost.push(*slot);
                 }
-                Some(offset) if !in_files(offset) => held = held.min(offset),
+                Some(offset) if in_step || !in_files(offset) => held = held.min(offset),
                 Some(offset) => relies |= offset < oldest,
                 None => {}
             }
@@ -234,7 +236,9 @@ impl Engine {
         // A replica passes its primary's pings on, and adds nothing to that stream.
         // A failover waits for the stream's end.
         let adds = !self.is_replica() && !self.pause.handover;
-        if adds && now_ms - self.replication.pinged_ms >= period_ms {
+        let since_ms = now_ms - self.replication.pinged_ms;
+        // Less than 0 where somebody has put the clock back.
+        if adds && !(0..period_ms).contains(&since_ms) {
             self.replication.pinged_ms = now_ms;
             self.journal.append_unlogged(Unlogged::Ping);
         }
@@ -308,7 +312,13 @@ impl Replica {
                     Next::Bytes
                 }
                 Piece::CaughtUp => Next::Nothing,
-                Piece::Gone => Next::Broken("the backlog doesn't have its place any more".into()),
+                Piece::Gone => match log.as_ref().and_then(|log| log.find(cursor.offset)) {
+                    Some(place) => {
+                        self.feed = Feed::CatchingUp(place);
+                        self.next_piece(journal, log)
+                    }
+                    None => Next::Broken("the backlog doesn't have its place any more".into()),
+                },
             },
             Feed::CatchingUp(place) => {
                 let offset = place.offset;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::base::env::DiskFile;
 use crate::base::logging::Role;
+use crate::base::mutation::{self, Mutation};
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
@@ -264,7 +265,9 @@ impl Engine {
         self.drop_replicas();
         let id = ReplicationId::random(&mut self.rng);
         let old = self.journal.history().id;
-        self.journal.rename(id);
+        if !mutation::is_on(Mutation::PromotionKeepsHistory) {
+            self.journal.rename(id);
+        }
         // Who follows the new history must be told the database anew.
         self.journal.forget_selected();
         self.note_role();
@@ -484,7 +487,9 @@ impl Engine {
         let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
         let Some(&Stage::Loading(load)) = stage else { return };
         let base = (load.is_base && self.settings.appendonly).then(|| self.sync_temporary());
-        self.restart_stream(load.position, base.as_deref());
+        let ahead = if mutation::is_on(Mutation::OffsetNotAdopted) { 40 } else { 0 };
+        let offset = load.position.offset + ahead;
+        self.restart_stream(StreamPosition { offset, ..load.position }, base.as_deref());
         if base.is_none() {
             self.remove_received();
         }
@@ -566,6 +571,8 @@ impl Engine {
             (upstream.is_source, upstream.syncs_failed) = (true, 0);
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+        // It knows nothing of our log yet.
+        self.acknowledge();
         Ok(())
     }
 
@@ -612,7 +619,8 @@ impl Engine {
 
     /// Tells the primary how far we are.
     pub(in crate::engine) fn acknowledge(&mut self) {
-        let offset = self.journal.offset().to_string();
+        let ahead = if mutation::is_on(Mutation::AcknowledgeUnapplied) { 300 } else { 0 };
+        let offset = (self.journal.offset() + ahead).to_string();
         let durable = self.durable_here().map(|durable| durable.to_string());
         let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
         if let Some(durable) = &durable {
@@ -626,10 +634,15 @@ impl Engine {
         }
     }
 
-    /// How far the log stands for the data; nothing where there is none, or no base yet.
+    /// How far the log stands for the data; nothing where there is none, or no base yet. What follows the
+    /// last unit in the stream (PING, GETACK) is no data: where all units are durable, so is that.
     pub(in crate::engine) fn durable_here(&self) -> Option<u64> {
         let log = self.log.as_ref().filter(|log| !log.waiting_for_base())?;
-        Some(log.durable())
+        let durable = log.durable();
+        if durable == log.offset() || mutation::is_on(Mutation::DurableBeforeSync) {
+            return Some(durable.max(self.journal.sealed_end()));
+        }
+        Some(durable)
     }
 
     /// Tells the primary when more has become durable: somebody there may wait for it.

@@ -70,8 +70,11 @@ impl Engine {
 
     /// Begins the walk. False where it can't.
     pub(in crate::engine) fn start_sync(&mut self) -> bool {
-        // The stream that follows must say its database.
-        self.journal.forget_selected();
+        // The stream that follows must say its database. That of a primary that is followed says it when it
+        // likes: the snapshot tells which one it has.
+        if !self.is_replica() {
+            self.journal.forget_selected();
+        }
         match self.begin_job(Purpose::Sync) {
             Ok(job) => {
                 tracing::info!("Starting BGSAVE for SYNC with target: disk");

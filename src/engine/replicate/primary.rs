@@ -1,5 +1,6 @@
 //! REPLCONF, PSYNC, SYNC: how a replica introduces itself, asks for the data, and says how far it is.
 
+use crate::base::mutation::{self, Mutation};
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
@@ -186,7 +187,9 @@ impl Engine {
             // A restarted server has no backlog: its replicas lack nothing, or what is in the log.
             self.keep_backlog();
         }
-        let Some(feed) = Feed::from(offset, &self.journal, self.log.as_ref()) else {
+        let left_out = self.journal.offset().saturating_sub(offset).min(64);
+        let left_out = if mutation::is_on(Mutation::PartialSyncLeavesGap) { left_out } else { 0 };
+        let Some(feed) = Feed::from(offset + left_out, &self.journal, self.log.as_ref()) else {
             tracing::info!(
                 "Unable to partial resync with replica {name} for lack of backlog (Replica request \
                  was: {wanted})."
@@ -207,6 +210,7 @@ impl Engine {
         session.output.buffer.extend_from_slice(&line);
         self.replication.partial += 1;
         self.add_replica(slot);
+        self.hold_backlog();
         tracing::info!(
             "Partial resynchronization request from {name} accepted. Sending {} bytes of backlog \
              starting from offset {wanted}.",

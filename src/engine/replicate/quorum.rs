@@ -14,6 +14,7 @@
 //! **Proof.** `tests/quorum`: with replicas that stand still, and with primaries that are killed, every
 //! write that was acknowledged is at a replica.
 
+use crate::base::mutation::{self, Mutation};
 use crate::command::error::CommandError;
 use crate::engine::Engine;
 use crate::engine::replicate::primary::NOT_ENOUGH;
@@ -39,7 +40,13 @@ impl Engine {
         if self.is_replica() {
             return None;
         }
-        let durable = self.settings.write_quorum_durable;
+        let durable =
+            self.settings.write_quorum_durable && !mutation::is_on(Mutation::MemoryCountsAsDurable);
+        let wanted = match wanted {
+            1 if mutation::is_on(Mutation::QuorumOffByOne) => return None,
+            _ if mutation::is_on(Mutation::QuorumOffByOne) => wanted - 1,
+            _ => wanted,
+        };
         let has = |replica: &Replica| {
             if durable { replica.durable.unwrap_or(0) } else { replica.acked }
         };
@@ -77,7 +84,7 @@ impl Engine {
         let Some(reached) = self.quorum_reached() else { return };
         let before_ms = self.now().0 - self.settings.write_quorum_timeout as i64;
         loop {
-            let front = self.output.waiting_front();
+            let front = self.output.quorum_front();
             let Some((_, slot, _)) =
                 front.filter(|(offset, _, since)| *offset > reached && *since <= before_ms)
             else {
@@ -90,7 +97,7 @@ impl Engine {
     /// This server becomes a replica: what waits is no longer its own to confirm.
     pub(in crate::engine) fn end_waiting_replies(&mut self) {
         if self.settings.write_quorum != 0 {
-            while let Some((_, slot, _)) = self.output.waiting_front() {
+            while let Some((_, slot, _)) = self.output.quorum_front() {
                 self.end_uncertain(slot);
             }
         }
@@ -99,6 +106,13 @@ impl Engine {
     /// The replies of a session that wait become one error, and its connection ends behind it.
     fn end_uncertain(&mut self, slot: SessionId) {
         self.output.forget_waiting(slot);
+        if mutation::is_on(Mutation::UncertainIsLetGo) {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.output.gates.clear();
+                session.output.released = session.output.buffer.len();
+            }
+            return self.mark_dirty(slot);
+        }
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let output = &mut session.output;
         output.buffer.truncate(output.released);

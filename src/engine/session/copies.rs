@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::mutation::{self, Mutation};
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
@@ -165,6 +166,7 @@ impl Engine {
                 replicas <= self.durable_copies_at(self.sessions[slot].written)
                     && (!here || self.is_kept_here(slot))
             }
+            Copies::Here(_) if mutation::is_on(Mutation::TokenNotAwaited) => true,
             Copies::Here(position) => self.has_reached(position),
         }
     }
@@ -176,6 +178,7 @@ impl Engine {
         let replicas = match copies {
             Copies::Replicas(_) => self.copies_at(written),
             Copies::Logs { .. } => self.durable_copies_at(written),
+            Copies::Here(_) if mutation::is_on(Mutation::TokenNotAwaited) => 1,
             Copies::Here(position) => i64::from(self.has_reached(position)),
         };
         let mut reply = self.sessions[slot].reply();

@@ -54,6 +54,17 @@ pub enum Doing {
     Exec,
 }
 
+/// A part of a buffer of replies that waits for the log, or for a quorum as well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    /// How far these must have come.
+    pub(crate) offset: LogOffset,
+    /// Where the part ends.
+    pub(crate) len: usize,
+    /// Whether it shows data, which a quorum must have.
+    pub(crate) awaits_quorum: bool,
+}
+
 /// Replies: what is made, what may leave, what has left.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -63,8 +74,8 @@ pub struct Output {
     pub sent: usize,
     /// How much of the buffer may be written: what is behind it waits for the log or a quorum.
     pub(crate) released: usize,
-    /// Parts of the buffer that wait for the log: up to that length when that offset is durable.
-    pub(crate) gates: VecDeque<(LogOffset, usize)>,
+    /// Parts of the buffer that wait.
+    pub(crate) gates: VecDeque<Gate>,
     /// Whether a command on data ran since the replies were last looked at.
     pub(crate) shows_data: bool,
     /// Whether a write would have blocked and the socket will tell when it takes more.

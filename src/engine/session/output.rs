@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use std::collections::VecDeque;
 
+use crate::base::mutation::{self, Mutation};
 use crate::engine::Engine;
 use crate::engine::session::LogOffset;
 use crate::engine::session::run::{PENDING_MAX, Run};
-use crate::engine::session::{Output, Session};
+use crate::engine::session::{Gate, Output, Session};
 use crate::mailbox::{Link, Outlet, SessionId};
 use crate::resp::request::Bounds;
 
@@ -27,21 +28,26 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 /// Replies under way.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Sessions whose replies wait for the log, by the offset they wait for, and since
-    /// when, in milliseconds since the epoch.
-    waiting: VecDeque<(LogOffset, SessionId, i64)>,
+    /// Sessions whose replies wait for the log alone, by the offset they wait for.
+    for_log: VecDeque<Waiting>,
+    /// Those whose replies wait for the log and for a quorum.
+    for_quorum: VecDeque<Waiting>,
     pub(in crate::engine) spares: Spares,
 }
 
+/// What a session waits for, and since when, in milliseconds since the epoch.
+type Waiting = (LogOffset, SessionId, i64);
+
 impl State {
-    /// What has waited longest.
-    pub(in crate::engine) fn waiting_front(&self) -> Option<(LogOffset, SessionId, i64)> {
-        self.waiting.front().copied()
+    /// What has waited longest for a quorum.
+    pub(in crate::engine) fn quorum_front(&self) -> Option<Waiting> {
+        self.for_quorum.front().copied()
     }
 
     /// A session's replies wait no more.
     pub(in crate::engine) fn forget_waiting(&mut self, slot: SessionId) {
-        self.waiting.retain(|(_, other, _)| *other != slot);
+        self.for_log.retain(|(_, other, _)| *other != slot);
+        self.for_quorum.retain(|(_, other, _)| *other != slot);
     }
 }
 
@@ -152,17 +158,18 @@ impl Engine {
     /// `write-quorum` until so many replicas have that. Else only those wait whose own changes could
     /// not be written, and reads go on.
     pub(in crate::engine) fn flush_dirty(&mut self) {
-        if !self.output.waiting.is_empty() {
+        if !self.output.for_log.is_empty() || !self.output.for_quorum.is_empty() {
             self.open_gates();
         }
-        let (mut offset, mut answerable, always) = match &self.log {
+        let (mut offset, answerable, always) = match &self.log {
             Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
             None => (0, u64::MAX, false),
         };
         let quorum = self.quorum_reached();
+        let mut quorum_answerable = answerable;
         if let Some(reached) = quorum {
             offset = offset.max(if self.log.is_none() { self.replication.shown } else { 0 });
-            answerable = answerable.min(reached);
+            quorum_answerable = answerable.min(reached);
         }
         let now_ms = self.now().0;
         let most = self.client_memory_max();
@@ -174,14 +181,22 @@ impl Engine {
                 let output = &mut session.output;
                 output.dirty = false;
                 let shows = std::mem::take(&mut output.shows_data) && quorum.is_some();
+                let reads = session.written <= quorum.unwrap_or(0);
+                let shows = shows && !(reads && mutation::is_on(Mutation::ReadsDoNotWait));
                 let shown = if always || shows { offset } else { session.written };
                 // What a replica is told of its own sync must not wait for that sync.
                 let shown = if session.replica.is_some() { 0 } else { shown };
-                if shown > answerable || !output.gates.is_empty() {
-                    let gated_to = output.gates.back().map_or(output.released, |gate| gate.1);
+                // What shows no data doesn't wait for replicas: else a primary without them would
+                // look dead to Sentinel.
+                let bound = if shows { quorum_answerable } else { answerable };
+                if shown > bound || !output.gates.is_empty() {
+                    let gated_to = output.gates.back().map_or(output.released, |gate| gate.len);
                     if output.buffer.len() > gated_to {
-                        output.gates.push_back((offset, output.buffer.len()));
-                        self.output.waiting.push_back((offset, slot, now_ms));
+                        let len = output.buffer.len();
+                        output.gates.push_back(Gate { offset, len, awaits_quorum: shows });
+                        let State { for_log, for_quorum, .. } = &mut self.output;
+                        let line = if shows { for_quorum } else { for_log };
+                        line.push_back((offset, slot, now_ms));
                     }
                 } else {
                     output.released = output.buffer.len();
@@ -202,16 +217,19 @@ impl Engine {
     /// Lets replies go whose part of the log may be acknowledged.
     pub(in crate::engine) fn open_gates(&mut self) {
         let log = self.log.as_ref().map_or(u64::MAX, |log| log.answerable());
-        let answerable = log.min(self.quorum_reached().unwrap_or(u64::MAX));
-        while let Some(&(offset, slot, _)) = self.output.waiting.front() {
-            if offset > answerable {
-                break;
-            }
-            self.output.waiting.pop_front();
-            if let Some(session) = self.sessions.get_mut(slot) {
+        let both = log.min(self.quorum_reached().unwrap_or(u64::MAX));
+        for (awaits_quorum, bound) in [(false, log), (true, both)] {
+            loop {
+                let State { for_log, for_quorum, .. } = &mut self.output;
+                let line = if awaits_quorum { for_quorum } else { for_log };
+                let Some(&(_, slot, _)) = line.front().filter(|one| one.0 <= bound) else { break };
+                line.pop_front();
+                let Some(session) = self.sessions.get_mut(slot) else { continue };
                 let output = &mut session.output;
-                while let Some(&(_, len)) = output.gates.front().filter(|g| g.0 <= answerable) {
-                    output.released = len;
+                let opens =
+                    |gate: &&Gate| gate.offset <= if gate.awaits_quorum { both } else { log };
+                while let Some(gate) = output.gates.front().filter(opens) {
+                    output.released = gate.len;
                     output.gates.pop_front();
                 }
                 self.mark_dirty(slot);
@@ -224,7 +242,9 @@ impl Engine {
         if self.quorum_reached().is_some() {
             return self.open_gates();
         }
-        for (_, slot, _) in std::mem::take(&mut self.output.waiting) {
+        let State { for_log, for_quorum, .. } = &mut self.output;
+        let waiting = std::mem::take(for_log).into_iter().chain(std::mem::take(for_quorum));
+        for (_, slot, _) in waiting {
             if let Some(session) = self.sessions.get_mut(slot) {
                 session.output.gates.clear();
                 self.mark_dirty(slot);
@@ -355,7 +375,7 @@ impl Output {
             self.buffer.drain(..sent);
             self.released -= sent;
             for gate in &mut self.gates {
-                gate.1 -= sent;
+                gate.len -= sent;
             }
         }
     }

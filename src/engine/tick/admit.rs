@@ -1,6 +1,7 @@
 //! Whether a command may run: the checks between a parsed request and its handler, in upstream's
 //! order, so that the first thing wrong is the one reported.
 
+use crate::base::mutation::{self, Mutation};
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::Flags;
@@ -164,7 +165,9 @@ impl Engine {
             }
         }
         if let Some(upstream) = &self.replication.upstream {
-            if flags.contains(Flags::WRITE) && self.settings.replica_read_only {
+            let refused =
+                self.settings.replica_read_only && !mutation::is_on(Mutation::ReplicaIsWritten);
+            if flags.contains(Flags::WRITE) && refused {
                 return Err(CommandError::text(
                     "READONLY You can't write against a read only replica.",
                 ));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::base::env::{Disk, Rng};
+use crate::base::env::{Disk, Rng, Threads};
 use crate::base::sim_disk::{Fault, SimClock, SimDisk};
 use crate::journal::{Journal, Unlogged};
 use crate::persist::frame::FramePlace;
@@ -87,7 +87,7 @@ impl Fed {
     }
 }
 
-fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads: bool) -> Fed {
+fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads: Threads) -> Fed {
     let clock = Arc::clone(clock) as Arc<_>;
     let env =
         Env { clock, stopwatch: crate::base::env::Stopwatch::default(), disk, threads, seed: 1 };
@@ -97,7 +97,7 @@ fn open(disk: Arc<dyn Disk>, clock: &Arc<SimClock>, policy: AppendFsync, threads
 
 fn sim(policy: AppendFsync) -> (SimDisk, Arc<SimClock>, Fed) {
     let (disk, clock) = (SimDisk::default(), Arc::default());
-    let log = open(Arc::new(disk.clone()), &clock, policy, false);
+    let log = open(Arc::new(disk.clone()), &clock, policy, Threads::None);
     (disk, clock, log)
 }
 

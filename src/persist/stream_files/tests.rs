@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::base::env::{Disk, Env, Rng, Stopwatch};
+use crate::base::env::{Disk, Env, Rng, Stopwatch, Threads};
 use crate::base::sim_disk::{SimClock, SimDisk};
 use crate::config::kinds::AppendFsync;
 use crate::journal::{Journal, ReplicationId, Unlogged};
@@ -33,7 +33,7 @@ impl Run {
             clock,
             stopwatch: Stopwatch::default(),
             disk: Arc::new(disk.clone()),
-            threads: false,
+            threads: Threads::None,
             seed: 1,
         };
         let mut journal = Journal::new(ReplicationId::random(&mut Rng::from_seed(1)));
