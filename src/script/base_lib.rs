@@ -10,6 +10,10 @@ use crate::script::sandbox::{self, READ_ONLY, is_proxy, push_real};
 /// More values than `unpack` can ever return: Lua's stack has room for 8,000 of a function of C.
 const UNPACK_MAX: i64 = 1 << 20;
 
+/// The longest pattern, in bytes. Lua's matcher calls itself for each item of one, which takes 80 bytes and more
+/// of the script's stack (8 MiB) each; nothing else bounds that.
+const PATTERN_BYTES_MAX: usize = 8 << 10;
+
 /// Puts them into the table of globals.
 pub(super) fn install(lua: State, globals: c_int) {
     let functions: [(&str, CFunction); 10] = [
@@ -48,7 +52,20 @@ pub(super) fn install(lua: State, globals: c_int) {
         lua.push_function(guard, 1);
         lua.set_field(table, name);
     }
-    lua.pop(1);
+    lua.get_field(globals, "string");
+    let strings = lua.top();
+    for (name, guard) in [
+        ("find", native!(finding) as CFunction),
+        ("match", native!(matching)),
+        ("gmatch", native!(matching)),
+        ("gfind", native!(matching)),
+        ("gsub", native!(matching)),
+    ] {
+        lua.get_field(strings, name);
+        lua.push_function(guard, 1);
+        lua.set_field(strings, name);
+    }
+    lua.pop(2);
 }
 
 /// Makes a library of functions and puts it into the globals.
@@ -293,6 +310,21 @@ fn changing(lua: State) -> Native {
 fn reading(lua: State) -> Native {
     if push_real(lua, 1) {
         lua.replace(1);
+    }
+    pass_on(lua)
+}
+
+/// A function that looks for a pattern, or for a text as it is.
+fn finding(lua: State) -> Native {
+    if lua.top() >= 4 && lua.boolean(4) { pass_on(lua) } else { matching(lua) }
+}
+
+/// A function that matches a pattern.
+fn matching(lua: State) -> Native {
+    if lua.kind(2) == Kind::String
+        && lua.bytes(2).is_some_and(|pattern| pattern.len() > PATTERN_BYTES_MAX)
+    {
+        return Err(lua.fail("pattern too complex"));
     }
     pass_on(lua)
 }

@@ -153,6 +153,16 @@ fn hostile_scripts_do_no_harm() {
     assert!(answer("\u{1b}Lua").contains("Error compiling script"));
     // Depth.
     assert!(answer("local function f() return 1 + f() end return f()").contains("stack overflow"));
+    // The matcher of patterns calls itself for each item of one.
+    let items = |count: usize| format!("return string.find(('a'):rep(9000), ('a?'):rep({count}))");
+    assert_eq!(answer(&items(4096)), ":1");
+    assert!(answer(&items(4097)).contains("pattern too complex"));
+    for script in ["return ('a'):gsub(p, '')", "return ('a'):match(p)", "return ('a'):gmatch(p)"] {
+        let text = answer(&format!("local p = ('(a?)'):rep(100000) {script}"));
+        assert!(text.contains("pattern too complex"), "{script}: {text}");
+    }
+    let plain = "return ('x' .. ('a'):rep(9000)):find(('a'):rep(9000), 1, true)";
+    assert_eq!(answer(plain), ":2");
     for script in [
         "local t = {} t[1] = t return cjson.encode(t)",
         "local t = {} t[1] = t return #cmsgpack.pack(t)",

@@ -38,6 +38,13 @@ pub(super) const READ_NOTED: &[Key] = &[Key::at(2)
     .notes("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")];
 pub(super) const COST: &str = "That of what the script does";
 
+const DIFFERENCES: &[&str] = &[
+    "`redis.set_repl` with the log or replicas alone is as with both: they have one stream",
+    "a pattern of Lua's `string` has at most 8 KiB",
+    "one call of a library's function (a slow pattern, a huge `string.rep`) ends before others are \
+     answered",
+];
+
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("EVAL", Arity::AtLeast(3), eval as ControlHandler)
@@ -47,6 +54,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .since("2.6.0")
         .cost(COST)
         .syntax("script numkeys [key [key ...]] [arg [arg ...]]")
+        .deviates(DIFFERENCES)
         .summary("Runs a Lua script."),
     control("EVALSHA", Arity::AtLeast(3), eval_sha as ControlHandler)
         .group(Group::Scripting)
@@ -55,6 +63,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .since("2.6.0")
         .cost(COST)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
+        .deviates(DIFFERENCES)
         .summary("Runs a Lua script that the server has, by its SHA1."),
     control("EVAL_RO", Arity::AtLeast(3), eval_reading as ControlHandler)
         .group(Group::Scripting)
