@@ -27,7 +27,7 @@ const ALIGNMENT: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct DirectFile {
     file: File,
-    /// The block, and room to begin it at a multiple of [`ALIGNMENT`]. Never grows.
+    /// The block, and room to begin it at a multiple of [`ALIGNMENT`]; its address is taken once.
     memory: Vec<u8>,
     /// Where in it the block begins.
     start: usize,

@@ -221,7 +221,7 @@ pub trait Later: Send + Sync {
 pub enum Threads {
     /// Threads of the system's.
     Real,
-    /// Nobody else: it is done on the spot, so that a run's order is its seed's alone.
+    /// No thread: the caller does it at once, so that the order of a run depends on its seed only.
     None,
     /// A simulation, which lets time pass between a step and what follows from it.
     Simulated(Arc<dyn Later>),

@@ -53,7 +53,7 @@ pub(crate) fn is_on(mutation: Mutation) -> bool {
     ON.get() == Some(mutation)
 }
 
-/// Whether this thread's servers do that wrong: never.
+/// Always `false`: such faults are not compiled.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) const fn is_on(_: Mutation) -> bool {

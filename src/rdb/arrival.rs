@@ -4,7 +4,7 @@
 //! A replica gives its data up for the file. A checksum that is wrong must be found before that.
 
 use crate::base::checksum::Crc64;
-use crate::rdb::decode::{DecodeError, version};
+use crate::rdb::decode::{DecodeError, verdict, version};
 use crate::rdb::format::VERSION_CHECKSUM;
 
 /// Magic and version.
@@ -52,10 +52,10 @@ impl Arrival {
         header[..self.header.len()].copy_from_slice(&self.header);
         let version = version(header)?;
         let trailer = <[u8; TRAILER_BYTES]>::try_from(&self.trailer[..]).unwrap_or_default();
-        let (found, expected) = (u64::from_le_bytes(trailer), self.digest.value());
-        if verify && version >= VERSION_CHECKSUM && found != 0 && found != expected {
+        if version >= VERSION_CHECKSUM {
             let offset = self.bytes.saturating_sub(TRAILER_BYTES as u64);
-            return Err(DecodeError::Checksum { offset, expected, found });
+            let computed = verify.then(|| self.digest.value());
+            verdict(offset, computed, u64::from_le_bytes(trailer))?;
         }
         Ok(version)
     }

@@ -329,6 +329,15 @@ fn end<R: Read>(reader: &mut Reader<R>, version: u16) -> Result<Verdict, DecodeE
     let offset = reader.offset();
     let computed = reader.checksum();
     let found = u64::from_le_bytes(reader.array("a checksum")?);
+    verdict(offset, computed, found)
+}
+
+/// What a checksum that stands there says; nothing is `computed` where it is of no interest.
+pub(crate) fn verdict(
+    offset: u64,
+    computed: Option<u64>,
+    found: u64,
+) -> Result<Verdict, DecodeError> {
     match computed {
         _ if found == 0 => Ok(Verdict::Absent),
         None => Ok(Verdict::Ignored),

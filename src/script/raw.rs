@@ -82,7 +82,7 @@ macro_rules! api {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State(pub(super) *mut ffi::lua_State);
 
-/// What never raises.
+/// Functions of Lua that raise no error.
 impl State {
     /// What belongs to the machine of this state.
     #[inline]

@@ -289,7 +289,7 @@ impl Job {
         self.check(databases, env);
         let outcome = self.buffer().writer.poll();
         if outcome.is_some() && self.phase == Phase::Taking {
-            // The disk has failed before all was taken: nobody takes the rest.
+            // The disk has failed before all entries were taken: the table goes on without a snapshot.
             databases.abort_snapshot();
             self.phase = Phase::Handed;
         }

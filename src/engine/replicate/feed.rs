@@ -116,7 +116,7 @@ impl Engine {
             held = held.min(end);
         }
         self.journal.hold((held != u64::MAX).then_some(held));
-        // The end of one looks after the others, too.
+        // Closing one comes back here, and may have closed the others already.
         for slot in lost {
             if !self.replication.replicas.contains(&slot) {
                 continue;

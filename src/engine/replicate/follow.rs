@@ -100,8 +100,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     position: StreamPosition,
-    /// Whether the log's base may be such a file: we write none that is newer, and whoever comes behind
-    /// us can read those.
+    /// Whether the file may be the log's base: its version is no newer than those that this server writes.
     is_base: bool,
 }
 

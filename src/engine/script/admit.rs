@@ -6,6 +6,7 @@ use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::script::cache::ScriptFlags;
+use crate::engine::tick::admit::{ON_REPLICA, OUT_OF_MEMORY};
 use crate::mailbox::SessionId;
 
 /// A script that runs.
@@ -32,11 +33,6 @@ pub(in crate::engine) struct Running {
     /// Whether changes were recorded when it began.
     pub(super) recording: bool,
 }
-
-const OUT_OF_MEMORY: CommandError =
-    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
-const ON_REPLICA: CommandError =
-    CommandError::text("READONLY You can't write against a read only replica.");
 
 impl Engine {
     /// Whether a script may begin. `read_only` is what the command that calls it says.
@@ -65,7 +61,7 @@ impl Engine {
                 ));
             }
             if writes && !obeyed {
-                if self.is_replica() && self.settings.replica_read_only {
+                if self.refuses_writes() {
                     return Err(ON_REPLICA);
                 }
                 self.check_disk()?;
@@ -107,13 +103,6 @@ impl Engine {
             self.scripts.threshold = (millis, if millis == 0 { u64::MAX } else { ticks });
         }
         self.scripts.threshold.1
-    }
-
-    /// Whether this is a replica that must not show what it has.
-    fn is_stale(&self) -> bool {
-        let upstream = self.replication.upstream.as_ref();
-        let offline = upstream.is_some_and(|upstream| !upstream.is_online());
-        offline && !self.settings.replica_serve_stale_data && !self.persistence.loading
     }
 
     /// The command that a script calls, where it may.
@@ -173,7 +162,7 @@ impl Engine {
         if running.obeyed {
             return Ok(());
         }
-        if self.is_replica() && self.settings.replica_read_only {
+        if self.refuses_writes() {
             return Err(ON_REPLICA);
         }
         // What has begun to write goes on: half of it would be worse.

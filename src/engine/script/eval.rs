@@ -6,7 +6,7 @@ use crate::command::spec::{Arity, Command, Flags, Flow, Group, Key, control};
 use crate::engine::script::cache::{Script, ScriptFlags, Sha};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
-use crate::script::machine::{Call, Kept};
+use crate::script::machine::Kept;
 use crate::script::redis_lib::hex_digest;
 
 /// Flags of all commands that run scripts.
@@ -174,9 +174,8 @@ fn sha_of(word: &[u8]) -> Option<Sha> {
     Some(sha)
 }
 
-/// How many keys there are, as the argument at 2 says.
-pub(super) fn key_count(args: Args<'_>) -> Result<usize, CommandError> {
-    let count = args.int(2)?;
+/// How many of the arguments are keys, where the one at 2 is that number.
+pub(super) fn key_count(args: Args<'_>, count: i64) -> Result<usize, CommandError> {
     if count > args.len() as i64 - 3 {
         return Err(CommandError::text("ERR Number of keys can't be greater than number of args"));
     }
@@ -222,7 +221,7 @@ impl Engine {
         args: Args<'_>,
         read_only: bool,
     ) -> Result<Flow, CommandError> {
-        let keys = key_count(args)?;
+        let keys = key_count(args, args.int(2)?)?;
         let text = args.at(1);
         let script = match self.scripts.cache.by_text(text) {
             Some(script) => (script.kept, script.flags, script.sha),
@@ -237,7 +236,7 @@ impl Engine {
         args: Args<'_>,
         read_only: bool,
     ) -> Result<Flow, CommandError> {
-        let keys = key_count(args)?;
+        let keys = key_count(args, args.int(2)?)?;
         let sha = sha_of(args.at(1)).ok_or(NO_SCRIPT)?;
         let Script { kept, flags, sha, .. } = self.scripts.cache.by_sha(&sha).ok_or(NO_SCRIPT)?;
         let script = (*kept, *flags, *sha);
@@ -277,20 +276,7 @@ impl Engine {
         read_only: bool,
     ) -> Result<Flow, CommandError> {
         let running = self.admit_script(slot, flags, read_only)?;
-        self.begin_script(running);
-        let mut machine = self.take_machine();
-        let call = Call {
-            keys: args.from(3).take(keys),
-            arguments: args.from(3 + keys),
-            as_globals: true,
-        };
-        let outcome = self.run_in(&mut machine, slot, kept, call);
-        self.scripts.machine = Some(machine);
-        self.end_script();
-        match outcome {
-            Ok(()) => Ok(Flow::Done),
-            Err(error) => self.answer_script_error(slot, &sha, error),
-        }
+        self.run_whole(running, kept, &sha, keys, args)
     }
 }
 

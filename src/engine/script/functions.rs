@@ -6,13 +6,12 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control, write};
-use crate::engine::script::eval::{COST, READ_NOTED, READS, RUNS, WRITTEN_NOTED};
+use crate::engine::script::eval::{COST, READ_NOTED, READS, RUNS, WRITTEN_NOTED, key_count};
 use crate::engine::script::library::Existing;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::rdb::decode::functions_payload;
 use crate::rdb::encode;
-use crate::script::machine::Call;
 
 const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
 
@@ -132,32 +131,13 @@ impl Engine {
             return Err(CommandError::text("ERR Function not found"));
         };
         let (kept, flags) = (function.kept, function.flags);
-        let Some(keys) = text::parse_i64(args.at(2)) else {
+        let Some(count) = text::parse_i64(args.at(2)) else {
             return Err(CommandError::text("ERR Bad number of keys provided"));
         };
-        if keys > args.len() as i64 - 3 {
-            return Err(CommandError::text(
-                "ERR Number of keys can't be greater than number of args",
-            ));
-        }
-        let keys = usize::try_from(keys)
-            .map_err(|_| CommandError::text("ERR Number of keys can't be negative"))?;
+        let keys = key_count(args, count)?;
         let mut running = self.admit_script(slot, flags, read_only)?;
         running.is_function = true;
-        self.begin_script(running);
-        let mut machine = self.take_functions_machine();
-        let call = Call {
-            keys: args.from(3).take(keys),
-            arguments: args.from(3 + keys),
-            as_globals: false,
-        };
-        let outcome = self.run_in(&mut machine, slot, kept, call);
-        self.scripts.functions_machine = Some(machine);
-        self.end_script();
-        match outcome {
-            Ok(()) => Ok(Flow::Done),
-            Err(error) => self.answer_script_error(slot, args.at(1), error),
-        }
+        self.run_whole(running, kept, args.at(1), keys, args)
     }
 
     /// Forgets all libraries, and the machine with them.

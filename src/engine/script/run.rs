@@ -1,5 +1,6 @@
 //! Running a script: what is set up before, and what is left behind it.
 
+use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::Flow;
 use crate::engine::Engine;
@@ -9,8 +10,38 @@ use crate::resp::reply::Protocol;
 use crate::script::machine::{Call, Kept, Machine, ScriptError};
 
 impl Engine {
+    /// Runs a script or a function that may begin, from its beginning to its answer. The first `keys` of the
+    /// arguments from 3 on are its keys; `name` is what its errors call it.
+    pub(super) fn run_whole(
+        &mut self,
+        running: Running,
+        kept: Kept,
+        name: &[u8],
+        keys: usize,
+        args: Args<'_>,
+    ) -> Result<Flow, CommandError> {
+        let (slot, is_function) = (running.client, running.is_function);
+        self.begin_script(running);
+        let mut machine =
+            if is_function { self.take_functions_machine() } else { self.take_machine() };
+        let call = Call {
+            keys: args.from(3).take(keys),
+            arguments: args.from(3 + keys),
+            as_globals: !is_function,
+        };
+        let outcome = self.run_in(&mut machine, slot, kept, call);
+        let scripts = &mut self.scripts;
+        let place = if is_function { &mut scripts.functions_machine } else { &mut scripts.machine };
+        *place = Some(machine);
+        self.end_script();
+        match outcome {
+            Ok(()) => Ok(Flow::Done),
+            Err(error) => self.answer_script_error(slot, name, error),
+        }
+    }
+
     /// A script begins: its commands are one step, in the caller's database, in RESP2.
-    pub(super) fn begin_script(&mut self, running: Running) {
+    fn begin_script(&mut self, running: Running) {
         debug_assert!(self.scripts.running.is_none(), "one script at a time");
         self.databases.unit.hold_together();
         let (slot, db) = (self.scripts.caller, self.sessions[running.client].db);
@@ -24,7 +55,7 @@ impl Engine {
     }
 
     /// Runs a function in a machine; its result is appended to the client's replies.
-    pub(super) fn run_in<'a>(
+    fn run_in<'a>(
         &mut self,
         machine: &mut Machine,
         slot: SessionId,
@@ -44,7 +75,7 @@ impl Engine {
     }
 
     /// A script is over.
-    pub(super) fn end_script(&mut self) {
+    fn end_script(&mut self) {
         if let Some(running) = self.scripts.running.take() {
             self.databases.unit.recording = running.recording;
         }
@@ -55,7 +86,7 @@ impl Engine {
 
     /// Answers with a script's error; `name` is the script's.
     #[cold]
-    pub(super) fn answer_script_error(
+    fn answer_script_error(
         &mut self,
         slot: SessionId,
         name: &[u8],

@@ -152,9 +152,7 @@ impl Engine {
         if limited && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
             if flags.contains(Flags::DENYOOM) || queues && !flags.contains(Flags::ENDS_MULTI) {
-                return Err(CommandError::text(
-                    "OOM command not allowed when used memory > 'maxmemory'.",
-                ));
+                return Err(OUT_OF_MEMORY);
             }
         }
         if flags.intersects(Flags::WRITE.union(Flags::CHECKS_DISK)) {
@@ -164,16 +162,11 @@ impl Engine {
                 self.check_quorum()?;
             }
         }
-        if let Some(upstream) = &self.replication.upstream {
-            let refused =
-                self.settings.replica_read_only && !mutation::is_on(Mutation::ReplicaIsWritten);
-            if flags.contains(Flags::WRITE) && refused {
-                return Err(CommandError::text(
-                    "READONLY You can't write against a read only replica.",
-                ));
+        if self.is_replica() {
+            if flags.contains(Flags::WRITE) && self.refuses_writes() {
+                return Err(ON_REPLICA);
             }
-            let stale = !upstream.is_online() && !self.settings.replica_serve_stale_data;
-            if stale && !flags.contains(Flags::STALE) && !self.persistence.loading {
+            if !flags.contains(Flags::STALE) && self.is_stale() {
                 return Err(CommandError::text(
                     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \
                      'no'.",
@@ -205,6 +198,21 @@ impl Engine {
             return Err(CommandError::text("ERR Command not allowed inside a transaction"));
         }
         Ok(())
+    }
+
+    /// Whether this is a replica that takes no writes of its clients.
+    pub(in crate::engine) fn refuses_writes(&self) -> bool {
+        self.is_replica()
+            && self.settings.replica_read_only
+            && !mutation::is_on(Mutation::ReplicaIsWritten)
+    }
+
+    /// Whether this is a replica that must not show what it has.
+    pub(in crate::engine) fn is_stale(&self) -> bool {
+        let upstream = self.replication.upstream.as_ref();
+        upstream.is_some_and(|upstream| !upstream.is_online())
+            && !self.settings.replica_serve_stale_data
+            && !self.persistence.loading
     }
 
     fn check_protected(&self, slot: SessionId, name: &str) -> Result<(), CommandError> {
@@ -257,6 +265,10 @@ impl Engine {
     }
 }
 
+pub(in crate::engine) const OUT_OF_MEMORY: CommandError =
+    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+pub(in crate::engine) const ON_REPLICA: CommandError =
+    CommandError::text("READONLY You can't write against a read only replica.");
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
 
 /// Words that begin lines of an HTTP request: a browser was made to talk to us.
