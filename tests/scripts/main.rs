@@ -254,6 +254,40 @@ fn a_script_that_does_not_end_is_killed() {
     );
 }
 
+/// A replica keeps what its primary sends while a script runs, and no more of it than it may.
+#[test]
+fn what_a_primary_sends_during_a_slow_script_is_bounded() {
+    let primary = ours();
+    let mut directives = PLAIN.to_vec();
+    directives.extend(["--busy-reply-threshold", "10", "--client-query-buffer-limit", "1mb"]);
+    let replica = Server::start_with(Program::Redstart, &directives);
+    let (mut writer, mut client, mut other) =
+        (primary.connect(), replica.connect(), replica.connect());
+    other.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    writer.words("SET k small");
+    while other.words("GET k").text() != "small" {
+        std::thread::yield_now();
+    }
+    let told = "more has come from the primary than is kept";
+    for (bytes, too_much) in [(100_000, false), (3_000_000, true)] {
+        begin(&replica, &mut client, &mut other, "while true do end");
+        let value = "x".repeat(bytes);
+        writer.call(&["SET", "k", &value]);
+        let began = Instant::now();
+        while too_much && !replica.log().contains(told) {
+            assert!(began.elapsed() < Duration::from_secs(20), "nothing bounds it");
+            std::thread::yield_now();
+        }
+        assert_eq!(other.words("SCRIPT KILL").text(), "OK");
+        client.try_read().expect("an answer");
+        while other.words("STRLEN k").integer() != Some(bytes as i64) {
+            assert!(began.elapsed() < Duration::from_secs(20), "it doesn't come");
+            std::thread::yield_now();
+        }
+        assert_eq!(replica.log().contains(told), too_much);
+    }
+}
+
 /// A script that wrote can't be killed, but ended with the server, and nothing of it stays.
 #[test]
 fn a_script_that_wrote_ends_with_the_server_only() {

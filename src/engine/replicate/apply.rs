@@ -5,8 +5,8 @@
 //! whole unit at a time, and so offsets and bytes agree with the primary's. Keys whose time has come are
 //! as good as any for the primary's commands ([`ExpiryMode::AsLogged`]), and absent for clients.
 //!
-//! While clients are paused (CLIENT PAUSE, both forms) nothing is applied either: what comes is kept, up to
-//! `client-query-buffer-limit`, and applied at the end of the tick in which the pause ends.
+//! While clients are paused (CLIENT PAUSE, both forms) or a script stands still nothing is applied either: what
+//! comes is kept, up to `client-query-buffer-limit`, and applied at the end of the tick in which that is over.
 
 use crate::base::mutation::{self, Mutation};
 use crate::command::args::Args;
@@ -24,7 +24,7 @@ use crate::resp::request::{BUFFER_BYTES_MAX, Bounds, Parser, Requests};
 pub(crate) struct Applier {
     buffer: Vec<u8>,
     parser: Parser,
-    /// Whether some of it came during a pause, and is to be applied when that ends.
+    /// Whether some of it came during a pause or a slow script, and is to be applied behind that.
     held: bool,
     /// A transaction's bytes so far.
     unit: Vec<u8>,
@@ -48,12 +48,13 @@ impl Engine {
         if upstream.applier.buffer.len() + bytes.len() > BUFFER_BYTES_MAX {
             return Err("a command of the primary is too long".to_owned());
         }
-        if self.pause.ends_ms().is_some() {
+        if self.pause.ends_ms().is_some() || self.scripts.is_busy() {
             upstream.applier.buffer.extend_from_slice(bytes);
             upstream.applier.held = true;
             let most = self.settings.client_query_buffer_limit;
             return if upstream.applier.buffer.len() as u64 > most {
-                Err("more has come from the primary during a pause than is kept".to_owned())
+                Err("more has come from the primary than is kept while nothing is applied"
+                    .to_owned())
             } else {
                 Ok(())
             };
@@ -91,11 +92,12 @@ impl Engine {
         outcome
     }
 
-    /// Applies what came during a pause that is over.
+    /// Applies what came during a pause or a slow script that is over.
     pub(in crate::engine) fn apply_held_stream(&mut self) {
         let held = self.replication.upstream.as_ref().is_some_and(|one| one.applier.held);
         if held
             && self.pause.ends_ms().is_none()
+            && !self.is_busy()
             && let Err(why) = self.apply_stream(&[])
         {
             self.lose_link(&why);

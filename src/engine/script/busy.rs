@@ -34,7 +34,7 @@ use crate::engine::session::run::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::unit::UnitGuard;
-use crate::mailbox::{Message, SessionId};
+use crate::mailbox::{Message, SessionId, UplinkEvent};
 use crate::script::Pace;
 
 /// Bytes of a script's stack: Lua's own depth is bounded (200 levels of C), commands need the most.
@@ -66,7 +66,7 @@ pub(super) struct Suspended {
     before: usize,
     /// The time that the script sees, in microseconds since the epoch.
     now_micros: i64,
-    /// The primary's stream and the like, that came meanwhile.
+    /// Other steps of the link to the primary, and ends of errands, that came meanwhile.
     held: Vec<Message>,
 }
 
@@ -98,7 +98,7 @@ impl Engine {
     /// Whether a script stands still.
     #[inline]
     pub(in crate::engine) fn is_busy(&self) -> bool {
-        self.scripts.suspended.is_some()
+        self.scripts.is_busy()
     }
 
     /// Whether a command may run a script.
@@ -214,9 +214,11 @@ impl Engine {
         }
     }
 
-    /// Whether a message has to wait until the script has ended: it would touch data. It is kept then.
+    /// Whether a message has to wait until the script has ended: it would touch data. It is kept then. The
+    /// primary's stream is kept where it is during a pause, and bounded there ([`Engine::apply_stream`]).
     pub(in crate::engine) fn hold_message(&mut self, message: Message) -> Option<Message> {
         match (&mut self.scripts.suspended, message) {
+            (_, message @ Message::Uplink(_, UplinkEvent::Stream(_))) => Some(message),
             (Some(suspended), message @ (Message::Uplink(..) | Message::Errand(..))) => {
                 suspended.held.push(message);
                 None

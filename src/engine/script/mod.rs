@@ -92,6 +92,12 @@ impl State {
         }
     }
 
+    /// Whether a script stands still.
+    #[inline]
+    pub(in crate::engine) fn is_busy(&self) -> bool {
+        self.suspended.is_some()
+    }
+
     /// How many scripts were evicted.
     pub(crate) fn evicted(&self) -> u64 {
         self.cache.evicted()
