@@ -102,7 +102,7 @@ impl Listeners {
                 Ok(sockets) => sockets,
                 // An address that overlaps one of ours: only without ours is it free.
                 Err(error) if error.is_in_use() && old.port == new.port => {
-                    listening.drain(..).for_each(Accepting::stop);
+                    listening.clear();
                     match open_all(new, options) {
                         Ok(sockets) => sockets,
                         Err(error) => {
@@ -114,7 +114,7 @@ impl Listeners {
                 }
                 Err(error) => return Err(error.to_string()),
             };
-            listening.drain(..).for_each(Accepting::stop);
+            listening.clear();
             listening = accept(sockets);
             Ok(())
         }))
@@ -133,9 +133,11 @@ impl Accepting {
         let accept = listener::accept_tcp(Rc::clone(&socket), Rc::clone(mailbox), options);
         Self { socket, task: tokio::task::spawn_local(accept) }
     }
+}
 
-    /// Frees the address at once; the descriptor goes with the task.
-    fn stop(self) {
+/// The address is free at once; the descriptor goes with the task.
+impl Drop for Accepting {
+    fn drop(&mut self) {
         self.task.abort();
         if let Err(error) = socket2::SockRef::from(&*self.socket).shutdown(Shutdown::Both) {
             tracing::debug!("Closing a listening socket: {error}");

@@ -179,7 +179,7 @@ impl Answer {
             Self::Boolean(value) => reply.boolean(*value),
             Self::Text(bytes) => reply.verbatim("txt", bytes),
             Self::Markdown(bytes) => reply.verbatim("mkd", bytes),
-            Self::BigNumber(digits) => reply.big_number(digits),
+            Self::BigNumber(digits) => reply.big_number(digits.as_bytes()),
             Self::StatusLines(lines) => reply.status_lines(lines.iter().map(String::as_str)),
             Self::Array(elements, Length::Before) => {
                 reply.array(elements.len());

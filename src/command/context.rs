@@ -62,6 +62,8 @@ pub struct Cx<'a> {
     pub limits: &'a Limits,
     /// Whether the command comes from our own log: limits don't apply to what was accepted once.
     pub(crate) replaying: bool,
+    /// Whether a script calls the command.
+    pub(crate) in_script: bool,
 }
 
 impl Cx<'_> {

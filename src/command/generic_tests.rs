@@ -83,6 +83,7 @@ impl World {
             rng: &mut self.rng,
             limits: &self.limits,
             replaying: self.replaying,
+            in_script: false,
         };
         let changes = cx.databases.unit.changes;
         match (row.run)(&mut cx, args) {

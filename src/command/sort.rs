@@ -138,9 +138,9 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool) -> Result<Flow, Comman
     let Loaded { mut elements, order } = load(&mut db, args.at(1), &options)?;
     if order == Order::Chosen {
         options.offset = 0;
-    } else if !options.unsorted || options.store.is_some() {
+    } else if !options.unsorted || options.store.is_some() || cx.in_script {
         if options.unsorted {
-            // What is stored must not depend on a set's inner order.
+            // What is stored, and what a script sees, must not depend on a set's inner order.
             (options.by, options.alphabetic) = (None, true);
         }
         elements = sorted(&mut db, elements, &options, order)?;

@@ -249,12 +249,12 @@ impl<'a> Reply<'a> {
     }
 
     /// A big number: RESP3's own type, RESP2's bulk string.
-    pub fn big_number(&mut self, digits: &str) {
+    pub fn big_number(&mut self, digits: &[u8]) {
         match self.protocol {
-            Protocol::Resp2 => self.bulk(digits.as_bytes()),
+            Protocol::Resp2 => self.bulk(digits),
             Protocol::Resp3 => {
                 self.out.push(b'(');
-                self.out.extend_from_slice(digits.as_bytes());
+                self.out.extend_from_slice(digits);
                 self.out.extend_from_slice(b"\r\n");
             }
         }

@@ -4,15 +4,14 @@
 use std::ffi::c_int;
 
 use crate::script::machine::{self, ALL};
-use crate::script::raw::{CFunction, Kind, Native, State, native, upvalue};
-use crate::script::sandbox::{self, READ_ONLY, is_proxy, push_real};
+use crate::script::raw::{CFunction, Kind, Native, Raised, State, native, upvalue};
+use crate::script::sandbox::{READ_ONLY, is_proxy, push_real};
 
 /// More values than `unpack` can ever return: Lua's stack has room for 8,000 of a function of C.
 const UNPACK_MAX: i64 = 1 << 20;
 
-/// The longest pattern, in bytes. Lua's matcher calls itself for each item of one, which takes 80 bytes and more
-/// of the script's stack (8 MiB) each; nothing else bounds that.
-const PATTERN_BYTES_MAX: usize = 8 << 10;
+/// How much of the garbage is collected between two looks at the time.
+const COLLECTED_KIBIBYTES: c_int = 256;
 
 /// Puts them into the table of globals.
 pub(super) fn install(lua: State, globals: c_int) {
@@ -35,37 +34,6 @@ pub(super) fn install(lua: State, globals: c_int) {
     lua.get_field(globals, "next");
     lua.push_function(native!(pairs), 1);
     lua.set_field(globals, "pairs");
-    lua.get_field(globals, "table");
-    let table = lua.top();
-    for (name, guard) in [
-        ("insert", native!(changing) as CFunction),
-        ("remove", native!(changing)),
-        ("sort", native!(changing)),
-        ("setn", native!(changing)),
-        ("foreach", native!(reading)),
-        ("foreachi", native!(reading)),
-        ("getn", native!(reading)),
-        ("maxn", native!(reading)),
-        ("concat", native!(reading)),
-    ] {
-        lua.get_field(table, name);
-        lua.push_function(guard, 1);
-        lua.set_field(table, name);
-    }
-    lua.get_field(globals, "string");
-    let strings = lua.top();
-    for (name, guard) in [
-        ("find", native!(finding) as CFunction),
-        ("match", native!(matching)),
-        ("gmatch", native!(matching)),
-        ("gfind", native!(matching)),
-        ("gsub", native!(matching)),
-    ] {
-        lua.get_field(strings, name);
-        lua.push_function(guard, 1);
-        lua.set_field(strings, name);
-    }
-    lua.pop(2);
 }
 
 /// Makes a library of functions and puts it into the globals.
@@ -279,12 +247,22 @@ fn unpack(lua: State) -> Native {
     Ok(count as c_int)
 }
 
+/// All garbage, in steps: what a cycle that had begun doesn't find, the next one does.
+fn collect_all(lua: State) -> Result<(), Raised> {
+    for _ in 0..2 {
+        while !lua.collect_step(COLLECTED_KIBIBYTES) {
+            machine::pause_point(lua)?;
+        }
+    }
+    Ok(())
+}
+
 /// As Lua's, but for what would change how garbage is collected after the script.
 fn collect_garbage(lua: State) -> Native {
     let option: &[u8] = if lua.kind(1) == Kind::Nil { b"collect" } else { lua.check_bytes(1) };
     match option {
         b"collect" => {
-            lua.collect(None);
+            collect_all(lua)?;
             lua.push_number(0.0);
         }
         b"count" => lua.push_number(lua.memory() as f64 / 1024.0),
@@ -296,40 +274,4 @@ fn collect_garbage(lua: State) -> Native {
         _ => lua.argument_error(1, c"invalid option"),
     }
     Ok(1)
-}
-
-/// A function that changes the table it is given.
-fn changing(lua: State) -> Native {
-    if is_proxy(lua, 1) {
-        return Err(lua.fail_plainly(READ_ONLY.as_bytes()));
-    }
-    pass_on(lua)
-}
-
-/// A function that reads the table it is given.
-fn reading(lua: State) -> Native {
-    if push_real(lua, 1) {
-        lua.replace(1);
-    }
-    pass_on(lua)
-}
-
-/// A function that looks for a pattern, or for a text as it is.
-fn finding(lua: State) -> Native {
-    if lua.top() >= 4 && lua.boolean(4) { pass_on(lua) } else { matching(lua) }
-}
-
-/// A function that matches a pattern.
-fn matching(lua: State) -> Native {
-    if lua.kind(2) == Kind::String
-        && lua.bytes(2).is_some_and(|pattern| pattern.len() > PATTERN_BYTES_MAX)
-    {
-        return Err(lua.fail("pattern too complex"));
-    }
-    pass_on(lua)
-}
-
-fn pass_on(lua: State) -> Native {
-    let Some(function) = sandbox::wrapped(lua) else { return Ok(0) };
-    lua.go_on_as(function)
 }

@@ -7,6 +7,7 @@ use std::ffi::c_int;
 
 use crate::base::text;
 use crate::script::cjson_decode;
+use crate::script::machine;
 use crate::script::raw::{CFunction, Kind, Native, Raised, State, native, push_digits, upvalue};
 
 /// What scripts may choose.
@@ -52,6 +53,9 @@ impl Default for Settings {
 
 /// The field of a metatable that makes a table an array, and the key that decoded ones are kept under.
 pub(super) const ARRAY_MARK: &str = "__is_cjson_array";
+
+/// Bytes of a string that are written between two counts of steps.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Puts the library into the globals.
 pub(super) fn install(lua: State, globals: c_int) {
@@ -243,7 +247,7 @@ fn encode(lua: State) -> Native {
     let host = lua.host();
     host.scratch.clear();
     Encoder { lua, settings, out: &mut host.scratch }.value(0)?;
-    lua.push_bytes(&host.scratch);
+    machine::push_scratch(lua);
     Ok(1)
 }
 
@@ -258,8 +262,9 @@ impl Encoder<'_> {
     /// Takes the value on top off and writes it.
     fn value(&mut self, depth: usize) -> Result<(), Raised> {
         let lua = self.lua;
+        machine::spend_making(lua, 1, 0)?;
         match lua.kind(-1) {
-            Kind::String => self.string(lua.bytes(-1).unwrap_or_default()),
+            Kind::String => self.string(lua.bytes(-1).unwrap_or_default())?,
             Kind::Number => self.number(lua.number(-1))?,
             Kind::Boolean if lua.boolean(-1) => self.out.extend_from_slice(b"true"),
             Kind::Boolean => self.out.extend_from_slice(b"false"),
@@ -300,17 +305,21 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn string(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len() + 2);
+    fn string(&mut self, bytes: &[u8]) -> Result<(), Raised> {
         self.out.push(b'"');
-        let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|byte| ESCAPED[usize::from(*byte)]) {
-            self.out.extend_from_slice(&rest[..at]);
-            push_escaped(self.out, rest[at]);
-            rest = &rest[at + 1..];
+        for piece in bytes.chunks(PIECE_BYTES) {
+            machine::spend_making(self.lua, 0, piece.len())?;
+            self.out.reserve(piece.len() + 1);
+            let mut rest = piece;
+            while let Some(at) = rest.iter().position(|byte| ESCAPED[usize::from(*byte)]) {
+                self.out.extend_from_slice(&rest[..at]);
+                push_escaped(self.out, rest[at]);
+                rest = &rest[at + 1..];
+            }
+            self.out.extend_from_slice(rest);
         }
-        self.out.extend_from_slice(rest);
         self.out.push(b'"');
+        Ok(())
     }
 
     fn table(&mut self, depth: usize) -> Result<(), Raised> {
@@ -344,6 +353,7 @@ impl Encoder<'_> {
         let (mut highest, mut count) = (0i64, 0i64);
         lua.push_nil();
         while lua.next(table) {
+            machine::spend(lua, 1)?;
             lua.pop(1);
             let number = lua.number(-1);
             if lua.kind(-1) == Kind::Number && number >= 1.0 && number.trunc() == number {
@@ -391,7 +401,7 @@ impl Encoder<'_> {
                 self.out.push(b',');
             }
             match lua.kind(-2) {
-                Kind::String => self.string(lua.bytes(-2).unwrap_or_default()),
+                Kind::String => self.string(lua.bytes(-2).unwrap_or_default())?,
                 Kind::Number => {
                     self.out.push(b'"');
                     self.number(lua.number(-2))?;
@@ -414,8 +424,11 @@ impl Encoder<'_> {
 /// Appends a number with so many digits.
 fn push_decimal(out: &mut Vec<u8>, number: f64, precision: i32) {
     let whole = number as i64;
-    let bound = 10i64.pow(precision.unsigned_abs().min(17));
-    if whole as f64 == number && whole.abs() < bound && (whole != 0 || number.is_sign_positive()) {
+    let bound = 10u64.pow(precision.unsigned_abs().min(17));
+    if whole as f64 == number
+        && whole.unsigned_abs() < bound
+        && (whole != 0 || number.is_sign_positive())
+    {
         text::push_i64(out, whole);
     } else {
         push_digits(out, number, precision);

@@ -2,7 +2,11 @@
 
 use crate::base::text;
 use crate::script::cjson::{ARRAY_MARK, Settings};
+use crate::script::machine;
 use crate::script::raw::{Raised, State, leading_double};
+
+/// What a value counts beside the bytes of its text: as one step.
+const STEP_BYTES: usize = 16;
 
 /// What the input goes on with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,6 +95,7 @@ impl Decoder<'_> {
     }
 
     fn value(&mut self, token: Token) -> Result<(), Raised> {
+        machine::spend_bytes(self.lua, STEP_BYTES + self.at - self.token_at)?;
         match token {
             Token::String => self.push_text(),
             Token::Number(number) => self.lua.push_number(number),

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use crate::base::text;
+use crate::script::machine;
 use crate::script::raw::{CFunction, Kind, Native, Raised, State, native};
 
 /// How deep tables may be nested; what is deeper is nil.
@@ -40,14 +41,19 @@ fn pack(lua: State) -> Native {
         lua.push_value(index);
         encode(lua, &mut host.scratch, 0)?;
     }
-    lua.push_bytes(&host.scratch);
+    machine::push_scratch(lua);
     Ok(1)
 }
 
 /// Takes the value on top off and appends it.
 fn encode(lua: State, out: &mut Vec<u8>, depth: usize) -> Result<(), Raised> {
+    machine::spend_making(lua, 1, 0)?;
     match lua.kind(-1) {
-        Kind::String => encode_string(out, lua.bytes(-1).unwrap_or_default()),
+        Kind::String => {
+            let bytes = lua.bytes(-1).unwrap_or_default();
+            machine::spend_making(lua, 0, bytes.len())?;
+            encode_string(out, bytes);
+        }
         Kind::Boolean => out.push(if lua.boolean(-1) { 0xc3 } else { 0xc2 }),
         Kind::Number => encode_number(out, lua.number(-1)),
         Kind::Table if depth < DEPTH_MAX => return encode_table(lua, out, depth),
@@ -121,10 +127,11 @@ fn encode_integer(out: &mut Vec<u8>, number: i64) {
 }
 
 /// How many elements a table has, and whether they are those of an array from 1 on.
-fn shape(lua: State, table: c_int) -> (usize, bool) {
+fn shape(lua: State, table: c_int) -> Result<(usize, bool), Raised> {
     let (mut count, mut highest, mut array) = (0usize, 0usize, true);
     lua.push_nil();
     while lua.next(table) {
+        machine::spend(lua, 1)?;
         lua.pop(1);
         count += 1;
         let number = lua.number(-1);
@@ -134,7 +141,7 @@ fn shape(lua: State, table: c_int) -> (usize, bool) {
             array = false;
         }
     }
-    (count, array && highest == count)
+    Ok((count, array && highest == count))
 }
 
 fn encode_table(lua: State, out: &mut Vec<u8>, depth: usize) -> Result<(), Raised> {
@@ -142,7 +149,7 @@ fn encode_table(lua: State, out: &mut Vec<u8>, depth: usize) -> Result<(), Raise
         return Err(lua.fail("stack overflow (in function mp_encode_lua_table)"));
     }
     let table = lua.top();
-    let (count, array) = shape(lua, table);
+    let (count, array) = shape(lua, table)?;
     let [tiny, short, long] = if array { [0x90, 0xdc, 0xdd] } else { [0x80, 0xde, 0xdf] };
     match count {
         0..16 => out.push(tiny | count as u8),
@@ -201,6 +208,7 @@ impl<'a> Input<'a> {
 
 /// Pushes the next value.
 fn decode(lua: State, input: &mut Input<'_>) -> Result<(), Raised> {
+    machine::spend(lua, 1)?;
     let mark = input.number(lua, 1)? as u8;
     match mark {
         0..=0x7f => lua.push_number(f64::from(mark)),

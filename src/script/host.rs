@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 
 use crate::resp::request::Range;
 use crate::script::Server;
+use crate::script::pattern::Choice;
 use crate::script::register::Registered;
 
 /// Bytes allocated after which the time is looked at, whatever the number of instructions.
@@ -36,6 +37,8 @@ pub(super) struct Hook {
     pub(super) instructions: std::ffi::c_int,
     /// Whether the next look has been brought forward.
     pub(super) hurried: bool,
+    /// Steps of functions of ours that are left until the next look.
+    pub(super) fuel: usize,
 }
 
 /// A command's words.
@@ -66,6 +69,8 @@ pub(crate) struct Host {
     pub(super) words: Words,
     /// Text that a library function makes.
     pub(super) scratch: Vec<u8>,
+    /// What a pattern can still do differently.
+    pub(super) choices: Vec<Choice>,
     /// The reply that a script's result has become.
     pub(super) reply: Vec<u8>,
     /// The protocol version of the client that is answered.
@@ -114,9 +119,14 @@ impl Host {
     pub(super) fn stop(&mut self) {
         self.server = None;
         self.mode = Mode::Idle;
+        self.words.bytes.clear();
+        self.words.ranges.clear();
+        self.scratch.clear();
         self.words.bytes.shrink_to(SCRATCH_KEPT);
         self.words.ranges.shrink_to(SCRATCH_KEPT);
         self.scratch.shrink_to(SCRATCH_KEPT);
+        self.choices.clear();
+        self.choices.shrink_to(SCRATCH_KEPT / size_of::<Choice>());
     }
 
     /// Takes a block's change of size into account: false where it would be too much.
@@ -132,6 +142,12 @@ impl Host {
             self.hurry();
         }
         true
+    }
+
+    /// Whether so many bytes may be added, which aren't Lua's but become a value of its.
+    #[inline]
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.limit.saturating_sub(self.used)
     }
 
     /// Brings the hook forward to the next instruction.

@@ -18,6 +18,15 @@ use crate::script::{Pace, Server, base_lib, redis_lib, reply, sandbox};
 /// they aren't (long strings are put together) there are fewer.
 pub(crate) const HOOK_INSTRUCTIONS: c_int = 4096;
 
+/// Steps of functions of ours between two looks at the time: some 50 microseconds.
+pub(super) const STEPS_BETWEEN_LOOKS: usize = 1 << 14;
+
+/// Bytes that are copied as fast as one step of something else is made.
+const BYTES_A_STEP: usize = 16;
+
+/// Room that the scratch buffer keeps from one value to the next, in bytes.
+const SCRATCH_KEPT_BETWEEN: usize = 1 << 20;
+
 /// Where the handler of errors is on the stack.
 const HANDLER: c_int = 1;
 /// Where the globals are.
@@ -218,12 +227,13 @@ impl Machine {
             let mut error = ScriptError::default();
             if fault == Fault::Memory || lua.kind(-1) != Kind::Table {
                 let text = lua.text(-1).unwrap_or(b"unknown error");
-                error.text = [b"ERR ", text].concat();
+                error.text = [b"ERR ", reply::before_zero(text)].concat();
                 return error;
             }
             let table = lua.top();
             lua.get_field(table, "err");
-            error.text = lua.text(-1).unwrap_or(b"ERR unknown error").to_vec();
+            let text = lua.text(-1).unwrap_or(b"ERR unknown error");
+            error.text = reply::before_zero(text).to_vec();
             lua.get_field(table, "source");
             if let Some(source) = lua.text(-1) {
                 let source = source.to_vec();
@@ -356,6 +366,43 @@ fn look_at_time(lua: State) -> Result<(), Raised> {
 /// Looks at the time within a function of ours that may take long.
 pub(super) fn pause_point(lua: State) -> Result<(), Raised> {
     look_at_time(lua)
+}
+
+/// Counts steps of a function of ours that may take long, and looks at the time after so many. They
+/// count over calls, so that many short ones count, too.
+#[inline]
+pub(super) fn spend(lua: State, steps: usize) -> Result<(), Raised> {
+    let host = lua.host();
+    if host.hook.fuel >= steps {
+        host.hook.fuel -= steps;
+        return Ok(());
+    }
+    host.hook.fuel = STEPS_BETWEEN_LOOKS;
+    look_at_time(lua)
+}
+
+/// As [`spend`], for bytes that are copied or looked at.
+pub(super) fn spend_bytes(lua: State, bytes: usize) -> Result<(), Raised> {
+    spend(lua, bytes / BYTES_A_STEP)
+}
+
+/// As [`spend`] and [`spend_bytes`], where the scratch buffer grows into a value: raises where there
+/// would be no memory for that.
+#[inline]
+pub(super) fn spend_making(lua: State, steps: usize, bytes: usize) -> Result<(), Raised> {
+    let (host, steps) = (lua.host(), steps + bytes / BYTES_A_STEP);
+    if host.hook.fuel < steps && !host.has_room(host.scratch.len() + bytes) {
+        lua.out_of_memory();
+    }
+    spend(lua, steps)
+}
+
+/// Pushes what is in the scratch buffer, which is empty then.
+pub(super) fn push_scratch(lua: State) {
+    let host = lua.host();
+    lua.push_bytes(&host.scratch);
+    host.scratch.clear();
+    host.scratch.shrink_to(SCRATCH_KEPT_BETWEEN);
 }
 
 unsafe extern "C-unwind" fn on_count(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {

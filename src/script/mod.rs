@@ -18,18 +18,21 @@
 //!
 //! *Faults, and what answers them.*
 //! - An endless loop: a hook every [`machine::HOOK_INSTRUCTIONS`] instructions asks for the time. What
-//!   takes long within one instruction asks as well (patterns), or brings the hook forward (memory that
-//!   is allocated, [`host::Host::account`]).
-//! - Too much memory: the allocator refuses, and Lua raises "not enough memory", which any pcall sees.
-//! - Recursion: Lua's own bounds (20,000 calls, 200 levels of C); patterns and codecs count their depth.
+//!   takes long within one instruction counts its steps and asks as well ([`machine::spend`]: patterns,
+//!   sorting, codecs, compiling), or brings the hook forward (memory that is allocated,
+//!   [`host::Host::account`]). What is left in one piece is the copying of a string.
+//! - Too much memory: the allocator refuses, and Lua raises "not enough memory", which any pcall sees. What
+//!   grows outside of Lua until it becomes a value is counted as if it were one ([`machine::spend_making`]).
+//! - Recursion: Lua's own bounds (20,000 calls, 200 levels of C); codecs count their depth, patterns don't
+//!   recurse.
 //! - Bytecode is refused by its first byte, since Lua doesn't verify it.
 //! - A script that changes what others see: every table that outlives a script is reached through a
 //!   proxy that refuses assignment ([`sandbox`]).
 //! - Errors jump (`longjmp`) over Rust's frames. So a function that Lua calls keeps nothing on its stack
 //!   that must be dropped: buffers belong to the host. [`raw`] says where that can happen.
 //!
-//! *Proofs.* `tests/scripts.rs` (published vulnerabilities, bounds, kills), `tests/differential` (random
-//! scripts give redis-server's replies), upstream's suites unit/scripting and unit/functions.
+//! *Proofs.* `tests/scripts` (published vulnerabilities, bounds, kills; random scripts
+//! give redis-server's replies), upstream's suites unit/scripting and unit/functions.
 
 pub(crate) mod base_lib;
 mod bits;
@@ -39,12 +42,15 @@ mod cmsgpack;
 pub(crate) mod convert;
 pub(crate) mod host;
 pub(crate) mod machine;
+mod pattern;
 pub(crate) mod raw;
 pub(crate) mod redis_lib;
 pub(crate) mod register;
 pub(crate) mod reply;
 pub(crate) mod sandbox;
+mod string_lib;
 mod struct_lib;
+mod table_lib;
 
 use crate::command::args::Args;
 use crate::resp::reply::Protocol;

@@ -11,7 +11,8 @@
 //! Bytes of a string stay where they are as long as the string is on Lua's stack or otherwise reachable.
 //! The lifetime that [`State::bytes`] returns can't say that; callers don't keep it beyond the value.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use mlua_sys as ffi;
@@ -24,6 +25,9 @@ pub(super) const REGISTRY: c_int = ffi::LUA_REGISTRYINDEX;
 pub(super) const GLOBALS: c_int = ffi::LUA_GLOBALSINDEX;
 /// As many results as there are.
 pub(super) const ALL_RESULTS: c_int = ffi::LUA_MULTRET;
+
+/// Bytes of a text that are compiled between two looks at the time.
+const COMPILED_BYTES: usize = 16 << 10;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +205,7 @@ impl State {
 
     /// The address of a table or function.
     #[inline]
-    pub(super) fn address(self, index: c_int) -> *const std::ffi::c_void {
+    pub(super) fn address(self, index: c_int) -> *const c_void {
         api!(self, lua_topointer, index)
     }
 
@@ -287,7 +291,9 @@ impl State {
         // While the compiler runs nothing is collected: Lua 5.1 doesn't keep the chunk's name alive
         // (CVE-2025-49844).
         api!(self, lua_gc, ffi::LUA_GCSTOP, 0);
-        let outcome = api!(self, luaL_loadbuffer, text.as_ptr().cast(), text.len(), name.as_ptr());
+        let mut rest = text;
+        let place = (&raw mut rest).cast();
+        let outcome = api!(self, lua_load, read_piece, place, name.as_ptr());
         api!(self, lua_gc, ffi::LUA_GCRESTART, 0);
         if outcome == ffi::LUA_OK { Ok(()) } else { Err(Fault::Run) }
     }
@@ -447,6 +453,11 @@ impl State {
         };
     }
 
+    /// A step of the collection of garbage of so much; true where a cycle has ended.
+    pub(super) fn collect_step(self, kibibytes: c_int) -> bool {
+        api!(self, lua_gc, ffi::LUA_GCSTEP, kibibytes) != 0
+    }
+
     /// An argument that is a string or number.
     pub(super) fn check_bytes<'a>(self, argument: c_int) -> &'a [u8] {
         let mut len = 0;
@@ -463,6 +474,46 @@ impl State {
     /// An argument that is a number, or isn't there.
     pub(super) fn optional_number(self, argument: c_int, default: f64) -> f64 {
         api!(self, luaL_optnumber, argument, default)
+    }
+
+    /// An argument that is a whole number, or isn't there.
+    pub(super) fn optional_integer(self, argument: c_int, default: i64) -> i64 {
+        api!(self, luaL_optinteger, argument, default)
+    }
+
+    /// An argument that is a whole number.
+    pub(super) fn check_integer(self, argument: c_int) -> i64 {
+        api!(self, luaL_checkinteger, argument)
+    }
+
+    /// Replaces the key on top by a table's element, with metamethods.
+    pub(super) fn get_element(self, table: c_int) {
+        api!(self, lua_gettable_, table);
+    }
+
+    /// Whether one value is less than another, with metamethods.
+    pub(super) fn is_less(self, one: c_int, other: c_int) -> bool {
+        api!(self, lua_lessthan, one, other) != 0
+    }
+
+    /// Raises that there is no memory left.
+    pub(super) fn out_of_memory(self) {
+        api!(self, lua_newuserdata, isize::MAX as usize / 2);
+    }
+
+    /// Pushes the string that a function puts together. While it does, it leaves the stack's height as it
+    /// finds it.
+    pub(super) fn build(
+        self,
+        make: impl FnOnce(&mut Builder) -> Result<(), Raised>,
+    ) -> Result<(), Raised> {
+        let mut buffer = MaybeUninit::<ffi::luaL_Buffer>::uninit();
+        // SAFETY: it stays where it is until its last use, since only a reference of it is lent.
+        unsafe { ffi::luaL_buffinit(self.0, buffer.as_mut_ptr()) };
+        make(&mut Builder(buffer.as_mut_ptr()))?;
+        // SAFETY: as above.
+        unsafe { ffi::luaL_pushresult(buffer.as_mut_ptr()) };
+        Ok(())
     }
 
     /// An argument that is a table.
@@ -507,6 +558,45 @@ impl State {
     pub(super) fn fail_plainly(self, text: &[u8]) -> Raised {
         self.push_bytes(text);
         Raised
+    }
+}
+
+/// Gives the compiler the next piece of a text. What raises here ends the compilation.
+unsafe extern "C-unwind" fn read_piece(
+    state: *mut ffi::lua_State,
+    rest: *mut c_void,
+    size: *mut usize,
+) -> *const c_char {
+    if crate::script::machine::pause_point(State(state)).is_err() {
+        // SAFETY: the error's value is on top; nothing is to be dropped.
+        unsafe { ffi::lua_error(state) };
+    }
+    // SAFETY: `load` has given a place that lives as long as it waits for the compiler.
+    let rest = unsafe { &mut *rest.cast::<&[u8]>() };
+    let (piece, left) = rest.split_at(rest.len().min(COMPILED_BYTES));
+    *rest = left;
+    // SAFETY: the compiler's own variable.
+    unsafe { *size = piece.len() };
+    piece.as_ptr().cast()
+}
+
+/// A string that is being put together: some kibibytes on the stack of C, the rest on Lua's.
+pub(super) struct Builder(*mut ffi::luaL_Buffer);
+
+/// May raise: not enough memory.
+impl Builder {
+    /// Appends bytes.
+    #[inline]
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        // SAFETY: `build` lends it while its buffer is there.
+        unsafe { ffi::luaL_addlstring(self.0, bytes.as_ptr().cast(), bytes.len()) };
+    }
+
+    /// Takes the string or number on top off and appends it.
+    #[inline]
+    pub(super) fn add_top(&mut self) {
+        // SAFETY: as in `add`.
+        unsafe { ffi::luaL_addvalue(self.0) };
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::ffi::c_int;
 
+use sha1::{Digest, Sha1};
+
 use crate::base::text;
 use crate::command::args::Args;
 use crate::resp::reply::Protocol;
 use crate::resp::request::{ARGUMENT_BYTES_MAX, Range};
 use crate::script::convert;
 use crate::script::host::{Host, Mode};
-use crate::script::machine::{Purpose, Versions};
+use crate::script::machine::{self, Purpose, Versions};
 use crate::script::raw::{CFunction, Kind, Native, Raised, State, native, push_digits};
-use crate::script::sandbox;
+use crate::script::{reply, sandbox};
 
 const LOG_LEVELS: [(&str, f64); 4] =
     [("LOG_DEBUG", 0.0), ("LOG_VERBOSE", 1.0), ("LOG_NOTICE", 2.0), ("LOG_WARNING", 3.0)];
@@ -21,6 +23,9 @@ const REPLICATION: [(&str, f64); 5] = [
     ("REPL_REPLICA", 2.0),
     ("REPL_ALL", 3.0),
 ];
+
+/// Bytes whose digest takes as long as one step of something else.
+const DIGESTED_BYTES_A_STEP: usize = 4;
 
 /// Puts the table into the globals.
 pub(super) fn install(lua: State, globals: c_int, purpose: Purpose, versions: Versions) {
@@ -203,18 +208,24 @@ fn sha1hex(lua: State) -> Native {
     if lua.top() != 1 {
         return Err(error_table(lua, b"wrong number of arguments"));
     }
-    let digest = hex_digest(lua.text(1).unwrap_or_default());
-    lua.push_bytes(&digest);
+    let mut digest = Sha1::new();
+    for piece in lua.text(1).unwrap_or_default().chunks(DIGESTED_BYTES_A_STEP << 10) {
+        digest.update(piece);
+        machine::spend(lua, piece.len() / DIGESTED_BYTES_A_STEP)?;
+    }
+    lua.push_bytes(&hex(digest));
     Ok(1)
 }
 
 /// The SHA1 of a text in hexadecimal digits: a script's name.
 pub(crate) fn hex_digest(text: &[u8]) -> [u8; 40] {
-    use sha1::{Digest, Sha1};
+    hex(Sha1::new_with_prefix(text))
+}
+
+fn hex(digest: Sha1) -> [u8; 40] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha1::digest(text);
     let mut hex = [0; 40];
-    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest.finalize()) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
@@ -229,15 +240,18 @@ fn only_string<'a>(lua: State) -> Result<&'a [u8], Raised> {
     }
 }
 
+/// A text without a space gets a code word in front.
 fn error_reply(lua: State) -> Native {
     let Ok(text) = only_string(lua) else { return Ok(1) };
+    let text = reply::without_line_ends(reply::before_zero(text));
     let text = text.strip_prefix(b"-").unwrap_or(text);
     lua.new_table(0, 1);
     if memchr::memchr(b' ', text).is_some() {
         lua.push_bytes(text);
     } else {
+        let start = text.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         lua.push_bytes(b"ERR ");
-        lua.push_bytes(text);
+        lua.push_bytes(&text[start.unwrap_or(text.len())..]);
         lua.concat(2);
     }
     lua.set_field(2, "err");

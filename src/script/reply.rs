@@ -16,6 +16,19 @@ pub(super) fn write(lua: State) -> Result<(), Raised> {
     Ok(())
 }
 
+/// A text up to its first zero, as strings of C are.
+pub(super) fn before_zero(text: &[u8]) -> &[u8] {
+    memchr::memchr(0, text).map_or(text, |end| &text[..end])
+}
+
+/// A text without the line ends behind it.
+pub(super) fn without_line_ends(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
+}
+
 /// Bytes without line ends.
 fn single_line(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\r', b'\n', text).is_none() {
@@ -57,13 +70,14 @@ fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
     // An array, most likely: nothing that the special forms look for.
     lua.get_field(table, "err");
     if lua.kind(-1) == Kind::String {
-        reply.error_bytes(&single_line(lua.bytes(-1).unwrap_or_default()));
+        let text = without_line_ends(before_zero(lua.bytes(-1).unwrap_or_default()));
+        reply.error_bytes(&single_line(text));
         return lua.set_top(table);
     }
     lua.set_top(table);
     lua.get_field(table, "ok");
     if lua.kind(-1) == Kind::String {
-        let line = single_line(lua.bytes(-1).unwrap_or_default());
+        let line = single_line(before_zero(lua.bytes(-1).unwrap_or_default()));
         reply.raw(b"+");
         reply.raw(&line);
         reply.raw(b"\r\n");
@@ -91,7 +105,7 @@ fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
     lua.get_field(table, "big_number");
     if lua.kind(-1) == Kind::String {
         let line = single_line(lua.bytes(-1).unwrap_or_default());
-        reply.big_number(&String::from_utf8_lossy(&line));
+        reply.big_number(&line);
         return lua.set_top(table);
     }
     lua.set_top(table);

@@ -19,7 +19,7 @@ use crate::script::raw::{
     CFunction, GLOBALS, Kind, LIBRARIES, Native, Raised, State, native, upvalue,
 };
 use crate::script::redis_lib;
-use crate::script::{base_lib, bits, cjson, cmsgpack, struct_lib};
+use crate::script::{base_lib, bits, cjson, cmsgpack, string_lib, struct_lib, table_lib};
 
 /// What a script may use of Lua's own globals.
 const ALLOWED: &[&str] = &[
@@ -53,6 +53,8 @@ pub(super) fn build(lua: State, purpose: Purpose, versions: Versions) {
         lua.set_field(REAL_GLOBALS, name);
     }
     base_lib::install(lua, REAL_GLOBALS);
+    table_lib::install(lua, REAL_GLOBALS);
+    string_lib::install(lua, REAL_GLOBALS);
     redis_lib::install(lua, REAL_GLOBALS, purpose, versions);
     bits::install(lua, REAL_GLOBALS);
     cjson::install(lua, REAL_GLOBALS);

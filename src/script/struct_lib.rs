@@ -12,6 +12,7 @@
 
 use std::ffi::{CStr, c_int};
 
+use crate::script::machine;
 use crate::script::raw::{CFunction, Native, Raised, State, native};
 
 /// The longest integer, in bytes.
@@ -34,6 +35,8 @@ struct Format<'a> {
     at: usize,
     big_endian: bool,
     alignment: usize,
+    /// Whether only the size is asked for: a letter that means nothing is no error then.
+    sizing: bool,
 }
 
 /// A value's place: its letter, its bytes, and the bytes in front that align it.
@@ -48,7 +51,7 @@ impl<'a> Format<'a> {
         // A format ends at a zero, as a string of C.
         let end = memchr::memchr(0, letters).unwrap_or(letters.len());
         let big_endian = cfg!(target_endian = "big");
-        Self { letters: &letters[..end], at: 0, big_endian, alignment: 1 }
+        Self { letters: &letters[..end], at: 0, big_endian, alignment: 1, sizing: false }
     }
 
     fn number(&mut self, lua: State, default: usize) -> Result<usize, Raised> {
@@ -70,6 +73,7 @@ impl<'a> Format<'a> {
     fn next(&mut self, lua: State, len: usize) -> Result<Option<Item>, Raised> {
         while let Some(&letter) = self.letters.get(self.at) {
             self.at += 1;
+            machine::spend(lua, 1)?;
             let size = match letter {
                 b'b' | b'B' | b'x' => 1,
                 b'h' | b'H' => 2,
@@ -117,6 +121,7 @@ impl<'a> Format<'a> {
                 }
                 self.alignment = alignment;
             }
+            _ if self.sizing => {}
             _ => {
                 let mut text = *b"invalid format option ' '\0";
                 text[23] = letter;
@@ -178,9 +183,7 @@ fn pack(lua: State) -> Native {
             }
             _ => {
                 let number = lua.check_number(argument);
-                // What is beyond the signed numbers may be an unsigned one.
-                let value =
-                    if number < 0.0 { (number as i64).cast_unsigned() } else { number as u64 };
+                let value = bits_of(number);
                 let start = host.scratch.len();
                 host.scratch.extend_from_slice(&value.to_le_bytes());
                 host.scratch.resize(start + item.size, 0);
@@ -193,8 +196,23 @@ fn pack(lua: State) -> Native {
             argument += 1;
         }
     }
-    lua.push_bytes(&host.scratch);
+    machine::push_scratch(lua);
     Ok(1)
+}
+
+/// A number as an integer: what is beyond the signed ones may be an unsigned one. What fits neither is
+/// what C makes of it on x86, and so upstream.
+fn bits_of(number: f64) -> u64 {
+    const BOUND: f64 = 18_446_744_073_709_551_616.0;
+    if number.is_nan() {
+        1 << 63
+    } else if number < 0.0 {
+        (number as i64).cast_unsigned()
+    } else if number < BOUND {
+        number as u64
+    } else {
+        0
+    }
 }
 
 /// The bytes of an integer as a number.
@@ -288,7 +306,7 @@ fn float(bytes: &[u8], big_endian: bool) -> f64 {
 }
 
 fn size(lua: State) -> Native {
-    let mut format = Format::new(lua.check_bytes(1));
+    let mut format = Format { sizing: true, ..Format::new(lua.check_bytes(1)) };
     let mut total = 0usize;
     while let Some(item) = format.next(lua, total)? {
         if item.letter == b's' {

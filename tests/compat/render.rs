@@ -88,6 +88,29 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
          the transaction",
     ),
     (
+        "unit/scripting",
+        "redis.call variant raises a Lua error on Redis cmd error; Scripts can handle commands with \
+         incorrect arity",
+        "they want Valkey's texts; ours are Redis 7.0's",
+    ),
+    (
+        "unit/scripting",
+        "Test selective replication of certain commands from Lua",
+        "the log and the replicas have one stream, so what is for one of them alone is for both",
+    ),
+    ("unit/scripting", "those after `script debug sync`", "there is no debugger"),
+    (
+        "unit/functions",
+        "LIBRARIES - test registration ..., named arguments ...; FUNCTION - wrong flags type named \
+         arguments",
+        "they want Valkey's texts, in which the table is `server`; ours are Redis 7.0's",
+    ),
+    (
+        "unit/functions",
+        "FUNCTION - function test empty engine",
+        "it wants Valkey's order of checks",
+    ),
+    (
         "unit/introspection",
         "valkey-server command line arguments - error cases",
         "it wants Valkey's \"Invalid primary port\"; the text is Redis 7.2's, \"Invalid master port\"",

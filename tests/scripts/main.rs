@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a test's helpers fail the test")]
 
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -35,6 +36,42 @@ fn replies_are_those_of_redis_server() {
             let [theirs, ours] = clients.each_mut().map(|client| eval(client, line));
             assert_eq!(ours, theirs, "RESP{protocol}: {line}");
         }
+    }
+}
+
+/// What libraries and scripts say of themselves in their first line may stand in quotes.
+#[test]
+fn first_lines_are_read_as_by_redis_server() {
+    let (theirs, ours) = (Server::start_with(Program::Redis, &PLAIN), ours());
+    let mut clients = [theirs.connect(), ours.connect()];
+    for line in [
+        "#!lua name=\"one\"",
+        "#!lua name='two'",
+        "#!lua name='a b'",
+        "#!lua name=\"a\\x62\"",
+        "#!lua \"name=three\"",
+        "#!lua name=four name=five",
+        "#!\"lua\" name=six",
+        "#!lua name=\"six",
+        "#! name=six",
+        "#!LUA name=six",
+        "#!lua",
+        "#!",
+        "#!lua flags=\"no-writes\"",
+        "#!lua flags=no-writes,no-cluster",
+        "#!lua flags=no-such",
+        "#!lua name=six flags=no-writes",
+        "#!js",
+    ] {
+        let library = format!("{line}\nredis.register_function('f', function() end)");
+        let [theirs, ours] = clients.each_mut().map(|client| {
+            client.words("FUNCTION FLUSH");
+            client.call(&["FUNCTION", "LOAD", &library])
+        });
+        assert_eq!(ours, theirs, "{line}");
+        let script = format!("{line}\nreturn 1");
+        let [theirs, ours] = clients.each_mut().map(|client| eval(client, &script));
+        assert_eq!(ours, theirs, "{line}");
     }
 }
 
@@ -153,13 +190,17 @@ fn hostile_scripts_do_no_harm() {
     assert!(answer("\u{1b}Lua").contains("Error compiling script"));
     // Depth.
     assert!(answer("local function f() return 1 + f() end return f()").contains("stack overflow"));
-    // The matcher of patterns calls itself for each item of one.
-    let items = |count: usize| format!("return string.find(('a'):rep(9000), ('a?'):rep({count}))");
-    assert_eq!(answer(&items(4096)), ":1");
-    assert!(answer(&items(4097)).contains("pattern too complex"));
-    for script in ["return ('a'):gsub(p, '')", "return ('a'):match(p)", "return ('a'):gmatch(p)"] {
+    // A pattern's choices are bounded, its length isn't.
+    let items = |item: &str, count: usize| {
+        format!("return string.find(('a'):rep(9000), ('{item}'):rep({count}))")
+    };
+    assert_eq!(answer(&items("a?", 9000)), ":1");
+    assert_eq!(answer(&items("b?", 1_100_000)), ":1");
+    assert!(answer(&items("a-", 1_100_000)).contains("pattern too complex"));
+    for script in ["return ('a'):gsub(p, '')", "return ('a'):match(p)", "return ('a'):gmatch(p)()"]
+    {
         let text = answer(&format!("local p = ('(a?)'):rep(100000) {script}"));
-        assert!(text.contains("pattern too complex"), "{script}: {text}");
+        assert!(text.contains("too many captures"), "{script}: {text}");
     }
     let plain = "return ('x' .. ('a'):rep(9000)):find(('a'):rep(9000), 1, true)";
     assert_eq!(answer(plain), ":2");
@@ -239,6 +280,20 @@ fn a_script_that_does_not_end_is_killed() {
         "while true do redis.call('PING') end",
         "while true do redis.pcall('NOSUCH') end",
         "while true do pcall(error) end",
+        // One call of a library's function.
+        "return ('a'):rep(30):find(('a?'):rep(30) .. ('a'):rep(30))",
+        "pcall(string.gsub, ('a'):rep(5000), ('.-'):rep(5) .. 'b', '') while true do end",
+        "return ('a'):rep(300):match(('(a*)'):rep(12) .. 'b')",
+        "for f in ('('):rep(1e6):gmatch('%b()') do end",
+        "local t = {1} for i = 1, 60 do t = {t, t} end return cjson.encode(t)",
+        "local t = {} for i = 1, 12 do t = {t, t, t, t, t, t, t, t} end return cmsgpack.pack(t)",
+        "local t = {} for i = 1, 3e6 do t[i] = i * 7919 % 3000017 end \
+         while true do table.sort(t) for i = 1, 3e6 do t[i] = i * 7919 % 3000017 end end",
+        "local t = {} for i = 1, 1e6 do t[i] = i end while true do table.insert(t, 1, 0) end",
+        "local s = ('x = 1 '):rep(1e6) while true do loadstring(s) end",
+        "while true do string.rep('', 2e9) end",
+        "table.insert({}, -2147483640, 1) local t = {} for i = 1, 2000 do t[i] = i end \
+         table.insert(t, -2147483640, 1)",
     ] {
         let (mut client, mut other) = (server.connect(), server.connect());
         begin(&server, &mut client, &mut other, script);
@@ -304,6 +359,9 @@ fn a_script_that_wrote_ends_with_the_server_only() {
         assert!(other.words(refused).text().starts_with("BUSY"), "{refused}");
     }
     other.try_send_raw(&support::client::encode(&["SHUTDOWN", "NOSAVE"])).expect("it reads");
+    // Whoever sees the connection's end finds nobody listening.
+    while other.try_read().is_ok() {}
+    assert!(std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err());
     server.await_end();
     server.restart();
     let mut client = server.connect();

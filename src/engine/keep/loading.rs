@@ -453,6 +453,7 @@ impl Engine {
                     rng: &mut self.rng,
                     limits: &self.limits,
                     replaying: true,
+                    in_script: false,
                 };
                 handler(&mut cx, args)
             }

@@ -1,5 +1,6 @@
 //! EVAL, EVALSHA, their reading kin, and SCRIPT.
 
+use crate::base::text::split_arguments;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, Key, control};
@@ -40,9 +41,7 @@ pub(super) const COST: &str = "That of what the script does";
 
 const DIFFERENCES: &[&str] = &[
     "`redis.set_repl` with the log or replicas alone is as with both: they have one stream",
-    "a pattern of Lua's `string` has at most 8 KiB",
-    "one call of a library's function (a slow pattern, a huge `string.rep`) ends before others are \
-     answered",
+    "a pattern of Lua's `string` has no more than a million choices open at a time",
 ];
 
 /// The rows of this family.
@@ -190,7 +189,10 @@ fn shebang(text: &[u8]) -> Result<(ScriptFlags, usize), CommandError> {
     let Some(end) = memchr::memchr(b'\n', text) else {
         return Err(CommandError::text("ERR Invalid script shebang"));
     };
-    let mut words = text[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let Ok(words) = split_arguments(&text[..end]) else {
+        return Err(CommandError::text("ERR Invalid engine in script shebang"));
+    };
+    let mut words = words.iter().map(Vec::as_slice);
     let engine = words.next().unwrap_or_default();
     if engine != b"#!lua" {
         let text = [b"ERR Unexpected engine in script shebang: ", engine].concat();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use crate::base::text::split_arguments;
 use crate::command::error::CommandError;
 use crate::engine::Engine;
 use crate::engine::script::cache::ScriptFlags;
@@ -80,15 +81,18 @@ impl Libraries {
 }
 
 /// A library's name and where its code begins, from its first line.
-fn metadata(text: &[u8]) -> Result<(&[u8], usize), CommandError> {
+fn metadata(text: &[u8]) -> Result<(Vec<u8>, usize), CommandError> {
     if !text.starts_with(b"#!") {
         return Err(CommandError::text("ERR Missing library metadata"));
     }
     let Some(end) = memchr::memchr(b'\n', text) else {
         return Err(CommandError::text("ERR Invalid library metadata"));
     };
-    let mut words = text[2..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let engine = words.next().unwrap_or_default();
+    let Ok(words) = split_arguments(&text[..end]) else {
+        return Err(CommandError::text("ERR Invalid library metadata"));
+    };
+    let mut words = words.iter().map(Vec::as_slice);
+    let engine = words.next().and_then(|word| word.strip_prefix(b"#!")).unwrap_or_default();
     let mut name = None;
     for word in words {
         let Some(value) = word.strip_prefix(b"name=") else {
@@ -111,7 +115,7 @@ fn metadata(text: &[u8]) -> Result<(&[u8], usize), CommandError> {
         let text = [b"ERR Engine '", engine, b"' not found"].concat();
         return Err(CommandError::quoting(text));
     }
-    Ok((name, end))
+    Ok((name.to_vec(), end))
 }
 
 impl Engine {
@@ -122,6 +126,7 @@ impl Engine {
         existing: Existing,
     ) -> Result<Rc<[u8]>, CommandError> {
         let (name, code) = metadata(text)?;
+        let name = &*name;
         if existing == Existing::Keep && self.scripts.libraries.by_name.contains_key(name) {
             let text = [b"ERR Library '", name, b"' already exists"].concat();
             return Err(CommandError::quoting(text));

@@ -92,6 +92,12 @@ impl State {
         }
     }
 
+    /// Whether a session is that of scripts' commands.
+    #[inline]
+    pub(in crate::engine) fn is_caller(&self, slot: SessionId) -> bool {
+        slot == self.caller
+    }
+
     /// Whether a script stands still.
     #[inline]
     pub(in crate::engine) fn is_busy(&self) -> bool {

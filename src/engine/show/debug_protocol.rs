@@ -50,7 +50,7 @@ const SAMPLES: &[(&str, Write)] = &[
     ("verbatim", |reply| reply.verbatim("txt", b"This is a verbatim\nstring")),
     ("true", |reply| reply.boolean(true)),
     ("false", |reply| reply.boolean(false)),
-    ("bignum", |reply| reply.big_number("1234567999999999999999999999999999999")),
+    ("bignum", |reply| reply.big_number(b"1234567999999999999999999999999999999")),
 ];
 
 /// DEBUG PROTOCOL.

@@ -338,7 +338,11 @@ pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
         }
         let commands = engine.metrics.commands;
         match engine.poll_tick(cx, &mut messages) {
-            After::Exit(code) => return Poll::Ready(code),
+            After::Exit(code) => {
+                // Before clients' connections end, so that who sees that finds nobody listening.
+                engine.outside.relisten = None;
+                return Poll::Ready(code);
+            }
             After::Again => come_again(cx),
             After::Wait if pacing.looks_again(&engine, commands) => come_again(cx),
             After::Wait => {}

@@ -104,6 +104,7 @@ impl Engine {
                     rng: &mut self.rng,
                     limits: &self.limits,
                     replaying: session.replaying,
+                    in_script: self.scripts.is_caller(slot),
                 };
                 let result = handler(&mut cx, args);
                 debug_assert!(
