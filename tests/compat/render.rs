@@ -106,11 +106,6 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "they want Valkey's texts, in which the table is `server`; ours are Redis 7.0's",
     ),
     (
-        "unit/functions",
-        "FUNCTION - function test empty engine",
-        "it wants Valkey's order of checks",
-    ),
-    (
         "unit/introspection",
         "valkey-server command line arguments - error cases",
         "it wants Valkey's \"Invalid primary port\"; the text is Redis 7.2's, \"Invalid master port\"",

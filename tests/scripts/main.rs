@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, reason = "a test's helpers fail the test")]
 
+mod busy;
+mod functions;
 mod random;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@ use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::script::cache::ScriptFlags;
+use crate::engine::script::eval;
 use crate::engine::tick::admit::{ON_REPLICA, OUT_OF_MEMORY};
 use crate::mailbox::SessionId;
 
@@ -35,6 +36,21 @@ pub(in crate::engine) struct Running {
 }
 
 impl Engine {
+    /// Whether what a command runs says of itself that it doesn't write. `args` are those of a command
+    /// that runs scripts: a text, the name of one, or a function's name, which no text can be.
+    pub(in crate::engine) fn runs_reading_script(&mut self, args: Args<'_>) -> bool {
+        let script = args.at(1);
+        let flags = if script.starts_with(b"#!") {
+            eval::shebang(script).ok().map(|(flags, _)| flags)
+        } else if let Some(function) = self.scripts.libraries.function(script) {
+            Some(function.flags)
+        } else {
+            let sha = eval::sha_of(script);
+            sha.and_then(|sha| self.scripts.cache.by_sha(&sha)).map(|script| script.flags)
+        };
+        flags.is_some_and(|flags| flags.contains(ScriptFlags::NO_WRITES))
+    }
+
     /// Whether a script may begin. `read_only` is what the command that calls it says.
     pub(super) fn admit_script(
         &mut self,
@@ -49,6 +65,9 @@ impl Engine {
             && !self.make_room();
         let writes = !flags.contains(ScriptFlags::NO_WRITES);
         if !flags.contains(ScriptFlags::COMPATIBLE) {
+            if out_of_memory && writes && !flags.contains(ScriptFlags::ALLOW_OOM) {
+                return Err(OUT_OF_MEMORY);
+            }
             if self.is_stale() && !flags.contains(ScriptFlags::ALLOW_STALE) {
                 return Err(CommandError::text(
                     "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' \
@@ -67,12 +86,6 @@ impl Engine {
                 self.check_disk()?;
                 self.check_replicas()?;
                 self.check_quorum()?;
-            }
-            if out_of_memory && writes && !flags.contains(ScriptFlags::ALLOW_OOM) {
-                return Err(CommandError::text(
-                    "OOM allow-oom flag is not set on the script, can not run it when used memory > \
-                     'maxmemory'",
-                ));
             }
         }
         let flags = if read_only { flags | ScriptFlags::NO_WRITES } else { flags };

@@ -167,7 +167,7 @@ fn eval_sha_reading(
 }
 
 /// A script's name in lower case.
-fn sha_of(word: &[u8]) -> Option<Sha> {
+pub(super) fn sha_of(word: &[u8]) -> Option<Sha> {
     let mut sha: Sha = word.try_into().ok()?;
     sha.make_ascii_lowercase();
     Some(sha)
@@ -182,7 +182,7 @@ pub(super) fn key_count(args: Args<'_>, count: i64) -> Result<usize, CommandErro
 }
 
 /// What a script says of itself in its first line, and where its code begins.
-fn shebang(text: &[u8]) -> Result<(ScriptFlags, usize), CommandError> {
+pub(super) fn shebang(text: &[u8]) -> Result<(ScriptFlags, usize), CommandError> {
     if !text.starts_with(b"#!") {
         return Ok((ScriptFlags::COMPATIBLE, 0));
     }

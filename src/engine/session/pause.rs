@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::command::args::Args;
 use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
@@ -142,13 +143,21 @@ impl Engine {
 
     /// Whether this command has to wait, for a pause or for a walk; the session is stopped then.
     #[inline]
-    pub(in crate::engine) fn is_paused_for(&mut self, slot: SessionId, command: CommandId) -> bool {
-        (self.pause.is_any() || self.walk_holds_writers()) && self.holds(slot, command)
+    pub(in crate::engine) fn is_paused_for(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+    ) -> bool {
+        (self.pause.is_any() || self.walk_holds_writers()) && self.holds(slot, command, args)
     }
 
     #[cold]
-    fn holds(&mut self, slot: SessionId, command: CommandId) -> bool {
-        let flags = self.effective_flags(slot, command);
+    fn holds(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) -> bool {
+        let mut flags = self.effective_flags(slot, command);
+        if flags.contains(Flags::RUNS_SCRIPTS) && self.runs_reading_script(args) {
+            flags.remove(Flags::MAY_REPLICATE);
+        }
         let writes = flags.contains(Flags::WRITE);
         if self.pause.is_any() && (self.pause.all || writes || flags.contains(Flags::MAY_REPLICATE))
         {

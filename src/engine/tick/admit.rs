@@ -46,7 +46,7 @@ impl Engine {
         let before = self.sessions[slot].output.buffer.len();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
-                if self.is_paused_for(slot, command) {
+                if self.is_paused_for(slot, command, args) {
                     return false;
                 }
                 let session = &mut self.sessions[slot];
