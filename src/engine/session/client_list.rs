@@ -7,10 +7,10 @@ use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::Flow;
 use crate::engine::Engine;
-use crate::engine::session::Session;
 use crate::engine::session::client_memory::Held;
 use crate::engine::session::pubsub;
 use crate::engine::session::run::Run;
+use crate::engine::session::{Manner, Session};
 use crate::mailbox::{Origin, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
@@ -227,8 +227,8 @@ fn letters(session: &Session) -> String {
         (session.watching.broken, 'd'),
         (matches!(session.run, Run::Leaving), 'c'),
         (unix, 'U'),
-        (session.no_evict, 'e'),
-        (session.no_touch, 'T'),
+        (session.manner.contains(Manner::NO_EVICT), 'e'),
+        (session.manner.contains(Manner::NO_TOUCH), 'T'),
     ]
     .iter()
     .filter(|(set, _)| *set)
