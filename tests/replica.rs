@@ -377,3 +377,32 @@ fn a_client_that_follows_redirections_is_sent_to_the_primary() {
         assert_eq!(other.words("EXEC").text(), "ERR EXEC without MULTI", "{}", program.name());
     }
 }
+
+#[test]
+fn a_script_waits_for_what_its_client_has_written() {
+    let primary = start(Program::Redstart, &[]);
+    let replicas = [(); 2].map(|()| follower(Program::Redstart, &primary, &[]));
+    assert_equal(&[&primary, &replicas[0], &replicas[1]]);
+    replicas[1].halt();
+    let mut client = primary.connect();
+    client.words("SET a 1");
+    assert_eq!(client.words("WAIT 1 10000"), Value::Integer(1));
+    let waits = ["EVAL", "return redis.call('wait', 2, 0)", "0"];
+    assert_eq!(client.call(&waits), Value::Integer(1), "the one that stands still doesn't count");
+    replicas[1].proceed();
+    assert_eq!(client.words("WAIT 2 10000"), Value::Integer(2));
+    assert_eq!(client.call(&waits), Value::Integer(2));
+}
+
+#[test]
+fn emptying_what_is_empty_is_told_to_replicas() {
+    let (primary, replica) = pair(&[]);
+    let (mut client, mut reader) = (primary.connect(), replica.connect());
+    client.words("FLUSHDB ASYNC");
+    client.words("FLUSHALL");
+    await_offset(&mut client, &mut reader);
+    let told = reader.words("INFO commandstats").text();
+    for command in ["flushdb", "flushall"] {
+        assert!(told.contains(&format!("cmdstat_{command}:calls=1,")), "{told}");
+    }
+}
