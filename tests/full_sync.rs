@@ -38,7 +38,7 @@ impl Taker {
     fn up_to_mark(&mut self, first: &str) -> Vec<u8> {
         let mark = first.strip_prefix("EOF:").expect("a mark").as_bytes();
         assert_eq!(mark.len(), 40);
-        let (mut bytes, mut piece) = (Vec::new(), [0; 1 << 16]);
+        let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
         while !bytes.ends_with(mark) {
             let got = self.reader.read(&mut piece).expect("more of it");
             assert!(got > 0, "it ends before its mark");

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -73,7 +73,7 @@ impl State {
         self.spill.as_ref().map_or(self.end, |spill| spill.from)
     }
 
-    fn append(&mut self, bytes: &[u8], disk: &dyn Disk, path: &PathBuf) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], disk: &dyn Disk, path: &Path) -> io::Result<()> {
         if let Some(spill) = &mut self.spill {
             spill.file.append(bytes)?;
         } else if self.readers.iter().all(Option::is_none) {
@@ -326,12 +326,13 @@ mod tests {
         let relay = Relay::new();
         let mut reader = relay.reader();
         let mut file = relay.writer(Arc::new(disk), "spill.rdb".into());
-        for _ in 0..2 * KEPT_BYTES_MAX >> 20 {
-            file.append(&[7; 1 << 20]).unwrap();
+        let piece = vec![7; 1 << 20];
+        for _ in 0..(2 * KEPT_BYTES_MAX) >> 20 {
+            file.append(&piece).unwrap();
             while let Piece::Bytes(_) = reader.next().unwrap() {}
         }
         let results: Vec<bool> =
-            (0..=KEPT_BYTES_MAX >> 20).map(|_| file.append(&[7; 1 << 20]).is_ok()).collect();
+            (0..=KEPT_BYTES_MAX >> 20).map(|_| file.append(&piece).is_ok()).collect();
         assert_eq!(results.iter().filter(|ok| !**ok).count(), 1);
         assert_eq!(results.last(), Some(&false));
     }

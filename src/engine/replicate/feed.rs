@@ -235,7 +235,7 @@ impl Engine {
         if self.replication.replicas.is_empty() {
             return;
         }
-        self.persistence.backlog_used_ms = now_ms;
+        self.replication.backlog_used_ms = now_ms;
         let period_ms = self.settings.repl_ping_replica_period as i64 * 1000;
         // A replica passes its primary's pings on, and adds nothing to that stream.
         // A failover waits for the stream's end.

@@ -41,7 +41,7 @@ impl Engine {
         if !self.journal.has_backlog() {
             self.keep_backlog();
         }
-        self.replication.full += 1;
+        self.replication.counts.full += 1;
         self.add_replica(slot);
         if let (Walk::Sync(job), Some(walk)) = (&self.persistence.walk, &self.replication.walk)
             && !job.is_cancelled()
@@ -254,7 +254,7 @@ impl Engine {
         };
         self.replication.replicas.remove(at);
         tracing::info!("Connection with replica {} lost.", replica_name(&self.sessions[slot]));
-        self.persistence.backlog_used_ms = self.now().0;
+        self.replication.backlog_used_ms = self.now().0;
         let awaited = self.replication.replicas.iter().any(|slot| {
             let replica = self.sessions.get(*slot).and_then(|session| session.replica.as_ref());
             replica.is_some_and(|one| {

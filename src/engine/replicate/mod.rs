@@ -63,6 +63,15 @@ pub(crate) struct State {
     pub(crate) heard: bool,
     /// When replicas were last pinged, in milliseconds since the epoch.
     pub(crate) pinged_ms: i64,
+    /// When the backlog was last needed, in milliseconds since the epoch.
+    pub(crate) backlog_used_ms: i64,
+    /// What INFO counts.
+    pub(crate) counts: Counts,
+}
+
+/// What became of replicas that asked for the data.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
     /// Full syncs begun.
     pub(crate) full: u64,
     /// Replicas that went on where they were.
@@ -87,15 +96,14 @@ impl State {
             uncertain: 0,
             heard: false,
             pinged_ms: 0,
-            full: 0,
-            partial: 0,
-            partial_refused: 0,
+            backlog_used_ms: 0,
+            counts: Counts::default(),
         }
     }
 
     /// Counts from 0 again.
     pub(crate) fn reset_counts(&mut self) {
-        (self.full, self.partial, self.partial_refused) = (0, 0, 0);
+        self.counts = Counts::default();
     }
 }
 

@@ -111,7 +111,7 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         return Ok(Flow::Done);
     }
     if args.at(1) != b"?" {
-        engine.replication.partial_refused += 1;
+        engine.replication.counts.partial_refused += 1;
     }
     engine.await_full_sync(slot);
     Ok(Flow::Done)
@@ -208,7 +208,7 @@ impl Engine {
         replica.feed = feed;
         replica.acked = offset;
         session.output.buffer.extend_from_slice(&line);
-        self.replication.partial += 1;
+        self.replication.counts.partial += 1;
         self.add_replica(slot);
         self.hold_backlog();
         tracing::info!(
