@@ -66,7 +66,6 @@ fn a_slow_replica_holds_up_neither_others_nor_writers_nor_memory() {
         start(Program::Redstart, &["--repl-diskless-sync-delay", "1", "--rdbcompression", "no"]);
     let mut client = primary.connect();
     client.words("DEBUG POPULATE 60000 key 1000");
-    client.words("DEBUG SET-ACTIVE-EXPIRE 0");
     let told = client.words("DEBUG DIGEST").text();
     let port = primary.port();
     let slow = std::thread::scope(|scope| {
