@@ -1,6 +1,6 @@
 //! Showing: commands that tell about the server and set its configuration.
 //!
-//! INFO, COMMAND, CONFIG, DEBUG, SLOWLOG, LATENCY, MEMORY, TIME, ROLE.
+//! INFO, COMMAND, CONFIG, DEBUG, MONITOR, SLOWLOG, LATENCY, MEMORY, TIME, ROLE.
 
 pub(crate) mod command_info;
 pub(crate) mod command_info_reply;
@@ -12,4 +12,5 @@ pub(crate) mod diagnose;
 pub(crate) mod info;
 pub(crate) mod info_memory;
 pub(crate) mod info_stats;
+pub(crate) mod monitor;
 pub(crate) mod server_facts;

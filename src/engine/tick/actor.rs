@@ -282,6 +282,9 @@ impl Engine {
         // A script that stands still has a unit open: nothing else changes data, or takes its picture.
         let busy = self.is_busy();
         let background = busy || self.evict_slice() | self.background_slice();
+        if self.observe.tracking.any_broadcast() {
+            self.broadcast();
+        }
         self.write_log();
         self.poll_log();
         self.serve_copies();

@@ -41,6 +41,9 @@ impl Engine {
             return true;
         }
         let was_fed = self.sessions[slot].is_fed();
+        if !self.observe.on.is_empty() {
+            self.before_request();
+        }
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
         let before = self.sessions[slot].output.buffer.len();
@@ -72,6 +75,9 @@ impl Engine {
             return true;
         }
         self.end_request(slot, before);
+        if !self.observe.on.is_empty() {
+            self.observe_request(slot, command);
+        }
         if was_fed {
             self.close_answered_replica(slot, command, before);
         }
@@ -174,7 +180,10 @@ impl Engine {
             }
         }
         let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
-        if self.sessions[slot].is_fed() && reaches.iter().any(|flag| flags.contains(*flag)) {
+        let session = &self.sessions[slot];
+        if (session.is_fed() || session.hears.monitors)
+            && reaches.iter().any(|flag| flags.contains(*flag))
+        {
             return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
         }
         // With RESP2 a listener couldn't tell a reply from a message.

@@ -98,6 +98,7 @@ impl Engine {
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
             self.evict_in_background();
+            self.limit_tracked();
             self.check_client_memory();
             self.end_overdue_replies();
         }
@@ -160,8 +161,9 @@ impl Engine {
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
             // Those that wait in a command, or are held by a pause, are silent by no choice of theirs,
-            // and listeners by nature.
+            // and listeners and monitors by nature.
             let silent = !session.is_listening()
+                && !session.hears.monitors
                 && session.replica.is_none()
                 && !matches!(session.run, Run::Parked(_) | Run::Paused(_) | Run::Paced);
             let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
