@@ -24,7 +24,9 @@ use crate::engine::replicate::{causal, failover, follow, primary};
 use crate::engine::script::{eval, functions};
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
-use crate::engine::show::{command_info, configure, debug, diagnose, info, monitor, server_facts};
+use crate::engine::show::{
+    command_info, command_log, configure, debug, diagnose, info, latency, monitor, server_facts,
+};
 use crate::engine::tick::{actor, cron, evict, observe, transaction};
 use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
@@ -60,6 +62,8 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         command_info::COMMANDS,
         info::COMMANDS,
         diagnose::COMMANDS,
+        command_log::COMMANDS,
+        latency::COMMANDS,
         pubsub::COMMANDS,
         monitor::COMMANDS,
         server_facts::COMMANDS,

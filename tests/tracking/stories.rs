@@ -217,8 +217,8 @@ fn what_does_not_fit_is_refused_in_redis_servers_words() {
         client.words("HELLO 3");
         let id = other.words("CLIENT ID").integer().expect("a number").to_string();
         let answer = |line: &&str| {
-            let line = format!("CLIENT {}", line.replace('@', &id));
-            format!("{line}: {}", client.words(&line))
+            let words = format!("CLIENT {}", line.replace('@', &id));
+            format!("{line}: {}", client.words(&words))
         };
         LINES.iter().map(answer).collect::<Vec<_>>()
     });

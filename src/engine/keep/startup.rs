@@ -158,6 +158,7 @@ impl Engine {
         self.open_gates();
         self.observe_events();
         self.apply_slow_threshold();
+        self.apply_command_log();
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
             if let Some(link) = &session.link {

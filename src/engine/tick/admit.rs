@@ -47,6 +47,7 @@ impl Engine {
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
         let before = self.sessions[slot].output.buffer.len();
+        let admitted = verdict.is_ok();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
                 if self.is_paused_for(slot, command) {
@@ -73,6 +74,14 @@ impl Engine {
         if matches!(self.sessions[slot].run, Run::Scripting) {
             // It is answered when its script has ended.
             return true;
+        }
+        let reply = self.sessions[slot].output.buffer.len().saturating_sub(before);
+        let log = &self.observe.command_log;
+        let request = encoded.map_or_else(|| length(args), <[u8]>::len);
+        if (request >= log.request_bytes || reply >= log.reply_bytes)
+            && let Some(command) = command.filter(|_| admitted)
+        {
+            self.keep_large(slot, command, args, [request, reply]);
         }
         self.end_request(slot, before);
         if !self.observe.on.is_empty() {
@@ -279,6 +288,11 @@ pub(in crate::engine) const OUT_OF_MEMORY: CommandError =
 pub(in crate::engine) const ON_REPLICA: CommandError =
     CommandError::text("READONLY You can't write against a read only replica.");
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+
+/// The bytes of a request that came as a line.
+fn length(args: Args<'_>) -> usize {
+    args.from(0).map(|word| word.len() + 1).sum()
+}
 
 /// Words that begin lines of an HTTP request: a browser was made to talk to us.
 fn is_http(name: &[u8]) -> bool {

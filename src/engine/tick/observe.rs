@@ -11,7 +11,7 @@ use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::tracking;
-use crate::engine::show::monitor;
+use crate::engine::show::{command_log, latency, monitor};
 use crate::mailbox::SessionId;
 
 bitflags! {
@@ -32,6 +32,10 @@ pub(crate) struct State {
     pub(crate) on: Observers,
     /// Who is to be told of which changes.
     pub(crate) tracking: tracking::State,
+    /// SLOWLOG and COMMANDLOG.
+    pub(crate) command_log: command_log::State,
+    /// LATENCY.
+    pub(crate) latency: latency::State,
     /// Who monitors.
     pub(crate) monitor: monitor::State,
 }
