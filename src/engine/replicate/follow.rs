@@ -454,6 +454,7 @@ impl Engine {
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
         }
+        self.publish_notices();
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         let options = self.snapshot_options(&path);
         self.begin_load_with(options, LoadEnd::Sync).map_err(|error| error.to_string())
@@ -527,6 +528,7 @@ impl Engine {
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), false);
         }
+        self.publish_notices();
         self.databases.unit.clear();
         let id = ReplicationId::random(&mut self.rng);
         self.restart_stream(StreamPosition { id, offset: 0 }, None);

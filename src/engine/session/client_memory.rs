@@ -40,7 +40,7 @@ impl Session {
         let query = unread + waiting;
         let query_free = if unread == 0 { 0 } else { READ_BUFFER_BYTES.saturating_sub(unread) };
         let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes());
-        let subscribed = self.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
+        let subscribed = self.hears.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
         let watched = self.watching.keys.iter().map(|(_, key)| key.len() + WATCH_BYTES);
         let total = size_of::<Self>()
             + query

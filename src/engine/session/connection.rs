@@ -126,6 +126,8 @@ fn quit(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
 fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, CommandError> {
     engine.unwatch_all(slot);
     engine.silence(slot);
+    engine.untrack(slot);
+    engine.unmonitor(slot);
     let open = engine.settings.requirepass.is_empty();
     let session = &mut engine.sessions[slot];
     session.transaction = None;

@@ -10,6 +10,7 @@ use bitflags::bitflags;
 use crate::engine::registry::CommandId;
 use crate::engine::session::pubsub::listeners::Subscriptions;
 use crate::engine::session::run::{Input, Run};
+use crate::engine::session::tracking::Tracking;
 use crate::engine::tick::transaction::Transaction;
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Batch, Link, Outlet, SessionId};
@@ -25,7 +26,9 @@ pub(crate) mod copies;
 pub(crate) mod output;
 pub(crate) mod pause;
 pub(crate) mod pubsub;
+pub(crate) mod push;
 pub(crate) mod run;
+pub(crate) mod tracking;
 
 bitflags! {
     /// How a client wants to be treated.
@@ -152,6 +155,17 @@ pub(crate) struct Traffic {
     pub(crate) output_bytes: u64,
 }
 
+/// What a client is told that it hasn't asked for.
+#[derive(Debug, Default)]
+pub struct Hears {
+    /// What it listens to; nothing where it doesn't listen.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Which changes it is told of; nothing where it doesn't track.
+    pub(crate) tracking: Option<Box<Tracking>>,
+    /// MONITOR: it is shown what others do.
+    pub(crate) monitors: bool,
+}
+
 /// WATCH.
 #[derive(Debug, Default)]
 pub struct Watching {
@@ -199,8 +213,8 @@ pub struct Session {
     pub written: LogOffset,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
-    /// What it listens to; nothing where it doesn't listen.
-    pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it is told unasked.
+    pub hears: Hears,
     /// WATCH.
     pub watching: Watching,
     /// What is known of it as a replica; nothing where it is none.
@@ -245,7 +259,7 @@ impl Session {
             traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
             written: 0,
             transaction: None,
-            subscriptions: None,
+            hears: Hears::default(),
             watching: Watching::default(),
             replica: None,
             replaying: false,
@@ -305,7 +319,7 @@ impl Session {
     /// Whether it listens to anything.
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
-        self.subscriptions.is_some()
+        self.hears.subscriptions.is_some()
     }
 
     /// Whether a transaction is being queued.

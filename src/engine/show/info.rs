@@ -154,7 +154,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
     line!(out, "client_recent_max_output_buffer:{}", output.max().unwrap_or(0));
     line!(out, "blocked_clients:{}", engine.blocking.count() + engine.pause.held());
-    line!(out, "tracking_clients:0");
+    line!(out, "tracking_clients:{}", engine.observe.tracking.clients());
     line!(out, "pubsub_clients:{}", engine.pubsub.clients);
     line!(out, "watching_clients:{}", watching.count());
     line!(out, "clients_in_timeout_table:0");

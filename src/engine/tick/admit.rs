@@ -41,9 +41,13 @@ impl Engine {
             return true;
         }
         let was_fed = self.sessions[slot].is_fed();
+        if !self.observe.on.is_empty() {
+            self.before_request();
+        }
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
         let before = self.sessions[slot].output.buffer.len();
+        let admitted = verdict.is_ok();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
                 if self.is_paused_for(slot, command) {
@@ -71,7 +75,18 @@ impl Engine {
             // It is answered when its script has ended.
             return true;
         }
+        let reply = self.sessions[slot].output.buffer.len().saturating_sub(before);
+        let log = &self.observe.command_log;
+        let request = encoded.map_or_else(|| length(args), <[u8]>::len);
+        if (request >= log.request_bytes || reply >= log.reply_bytes)
+            && let Some(command) = command.filter(|_| admitted)
+        {
+            self.keep_large(slot, command, args, [request, reply]);
+        }
         self.end_request(slot, before);
+        if !self.observe.on.is_empty() {
+            self.observe_request(slot, command);
+        }
         if was_fed {
             self.close_answered_replica(slot, command, before);
         }
@@ -183,7 +198,10 @@ impl Engine {
             }
         }
         let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
-        if self.sessions[slot].is_fed() && reaches.iter().any(|flag| flags.contains(*flag)) {
+        let session = &self.sessions[slot];
+        if (session.is_fed() || session.hears.monitors)
+            && reaches.iter().any(|flag| flags.contains(*flag))
+        {
             return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
         }
         // With RESP2 a listener couldn't tell a reply from a message.
@@ -298,6 +316,11 @@ pub(in crate::engine) const OUT_OF_MEMORY: CommandError =
 pub(in crate::engine) const ON_REPLICA: CommandError =
     CommandError::text("READONLY You can't write against a read only replica.");
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+
+/// The bytes of a request that came as a line.
+fn length(args: Args<'_>) -> usize {
+    args.from(0).map(|word| word.len() + 1).sum()
+}
 
 /// Words that begin lines of an HTTP request: a browser was made to talk to us.
 fn is_http(name: &[u8]) -> bool {

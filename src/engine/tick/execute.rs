@@ -37,7 +37,14 @@ impl Engine {
     /// Runs a command inside the unit under way. The reply is written, an error too.
     #[inline]
     pub(in crate::engine) fn call(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
+        let observed = !self.observe.on.is_empty();
+        if observed {
+            self.begin_call(slot, command, args);
+        }
         let (result, took) = self.invoke(slot, command, args);
+        if observed {
+            self.end_call(slot, command, args);
+        }
         self.metrics.commands += 1;
         let stats = &mut self.metrics.by_command[command.0 as usize];
         stats.calls += 1;
@@ -47,13 +54,13 @@ impl Engine {
             // How long it took is known when it is answered.
             Ok(Flow::Block(wait)) => {
                 self.park(slot, command, args, wait, took);
-                self.publish_notices();
+                self.after_call(slot, command, args);
                 return;
             }
             Err(error) => self.answer_error(slot, command, &error),
         }
         self.note_duration(slot, command, args, took);
-        self.publish_notices();
+        self.after_call(slot, command, args);
     }
 
     /// How long a command took, all its tries together, in ticks of the stopwatch: the histogram
