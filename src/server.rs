@@ -220,7 +220,7 @@ pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
         });
     }
     follow_over(&mut engine, Rc::new(Tcp));
-    actor::run(engine).await
+    Box::pin(actor::run(engine)).await
 }
 
 /// Serves on a network other than the system's until the end; returns the exit code and the engine as
@@ -236,7 +236,7 @@ pub async fn serve_on<N: Network>(mut engine: Engine, network: Rc<N>) -> (i32, E
         }
     });
     follow_over(&mut engine, network);
-    actor::run(engine).await
+    Box::pin(actor::run(engine)).await
 }
 
 /// Has links to a primary made over a network.

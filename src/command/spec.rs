@@ -129,6 +129,8 @@ flags! {
     TOUCHES = 27, "";
     /// May run a script: on a stack of its own.
     RUNS_SCRIPTS = 30, "";
+    /// CLIENT CACHING that was said before it is for what follows it; COMMAND doesn't show it.
+    KEEPS_CACHING = 31, "";
     /// Ends a transaction that is being queued, so it's served even where nothing may be queued for
     /// lack of memory; COMMAND doesn't show it.
     ENDS_MULTI = 28, "";

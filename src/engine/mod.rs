@@ -24,8 +24,10 @@ use crate::engine::replicate::{causal, failover, follow, primary};
 use crate::engine::script::{eval, functions};
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
-use crate::engine::show::{command_info, configure, debug, diagnose, info, server_facts};
-use crate::engine::tick::{actor, cron, evict, transaction};
+use crate::engine::show::{
+    command_info, command_log, configure, debug, diagnose, info, latency, monitor, server_facts,
+};
+use crate::engine::tick::{actor, cron, evict, observe, transaction};
 use crate::journal::Journal;
 use crate::keyspace::databases::Databases;
 use crate::mailbox::{Courier, Mailbox, SessionId, Uplink, UplinkOrder};
@@ -60,7 +62,10 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         command_info::COMMANDS,
         info::COMMANDS,
         diagnose::COMMANDS,
+        command_log::COMMANDS,
+        latency::COMMANDS,
         pubsub::COMMANDS,
+        monitor::COMMANDS,
         server_facts::COMMANDS,
         copies::COMMANDS,
         save_commands::COMMANDS,
@@ -157,6 +162,8 @@ pub struct Engine {
     pub blocking: blocking::State,
     /// Who listens to what.
     pub pubsub: pubsub::State,
+    /// What looks at commands as they run.
+    pub(crate) observe: observe::State,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// `maxmemory`.

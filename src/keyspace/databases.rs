@@ -331,8 +331,9 @@ impl Databases {
                 self.watches.touch(index, &key, false);
             }
         }
-        let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
+        // Also where there is nothing: clients that track are told of each flush, as upstream has it.
         self.unit.touch_all(index);
+        let Some(table) = self.tables[index.0 as usize].take() else { return 0 };
         self.expiring_hashes.clear(index);
         self.expiry.own.clear(index);
         let keys = table.len() as u64;

@@ -212,6 +212,8 @@ impl Drop for UnitGuard {
 pub enum Touched {
     /// A key.
     Key(DbIndex, Box<[u8]>),
+    /// A key that went since its time had come, or to make room: nobody's wish.
+    Gone(DbIndex, Box<[u8]>),
     /// All keys of a database: it was emptied or exchanged.
     Database(DbIndex),
 }
@@ -299,9 +301,9 @@ impl Unit {
 
     /// Notes that a key was changed, where anybody wants to know.
     #[inline]
-    pub(crate) fn touch(&mut self, db: DbIndex, key: &[u8]) {
+    pub(crate) fn touch(&mut self, db: DbIndex, key: &[u8], event: Event) {
         if self.tracing {
-            self.keep_touched(Touched::Key(db, key.into()));
+            self.keep_touched_key(db, key, event);
         }
     }
 
@@ -313,6 +315,13 @@ impl Unit {
     }
 
     #[cold]
+    fn keep_touched_key(&mut self, db: DbIndex, key: &[u8], event: Event) {
+        let gone = event == Event::EXPIRED || event == Event::EVICTED;
+        let touched = if gone { Touched::Gone } else { Touched::Key };
+        self.touched.push(touched(db, key.into()));
+    }
+
+    #[cold]
     fn keep_touched(&mut self, touched: Touched) {
         self.touched.push(touched);
     }
@@ -320,6 +329,24 @@ impl Unit {
     /// What was touched, in order; a key that was changed twice is there twice.
     pub fn touched(&self) -> &[Touched] {
         &self.touched
+    }
+
+    /// Takes what was touched; [`Unit::give_touched`] gives the room for more back.
+    pub(crate) fn take_touched(&mut self) -> Vec<Touched> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Gives back what [`Unit::take_touched`] took, emptied.
+    pub(crate) fn give_touched(&mut self, mut touched: Vec<Touched>) {
+        touched.clear();
+        touched.shrink_to(1024);
+        self.touched = touched;
+    }
+
+    /// Whether there is anything to tell: notices or touched keys.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.notices.len() | self.touched.len() != 0
     }
 
     /// Adds a record: a command's arguments, in RESP.
@@ -427,12 +454,18 @@ mod tests {
     #[test]
     fn keys_are_kept_only_where_somebody_wants_them() {
         let mut unit = Unit::default();
-        unit.touch(DbIndex(1), b"k");
+        unit.touch(DbIndex(1), b"k", Event::SET);
         assert_eq!(unit.touched(), []);
         unit.tracing = true;
-        unit.touch(DbIndex(1), b"k");
+        unit.touch(DbIndex(1), b"k", Event::SET);
+        unit.touch(DbIndex(1), b"k", Event::EXPIRED);
         unit.touch_all(DbIndex(2));
-        let touched = [Touched::Key(DbIndex(1), b"k"[..].into()), Touched::Database(DbIndex(2))];
+        let key = || b"k"[..].into();
+        let touched = [
+            Touched::Key(DbIndex(1), key()),
+            Touched::Gone(DbIndex(1), key()),
+            Touched::Database(DbIndex(2)),
+        ];
         assert_eq!(unit.touched(), touched);
         unit.clear();
         assert_eq!(unit.touched(), []);

@@ -298,7 +298,6 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("client|kill", "the usage line has both forms in one"),
     ("client|no-evict", "7.2's form"),
     ("client|pause", "since when is 3.0.0 by its own page"),
-    ("client|tracking", "OFF is all there is"),
     ("migrate", "a choice that may be left out has no parts that may be left out as well"),
     ("command|getkeys", "7.2's form"),
     ("command|getkeysandflags", "7.2's form"),

@@ -218,6 +218,11 @@ impl Client {
         }
     }
 
+    /// Reads what comes next, a reply or a push. Not behind [`Client::try_read`], which sets pushes aside.
+    pub fn next_value(&mut self) -> io::Result<Value> {
+        self.read_value()
+    }
+
     /// Whether something has arrived that nobody has read.
     pub fn has_answer(&mut self) -> bool {
         if !self.reader.buffer().is_empty() {

@@ -98,7 +98,6 @@ pub(crate) const ROWS: &[Directive] = &[
              log; 0 to answer each at once.",
     ),
     number("tracking-table-max-keys", field!(tracking_table_max_keys), (0, LONG), "1000000")
-        .inert("client tracking is not there yet")
         .doc("Keys remembered for client-side caches; 0 for no limit."),
     text("aclfile", field!(aclfile), "")
         .fixed()

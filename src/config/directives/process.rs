@@ -67,11 +67,40 @@ pub(crate) const ROWS: &[Directive] = &[
         .inert("modules are not supported")
         .doc("Who may use MODULE."),
     number("slowlog-log-slower-than", field!(slowlog_log_slower_than), (-1, LONG), "10000")
+        .alias("commandlog-execution-slower-than")
         .doc("Microseconds from which a command goes to the slow log; -1 for never."),
     number("slowlog-max-len", field!(slowlog_max_len), (0, LONG), "128")
+        .alias("commandlog-slow-execution-max-len")
         .doc("Commands that the slow log keeps."),
+    number(
+        "commandlog-request-larger-than",
+        field!(commandlog_request_larger_than),
+        (-1, LONG),
+        "1048576",
+    )
+    .doc("Bytes from which a request goes to the log of large ones; -1 for never."),
+    number(
+        "commandlog-large-request-max-len",
+        field!(commandlog_large_request_max_len),
+        (0, LONG),
+        "128",
+    )
+    .doc("Commands that the log of large requests keeps."),
+    number(
+        "commandlog-reply-larger-than",
+        field!(commandlog_reply_larger_than),
+        (-1, LONG),
+        "1048576",
+    )
+    .doc("Bytes from which a reply goes to the log of large ones; -1 for never."),
+    number(
+        "commandlog-large-reply-max-len",
+        field!(commandlog_large_reply_max_len),
+        (0, LONG),
+        "128",
+    )
+    .doc("Commands that the log of large replies keeps."),
     number("latency-monitor-threshold", field!(latency_monitor_threshold), (0, LONG), "0")
-        .inert("LATENCY keeps no events yet")
         .doc("Milliseconds from which LATENCY keeps an event; 0 for never."),
     flag("latency-tracking", field!(latency_tracking), "yes")
         .doc("Keep the distribution of latency for each command."),

@@ -15,7 +15,7 @@ use crate::engine::keep::{persistence, shutdown};
 use crate::engine::registry::Registry;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::session::{output, pause, pubsub};
-use crate::engine::tick::{actor, cron, evict};
+use crate::engine::tick::{actor, cron, evict, observe};
 use crate::engine::{Engine, Outside};
 use crate::journal::{Journal, ReplicationId};
 use crate::keyspace::databases::{Databases, Policy};
@@ -78,6 +78,7 @@ impl Engine {
             journal,
             blocking: crate::engine::session::blocking::State::default(),
             pubsub: pubsub::State::default(),
+            observe: observe::State::default(),
             pause: pause::Pause::default(),
             evict: evict::State::default(),
             cron: cron::State::new(settings.hz),
@@ -157,6 +158,7 @@ impl Engine {
         self.open_gates();
         self.observe_events();
         self.apply_slow_threshold();
+        self.apply_command_log();
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
             if let Some(link) = &session.link {

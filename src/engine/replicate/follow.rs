@@ -454,6 +454,7 @@ impl Engine {
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
         }
+        self.publish_notices();
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         let options = self.snapshot_options(&path);
         self.begin_load_with(options, LoadEnd::Sync).map_err(|error| error.to_string())
@@ -527,6 +528,7 @@ impl Engine {
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), false);
         }
+        self.publish_notices();
         self.databases.unit.clear();
         let id = ReplicationId::random(&mut self.rng);
         self.restart_stream(StreamPosition { id, offset: 0 }, None);
@@ -627,9 +629,13 @@ impl Engine {
         }
         let mut bytes = Vec::new();
         crate::resp::record::push_command(&mut bytes, words.into_iter());
+        self.send_upstream(&bytes);
+    }
+
+    fn send_upstream(&self, bytes: &[u8]) {
         let uplink = self.replication.upstream.as_ref().and_then(|one| one.uplink.as_ref());
-        if let Some(Err(error)) = uplink.map(|uplink| uplink.send(&bytes)) {
-            tracing::debug!("Can't acknowledge to the primary: {error}");
+        if let Some(Err(error)) = uplink.map(|uplink| uplink.send(bytes)) {
+            tracing::debug!("Can't write to the primary: {error}");
         }
     }
 
@@ -675,6 +681,7 @@ impl Engine {
                  'repl-timeout' parameter in redis.conf to a larger value.",
             ),
             Stage::Online => self.acknowledge(),
+            Stage::Loading(_) => self.send_upstream(b"\n"),
             _ => {}
         }
     }

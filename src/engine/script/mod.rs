@@ -104,6 +104,15 @@ impl State {
         self.suspended.is_some()
     }
 
+    /// Whose command runs in a session: the client's that has called the script, where the session is
+    /// that of scripts.
+    pub(in crate::engine) fn client_of(&self, slot: SessionId) -> SessionId {
+        match &self.running {
+            Some(running) if slot == self.caller => running.client,
+            _ => slot,
+        }
+    }
+
     /// How many scripts were evicted.
     pub(crate) fn evicted(&self) -> u64 {
         self.cache.evicted()

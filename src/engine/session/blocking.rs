@@ -318,7 +318,7 @@ impl Engine {
         if served {
             self.note_duration(slot, command, args, parked.spent + took);
         }
-        self.publish_notices();
+        self.after_call(slot, command, args);
         self.finish_command(unit, slot, db, args, None);
         if served {
             self.end_request(slot, before);

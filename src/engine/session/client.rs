@@ -8,15 +8,17 @@ use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
 };
-use crate::engine::session::ReplyMode;
 use crate::engine::session::blocking::Release;
 use crate::engine::session::client_list::{info, kill, list};
+use crate::engine::session::tracking::commands::{
+    caching, get_redirection, tracking, tracking_info,
+};
+use crate::engine::session::{Manner, ReplyMode};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
 const OPEN: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
 const ADMIN: Flags = OPEN.union(Flags::ADMIN);
-const NO_TRACKING: &[&str] = &["client-side caching (tracking) isn't there yet"];
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
 /// The row of this family.
@@ -31,8 +33,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
 const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("CACHING", Exactly(3), caching, OPEN, "6.0.0")
         .syntax("<YES|NO>")
-        .summary("Says whether the next command's keys are tracked.")
-        .deviates(NO_TRACKING),
+        .summary("Says whether the next command's keys are tracked."),
     row("CAPA", AtLeast(3), capa, OPEN, "8.0.0")
         .syntax("capability [capability ...]")
         .summary("Says what the client can do."),
@@ -97,11 +98,16 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("TRACKING", AtLeast(3), tracking, OPEN, "6.0.0")
         .cost("O(1), O(N) with N prefixes")
         .syntax(
-            "<ON|OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] \
+            "<ON|OFF>:status [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] \
              [OPTOUT] [NOLOOP]",
         )
         .summary("Has the server tell which keys have changed.")
-        .deviates(NO_TRACKING),
+        .deviates(&[
+            "SWAPDB invalidates everything, since what was read of either database is stale; \
+             upstream tells nothing",
+            "NOLOOP covers what a client's scripts change with BCAST too, and with BCAST a key \
+             that two clients have changed at once is told to both",
+        ]),
     row("TRACKINGINFO", Exactly(2), tracking_info, OPEN, "6.2.0")
         .summary("Tells how keys are tracked for this connection."),
     row("UNBLOCK", AtLeast(3), unblock, ADMIN, "5.0.0")
@@ -120,17 +126,13 @@ const fn row(
     flags: Flags,
     since: &'static str,
 ) -> Command<ControlHandler> {
+    let flags = flags.union(Flags::KEEPS_CACHING);
     control(name, arity, run).group(Group::Connection).flags(flags).since(since)
 }
 
 /// What a name that can't be shown in a list is answered with.
 pub(crate) const BAD_NAME: CommandError =
     CommandError::text("ERR Client names cannot contain spaces, newlines or special characters.");
-
-const NOT_TRACKING: CommandError = CommandError::text(
-    "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
-     OPTOUT mode enabled",
-);
 
 /// What an error quotes of a subcommand's name, in bytes.
 pub(in crate::engine) const WORD_MAX: usize = 128;
@@ -191,7 +193,16 @@ const HELP: &[&str] = &[
     "    Give this connection a name.",
     "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
     "         [OPTIN] [OPTOUT] [NOLOOP]",
-    "    Client-side caching (not there yet).",
+    "    Tell this client, or client <id>, which keys have changed of those it has read,",
+    "    or of those with a prefix. Options:",
+    "    * REDIRECT <id>",
+    "      Tell client <id>.",
+    "    * BCAST",
+    "      Tell of all keys, or of those that begin with a PREFIX.",
+    "    * OPTIN, OPTOUT",
+    "      Only of what is read behind CACHING YES, or not of what is read behind CACHING NO.",
+    "    * NOLOOP",
+    "      Not of what this client changes itself.",
     "TRACKINGINFO",
     "    How keys are tracked for this connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
@@ -256,10 +267,13 @@ fn set_info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     Ok(Flow::Done)
 }
 
-fn capa(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    // Capabilities that aren't known are passed over, and the known one (following redirections)
-    // has no use without a cluster.
-    engine.sessions[slot].reply().ok();
+fn capa(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let session = &mut engine.sessions[slot];
+    // Capabilities that aren't known are passed over.
+    if (2..args.len()).any(|at| args.is(at, "REDIRECT")) {
+        session.manner.insert(Manner::FOLLOWS);
+    }
+    session.reply().ok();
     Ok(Flow::Done)
 }
 
@@ -273,7 +287,7 @@ pub(crate) fn misused(args: Args<'_>, container: &str) -> CommandError {
 }
 
 /// ON or OFF.
-fn switch(args: Args<'_>, index: usize) -> Result<bool, CommandError> {
+pub(in crate::engine) fn switch(args: Args<'_>, index: usize) -> Result<bool, CommandError> {
     match () {
         () if args.is(index, "ON") => Ok(true),
         () if args.is(index, "OFF") => Ok(false),
@@ -283,14 +297,14 @@ fn switch(args: Args<'_>, index: usize) -> Result<bool, CommandError> {
 
 fn no_evict(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    session.no_evict = switch(args, 2)?;
+    session.manner.set(Manner::NO_EVICT, switch(args, 2)?);
     session.reply().ok();
     Ok(Flow::Done)
 }
 
 fn no_touch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    session.no_touch = switch(args, 2)?;
+    session.manner.set(Manner::NO_TOUCH, switch(args, 2)?);
     session.reply().ok();
     Ok(Flow::Done)
 }
@@ -361,54 +375,5 @@ fn unblock(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         None => false,
     };
     engine.sessions[slot].reply().int(i64::from(released));
-    Ok(Flow::Done)
-}
-
-fn caching(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    Err(NOT_TRACKING)
-}
-
-fn get_redirection(
-    engine: &mut Engine,
-    slot: SessionId,
-    _: Args<'_>,
-) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().int(-1);
-    Ok(Flow::Done)
-}
-
-fn tracking(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let mut index = 3;
-    while index < args.len() {
-        let valued = args.is(index, "REDIRECT") || args.is(index, "PREFIX");
-        let plain = ["BCAST", "OPTIN", "OPTOUT", "NOLOOP"].iter().any(|word| args.is(index, word));
-        if valued && index + 1 < args.len() {
-            if args.is(index, "REDIRECT") {
-                args.int(index + 1)?;
-            }
-            index += 2;
-        } else if plain {
-            index += 1;
-        } else {
-            return Err(CommandError::Syntax);
-        }
-    }
-    if switch(args, 2)? {
-        return Err(CommandError::text("ERR CLIENT TRACKING is not supported by Redstart yet"));
-    }
-    engine.sessions[slot].reply().ok();
-    Ok(Flow::Done)
-}
-
-fn tracking_info(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    let mut reply = engine.sessions[slot].reply();
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.int(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(Flow::Done)
 }

@@ -7,10 +7,12 @@ use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::Flow;
 use crate::engine::Engine;
-use crate::engine::session::Session;
 use crate::engine::session::client_memory::Held;
 use crate::engine::session::pubsub;
 use crate::engine::session::run::Run;
+use crate::engine::session::tracking::commands::redirection;
+use crate::engine::session::tracking::{Mode, Redirect};
+use crate::engine::session::{Manner, Session};
 use crate::mailbox::{Origin, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
@@ -218,17 +220,22 @@ fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
 /// Letters for what is special about a client, or `N`.
 fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
+    let tracking = session.hears.tracking.as_deref();
     let letters: String = [
+        (session.hears.monitors, 'O'),
         (session.is_primary(), 'M'),
         (session.is_fed(), 'S'),
         (session.is_listening(), 'P'),
         (session.in_transaction(), 'x'),
         (matches!(session.run, Run::Parked(_) | Run::Paused(_)), 'b'),
+        (tracking.is_some(), 't'),
+        (tracking.is_some_and(|mine| matches!(mine.redirect, Redirect::Broken(_))), 'R'),
+        (tracking.is_some_and(|mine| matches!(mine.mode, Mode::Broadcast(_))), 'B'),
         (session.watching.broken, 'd'),
         (matches!(session.run, Run::Leaving), 'c'),
         (unix, 'U'),
-        (session.no_evict, 'e'),
-        (session.no_touch, 'T'),
+        (session.manner.contains(Manner::NO_EVICT), 'e'),
+        (session.manner.contains(Manner::NO_TOUCH), 'T'),
     ]
     .iter()
     .filter(|(set, _)| *set)
@@ -259,7 +266,7 @@ pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: 
         "id={} addr={peer} laddr={local} fd={descriptor} name={} age={} idle={} flags={} db={} \
          sub={channels} psub={patterns} ssub={shards} multi={} watch={} qbuf={query} qbuf-free={query_free} argv-mem=0 \
          multi-mem={multi_memory} rbs={capacity} rbp={} obl={fixed} oll={} omem={listed} \
-         tot-mem={total} events={} cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} \
+         tot-mem={total} events={} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} \
          tot-net-in={} tot-net-out={} tot-cmds={}",
         session.id,
         String::from_utf8_lossy(&session.identity.name),
@@ -273,6 +280,7 @@ pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: 
         usize::from(listed > 0),
         if session.output.awaiting_writable { "rw" } else { "r" },
         String::from_utf8_lossy(&session.identity.user),
+        redirection(session.hears.tracking.as_deref()),
         session.protocol.number(),
         String::from_utf8_lossy(&session.identity.lib_name),
         String::from_utf8_lossy(&session.identity.lib_version),

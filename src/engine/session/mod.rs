@@ -5,9 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use bitflags::bitflags;
+
 use crate::engine::registry::CommandId;
 use crate::engine::session::pubsub::listeners::Subscriptions;
 use crate::engine::session::run::{Input, Run};
+use crate::engine::session::tracking::Tracking;
 use crate::engine::tick::transaction::Transaction;
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::{Batch, Link, Outlet, SessionId};
@@ -23,7 +26,24 @@ pub(crate) mod copies;
 pub(crate) mod output;
 pub(crate) mod pause;
 pub(crate) mod pubsub;
+pub(crate) mod push;
 pub(crate) mod run;
+pub(crate) mod tracking;
+
+bitflags! {
+    /// How a client wants to be treated.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Manner: u8 {
+        /// CLIENT NO-EVICT.
+        const NO_EVICT = 1 << 0;
+        /// CLIENT NO-TOUCH.
+        const NO_TOUCH = 1 << 1;
+        /// CLIENT CAPA REDIRECT: it follows `-REDIRECT` to the primary.
+        const FOLLOWS = 1 << 2;
+        /// READONLY: it reads from a replica although it follows.
+        const READS_HERE = 1 << 3;
+    }
+}
 
 /// A place in the log; replies may have to wait until it is durable.
 pub(crate) type LogOffset = u64;
@@ -135,6 +155,17 @@ pub(crate) struct Traffic {
     pub(crate) output_bytes: u64,
 }
 
+/// What a client is told that it hasn't asked for.
+#[derive(Debug, Default)]
+pub struct Hears {
+    /// What it listens to; nothing where it doesn't listen.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Which changes it is told of; nothing where it doesn't track.
+    pub(crate) tracking: Option<Box<Tracking>>,
+    /// MONITOR: it is shown what others do.
+    pub(crate) monitors: bool,
+}
+
 /// WATCH.
 #[derive(Debug, Default)]
 pub struct Watching {
@@ -174,18 +205,16 @@ pub struct Session {
     pub authenticated: bool,
     /// Who it says it is.
     pub(crate) identity: Identity,
-    /// CLIENT NO-EVICT.
-    pub(crate) no_evict: bool,
-    /// CLIENT NO-TOUCH.
-    pub(crate) no_touch: bool,
+    /// How it wants to be treated.
+    pub(crate) manner: Manner,
     /// What CLIENT LIST counts.
     pub(crate) traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
     pub written: LogOffset,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
-    /// What it listens to; nothing where it doesn't listen.
-    pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it is told unasked.
+    pub hears: Hears,
     /// WATCH.
     pub watching: Watching,
     /// What is known of it as a replica; nothing where it is none.
@@ -226,12 +255,11 @@ impl Session {
                 lib_name: Vec::new(),
                 lib_version: Vec::new(),
             },
-            no_evict: false,
-            no_touch: false,
+            manner: Manner::empty(),
             traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
             written: 0,
             transaction: None,
-            subscriptions: None,
+            hears: Hears::default(),
             watching: Watching::default(),
             replica: None,
             replaying: false,
@@ -291,7 +319,7 @@ impl Session {
     /// Whether it listens to anything.
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
-        self.subscriptions.is_some()
+        self.hears.subscriptions.is_some()
     }
 
     /// Whether a transaction is being queued.

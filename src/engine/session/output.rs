@@ -111,6 +111,8 @@ impl Engine {
     /// A connection is gone: its session goes with all it held.
     pub(in crate::engine) fn close_session(&mut self, slot: SessionId) {
         self.unwatch_all(slot);
+        self.untrack(slot);
+        self.unmonitor(slot);
         if let Some(session) = self.sessions.remove(slot)
             && let Some(link) = &session.link
         {

@@ -15,16 +15,16 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, Key, control,
 };
 use crate::engine::session::client::misused;
-use crate::engine::session::output;
 use crate::engine::session::pubsub::listeners::{Directory, Kind, Listeners};
 use crate::engine::session::pubsub::message::{Forms, Message};
+use crate::engine::session::push::Pushes;
 use crate::engine::session::{Doing, ReplyMode, Session, Sessions};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
 pub(crate) mod listeners;
-mod message;
+pub(crate) mod message;
 
 const LISTENER: Flags = Flags::PUBSUB
     .union(Flags::NOSCRIPT)
@@ -259,7 +259,7 @@ const fn confirmations(kind: Kind) -> (&'static str, &'static str) {
 /// Confirms one subscription's beginning or end. Confirmations are pushes: CLIENT REPLY doesn't
 /// hold them back.
 fn confirm(session: &mut Session, kind: Kind, word: &str, name: Option<&[u8]>) {
-    let count = session.subscriptions.as_ref().map_or(0, |mine| mine.counted_with(kind));
+    let count = session.hears.subscriptions.as_ref().map_or(0, |mine| mine.counted_with(kind));
     let answered = session.reply_mode == ReplyMode::On;
     let out = if answered { &mut session.output.buffer } else { &mut session.output.deferred };
     let mut reply = Reply::new(out, session.protocol);
@@ -275,11 +275,11 @@ fn confirm(session: &mut Session, kind: Kind, word: &str, name: Option<&[u8]>) {
 impl Engine {
     fn subscribe(&mut self, slot: SessionId, kind: Kind, args: Args<'_>) {
         let session = &mut self.sessions[slot];
-        if session.subscriptions.is_none() {
+        if session.hears.subscriptions.is_none() {
             self.pubsub.clients += 1;
         }
         for name in args.from(1) {
-            let mine = session.subscriptions.get_or_insert_default();
+            let mine = session.hears.subscriptions.get_or_insert_default();
             mine.subscribe(&mut self.pubsub.directory, kind, name, slot);
             confirm(session, kind, confirmations(kind).0, Some(name));
         }
@@ -291,7 +291,7 @@ impl Engine {
         let session = &mut self.sessions[slot];
         let word = confirmations(kind).1;
         let mut end = |session: &mut Session, name: &[u8]| {
-            if let Some(mine) = &mut session.subscriptions {
+            if let Some(mine) = &mut session.hears.subscriptions {
                 mine.unsubscribe(directory, kind, name, slot);
             }
             confirm(session, kind, word, Some(name));
@@ -299,7 +299,7 @@ impl Engine {
         if args.len() > 1 {
             args.from(1).for_each(|name| end(session, name));
         } else {
-            let first = |session: &Session| session.subscriptions.as_ref()?.first(kind);
+            let first = |session: &Session| session.hears.subscriptions.as_ref()?.first(kind);
             if first(session).is_none() {
                 confirm(session, kind, word, None);
             }
@@ -307,7 +307,7 @@ impl Engine {
                 end(session, &name);
             }
         }
-        if session.subscriptions.as_ref().is_some_and(|mine| mine.is_empty()) {
+        if session.hears.subscriptions.as_ref().is_some_and(|mine| mine.is_empty()) {
             self.silence(slot);
         }
     }
@@ -315,7 +315,7 @@ impl Engine {
     /// Ends all subscriptions of a client without a word: RESET, and the end of the client.
     pub(in crate::engine) fn silence(&mut self, slot: SessionId) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Some(mut mine) = session.subscriptions.take() else { return };
+        let Some(mut mine) = session.hears.subscriptions.take() else { return };
         for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
             while let Some(name) = mine.first(kind) {
                 mine.unsubscribe(&mut self.pubsub.directory, kind, &name, slot);
@@ -337,10 +337,12 @@ impl Engine {
         let State { directory, forms, .. } = &mut self.pubsub;
         let mut post = Post {
             sessions: &mut self.sessions,
-            dirty: &mut self.tick.dirty,
-            spares: &mut self.output.spares,
             pending_max: self.settings.client_output_buffer_limit.pubsub.hard,
-            choked: &mut choked,
+            pushes: Pushes {
+                dirty: &mut self.tick.dirty,
+                spares: &mut self.output.spares,
+                choked: &mut choked,
+            },
         };
         if let Some(listeners) = directory.channels.get(channel) {
             let message = Message::plain(forms, "message", channel, payload);
@@ -364,21 +366,17 @@ impl Engine {
         let mut choked = Vec::new();
         let mut post = Post {
             sessions: &mut self.sessions,
-            dirty: &mut self.tick.dirty,
-            spares: &mut self.output.spares,
             pending_max: self.settings.client_output_buffer_limit.pubsub.hard,
-            choked: &mut choked,
+            pushes: Pushes {
+                dirty: &mut self.tick.dirty,
+                spares: &mut self.output.spares,
+                choked: &mut choked,
+            },
         };
         let receivers = post.send(listeners, Message::plain(forms, "smessage", channel, payload));
         forms.shrink();
         self.drop_choked(choked);
         receivers
-    }
-
-    fn drop_choked(&mut self, choked: Vec<SessionId>) {
-        for slot in choked {
-            self.check_output_limit(slot);
-        }
     }
 
     fn list_names(
@@ -415,12 +413,9 @@ impl Engine {
 /// What it takes to put a message into listeners' buffers.
 struct Post<'a> {
     sessions: &'a mut Sessions,
-    dirty: &'a mut Vec<SessionId>,
-    spares: &'a mut output::Spares,
     /// Bytes that may be unread; 0 for no limit.
     pending_max: u64,
-    /// Clients past that.
-    choked: &'a mut Vec<SessionId>,
+    pushes: Pushes<'a>,
 }
 
 impl Post<'_> {
@@ -432,22 +427,7 @@ impl Post<'_> {
                 continue;
             }
             let bytes = message.bytes(session.protocol);
-            if session.doing != Doing::Nothing {
-                session.output.deferred.extend_from_slice(bytes);
-                continue;
-            }
-            if session.output.buffer.capacity() == 0 {
-                session.output.buffer = self.spares.take();
-            }
-            session.output.buffer.extend_from_slice(bytes);
-            if !session.output.dirty {
-                session.output.dirty = true;
-                self.dirty.push(slot);
-            }
-            // Those that don't read must not wait for the end of the tick with what they hold.
-            if self.pending_max != 0 && session.output.pending() as u64 >= self.pending_max {
-                self.choked.push(slot);
-            }
+            self.pushes.push(session, bytes, self.pending_max);
         }
         listeners.len()
     }
@@ -455,7 +435,7 @@ impl Post<'_> {
 
 /// How many subscriptions of each kind a session has: channels, patterns, shard channels.
 pub(crate) fn counts(session: &Session) -> (usize, usize, usize) {
-    match &session.subscriptions {
+    match &session.hears.subscriptions {
         Some(mine) => (mine.len(Kind::Channel), mine.len(Kind::Pattern), mine.len(Kind::Shard)),
         None => (0, 0, 0),
     }

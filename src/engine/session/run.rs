@@ -137,6 +137,8 @@ impl Engine {
         }
         self.leave_run(slot);
         self.silence(slot);
+        self.untrack(slot);
+        self.unmonitor(slot);
         if self.sessions[slot].replica.is_some() {
             self.replica_gone(slot);
         }
@@ -168,6 +170,8 @@ impl Engine {
     pub(in crate::engine) fn input_ended(&mut self, slot: SessionId) {
         // It may still be owed replies; messages of others would keep it for ever.
         self.silence(slot);
+        self.untrack(slot);
+        self.unmonitor(slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
         session.input = Input::Ended;
         match session.run {

@@ -1,6 +1,5 @@
-//! SLOWLOG, LATENCY and MEMORY: how the server is doing, for whoever watches it.
+//! MEMORY: what takes memory.
 
-use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::object;
@@ -8,76 +7,18 @@ use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, Key, control, read,
 };
-use crate::engine::session::client::misused;
 use crate::engine::show::info_memory;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
 const OPEN: Flags = Flags::LOADING.union(Flags::STALE);
-const ADMIN: Flags = OPEN.union(Flags::ADMIN);
-const WATCHER: Flags = ADMIN.union(Flags::NOSCRIPT);
-const SPECIAL: &[&str] =
-    &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"];
 const SHARDS: &[&str] =
     &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"];
-const NO_SAMPLES: &[&str] = &["latency events aren't recorded: use SLOWLOG and INFO latencystats"];
 
 /// The rows of this family.
-pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
-    row("SLOWLOG", AtLeast(2), container, Flags::empty(), "2.2.12")
-        .cost("That of the subcommand")
-        .summary("Commands that took long.")
-        .subcommands(&[
-            row("GET", AtLeast(2), slow_get, ADMIN, "2.2.12")
-                .cost("O(N) for N entries shown")
-                .tips(&["request_policy:all_nodes", "nondeterministic_output"])
-                .syntax("[count]")
-                .summary("Replies with the last slow commands.")
-                .history(&[("4.0.0", "Shows the client's address and name.")]),
-            row("HELP", Exactly(2), slow_help, OPEN, "6.2.0").summary("Lists the subcommands."),
-            row("LEN", Exactly(2), slow_len, ADMIN, "2.2.12")
-                .tips(&[
-                    "request_policy:all_nodes",
-                    "response_policy:agg_sum",
-                    "nondeterministic_output",
-                ])
-                .summary("Counts the slow commands kept."),
-            row("RESET", Exactly(2), slow_reset, ADMIN, "2.2.12")
-                .cost("O(N) for N entries")
-                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-                .summary("Forgets the slow commands."),
-        ]),
-    row("LATENCY", AtLeast(2), container, Flags::empty(), "2.8.13")
-        .cost("That of the subcommand")
-        .summary("What made the server slow.")
-        .subcommands(&[
-            row("DOCTOR", Exactly(2), latency_doctor, WATCHER, "2.8.13")
-                .tips(SPECIAL)
-                .summary("Explains latency in words.")
-                .deviates(NO_SAMPLES),
-            row("HELP", Exactly(2), latency_help, OPEN, "2.8.13").summary("Lists the subcommands."),
-            row("HISTOGRAM", AtLeast(2), latency_histogram, WATCHER, "7.0.0")
-                .cost("O(N) for N commands shown")
-                .tips(SPECIAL)
-                .syntax("[command [command ...]]")
-                .summary("Replies with the distribution of commands' times."),
-            row("HISTORY", Exactly(3), latency_history, WATCHER, "2.8.13")
-                .tips(SPECIAL)
-                .syntax("event")
-                .summary("Replies with the samples of an event.")
-                .deviates(NO_SAMPLES),
-            row("LATEST", Exactly(2), latency_latest, WATCHER, "2.8.13")
-                .tips(SPECIAL)
-                .summary("Replies with the last sample of each event.")
-                .deviates(NO_SAMPLES),
-            row("RESET", AtLeast(2), latency_reset, WATCHER, "2.8.13")
-                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-                .syntax("[event [event ...]]")
-                .summary("Forgets samples.")
-                .deviates(NO_SAMPLES),
-        ]),
-    row("MEMORY", AtLeast(2), container, Flags::empty(), "4.0.0")
+pub(crate) const COMMANDS: &[Command<ControlHandler>] =
+    &[row("MEMORY", AtLeast(2), container, Flags::empty(), "4.0.0")
         .cost("That of the subcommand")
         .summary("What takes memory.")
         .subcommands(&[
@@ -104,8 +45,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .cost("O(N) for N samples")
                 .syntax("key [SAMPLES count]")
                 .summary("Replies with the bytes that a key and its value take."),
-        ]),
-];
+        ])];
 
 const fn row(
     name: &'static str,
@@ -115,150 +55,6 @@ const fn row(
     since: &'static str,
 ) -> Command<ControlHandler> {
     control(name, arity, run).group(Group::Server).flags(flags).since(since)
-}
-
-const SLOW_HELP: &[&str] = &[
-    "SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "GET [<count>]",
-    "    The last <count> slow commands (default: 10, -1 means all), each with its",
-    "    id, timestamp, time in microseconds, arguments, client address and name.",
-    "LEN",
-    "    How many slow commands are kept.",
-    "RESET",
-    "    Forget them.",
-    "HELP",
-    "    Print this help.",
-];
-
-fn slow_help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().status_lines(SLOW_HELP.iter().copied());
-    Ok(Flow::Done)
-}
-
-fn slow_get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let count = match args.len() {
-        2 => 10,
-        3 => match text::parse_i64(args.at(2)) {
-            Some(-1) => usize::MAX,
-            Some(count @ 0..) => count as usize,
-            _ => {
-                return Err(CommandError::text("ERR count should be greater than or equal to -1"));
-            }
-        },
-        _ => return Err(misused(args, "SLOWLOG")),
-    };
-    let entries = &engine.cron.slow_log;
-    let mut reply = engine.sessions[slot].reply();
-    reply.array(entries.len().min(count));
-    for entry in entries.iter().take(count) {
-        reply.array(6);
-        reply.int(entry.id as i64);
-        reply.int(entry.unix_seconds);
-        reply.int(entry.micros as i64);
-        reply.array(entry.args.len());
-        for arg in &entry.args {
-            reply.bulk(arg);
-        }
-        reply.bulk(entry.peer.as_bytes());
-        reply.bulk(&entry.name);
-    }
-    Ok(Flow::Done)
-}
-
-fn slow_len(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    let count = engine.cron.slow_log.len();
-    engine.sessions[slot].reply().count(count);
-    Ok(Flow::Done)
-}
-
-fn slow_reset(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    engine.cron.slow_log.clear();
-    engine.sessions[slot].reply().ok();
-    Ok(Flow::Done)
-}
-
-const LATENCY_HELP: &[&str] = &[
-    "LATENCY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "DOCTOR",
-    "    Latency explained in words.",
-    "HISTORY <event>",
-    "    The samples of <event>.",
-    "LATEST",
-    "    The last sample of each event.",
-    "RESET [<event> ...]",
-    "    Forget the samples of the events named, or of all.",
-    "HISTOGRAM [COMMAND ...]",
-    "    How the times of the commands named, or of all, are distributed.",
-    "HELP",
-    "    Print this help.",
-];
-
-fn latency_help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().status_lines(LATENCY_HELP.iter().copied());
-    Ok(Flow::Done)
-}
-
-fn latency_doctor(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().verbatim(
-        "txt",
-        b"Latency events aren't recorded. SLOWLOG GET shows single slow commands, LATENCY HISTOGRAM \
-          and INFO latencystats how long commands take.\n",
-    );
-    Ok(Flow::Done)
-}
-
-fn latency_history(
-    engine: &mut Engine,
-    slot: SessionId,
-    _: Args<'_>,
-) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().array(0);
-    Ok(Flow::Done)
-}
-
-fn latency_latest(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().array(0);
-    Ok(Flow::Done)
-}
-
-fn latency_reset(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    engine.sessions[slot].reply().int(0);
-    Ok(Flow::Done)
-}
-
-fn latency_histogram(
-    engine: &mut Engine,
-    slot: SessionId,
-    args: Args<'_>,
-) -> Result<Flow, CommandError> {
-    let registry = &engine.registry;
-    let mut chosen: Vec<_> = registry.iter().map(|(id, _)| id).collect();
-    if args.len() > 2 {
-        let named: Vec<_> = args.from(2).filter_map(|name| registry.find_full(name)).collect();
-        // A container stands for its subcommands.
-        chosen.retain(|id| {
-            named.contains(id) || registry[*id].parent.is_some_and(|parent| named.contains(&parent))
-        });
-    }
-    chosen.retain(|id| engine.metrics.by_command[id.0 as usize].latency.total() > 0);
-    let stopwatch = &engine.env.stopwatch;
-    let mut reply = engine.sessions[slot].reply();
-    reply.map(chosen.len());
-    for id in chosen {
-        let latency = &engine.metrics.by_command[id.0 as usize].latency;
-        reply.bulk(registry[id].full_name.as_bytes());
-        reply.map(2);
-        reply.bulk(b"calls");
-        reply.int(latency.total() as i64);
-        reply.bulk(b"histogram_usec");
-        let steps = latency.powers_of_two(|ticks| stopwatch.nanos(ticks));
-        reply.map(steps.len());
-        for (micros, count) in steps {
-            reply.int(micros as i64);
-            reply.int(count as i64);
-        }
-    }
-    Ok(Flow::Done)
 }
 
 const MEMORY_HELP: &[&str] = &[

@@ -154,7 +154,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
     line!(out, "client_recent_max_input_buffer:{}", input.max().unwrap_or(0));
     line!(out, "client_recent_max_output_buffer:{}", output.max().unwrap_or(0));
     line!(out, "blocked_clients:{}", engine.blocking.count() + engine.pause.held());
-    line!(out, "tracking_clients:0");
+    line!(out, "tracking_clients:{}", engine.observe.tracking.clients());
     line!(out, "pubsub_clients:{}", engine.pubsub.clients);
     line!(out, "watching_clients:{}", watching.count());
     line!(out, "clients_in_timeout_table:0");
@@ -210,8 +210,8 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "rdb_current_bgsave_time_sec:{}", running(snapshot));
     line!(out, "rdb_saves:{}", state.saves);
     line!(out, "rdb_last_cow_size:0");
-    line!(out, "rdb_last_load_keys_expired:{}", state.load_expired);
-    line!(out, "rdb_last_load_keys_loaded:{}", state.load_keys);
+    line!(out, "rdb_last_load_keys_expired:{}", state.loaded.expired);
+    line!(out, "rdb_last_load_keys_loaded:{}", state.loaded.keys);
     line!(
         out,
         "aof_enabled:{}",

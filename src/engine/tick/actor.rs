@@ -276,13 +276,26 @@ impl Engine {
         }
     }
 
+    /// A slice of what walks through the data.
+    fn walk_slice(&mut self) -> bool {
+        let began = self.latency_begins();
+        let more = self.background_slice();
+        self.note_latency("snapshot-slice", began);
+        more
+    }
+
     /// The end of the tick: log, replies, and whether background work wants another tick.
     fn finish_tick(&mut self) -> After {
         self.check_signals();
         // A script that stands still has a unit open: nothing else changes data, or takes its picture.
         let busy = self.is_busy();
-        let background = busy || self.evict_slice() | self.background_slice();
+        let background = busy || self.evict_slice() | self.walk_slice();
+        if self.observe.tracking.any_broadcast() {
+            self.broadcast();
+        }
+        let began = self.latency_begins();
         self.write_log();
+        self.note_latency("aof-write", began);
         self.poll_log();
         self.serve_copies();
         if !busy {

@@ -8,8 +8,8 @@ use crate::command::spec::Flags;
 use crate::config::change::{self, Origin};
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
-use crate::engine::session::Doing;
 use crate::engine::session::run::Run;
+use crate::engine::session::{Doing, Manner};
 use crate::engine::tick::transaction::Queued;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Protocol;
@@ -41,9 +41,13 @@ impl Engine {
             return true;
         }
         let was_fed = self.sessions[slot].is_fed();
+        if !self.observe.on.is_empty() {
+            self.before_request();
+        }
         let verdict = self.check(slot, command, args);
         // The check may have made room, and what that tells listeners is no part of the reply.
         let before = self.sessions[slot].output.buffer.len();
+        let admitted = verdict.is_ok();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
                 if self.is_paused_for(slot, command, args) {
@@ -71,7 +75,18 @@ impl Engine {
             // It is answered when its script has ended.
             return true;
         }
+        let reply = self.sessions[slot].output.buffer.len().saturating_sub(before);
+        let log = &self.observe.command_log;
+        let request = encoded.map_or_else(|| length(args), <[u8]>::len);
+        if (request >= log.request_bytes || reply >= log.reply_bytes)
+            && let Some(command) = command.filter(|_| admitted)
+        {
+            self.keep_large(slot, command, args, [request, reply]);
+        }
         self.end_request(slot, before);
+        if !self.observe.on.is_empty() {
+            self.observe_request(slot, command);
+        }
         if was_fed {
             self.close_answered_replica(slot, command, before);
         }
@@ -106,6 +121,11 @@ impl Engine {
             .is_some_and(|command| self.registry[command].spec.flags.contains(Flags::RUNS_QUEUE));
         if runs_queue {
             session.transaction = None;
+            if let CommandError::Redirect { .. } = error {
+                session.reply().error_bytes(&text);
+                self.unwatch_all(slot);
+                return;
+            }
             let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
             // The usual code word gives way to the one in front; others (OOM, MISCONF) tell more.
             aborted.extend_from_slice(text.strip_prefix(b"ERR ").unwrap_or(&text));
@@ -148,6 +168,10 @@ impl Engine {
         if flags.contains(Flags::RUNS_QUEUE) {
             flags = self.effective_flags(slot, command);
         }
+        let follows = self.is_replica() && self.follows_redirections(slot, flags);
+        if follows && !self.replication.failover.is_handing() {
+            return Err(self.redirection());
+        }
         let limited = self.settings.maxmemory != 0 && !self.persistence.loading && !busy;
         if limited && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
@@ -163,7 +187,7 @@ impl Engine {
             }
         }
         if self.is_replica() {
-            if flags.contains(Flags::WRITE) && self.refuses_writes() {
+            if !follows && flags.contains(Flags::WRITE) && self.refuses_writes() {
                 return Err(ON_REPLICA);
             }
             if !flags.contains(Flags::STALE) && self.is_stale() {
@@ -174,7 +198,10 @@ impl Engine {
             }
         }
         let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
-        if self.sessions[slot].is_fed() && reaches.iter().any(|flag| flags.contains(*flag)) {
+        let session = &self.sessions[slot];
+        if (session.is_fed() || session.hears.monitors)
+            && reaches.iter().any(|flag| flags.contains(*flag))
+        {
             return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
         }
         // With RESP2 a listener couldn't tell a reply from a message.
@@ -198,6 +225,25 @@ impl Engine {
             return Err(CommandError::text("ERR Command not allowed inside a transaction"));
         }
         Ok(())
+    }
+
+    /// Whether the client goes to the primary with such a command (CLIENT CAPA REDIRECT). While the
+    /// primary's place is being handed over there is none: writes are held then.
+    #[cold]
+    fn follows_redirections(&self, slot: SessionId, flags: Flags) -> bool {
+        let manner = self.sessions[slot].manner;
+        manner.contains(Manner::FOLLOWS)
+            && (flags.contains(Flags::WRITE)
+                || flags.contains(Flags::READONLY) && !manner.contains(Manner::READS_HERE))
+    }
+
+    /// Where the primary is.
+    fn redirection(&self) -> CommandError {
+        let upstream = self.replication.upstream.as_ref();
+        upstream.map_or(ON_REPLICA, |upstream| CommandError::Redirect {
+            host: upstream.host.clone(),
+            port: upstream.port,
+        })
     }
 
     /// Whether this is a replica that takes no writes of its clients.
@@ -270,6 +316,11 @@ pub(in crate::engine) const OUT_OF_MEMORY: CommandError =
 pub(in crate::engine) const ON_REPLICA: CommandError =
     CommandError::text("READONLY You can't write against a read only replica.");
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+
+/// The bytes of a request that came as a line.
+fn length(args: Args<'_>) -> usize {
+    args.from(0).map(|word| word.len() + 1).sum()
+}
 
 /// Words that begin lines of an HTTP request: a browser was made to talk to us.
 fn is_http(name: &[u8]) -> bool {

@@ -1,29 +1,8 @@
 //! What time brings: expired keys, idle clients, automatic snapshots, the end of a pause.
 
-use crate::command::args::Args;
-use crate::config::directives;
 use crate::engine::Engine;
-use crate::engine::registry::CommandId;
 use crate::engine::session::run::Run;
 use crate::keyspace::databases::ExpiryMode;
-use crate::mailbox::SessionId;
-
-/// Entries of the slow log.
-#[derive(Clone, Debug)]
-pub(crate) struct SlowEntry {
-    /// A number that is never used again.
-    pub id: u64,
-    /// When, in seconds since the epoch.
-    pub(crate) unix_seconds: i64,
-    /// How long it took, in microseconds.
-    pub micros: u64,
-    /// The arguments, shortened.
-    pub args: Vec<Vec<u8>>,
-    /// The client's address.
-    pub peer: String,
-    /// The client's name.
-    pub name: Vec<u8>,
-}
 
 /// What cron keeps between its rounds.
 #[derive(Debug)]
@@ -34,11 +13,8 @@ pub struct State {
     pub(crate) active_expire: bool,
     /// DEBUG PAUSE-CRON.
     pub(crate) paused: bool,
-    /// Stopwatch ticks past which a command is slow.
+    /// Stopwatch ticks from which SLOWLOG or LATENCY keep a command.
     pub(crate) slow_ticks: u64,
-    /// SLOWLOG.
-    pub(crate) slow_log: std::collections::VecDeque<SlowEntry>,
-    next_slow_id: u64,
     /// The most memory seen in use, in bytes.
     pub(crate) peak_memory: u64,
     /// Memory in use when the server had started, in bytes.
@@ -54,8 +30,6 @@ impl State {
             active_expire: true,
             paused: false,
             slow_ticks: u64::MAX,
-            slow_log: std::collections::VecDeque::new(),
-            next_slow_id: 0,
             peak_memory: 0,
             startup_memory: 0,
         }
@@ -74,9 +48,6 @@ impl State {
 
 /// Keys of a replica's own that are looked at in a round.
 const OWN_ROUND: usize = 1000;
-/// Arguments of a slow command that are kept, and bytes of each.
-const SLOW_ARGS_MAX: usize = 32;
-const SLOW_ARG_BYTES_MAX: usize = 128;
 
 impl Engine {
     /// One round.
@@ -90,7 +61,9 @@ impl Engine {
         let every =
             |millis: u64| self.cron.rounds.is_multiple_of((millis * self.cron.hz / 1000).max(1));
         let (tenth, second) = (every(100), every(1000));
+        let began = self.latency_begins();
         self.expire_round();
+        self.note_latency("expire-cycle", began);
         self.check_pause();
         self.release_overdue();
         if tenth {
@@ -98,6 +71,7 @@ impl Engine {
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
             self.evict_in_background();
+            self.limit_tracked();
             self.check_client_memory();
             self.end_overdue_replies();
         }
@@ -160,8 +134,9 @@ impl Engine {
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
             // Those that wait in a command, or are held by a pause, are silent by no choice of theirs,
-            // and listeners by nature.
+            // and listeners and monitors by nature.
             let silent = !session.is_listening()
+                && !session.hears.monitors
                 && session.replica.is_none()
                 && !matches!(session.run, Run::Parked(_) | Run::Paused(_) | Run::Paced);
             let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
@@ -173,62 +148,4 @@ impl Engine {
             }
         }
     }
-
-    /// Remembers a slow command.
-    #[cold]
-    pub(in crate::engine) fn note_slow(
-        &mut self,
-        slot: SessionId,
-        command: CommandId,
-        args: Args<'_>,
-        ticks: u64,
-    ) {
-        use crate::command::spec::Flags;
-        if self.registry[command].has(Flags::SKIP_SLOWLOG) || self.settings.slowlog_max_len == 0 {
-            return;
-        }
-        let shown = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
-        let secrets = self.registry[command].spec.secrets;
-        let mut words: Vec<Vec<u8>> = secrets
-            .shown(args, shown, directives::is_secret)
-            .iter()
-            .map(|word| shortened(word))
-            .collect();
-        if args.len() > shown {
-            words.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
-        }
-        let Some(session) = self.sessions.get(slot) else { return };
-        let entry = SlowEntry {
-            id: self.cron.next_slow_id,
-            unix_seconds: self.now_micros / 1_000_000,
-            micros: self.env.stopwatch.micros(ticks),
-            args: words,
-            peer: session.link.as_ref().map(|link| link.origin.peer_text()).unwrap_or_default(),
-            name: session.identity.name.clone(),
-        };
-        self.cron.next_slow_id += 1;
-        self.cron.slow_log.push_front(entry);
-        self.cron.slow_log.truncate(self.settings.slowlog_max_len as usize);
-    }
-
-    /// Takes over what the settings say of slow commands.
-    pub(crate) fn apply_slow_threshold(&mut self) {
-        let micros = self.settings.slowlog_log_slower_than;
-        self.cron.slow_ticks = match u64::try_from(micros) {
-            Err(_) => u64::MAX,
-            Ok(micros) => self.env.stopwatch.ticks_of(micros),
-        };
-        self.cron.slow_log.truncate(self.settings.slowlog_max_len as usize);
-    }
-}
-
-fn shortened(arg: &[u8]) -> Vec<u8> {
-    if arg.len() <= SLOW_ARG_BYTES_MAX {
-        return arg.to_vec();
-    }
-    let mut text = arg[..SLOW_ARG_BYTES_MAX].to_vec();
-    text.extend_from_slice(
-        format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES_MAX).as_bytes(),
-    );
-    text
 }

@@ -165,7 +165,9 @@ impl Engine {
         if self.databases.expiry_mode() != ExpiryMode::Active {
             return Outcome::Enough;
         }
+        let began = self.latency_begins();
         let outcome = self.evict_until(counted);
+        self.note_latency("eviction-cycle", began);
         self.evict.running |= outcome == Outcome::OutOfTime;
         let now = self.env.stopwatch.ticks();
         self.evict.note_exceeded(outcome != Outcome::Enough, now);

@@ -7,7 +7,7 @@ use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{self, CommandId};
 use crate::engine::session::run::{PENDING_MAX, Run};
-use crate::engine::session::{Doing, ReplyMode, Session};
+use crate::engine::session::{Doing, Manner, ReplyMode, Session};
 use crate::keyspace::unit::Origin;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
@@ -37,7 +37,14 @@ impl Engine {
     /// Runs a command inside the unit under way. The reply is written, an error too.
     #[inline]
     pub(in crate::engine) fn call(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
+        let observed = !self.observe.on.is_empty();
+        if observed {
+            self.begin_call(slot, command, args);
+        }
         let (result, took) = self.invoke(slot, command, args);
+        if observed {
+            self.end_call(slot, command, args);
+        }
         self.metrics.commands += 1;
         let stats = &mut self.metrics.by_command[command.0 as usize];
         stats.calls += 1;
@@ -47,13 +54,13 @@ impl Engine {
             // How long it took is known when it is answered.
             Ok(Flow::Block(wait)) => {
                 self.park(slot, command, args, wait, took);
-                self.publish_notices();
+                self.after_call(slot, command, args);
                 return;
             }
             Err(error) => self.answer_error(slot, command, &error),
         }
         self.note_duration(slot, command, args, took);
-        self.publish_notices();
+        self.after_call(slot, command, args);
     }
 
     /// How long a command took, all its tries together, in ticks of the stopwatch: the histogram
@@ -94,8 +101,8 @@ impl Engine {
                 session.traffic.commands += 1;
                 session.output.shows_data = true;
                 let before = session.output.buffer.len();
-                self.databases.untouched =
-                    session.no_touch && !entry.spec.flags.contains(Flags::TOUCHES);
+                self.databases.untouched = session.manner.contains(Manner::NO_TOUCH)
+                    && !entry.spec.flags.contains(Flags::TOUCHES);
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,

@@ -8,6 +8,7 @@
 use crate::base::text;
 use crate::config::kinds::EventClasses;
 use crate::engine::Engine;
+use crate::engine::tick::observe::Observers;
 use crate::keyspace::unit::Classes;
 
 /// Whether the letter's class is in the set.
@@ -29,15 +30,22 @@ impl Engine {
         };
     }
 
-    /// Publishes what the unit has noted so far.
+    /// Publishes what the unit has noted so far, and tells clients that track what it has touched.
     #[inline]
     pub(in crate::engine) fn publish_notices(&mut self) {
-        if !self.databases.unit.notices.is_empty() {
-            self.publish_each_notice();
+        if self.databases.unit.has_news() {
+            self.publish_news();
         }
     }
 
     #[cold]
+    fn publish_news(&mut self) {
+        if self.observe.on.contains(Observers::TRACKING) {
+            self.tell_touched();
+        }
+        self.publish_each_notice();
+    }
+
     fn publish_each_notice(&mut self) {
         let wanted = self.settings.notify_keyspace_events;
         let mut notices = std::mem::take(&mut self.databases.unit.notices);

@@ -12,10 +12,23 @@ pub(crate) struct Forms([Vec<u8>; 2]);
 
 impl Forms {
     /// Forgets the message before.
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for form in &mut self.0 {
             form.clear();
         }
+    }
+
+    /// The message in a protocol version, written at the first call for it.
+    #[inline]
+    pub(crate) fn of(&mut self, protocol: Protocol, write: impl FnOnce(&mut Reply<'_>)) -> &[u8] {
+        let form = match protocol {
+            Protocol::Resp2 => &mut self.0[0],
+            Protocol::Resp3 => &mut self.0[1],
+        };
+        if form.is_empty() {
+            write(&mut Reply::new(form, protocol));
+        }
+        form
     }
 
     /// Lets go of what a huge message needed.
@@ -60,19 +73,13 @@ impl<'a> Message<'a> {
     /// Its bytes in a protocol version.
     #[inline]
     pub(crate) fn bytes(&mut self, protocol: Protocol) -> &[u8] {
-        let form = match protocol {
-            Protocol::Resp2 => &mut self.forms.0[0],
-            Protocol::Resp3 => &mut self.forms.0[1],
-        };
-        if form.is_empty() {
-            let words = if self.words[0].is_empty() { &self.words[1..] } else { &self.words[..] };
-            let mut reply = Reply::new(form, protocol);
+        let words = if self.words[0].is_empty() { &self.words[1..] } else { &self.words[..] };
+        self.forms.of(protocol, |reply| {
             reply.push(words.len());
             for word in words {
                 reply.bulk(word);
             }
-        }
-        form
+        })
     }
 }
 

@@ -1,0 +1,226 @@
+//! Single stories.
+
+use std::time::Duration;
+
+use crate::support::client::Client;
+use crate::support::server::{Program, Server};
+
+fn start(directives: &[&str]) -> Server {
+    let plain = ["--appendonly", "no", "--save", "", "--enable-debug-command", "yes"];
+    Server::start_with(Program::Redstart, &[&plain[..], directives].concat())
+}
+
+/// A client in RESP3 that tracks.
+fn tracker(server: &Server, options: &str) -> Client {
+    let mut client = server.connect();
+    client.words("HELLO 3");
+    assert_eq!(client.words(&format!("CLIENT TRACKING ON {options}")).text(), "OK");
+    client
+}
+
+fn next(client: &mut Client) -> String {
+    client.next_push().expect("a push").to_string()
+}
+
+fn told(keys: &str) -> String {
+    format!(">[\"invalidate\", {keys}]")
+}
+
+/// A field of INFO.
+fn info(client: &mut Client, field: &str) -> i64 {
+    let text = client.call(&["INFO", "everything"]).text();
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {field} in\n{text}")).trim().parse().expect("a number")
+}
+
+#[test]
+fn exchanged_databases_invalidate_everything() {
+    let server = start(&[]);
+    let (mut client, mut other) = (tracker(&server, ""), server.connect());
+    client.words("GET k");
+    other.words("SWAPDB 0 1");
+    assert_eq!(next(&mut client), told("_nil"));
+}
+
+#[test]
+fn no_loop_covers_a_clients_scripts() {
+    let server = start(&[]);
+    let mut client = tracker(&server, "BCAST NOLOOP");
+    client.words("EVAL return(redis.call('set','mine','1')) 0");
+    server.connect().words("SET others 1");
+    assert_eq!(next(&mut client), told("*[\"others\"]"));
+}
+
+#[test]
+fn changes_of_one_tick_are_broadcast_in_one_message() {
+    let server = start(&[]);
+    let (mut client, mut other) = (tracker(&server, "BCAST PREFIX a PREFIX b"), server.connect());
+    // One unit, so one tick.
+    other.words("MSET b2 1 a3 1 c 1 a1 1 a2 1");
+    assert_eq!(next(&mut client), told("*[\"a1\", \"a2\", \"a3\"]"));
+    assert_eq!(next(&mut client), told("*[\"b2\"]"));
+}
+
+#[test]
+fn keys_that_time_or_lack_of_room_removes_are_told() {
+    let server = start(&["--maxmemory-policy", "allkeys-random"]);
+    let (mut client, mut other) = (tracker(&server, ""), server.connect());
+    other.words("SET k 1 PX 30");
+    client.words("GET k");
+    assert_eq!(next(&mut client), told("*[\"k\"]"), "by the round of expiry");
+    other.words("SET k 1");
+    client.words("GET k");
+    other.words("CONFIG SET maxmemory 1");
+    assert_eq!(next(&mut client), told("*[\"k\"]"), "by eviction");
+    // A field's end is a change of its key.
+    other.words("CONFIG SET maxmemory 0");
+    other.words("HSET h f v");
+    client.words("HGETALL h");
+    other.words("HPEXPIRE h 20 FIELDS 1 f");
+    assert_eq!(next(&mut client), told("*[\"h\"]"), "by HPEXPIRE");
+    client.words("HGETALL h");
+    assert_eq!(next(&mut client), told("*[\"h\"]"), "by the round of expiry");
+}
+
+#[test]
+fn a_full_table_forgets_keys_and_says_so() {
+    let server = start(&["--tracking-table-max-keys", "100"]);
+    let (mut client, mut asker) = (tracker(&server, "NOLOOP"), server.connect());
+    for key in 0..1000 {
+        client.words(&format!("GET k{key}"));
+    }
+    let forgotten = client.take_pushes().len();
+    assert!((899..=900).contains(&forgotten), "{forgotten}");
+    assert!(info(&mut asker, "tracking_total_keys") <= 101);
+    asker.words("CONFIG SET tracking-table-max-keys 1");
+    let begin = std::time::Instant::now();
+    while info(&mut asker, "tracking_total_keys") > 1 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the table is limited");
+    }
+}
+
+#[test]
+fn figures_follow_the_clients() {
+    let server = start(&[]);
+    let mut asker = server.connect();
+    let figures = |asker: &mut Client| {
+        [
+            "tracking_clients",
+            "tracking_total_keys",
+            "tracking_total_items",
+            "tracking_total_prefixes",
+        ]
+        .map(|field| info(asker, field))
+    };
+    assert_eq!(figures(&mut asker), [0, 0, 0, 0]);
+    let (mut one, mut two) = (tracker(&server, ""), tracker(&server, ""));
+    let three = tracker(&server, "BCAST PREFIX a PREFIX b");
+    one.words("MGET a b");
+    two.words("GET a");
+    assert_eq!(figures(&mut asker), [3, 2, 3, 2]);
+    drop(three);
+    let begin = std::time::Instant::now();
+    while figures(&mut asker) != [2, 2, 3, 0] {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", figures(&mut asker));
+    }
+    one.words("CLIENT TRACKING OFF");
+    two.words("RESET");
+    assert_eq!(figures(&mut asker), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_replicas_clients_hear_of_what_the_primary_changes() {
+    let (primary, replica) = (start(&[]), start(&["--repl-diskless-sync-delay", "0"]));
+    let (mut writer, mut asker) = (primary.connect(), replica.connect());
+    let mut client = tracker(&replica, "");
+    client.words("GET k");
+    asker.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    let begin = std::time::Instant::now();
+    while !asker.words("INFO replication").text().contains("master_link_status:up") {
+        assert!(begin.elapsed() < Duration::from_secs(30), "it follows");
+    }
+    assert_eq!(next(&mut client), told("_nil"), "all it had is gone");
+    client.words("GET k");
+    writer.words("SET k 1");
+    assert_eq!(next(&mut client), told("*[\"k\"]"));
+    client.words("GET k");
+    writer.words("FLUSHALL");
+    assert_eq!(next(&mut client), told("_nil"));
+}
+
+#[test]
+fn invalidations_wait_for_the_log_as_replies_do() {
+    let server = Server::start_with(Program::Redstart, &["--appendfsync", "always"]);
+    let (mut client, mut other) = (tracker(&server, ""), server.connect());
+    for round in 0..20 {
+        client.words("GET k");
+        other.words(&format!("SET k {round}"));
+        assert_eq!(next(&mut client), told("*[\"k\"]"));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_redis_servers_words() {
+    const LINES: &[&str] = &[
+        "CACHING YES",
+        "CACHING maybe",
+        "GETREDIR",
+        "TRACKING ON",
+        "GETREDIR",
+        "TRACKING ON BCAST",
+        "TRACKING ON PREFIX a",
+        "TRACKING ON OPTIN OPTOUT",
+        "TRACKING ON REDIRECT 99999",
+        "TRACKING ON REDIRECT @ REDIRECT @",
+        "TRACKING ON REDIRECT -1",
+        "TRACKING ON REDIRECT x",
+        "TRACKING ON REDIRECT",
+        "TRACKING ON PREFIX",
+        "TRACKING ON FOO",
+        "TRACKING FOO",
+        "TRACKING OFF REDIRECT 99999",
+        "CACHING YES",
+        "CACHING NO",
+        "CACHING maybe",
+        "TRACKING ON OPTIN",
+        "TRACKINGINFO",
+        "TRACKING ON OPTOUT",
+        "CACHING NO",
+        "CACHING YES",
+        "TRACKINGINFO",
+        "TRACKING ON NOLOOP",
+        "TRACKINGINFO",
+        "TRACKING OFF",
+        "TRACKING ON OPTOUT",
+        "TRACKING ON OPTIN",
+        "CACHING YES",
+        "CACHING NO",
+        "TRACKINGINFO",
+        "TRACKING OFF",
+        "TRACKING ON BCAST OPTIN",
+        "TRACKING ON BCAST PREFIX a PREFIX ab",
+        "TRACKING ON BCAST PREFIX a PREFIX b",
+        "TRACKING ON BCAST PREFIX bc",
+        "TRACKING ON BCAST PREFIX a",
+        "TRACKING ON BCAST PREFIX x",
+        "TRACKING ON",
+        "CACHING YES",
+        "TRACKINGINFO",
+        "TRACKING ON BCAST",
+        "TRACKINGINFO",
+        "TRACKING OFF",
+        "TRACKINGINFO",
+    ];
+    let [theirs, ours] = [Program::Redis, Program::Redstart].map(|program| {
+        let server = Server::start_with(program, &["--appendonly", "no", "--save", ""]);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        client.words("HELLO 3");
+        let id = other.words("CLIENT ID").integer().expect("a number").to_string();
+        let answer = |line: &&str| {
+            let words = format!("CLIENT {}", line.replace('@', &id));
+            format!("{line}: {}", client.words(&words))
+        };
+        LINES.iter().map(answer).collect::<Vec<_>>()
+    });
+    assert_eq!(ours, theirs);
+}
