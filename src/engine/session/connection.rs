@@ -121,6 +121,7 @@ fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, 
     session.db = DbIndex(0);
     session.identity.user = b"default".to_vec();
     session.identity.name.clear();
+    session.identity.redirects = false;
     // As upstream: a SKIP in front covers the reply of RESET itself.
     if session.reply_mode == ReplyMode::Off {
         session.reply_mode = ReplyMode::On;

@@ -17,6 +17,7 @@ use crate::resp::reply::{Protocol, Reply};
 
 pub(crate) mod blocking;
 pub(crate) mod client;
+mod client_filter;
 pub(crate) mod client_list;
 pub(crate) mod client_memory;
 pub(crate) mod connection;
@@ -119,6 +120,8 @@ pub(crate) struct Identity {
     pub(crate) lib_name: Vec<u8>,
     /// CLIENT SETINFO lib-ver.
     pub(crate) lib_version: Vec<u8>,
+    /// CLIENT CAPA redirect.
+    pub(crate) redirects: bool,
 }
 
 /// What CLIENT LIST counts.
@@ -239,6 +242,7 @@ impl Session {
                 name: Vec::new(),
                 lib_name: Vec::new(),
                 lib_version: Vec::new(),
+                redirects: false,
             },
             no_evict: false,
             no_touch: false,
