@@ -106,6 +106,8 @@ pub struct Link {
     changed: Notify,
     /// Bytes of requests read but not yet executed or not yet complete.
     unread: AtomicUsize,
+    /// Whether an empty line has come: a sign of life, and no request.
+    blank: AtomicBool,
 }
 
 impl Link {
@@ -119,7 +121,18 @@ impl Link {
             hold: AtomicU8::new(Hold::Reads as u8),
             changed: Notify::new(),
             unread: AtomicUsize::new(0),
+            blank: AtomicBool::new(false),
         }
+    }
+
+    /// An empty line has come.
+    pub(crate) fn note_blank(&self) {
+        self.blank.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an empty line has come since this was last asked.
+    pub(crate) fn take_blank(&self) -> bool {
+        self.blank.swap(false, Ordering::Relaxed)
     }
 
     /// The bounds that the parser must hold the client to.

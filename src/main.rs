@@ -14,7 +14,7 @@ use redstart::engine::Engine;
 use redstart::engine::keep::load_slices::Ready;
 use redstart::engine::keep::startup::command_names;
 use redstart::mailbox::Mailbox;
-use redstart::server::{self, Listeners};
+use redstart::server::{self, ListenError, Listeners};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -100,6 +100,11 @@ fn run(configured: Configured) -> Result<i32, Box<dyn std::error::Error>> {
     let code = tasks.block_on(&runtime, async {
         let listeners = match Listeners::open(&settings) {
             Ok(listeners) => listeners,
+            // The address and the reason are told already.
+            Err(ListenError::Tcp { port, .. }) => {
+                tracing::error!("Failed listening on port {port} (tcp), aborting.");
+                return 1;
+            }
             Err(error) => {
                 tracing::error!("{error}");
                 return 1;

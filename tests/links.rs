@@ -264,7 +264,7 @@ fn ten_replicas_that_come_at_once_share_a_snapshot() {
 
 /// A directory stands where the snapshot's file should be: it can't be made. As soon as it can, it is.
 fn with_a_file_in_the_way(blocks_primary: bool, told: &str) {
-    let primary = start(Program::Redstart, &[]);
+    let primary = start(Program::Redstart, &["--repl-diskless-sync", "no"]);
     let replica = start(Program::Redstart, &[]);
     let blocked = if blocks_primary { &primary } else { &replica };
     let path = blocked.dir().join(format!("temp-repl-{}.rdb", blocked.pid()));

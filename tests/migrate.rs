@@ -221,3 +221,141 @@ fn keys_that_are_written_while_they_go_lose_nothing() {
         assert_eq!(client.words(&format!("EXISTS {key}")), Value::Integer(0));
     }
 }
+
+/// One world of the random test: a server that keys are moved from, and one that they are moved to.
+struct World {
+    source: Client,
+    target: Client,
+    place: String,
+    _servers: [Server; 2],
+}
+
+impl World {
+    fn of(program: Program) -> Self {
+        let servers = [start(program, &[]), start(program, &[])];
+        let (source, target) = (servers[0].connect(), servers[1].connect());
+        let place = format!("127.0.0.1 {}", servers[1].port());
+        Self { source, target, place, _servers: servers }
+    }
+
+    fn run(&mut self, here: bool, words: &[String]) -> String {
+        let place: Vec<&str> = self.place.split(' ').collect();
+        let words: Vec<&str> = words
+            .iter()
+            .flat_map(|word| if word == "<place>" { place.clone() } else { vec![word.as_str()] })
+            .collect();
+        let client = if here { &mut self.source } else { &mut self.target };
+        client.call(&words).text()
+    }
+}
+
+/// MIGRATE with one key, with some, twice the same, with every option and with what can't be.
+fn random_migration(random: &mut Random) -> Vec<String> {
+    let key = |random: &mut Random| format!("k{}", random.below(6));
+    let many = random.chance(50);
+    let mut words = vec!["MIGRATE".to_owned(), "<place>".to_owned()];
+    words.push(if many && !random.chance(5) { String::new() } else { key(random) });
+    words.extend([random.pick(&["0", "0", "0", "3", "99"]).to_owned(), "5000".to_owned()]);
+    for option in ["COPY", "REPLACE", "bogus"] {
+        if random.chance(if option == "bogus" { 3 } else { 45 }) {
+            words.push(option.to_owned());
+        }
+    }
+    if random.chance(5) {
+        words.extend(["AUTH".to_owned(), "wrong".to_owned()]);
+    }
+    if many {
+        words.push("KEYS".to_owned());
+        words.extend((0..=random.below(3)).map(|_| key(random)));
+    }
+    words
+}
+
+#[test]
+fn random_migrations_go_as_with_redis() {
+    let mut random = Random::new(random::seed_from_environment("MIGRATE_SEED"));
+    let mut worlds = [World::of(Program::Redis), World::of(Program::Redstart)];
+    let rounds = random::from_environment("MIGRATE_ROUNDS", 600);
+    for round in 0..rounds {
+        let key = format!("k{}", random.below(6));
+        let (here, words) = match random.below(8) {
+            0 | 1 => (true, format!("SET {key} {round}")),
+            2 => (true, format!("SET {key} {round} PX 100000")),
+            3 => (random.chance(50), format!("DEL {key}")),
+            4 => (false, format!("SET {key} there")),
+            _ => (true, String::new()),
+        };
+        let words: Vec<String> = if words.is_empty() {
+            random_migration(&mut random)
+        } else {
+            words.split(' ').map(str::to_owned).collect()
+        };
+        let [redis, ours] = worlds.each_mut().map(|world| world.run(here, &words));
+        assert_eq!(ours, redis, "{words:?} in round {round}");
+    }
+    let [redis, ours] =
+        worlds.each_mut().map(|world| [digest(&mut world.source), digest(&mut world.target)]);
+    assert_eq!(ours, redis);
+    assert_ne!(ours[0], "0".repeat(40));
+}
+
+/// Several clients count at keys while these are moved to and fro: whoever was told a count finds it, at one
+/// of the servers, and nothing is at both.
+#[test]
+fn what_is_counted_while_it_is_moved_is_not_lost() {
+    let mut random = Random::new(random::seed_from_environment("MIGRATE_SEED"));
+    let servers = [start(Program::Redstart, &[]), start(Program::Redstart, &[])];
+    let mut clients: Vec<Vec<Client>> =
+        servers.iter().map(|server| (0..4).map(|_| server.connect()).collect()).collect();
+    let (keys, mut told) = (5, [0_i64; 5]);
+    for _ in 0..150 {
+        let at = random.below(2);
+        // One tick meets all of it.
+        let held = &mut clients[at][0];
+        held.try_send_raw(&client::encode(&client::argv("DEBUG SLEEP 0.003"))).expect("sent");
+        let mut sent = Vec::new();
+        for (index, client) in clients[at].iter_mut().enumerate().skip(1) {
+            let mut lines: Vec<Vec<Vec<u8>>> = Vec::new();
+            for _ in 0..=random.below(4) {
+                let key = random.below(keys);
+                lines.push(if random.chance(30) {
+                    let port = servers[1 - at].port();
+                    let line = format!(
+                        "MIGRATE 127.0.0.1 {port} x 0 5000 KEYS n{key} n{}",
+                        (key + 1) % keys
+                    );
+                    let mut line = client::argv(&line);
+                    line[3].clear();
+                    line
+                } else {
+                    client::argv(&format!("INCR n{key}"))
+                });
+            }
+            let bytes: Vec<u8> = lines.iter().flat_map(|line| client::encode(line)).collect();
+            client.try_send_raw(&bytes).expect("sent");
+            sent.push((index, lines));
+        }
+        clients[at][0].try_read().expect("it wakes");
+        for (index, lines) in sent {
+            for line in lines {
+                let answer = clients[at][index].try_read().expect("an answer");
+                if line[0] == b"INCR" {
+                    let key = usize::from(line[1][1] - b'0');
+                    assert!(answer.integer().is_some(), "{answer:?}");
+                    told[key] += 1;
+                } else {
+                    let text = answer.text();
+                    let fits = ["OK", "NOKEY", "ERR Target instance replied with error: BUSYKEY"];
+                    assert!(fits.iter().any(|start| text.starts_with(start)), "{text}");
+                }
+            }
+        }
+    }
+    for (key, told) in told.into_iter().enumerate() {
+        let count = |client: &mut Client| {
+            client.words(&format!("GET n{key}")).text().parse::<i64>().unwrap_or(0)
+        };
+        let there = [count(&mut clients[0][0]), count(&mut clients[1][0])];
+        assert_eq!(there[0] + there[1], told, "n{key}: {there:?}");
+    }
+}

@@ -333,3 +333,76 @@ fn a_replica_in_step_stays_whatever_a_tick_brings() {
         assert_eq!(number(&mut client, "sync_partial_ok"), 0, "the link has lasted");
     }
 }
+
+/// A client that follows redirections is sent to the primary as by Valkey, and can read here if it says so.
+#[test]
+fn a_client_that_follows_redirections_is_sent_to_the_primary() {
+    for program in [Program::Valkey, Program::Redstart] {
+        let primary = start(program, &[]);
+        let replica = follower(program, &primary, &[]);
+        assert_equal(&[&primary, &replica]);
+        let redirect = format!("REDIRECT 127.0.0.1:{}", primary.port());
+        let readonly = "READONLY You can't write against a read only replica.";
+        let mut client = replica.connect();
+        for (line, answer) in [
+            ("SET a 1", readonly),
+            ("GET a", "$nil"),
+            ("CLIENT CAPA other redirect", "OK"),
+            ("SET a 1", redirect.as_str()),
+            ("GET a", &redirect),
+            ("PING", "PONG"),
+            ("PUBLISH a b", ":0"),
+            ("MULTI", "OK"),
+            ("GET a", &redirect),
+            ("EXEC", "EXECABORT Transaction discarded because of previous errors."),
+            ("READONLY", "OK"),
+            ("GET a", "$nil"),
+            ("SET a 1", &redirect),
+            ("READWRITE", "OK"),
+            ("GET a", &redirect),
+            ("MULTI", "OK"),
+            ("PING", "QUEUED"),
+        ] {
+            assert_eq!(client.words(line).text(), answer, "{line} at {}", program.name());
+        }
+        // What was queued at a primary that is one no more.
+        let mut other = primary.connect();
+        for line in ["CLIENT CAPA redirect", "WATCH a", "MULTI", "SET a 1"] {
+            assert!(!other.words(line).is_error(), "{line}");
+        }
+        replica.connect().words("REPLICAOF NO ONE");
+        primary.connect().words(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+        let back = format!("REDIRECT 127.0.0.1:{}", replica.port());
+        assert_eq!(other.words("EXEC").text(), back, "{}", program.name());
+        assert_eq!(other.words("EXEC").text(), "ERR EXEC without MULTI", "{}", program.name());
+    }
+}
+
+#[test]
+fn a_script_waits_for_what_its_client_has_written() {
+    let primary = start(Program::Redstart, &[]);
+    let replicas = [(); 2].map(|()| follower(Program::Redstart, &primary, &[]));
+    assert_equal(&[&primary, &replicas[0], &replicas[1]]);
+    replicas[1].halt();
+    let mut client = primary.connect();
+    client.words("SET a 1");
+    assert_eq!(client.words("WAIT 1 10000"), Value::Integer(1));
+    let waits = ["EVAL", "return redis.call('wait', 2, 0)", "0"];
+    assert_eq!(client.call(&waits), Value::Integer(1), "the one that stands still doesn't count");
+    replicas[1].proceed();
+    assert_eq!(client.words("WAIT 2 10000"), Value::Integer(2));
+    assert_eq!(client.call(&waits), Value::Integer(2));
+}
+
+#[test]
+fn emptying_what_is_empty_is_told_to_replicas() {
+    let (primary, replica) = pair(&[]);
+    let (mut client, mut reader) = (primary.connect(), replica.connect());
+    client.words("FLUSHDB ASYNC");
+    client.words("FLUSHALL");
+    await_offset(&mut client, &mut reader);
+    let told = reader.words("INFO commandstats").text();
+    for command in ["flushdb", "flushall"] {
+        assert!(told.contains(&format!("cmdstat_{command}:calls=1,")), "{told}");
+    }
+}

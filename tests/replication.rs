@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::client::{self, Client, Value};
 use support::group::{assert_equal, await_that, follower, info, number, start, write};
 use support::random::{self, Random};
@@ -89,6 +91,68 @@ fn we_follow_ourselves_and_take_over() {
 }
 
 /// The log holds the primary's bytes with their offsets: a crash costs no copy of all data.
+/// A primary and its replicas under a mixed load, with links cut all the time: for `REPLICATION_SOAK_SECONDS`
+/// (two where nothing is said), after which everybody has the same.
+fn soak(primary: Program, replicas: &[Program]) {
+    let seconds = random::from_environment("REPLICATION_SOAK_SECONDS", 2);
+    let primary = start(primary, &["--appendonly", "yes"]);
+    let replicas: Vec<_> = replicas
+        .iter()
+        .map(|program| follower(*program, &primary, &["--appendonly", "yes"]))
+        .collect();
+    let mut random = Random::new(random::seed_from_environment("REPLICATION_SEED"));
+    let (mut client, began) = (primary.connect(), Instant::now());
+    let (mut cuts, mut commands) = (0, 0);
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let until =
+            Instant::now() + Duration::from_millis(500 + random.below(3000).min(600) as u64);
+        while Instant::now() < until {
+            write(&mut client, &mut random, 200);
+            commands += 200;
+        }
+        match random.below(4) {
+            0 => replicas.iter().for_each(|replica| {
+                replica.connect().words("CLIENT KILL TYPE master");
+            }),
+            1 => {
+                let replica = &replicas[random.below(replicas.len())];
+                replica.halt();
+                write(&mut client, &mut random, 500);
+                replica.proceed();
+            }
+            _ => {
+                client.words("CLIENT KILL TYPE replica");
+            }
+        }
+        cuts += 1;
+    }
+    let mut servers = vec![&primary];
+    servers.extend(&replicas);
+    assert_equal(&servers);
+    println!(
+        "{}: {commands} commands, {cuts} cuts, sync_full {}, sync_partial_ok {}, sync_partial_err {}",
+        primary.program().name(),
+        number(&mut client, "sync_full"),
+        number(&mut client, "sync_partial_ok"),
+        number(&mut client, "sync_partial_err"),
+    );
+}
+
+#[test]
+fn links_to_everybody_are_cut_under_load() {
+    soak(Program::Redstart, &[Program::Redis, Program::Valkey, Program::Redstart]);
+}
+
+#[test]
+fn links_from_redis_are_cut_under_load() {
+    soak(Program::Redis, &[Program::Redstart, Program::Redis]);
+}
+
+#[test]
+fn links_from_valkey_are_cut_under_load() {
+    soak(Program::Valkey, &[Program::Redstart, Program::Valkey]);
+}
+
 #[test]
 fn a_killed_replica_goes_on_where_its_log_ends() {
     for program in [Program::Redis, Program::Redstart] {

@@ -41,6 +41,14 @@ pub enum CommandError {
     /// Wrong number of arguments; the field is the command's full name in lower case.
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(String),
+    /// The primary is elsewhere (CLIENT CAPA REDIRECT).
+    #[error("REDIRECT {host}:{port}")]
+    Redirect {
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
     /// A text that quotes what a client sent, byte for byte; no line ends in it.
     #[error("{}", String::from_utf8_lossy(.0))]
     Quoting(Vec<u8>),

@@ -66,7 +66,12 @@ fn elsewhere(cx: &Cx<'_>, args: Args<'_>) -> Result<bool, CommandError> {
 
 fn flush_one(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let elsewhere = elsewhere(cx, args)?;
-    cx.databases.unit.changes += cx.databases.flush(cx.selected, elsewhere);
+    let removed = cx.databases.flush(cx.selected, elsewhere);
+    cx.databases.unit.changes += removed;
+    if removed == 0 {
+        // Logged and told to replicas even so, as upstream does.
+        cx.databases.unit.record_words(cx.selected, args.from(0));
+    }
     cx.reply.ok();
     Ok(Flow::Done)
 }

@@ -479,6 +479,7 @@ fn changes_are_counted_as_upstream_counts_them() {
     let mut empty = World::new();
     empty.run("FLUSHDB");
     assert_eq!(empty.databases.unit.changes, 0);
+    assert_eq!(empty.databases.unit.record_count(), 1, "it is told all the same");
     empty.run("FLUSHALL");
     assert_eq!(empty.databases.unit.changes, 1);
 }

@@ -35,7 +35,8 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .since("2.8.9")
         .cost("O(1) for one key that hasn't changed, else O(N) for N keys")
         .syntax("key [key ...]")
-        .summary("Estimates how many different elements the HyperLogLogs have seen together."),
+        .summary("Estimates how many different elements the HyperLogLogs have seen together.")
+        .deviates(&["a replica keeps its primary's bytes: it reckons anew each time"]),
     write::<DataHandler>("PFMERGE", AtLeast(2), pfmerge)
         .group(Group::HyperLogLog)
         .flags(Flags::DENYOOM)

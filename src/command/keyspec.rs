@@ -91,6 +91,9 @@ pub(crate) fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
     let mut found = Vec::new();
     for key in spec.keys.iter().filter(|key| !key.flags.contains(KeyFlags::NOT_KEY)) {
         let begin = match key.begin {
+            Begin::Index(index) if args.get(index) == Some(b"") && has_keys_elsewhere(spec) => {
+                continue;
+            }
             Begin::Index(index) => index,
             Begin::Keyword(word, from) => match after_keyword(word, from, args) {
                 Some(index) => index,
@@ -131,6 +134,12 @@ pub(crate) fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
         found.extend((first..=last as usize).step_by(step).map(|index| KeyAt { index, flags }));
     }
     Some(found)
+}
+
+/// Whether an empty first key stands for keys behind a keyword (MIGRATE).
+fn has_keys_elsewhere(spec: &Spec) -> bool {
+    let behind = |key: &Key| matches!(key.begin, Begin::Keyword(..));
+    spec.keys.iter().any(|key| behind(key) && key.flags.contains(KeyFlags::INCOMPLETE))
 }
 
 /// Where SORT's last STORE says to put the result. Words that belong to other options don't count.

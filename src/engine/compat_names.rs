@@ -423,8 +423,6 @@ pub const UPSTREAM: &[(&str, &[&str])] = &[
             "CLUSTER SLAVES",
             "CLUSTER SLOT-STATS",
             "CLUSTER SLOTS",
-            "READONLY",
-            "READWRITE",
         ],
     ),
 ];

@@ -111,6 +111,7 @@ impl<R: ReadSide> Reader<R> {
             batch.error = result.err();
             if batch.requests.is_empty() && !failed {
                 if used > 0 {
+                    self.link.note_blank();
                     batch.buffer.drain(..used);
                 }
                 self.keep(batch);

@@ -28,6 +28,7 @@ pub mod recover;
 mod recover_error;
 mod recover_notes;
 mod recover_place;
+pub mod relay;
 pub mod scan;
 pub mod snapshot;
 pub mod stream_files;

@@ -25,6 +25,7 @@ use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
 use crate::base::pieces::PieceSink;
 use crate::base::process;
 use crate::persist::detached::DetachedBase;
+use crate::persist::relay::Relay;
 use crate::persist::worker::{Urgency, Waker, Worker};
 use crate::rdb::encode::{Compressor, Verbatim};
 
@@ -64,6 +65,8 @@ pub enum Target {
     Base,
     /// It stays where it is, and need not survive a crash: replicas read it.
     Transfer,
+    /// To replicas' sockets.
+    Relay(Arc<Relay>),
     /// To the log's directory, with a manifest.
     DetachedBase(DetachedBase),
 }
@@ -156,11 +159,12 @@ impl Sink {
             self.bytes += 8;
         }
         self.file.flush()?;
-        if !matches!(self.options.target, Target::Transfer) {
+        if !matches!(self.options.target, Target::Transfer | Target::Relay(_)) {
             self.file.sync_at(SYNC_SNAPSHOT)?;
         }
         match &self.options.target {
             Target::Base | Target::Transfer => {}
+            Target::Relay(relay) => relay.complete(),
             Target::DetachedBase(base) => base.install(&*self.disk)?,
             Target::Name(name) => {
                 self.disk.rename(&self.options.temporary, name)?;
@@ -263,6 +267,9 @@ impl SnapshotWriter {
         // Replicas read a transfer at once, from memory if it still is there.
         let file = match options.target {
             Target::Transfer => env.disk.create(&options.temporary)?,
+            Target::Relay(ref relay) => {
+                Box::new(relay.writer(Arc::clone(&env.disk), options.temporary.clone()))
+            }
             _ => env.disk.create_streamed(&options.temporary)?,
         };
         let temporary = options.temporary.clone();

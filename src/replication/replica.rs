@@ -7,7 +7,12 @@
 //!     └─────► Waiting ──a walk begins──► Walking ──its file is there──► Sending
 //!                ▲                          │ the walk failed              │
 //!                └──────────────────────────┘           Online or CatchingUp ◄┘
+//!
+//!  Waiting ──a walk to sockets begins──► Streaming ──all is sent──► Sent ──its word──► Online or CatchingUp
 //! ```
+//! A snapshot that is sent while it is made has no length, but a mark behind it; the stream may begin only
+//! when the replica has found that mark, which its first acknowledgement tells.
+//!
 //! From `Walking` on the replica's place in the stream is known. What lies behind it is in the log's files;
 //! where there is no log, the backlog keeps it (`crate::journal::Journal::hold`). So the gap of a full
 //! sync is a place and no buffer.
@@ -18,6 +23,7 @@ use std::io::Read;
 use bytes::Bytes;
 
 use crate::journal::Cursor;
+use crate::persist::relay::Reader;
 use crate::persist::stream_files::Place;
 
 /// Bytes of a snapshot that are read at once.
@@ -37,6 +43,10 @@ pub(crate) enum Feed {
     Walking(Cursor),
     /// The rest of a snapshot, then the stream.
     Sending(Transfer, Cursor),
+    /// The snapshot while it is being written.
+    Streaming(Stream, Cursor),
+    /// The stream, as soon as it says that it has the snapshot.
+    Sent(Cursor),
     /// The stream, from the backlog.
     Online(Cursor),
     /// The stream, from the log's files, until it is in the backlog.
@@ -59,6 +69,20 @@ impl fmt::Debug for Transfer {
     }
 }
 
+/// A snapshot on its way while it is written.
+pub(crate) struct Stream {
+    /// Where it is read.
+    pub(crate) reader: Reader,
+    /// What is sent behind it.
+    pub(crate) mark: Bytes,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
 /// What is known of a replica.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -68,6 +92,8 @@ pub(crate) struct Replica {
     pub(crate) address: String,
     /// Whether it goes on under a new history's name (`capa psync2`).
     pub(crate) understands_new_names: bool,
+    /// Whether it takes a snapshot of unknown length, with a mark behind it (`capa eof`).
+    pub(crate) takes_mark: bool,
     /// Whether it wants a snapshot and no stream (redis-cli --rdb).
     pub(crate) snapshot_only: bool,
     /// Whether it asked by SYNC: then nothing is said of history and offset.
@@ -76,7 +102,7 @@ pub(crate) struct Replica {
     pub(crate) acked: u64,
     /// How much of it is durable there, if it says so.
     pub(crate) durable: Option<u64>,
-    /// When it was last heard of, in milliseconds since the epoch.
+    /// When it was last heard of, or took a part of its snapshot, in milliseconds since the epoch.
     pub(crate) heard_ms: i64,
     /// What it gets next.
     pub(crate) feed: Feed,
@@ -93,6 +119,7 @@ impl Replica {
             port: 0,
             address: String::new(),
             understands_new_names: false,
+            takes_mark: false,
             snapshot_only: false,
             plain: false,
             acked: 0,
@@ -118,9 +145,11 @@ impl Replica {
     pub(crate) fn needs(&self) -> Option<u64> {
         match &self.feed {
             Feed::CatchingUp(place) => Some(place.offset),
-            Feed::Walking(cursor) | Feed::Sending(_, cursor) | Feed::Online(cursor) => {
-                Some(cursor.offset)
-            }
+            Feed::Walking(cursor)
+            | Feed::Sending(_, cursor)
+            | Feed::Streaming(_, cursor)
+            | Feed::Sent(cursor)
+            | Feed::Online(cursor) => Some(cursor.offset),
             Feed::Greeting | Feed::Waiting { .. } | Feed::Done => None,
         }
     }
@@ -129,7 +158,7 @@ impl Replica {
     pub(crate) fn state(&self) -> &'static str {
         match self.feed {
             Feed::Greeting | Feed::Waiting { .. } | Feed::Walking(_) => "wait_bgsave",
-            Feed::Sending(..) => "send_bulk",
+            Feed::Sending(..) | Feed::Streaming(..) | Feed::Sent(_) => "send_bulk",
             Feed::Online(_) | Feed::CatchingUp(_) => "online",
             Feed::Done => "rdb_transmitted",
         }

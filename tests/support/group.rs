@@ -91,7 +91,7 @@ pub fn assert_equal(servers: &[&Server]) {
 pub fn command(random: &mut Random) -> Vec<Vec<u8>> {
     let key = |kind: &str, random: &mut Random| format!("{kind}:{}", random.below(30));
     let value = random.below(1000);
-    let line = match random.below(20) {
+    let line = match random.below(32) {
         0 | 1 => format!("SET {} {value}", key("s", random)),
         2 => format!("SET {} {value} PX {}", key("s", random), 1 + random.below(200)),
         3 => format!("INCR {}", key("n", random)),
@@ -110,6 +110,23 @@ pub fn command(random: &mut Random) -> Vec<Vec<u8>> {
         16 => format!("LMOVE {} {} LEFT RIGHT", key("l", random), key("l", random)),
         17 => format!("RENAME {} {}", key("s", random), key("s", random)),
         18 => format!("SUNIONSTORE {} {} {}", key("u", random), key("u", random), key("u", random)),
+        19 | 20 => format!("XADD {} MAXLEN ~ 50 * f {value}", key("x", random)),
+        21 => format!("XADD {} * f {value} g {value}", key("x", random)),
+        22 => format!("XGROUP CREATE {} g 0 MKSTREAM", key("x", random)),
+        23 => format!("XREADGROUP GROUP g c COUNT 3 STREAMS {} >", key("x", random)),
+        24 => format!("XAUTOCLAIM {} g d 0 0 COUNT 2", key("x", random)),
+        25 => format!("XTRIM {} MAXLEN {}", key("x", random), random.below(40)),
+        26 => format!("SETBIT {} {value} 1", key("b", random)),
+        27 => format!("BITOP XOR {} {} {}", key("b", random), key("b", random), key("s", random)),
+        28 => format!("PFADD {} {value} {}", key("p", random), value + 1),
+        29 => {
+            format!("GEOADD {} {}.5 {} m{}", key("z", random), value % 180, value % 80, value % 9)
+        }
+        30 => format!(
+            "EVAL redis.call('incr',KEYS[1])return(redis.call('lpush',KEYS[2],ARGV[1])) 2 {} {} {value}",
+            key("n", random),
+            key("l", random)
+        ),
         _ => format!("SELECT {}", random.below(3)),
     };
     client::argv(&line)

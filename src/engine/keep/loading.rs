@@ -18,6 +18,7 @@ use crate::data::index::Room;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::keep::load_slices::Progress;
+use crate::engine::keep::persistence::Loaded;
 use crate::engine::registry::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::journal::CHUNK_BYTES;
@@ -131,11 +132,11 @@ impl Engine {
     ) -> Result<(), LoadError> {
         let seconds = (self.env.clock.monotonic_nanos() - began_nanos) as f64 / 1e9;
         let state = &self.persistence;
-        if recovered.source == Source::Snapshot || state.load_keys + state.load_expired > 0 {
+        if recovered.source == Source::Snapshot || state.loaded.keys + state.loaded.expired > 0 {
             tracing::info!(
                 "Done loading RDB, keys loaded: {}, keys expired: {}.",
-                state.load_keys,
-                state.load_expired
+                state.loaded.keys,
+                state.loaded.expired
             );
         }
         match recovered.source {
@@ -232,10 +233,7 @@ impl Engine {
         self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
-        (self.persistence.load_keys, self.persistence.load_expired) = (0, 0);
-        self.persistence.load_due = Vec::new();
-        self.persistence.load_due_bytes = 0;
-        self.persistence.load_stream_db = 0;
+        self.persistence.loaded = Loaded::default();
         self.persistence.progress =
             Progress { started_seconds: self.now_micros / 1_000_000, ..Progress::default() };
     }
@@ -251,7 +249,7 @@ impl Engine {
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
         loader.output.buffer.clear();
-        let db = self.persistence.load_stream_db.min(self.databases.count() - 1);
+        let db = self.persistence.loaded.stream_db.min(self.databases.count() - 1);
         self.sessions[self.replication.applier].db = DbIndex(db);
     }
 
@@ -302,7 +300,7 @@ impl Replay for Engine {
     fn begin_file(&mut self, path: &Path) {
         tracing::debug!("Loading {}", path.display());
         let layout = self.layout();
-        self.persistence.loading_snapshot = *path == layout.data_file(&layout.snapshot_name);
+        self.persistence.loaded.is_snapshot = *path == layout.data_file(&layout.snapshot_name);
         let loader = &mut self.sessions[self.loader];
         loader.db = DbIndex(0);
         loader.transaction = None;
@@ -348,7 +346,7 @@ impl Replay for Engine {
                 }
             }
             b"repl-stream-db" => {
-                self.persistence.load_stream_db = value.parse().unwrap_or_default();
+                self.persistence.loaded.stream_db = value.parse().unwrap_or_default();
             }
             b"used-mem" => {
                 let bytes = value.parse().unwrap_or_default();
@@ -395,15 +393,15 @@ impl Engine {
         }
         // Under a log the removal comes as a command of its own, which needs the key.
         // On a replica they stay until the primary says so.
-        if self.persistence.loading_snapshot
+        if self.persistence.loaded.is_snapshot
             && expiry.is_some_and(|at| at < self.now())
             && !self.is_replica()
         {
-            self.persistence.load_expired += 1;
+            self.persistence.loaded.expired += 1;
             self.note_due(db, key);
             return Ok(());
         }
-        self.persistence.load_keys += 1;
+        self.persistence.loaded.keys += 1;
         let access = match access {
             Access::Idle(seconds) if !self.limits.lfu => {
                 Some(self.databases.access_from_idle(seconds.min(u64::from(u32::MAX)) as u32))
@@ -422,9 +420,9 @@ impl Engine {
     fn note_due(&mut self, db: u32, key: &[u8]) {
         let room = self.settings.repl_backlog_size.saturating_mul(2) + 2 * CHUNK_BYTES as u64;
         let state = &mut self.persistence;
-        if state.load_due_bytes < room {
-            state.load_due_bytes += key.len() as u64;
-            state.load_due.push((db, key.into()));
+        if state.loaded.due_bytes < room {
+            state.loaded.due_bytes += key.len() as u64;
+            state.loaded.due.push((db, key.into()));
         }
     }
 
@@ -459,7 +457,7 @@ impl Engine {
             Run::Control(handler) => handler(self, slot, args),
         };
         self.databases.unit.clear();
-        self.persistence.load_stream_db = self.sessions[slot].db.0;
+        self.persistence.loaded.stream_db = self.sessions[slot].db.0;
         if matches!(result, Err(CommandError::CollectionFull)) {
             // Nothing that was acknowledged is left out.
             return Err(format!("'{}': more elements than a collection has room for", name()));

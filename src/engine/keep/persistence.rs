@@ -8,8 +8,6 @@ use crate::persist::manifest::Layout;
 /// What is known of snapshots and rewrites.
 #[derive(Debug)]
 pub struct State {
-    /// When the backlog was last needed, in milliseconds since the epoch.
-    pub(in crate::engine) backlog_used_ms: i64,
     /// What walks over the keyspace.
     pub walk: Walk,
     /// What is to walk.
@@ -38,17 +36,8 @@ pub struct State {
     pub(crate) log_base_bytes: u64,
     /// Where the log is that was turned off, and whose manifest doesn't say so yet.
     pub(in crate::engine) log_left: Option<Layout>,
-    /// Keys that the snapshots loaded last brought.
-    pub(crate) load_keys: u64,
-    /// Keys that they held but whose time had come.
-    pub(crate) load_expired: u64,
-    /// Those of them that replicas are to be told of, and their bytes.
-    pub(in crate::engine) load_due: Vec<(u32, Box<[u8]>)>,
-    pub(in crate::engine) load_due_bytes: u64,
-    /// The database that the stream has selected where what was loaded ends.
-    pub(in crate::engine) load_stream_db: u32,
-    /// Whether what is being loaded is a snapshot by itself, not the base of a log.
-    pub(crate) loading_snapshot: bool,
+    /// What is known of what was loaded last.
+    pub(in crate::engine) loaded: Loaded,
     /// Whether data is being loaded.
     pub loading: bool,
     /// How far loading is, or was when it ended.
@@ -57,10 +46,25 @@ pub struct State {
     pub(in crate::engine) load: Option<Load>,
 }
 
+/// What is known of what was loaded last.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Loaded {
+    /// Keys that the snapshots brought.
+    pub(in crate::engine) keys: u64,
+    /// Keys that they held but whose time had come.
+    pub(in crate::engine) expired: u64,
+    /// Those of them that replicas are to be told of, and their bytes.
+    pub(in crate::engine) due: Vec<(u32, Box<[u8]>)>,
+    pub(in crate::engine) due_bytes: u64,
+    /// The database that the stream has selected where what was loaded ends.
+    pub(in crate::engine) stream_db: u32,
+    /// Whether what is being loaded is a snapshot by itself, not the base of a log.
+    pub(in crate::engine) is_snapshot: bool,
+}
+
 impl Default for State {
     fn default() -> Self {
         Self {
-            backlog_used_ms: 0,
             walk: Walk::Idle,
             wanted: Wanted::default(),
             paced: Vec::new(),
@@ -75,12 +79,7 @@ impl Default for State {
             rewrites_failed_in_a_row: 0,
             log_base_bytes: 0,
             log_left: None,
-            load_keys: 0,
-            load_expired: 0,
-            load_due: Vec::new(),
-            load_due_bytes: 0,
-            load_stream_db: 0,
-            loading_snapshot: false,
+            loaded: Loaded::default(),
             loading: false,
             progress: Progress::default(),
             load: None,

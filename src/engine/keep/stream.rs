@@ -20,7 +20,7 @@ impl Engine {
 
     /// After loading: the stream goes on from where the data is, under a history of its own.
     pub(in crate::engine) fn resume_stream(&mut self, recovered: Option<StreamPosition>) {
-        let due = std::mem::take(&mut self.persistence.load_due);
+        let due = std::mem::take(&mut self.persistence.loaded.due);
         // Keys whose time had come were left out, and a log that begins with what is there can't say so.
         let recovered = recovered.filter(|_| due.is_empty() || !self.settings.appendonly);
         let id = ReplicationId::random(&mut self.rng);
@@ -41,7 +41,7 @@ impl Engine {
     /// history begins.
     pub fn keep_backlog(&mut self) {
         self.journal.keep_backlog(self.settings.repl_backlog_size);
-        self.persistence.backlog_used_ms = self.now().0;
+        self.replication.backlog_used_ms = self.now().0;
         self.note_readers();
     }
 
@@ -49,7 +49,7 @@ impl Engine {
     pub(in crate::engine) fn stream_cron(&mut self) {
         self.bound_superseded();
         let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
-        let unused_ms = self.now().0 - self.persistence.backlog_used_ms;
+        let unused_ms = self.now().0 - self.replication.backlog_used_ms;
         let unused = self.replication.replicas.is_empty();
         if unused && self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
             tracing::info!(

@@ -436,7 +436,7 @@ impl Engine {
                 let base = DetachedBase::begin(&*self.env.disk, layout, form, keep_history)?;
                 (base.temporary(), Target::DetachedBase(base))
             }
-            (Purpose::Sync, _) => (self.sync_temporary(), Target::Transfer),
+            (Purpose::Sync, _) => (self.sync_temporary(), self.sync_target()),
             (Purpose::Save, _) => {
                 let name = layout.data_file(&layout.snapshot_name);
                 (snapshot::temporary_name(&layout.dir), Target::Name(name))

@@ -364,6 +364,9 @@ impl Engine {
         let Some(job) = self.persistence.walk.job_mut() else { return false };
         let (delay, commands) = (self.settings.rdb_key_save_delay, self.metrics.commands);
         let (more, outcome) = job.advance(&mut self.databases, &self.env, delay, commands);
+        if let Purpose::Sync = job.purpose {
+            self.feed_streaming();
+        }
         if let Some(outcome) = outcome {
             let walk = std::mem::take(&mut self.persistence.walk);
             match walk {

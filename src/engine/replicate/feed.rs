@@ -17,6 +17,7 @@ use crate::engine::session::run::Run;
 use crate::journal::{Cursor, Journal, Read as Piece, Unlogged};
 use crate::mailbox::SessionId;
 use crate::persist::log::Log;
+use crate::persist::relay::Piece as Snapshot;
 use crate::persist::stream_files::Found;
 use crate::replication::replica::{Feed, PIECE_BYTES, Replica};
 
@@ -83,7 +84,7 @@ impl Engine {
         let files = log.and_then(Log::stream_extent);
         let in_files =
             |offset: u64| files.is_some_and(|(start, end)| (start..=end).contains(&offset));
-        let walk = self.replication.walk.map(|cursor| cursor.offset);
+        let walk = self.replication.walk.as_ref().map(|walk| walk.cursor.offset);
         let mut held = walk.filter(|offset| !in_files(*offset)).unwrap_or(u64::MAX);
         let mut relies = walk.is_some();
         let mut lost = Vec::new();
@@ -144,7 +145,7 @@ impl Engine {
     /// Writes what there is for a replica, as much as its socket takes.
     #[cold]
     pub(in crate::engine) fn pump(&mut self, slot: SessionId) {
-        let mut turn = 0;
+        let (mut turn, now_ms) = (0, self.now().0);
         loop {
             let Some(session) = self.sessions.get_mut(slot) else { return };
             let ends = matches!(session.run, Run::Leaving | Run::Closed);
@@ -176,6 +177,9 @@ impl Engine {
             match outlet.try_write(&replica.piece) {
                 Ok(written) if written > 0 => {
                     replica.piece.advance(written);
+                    if !replica.is_online() {
+                        replica.heard_ms = now_ms;
+                    }
                     turn += written;
                     session.traffic.output_bytes += written as u64;
                     self.metrics.output_bytes += written as u64;
@@ -231,7 +235,7 @@ impl Engine {
         if self.replication.replicas.is_empty() {
             return;
         }
-        self.persistence.backlog_used_ms = now_ms;
+        self.replication.backlog_used_ms = now_ms;
         let period_ms = self.settings.repl_ping_replica_period as i64 * 1000;
         // A replica passes its primary's pings on, and adds nothing to that stream.
         // A failover waits for the stream's end.
@@ -246,17 +250,29 @@ impl Engine {
         for slot in self.replication.replicas.clone() {
             self.check_behind(slot);
             let Some(session) = self.sessions.get_mut(slot) else { continue };
-            let Some(replica) = &session.replica else { continue };
+            let Some(replica) = &mut session.replica else { continue };
+            // While it loads a snapshot it says nothing else.
+            if session.link.as_ref().is_some_and(|link| link.take_blank()) {
+                replica.heard_ms = now_ms;
+            }
+            let silent = now_ms - replica.heard_ms > timeout_ms;
             match replica.feed {
                 Feed::Waiting { .. } | Feed::Walking(_) => {
                     session.output.buffer.push(b'\n');
                     self.mark_dirty(slot);
                 }
-                Feed::Online(_) | Feed::CatchingUp(_)
-                    if now_ms - replica.heard_ms > timeout_ms && !replica.plain =>
-                {
+                Feed::Online(_) | Feed::CatchingUp(_) if silent && !replica.plain => {
                     let name = replica_name(session);
                     tracing::warn!("Disconnecting timedout replica (streaming sync): {name}");
+                    self.kill(slot);
+                }
+                Feed::Sending(..) | Feed::Streaming(..) | Feed::Sent(_) if silent => {
+                    // One that has all there is so far doesn't stand still: the walk does.
+                    if !matches!(replica.feed, Feed::Sent(_)) && !session.output.awaiting_writable {
+                        continue;
+                    }
+                    let name = replica_name(session);
+                    tracing::warn!("Disconnecting timedout replica (full sync): {name}");
                     self.kill(slot);
                 }
                 _ => {}
@@ -283,17 +299,40 @@ impl Feed {
 }
 
 impl Replica {
+    /// It has its snapshot: the stream follows.
+    pub(in crate::engine) fn begin_stream(
+        &mut self,
+        cursor: Cursor,
+        journal: &Journal,
+        log: Option<&Log>,
+    ) {
+        self.feed = if self.snapshot_only {
+            Feed::Done
+        } else {
+            Feed::from(cursor.offset, journal, log).unwrap_or(Feed::Online(cursor))
+        };
+    }
+
     fn next_piece(&mut self, journal: &mut Journal, log: Option<&mut Log>) -> Next {
         match &mut self.feed {
             Feed::Sending(transfer, cursor) if transfer.left == 0 => {
-                self.feed = if self.snapshot_only {
-                    Feed::Done
-                } else {
-                    let held = Feed::from(cursor.offset, journal, log.as_deref());
-                    held.unwrap_or(Feed::Online(*cursor))
-                };
+                let cursor = *cursor;
+                self.begin_stream(cursor, journal, log.as_deref());
                 self.next_piece(journal, log)
             }
+            Feed::Streaming(stream, cursor) => match stream.reader.next() {
+                Ok(Snapshot::Bytes(bytes)) => {
+                    self.piece = bytes;
+                    Next::Bytes
+                }
+                Ok(Snapshot::NotYet) => Next::Nothing,
+                Ok(Snapshot::End) => {
+                    self.piece = stream.mark.clone();
+                    self.feed = if self.snapshot_only { Feed::Done } else { Feed::Sent(*cursor) };
+                    Next::Bytes
+                }
+                Err(error) => Next::Broken(format!("its snapshot can't be read: {error}")),
+            },
             Feed::Sending(transfer, _) => {
                 let room = transfer.left.min(PIECE_BYTES as u64) as usize;
                 let mut piece = vec![0; room];

@@ -629,9 +629,13 @@ impl Engine {
         }
         let mut bytes = Vec::new();
         crate::resp::record::push_command(&mut bytes, words.into_iter());
+        self.send_upstream(&bytes);
+    }
+
+    fn send_upstream(&self, bytes: &[u8]) {
         let uplink = self.replication.upstream.as_ref().and_then(|one| one.uplink.as_ref());
-        if let Some(Err(error)) = uplink.map(|uplink| uplink.send(&bytes)) {
-            tracing::debug!("Can't acknowledge to the primary: {error}");
+        if let Some(Err(error)) = uplink.map(|uplink| uplink.send(bytes)) {
+            tracing::debug!("Can't write to the primary: {error}");
         }
     }
 
@@ -677,6 +681,7 @@ impl Engine {
                  'repl-timeout' parameter in redis.conf to a larger value.",
             ),
             Stage::Online => self.acknowledge(),
+            Stage::Loading(_) => self.send_upstream(b"\n"),
             _ => {}
         }
     }

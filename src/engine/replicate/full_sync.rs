@@ -1,7 +1,13 @@
-//! Full syncs: the walk for replicas that wait, and what becomes of its file.
+//! Full syncs: the walk for replicas that wait, and what becomes of what it writes.
+//!
+//! With `repl-diskless-sync yes` the walk's bytes go to the replicas' sockets while they come; the walk is
+//! that of those who waited when it began, and who comes later waits for the next. Otherwise, and where one of
+//! them doesn't know that form, it writes a file that is sent when it is complete, and who comes later
+//! shares it.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,10 +15,25 @@ use crate::engine::Engine;
 use crate::engine::keep::walk_job::Job;
 use crate::engine::keep::walks::{Purpose, Walk, Want};
 use crate::engine::replicate::primary::replica_name;
-use crate::journal::Cursor;
+use crate::journal::{Cursor, ReplicationId};
 use crate::mailbox::SessionId;
-use crate::persist::snapshot::Outcome;
-use crate::replication::replica::{Feed, Transfer};
+use crate::persist::relay::Relay;
+use crate::persist::snapshot::{Outcome, Target};
+use crate::replication::replica::{Feed, Replica, Stream, Transfer};
+
+/// A walk for replicas.
+#[derive(Debug)]
+pub(crate) struct SyncWalk {
+    /// Where in the stream it began.
+    pub(in crate::engine) cursor: Cursor,
+    target: SyncTarget,
+}
+
+#[derive(Debug)]
+enum SyncTarget {
+    File,
+    Sockets(Arc<Relay>),
+}
 
 impl Engine {
     /// Puts a replica in line for a snapshot, or shares the one under way.
@@ -20,20 +41,23 @@ impl Engine {
         if !self.journal.has_backlog() {
             self.keep_backlog();
         }
-        self.replication.full += 1;
+        self.replication.counts.full += 1;
         self.add_replica(slot);
-        if let (Walk::Sync(job), Some(cursor)) = (&self.persistence.walk, self.replication.walk)
+        if let (Walk::Sync(job), Some(walk)) = (&self.persistence.walk, &self.replication.walk)
             && !job.is_cancelled()
         {
-            tracing::info!("Waiting for end of BGSAVE for SYNC");
-            self.join_walk(slot, cursor);
-            return;
+            if let SyncTarget::File = walk.target {
+                tracing::info!("Waiting for end of BGSAVE for SYNC");
+                self.join_walk(slot, walk.cursor);
+                return;
+            }
+            tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
         }
         let since_ms = self.now().0;
         if let Some(replica) = &mut self.sessions[slot].replica {
             replica.feed = Feed::Waiting { since_ms };
         }
-        if !self.persistence.walk.is_idle() {
+        if !matches!(self.persistence.walk, Walk::Idle | Walk::Sync(_)) {
             tracing::info!("Can't begin a snapshot for SYNC now: another is in progress");
         }
         self.want_due_sync();
@@ -75,27 +99,54 @@ impl Engine {
         if !self.is_replica() {
             self.journal.forget_selected();
         }
+        let waiting: Vec<SessionId> = self.fed_by(|feed| matches!(feed, Feed::Waiting { .. }));
+        let takes_mark = |slot: &SessionId| {
+            self.sessions[*slot].replica.as_ref().is_some_and(|replica| replica.takes_mark)
+        };
+        let to_sockets = self.settings.repl_diskless_sync && waiting.iter().all(takes_mark);
+        let target = if to_sockets { SyncTarget::Sockets(Relay::new()) } else { SyncTarget::File };
+        let cursor = Cursor { offset: self.journal.offset() };
+        self.replication.walk = Some(SyncWalk { cursor, target });
         match self.begin_job(Purpose::Sync) {
             Ok(job) => {
-                tracing::info!("Starting BGSAVE for SYNC with target: disk");
+                let target = if to_sockets { "replicas sockets" } else { "disk" };
+                tracing::info!("Starting BGSAVE for SYNC with target: {target}");
                 tracing::info!("Background saving started by this process");
                 self.set_walk(Walk::of(job));
-                let cursor = Cursor { offset: self.journal.offset() };
-                self.replication.walk = Some(cursor);
-                for slot in self.replication.replicas.clone() {
-                    let feed = self.sessions[slot].replica.as_ref().map(|replica| &replica.feed);
-                    if let Some(Feed::Waiting { .. }) = feed {
-                        self.join_walk(slot, cursor);
-                    }
+                for slot in waiting {
+                    self.join_walk(slot, cursor);
                 }
                 self.hold_backlog();
                 true
             }
             Err(error) => {
                 tracing::error!("Can't write a snapshot for SYNC: {error}");
+                self.replication.walk = None;
                 self.put_off(Purpose::Sync);
                 false
             }
+        }
+    }
+
+    /// The replicas of which the feed is such a one.
+    fn fed_by(&self, such: impl Fn(&Feed) -> bool) -> Vec<SessionId> {
+        let of = |slot: &SessionId| self.sessions.get(*slot)?.replica.as_deref();
+        let slots = self.replication.replicas.iter().copied();
+        slots.filter(|slot| of(slot).is_some_and(|replica: &Replica| such(&replica.feed))).collect()
+    }
+
+    /// Where the walk that is about to begin writes to.
+    pub(in crate::engine) fn sync_target(&self) -> Target {
+        match self.replication.walk.as_ref().map(|walk| &walk.target) {
+            Some(SyncTarget::Sockets(relay)) => Target::Relay(Arc::clone(relay)),
+            Some(SyncTarget::File) | None => Target::Transfer,
+        }
+    }
+
+    /// The walk has gone on: what it gave to the relay goes to the sockets that take it.
+    pub(in crate::engine) fn feed_streaming(&mut self) {
+        for slot in self.fed_by(|feed| matches!(feed, Feed::Streaming(..))) {
+            self.pump(slot);
         }
     }
 
@@ -104,11 +155,21 @@ impl Engine {
         let id = self.journal.history().id;
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return };
-        replica.feed = Feed::Walking(cursor);
         if !replica.plain {
             let line = format!("+FULLRESYNC {id} {}\r\n", cursor.offset);
             session.output.buffer.extend_from_slice(line.as_bytes());
         }
+        replica.feed = match self.replication.walk.as_ref().map(|walk| &walk.target) {
+            Some(SyncTarget::Sockets(relay)) => {
+                // As random as a replication ID, and as long.
+                let mark = ReplicationId::random(&mut self.rng);
+                let mark = Bytes::copy_from_slice(mark.digits());
+                replica.piece = [&b"$EOF:"[..], &mark, b"\r\n"].concat().into();
+                replica.heard_ms = self.now_micros / 1000;
+                Feed::Streaming(Stream { reader: relay.reader(), mark }, cursor)
+            }
+            Some(SyncTarget::File) | None => Feed::Walking(cursor),
+        };
         self.mark_dirty(slot);
     }
 
@@ -121,24 +182,33 @@ impl Engine {
     /// The walk has ended: its file goes to those that waited for it, or it is wanted again.
     pub(in crate::engine) fn sync_ended(&mut self, job: &Job, outcome: io::Result<Outcome>) {
         self.set_walk(Walk::Idle);
-        self.replication.walk = None;
-        let walking: Vec<SessionId> = self.replication.replicas.clone();
-        let walking = walking.into_iter().filter(|slot| {
-            let replica = self.sessions.get(*slot).and_then(|one| one.replica.as_ref());
-            matches!(replica.map(|replica| &replica.feed), Some(Feed::Walking(_)))
+        let walk = self.replication.walk.take();
+        let relay = match walk.map(|walk| walk.target) {
+            Some(SyncTarget::Sockets(relay)) => Some(relay),
+            Some(SyncTarget::File) | None => None,
+        };
+        let to_file = relay.is_none();
+        // Others may still be taking what the walk before this one has written.
+        let walking = self.fed_by(|feed| match (feed, &relay) {
+            (Feed::Walking(_), None) => true,
+            (Feed::Streaming(stream, _), Some(relay)) => stream.reader.is_of(relay),
+            _ => false,
         });
-        let walking: Vec<SessionId> = walking.collect();
-        let path = self.sync_temporary();
         match outcome {
             Ok(outcome) => {
                 tracing::info!("Background saving terminated with success");
                 self.persistence.wanted.sync = Want::No;
-                for slot in walking {
-                    self.begin_transfer(slot, outcome.bytes);
-                }
-                // Open files stay readable without a name.
-                if let Err(error) = self.env.disk.remove(&path) {
-                    tracing::warn!("Can't remove {}: {error}", path.display());
+                if to_file {
+                    for slot in walking {
+                        self.begin_transfer(slot, outcome.bytes);
+                    }
+                    // Open files stay readable without a name.
+                    let path = self.sync_temporary();
+                    if let Err(error) = self.env.disk.remove(&path) {
+                        tracing::warn!("Can't remove {}: {error}", path.display());
+                    }
+                } else {
+                    self.feed_streaming();
                 }
             }
             Err(error) => {
@@ -184,10 +254,12 @@ impl Engine {
         };
         self.replication.replicas.remove(at);
         tracing::info!("Connection with replica {} lost.", replica_name(&self.sessions[slot]));
-        self.persistence.backlog_used_ms = self.now().0;
+        self.replication.backlog_used_ms = self.now().0;
         let awaited = self.replication.replicas.iter().any(|slot| {
             let replica = self.sessions.get(*slot).and_then(|session| session.replica.as_ref());
-            replica.is_some_and(|one| matches!(one.feed, Feed::Walking(_) | Feed::Waiting { .. }))
+            replica.is_some_and(|one| {
+                matches!(one.feed, Feed::Walking(_) | Feed::Streaming(..) | Feed::Waiting { .. })
+            })
         });
         if !awaited {
             self.persistence.wanted.sync = Want::No;

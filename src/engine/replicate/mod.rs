@@ -4,7 +4,8 @@
 //! `Replica` with one enum, what it gets next (`Feed`); [`State::replicas`] lists those that are fed.
 //! A full sync is a walk like any other (`keep::walks`, `Purpose::Sync`): it is wanted as long as a
 //! replica waits for one, whoever fails or goes meanwhile, and all that wait when it begins share it.
-//! What is written by it is a file, which each replica reads at its own pace; the stream behind it is a
+//! It goes to their sockets while it is made (`persist::relay`), or to a file which each replica reads at its
+//! own pace (`repl-diskless-sync no`, or a replica that knows no other form); the stream behind it is a
 //! cursor into the backlog.
 //!
 //! **Who owns what.** [`primary`] the handshake and what acknowledgements mean,
@@ -12,7 +13,8 @@
 //! its file, [`feed`] the bytes to the sockets and how much may be behind, [`crate::journal`] the stream.
 //!
 //! **Faults.** A replica that reads nothing: it is fed from the log's files when it comes to itself; without
-//! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One that is silent for `repl-timeout`: closed. A walk that fails: it is
+//! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One that is silent for `repl-timeout`, or takes
+//! nothing of its snapshot for so long: closed. A walk that fails: it is
 //! wanted still, later each time. A link that breaks: the replica comes back and goes on at its place if
 //! backlog or log have it. Nothing here is kept for one that is gone.
 //!
@@ -20,7 +22,6 @@
 
 use crate::engine::Engine;
 use crate::engine::session::Session;
-use crate::journal::Cursor;
 use crate::mailbox::SessionId;
 use crate::replication::replica::Replica;
 
@@ -48,8 +49,8 @@ pub(crate) struct State {
     pub(crate) links: u64,
     /// Sessions that are fed, in the order in which they asked.
     pub(crate) replicas: Vec<SessionId>,
-    /// Where the full sync's walk that is under way began.
-    pub(crate) walk: Option<Cursor>,
+    /// The full sync's walk that is under way.
+    pub(crate) walk: Option<full_sync::SyncWalk>,
     /// Whether somebody waits for replicas' word: they are asked at the end of the tick.
     pub(crate) wants_word: bool,
     /// Where the units of the last tick end in the stream.
@@ -62,6 +63,15 @@ pub(crate) struct State {
     pub(crate) heard: bool,
     /// When replicas were last pinged, in milliseconds since the epoch.
     pub(crate) pinged_ms: i64,
+    /// When the backlog was last needed, in milliseconds since the epoch.
+    pub(crate) backlog_used_ms: i64,
+    /// What INFO counts.
+    pub(crate) counts: Counts,
+}
+
+/// What became of replicas that asked for the data.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
     /// Full syncs begun.
     pub(crate) full: u64,
     /// Replicas that went on where they were.
@@ -86,15 +96,14 @@ impl State {
             uncertain: 0,
             heard: false,
             pinged_ms: 0,
-            full: 0,
-            partial: 0,
-            partial_refused: 0,
+            backlog_used_ms: 0,
+            counts: Counts::default(),
         }
     }
 
     /// Counts from 0 again.
     pub(crate) fn reset_counts(&mut self) {
-        (self.full, self.partial, self.partial_refused) = (0, 0, 0);
+        self.counts = Counts::default();
     }
 }
 

@@ -68,8 +68,8 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
             }
             replica.address = text;
         } else if args.is(at, "capa") {
-            // Others, such as `eof`, say what it could take; what we send all of them take.
             replica.understands_new_names |= value.eq_ignore_ascii_case(b"psync2");
+            replica.takes_mark |= value.eq_ignore_ascii_case(b"eof");
         } else if args.is(at, "rdb-only") {
             replica.snapshot_only = args.int(at + 1)? == 1;
         } else if args.is(at, "version") {
@@ -111,7 +111,7 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         return Ok(Flow::Done);
     }
     if args.at(1) != b"?" {
-        engine.replication.partial_refused += 1;
+        engine.replication.counts.partial_refused += 1;
     }
     engine.await_full_sync(slot);
     Ok(Flow::Done)
@@ -208,7 +208,7 @@ impl Engine {
         replica.feed = feed;
         replica.acked = offset;
         session.output.buffer.extend_from_slice(&line);
-        self.replication.partial += 1;
+        self.replication.counts.partial += 1;
         self.add_replica(slot);
         self.hold_backlog();
         tracing::info!(
@@ -232,6 +232,14 @@ impl Engine {
         replica.acked = replica.acked.max(acked);
         replica.durable = durable.or(replica.durable);
         self.replication.heard = true;
+        if let Feed::Sent(cursor) = replica.feed {
+            let name = replica_name(&self.sessions[slot]);
+            tracing::info!("Synchronization with replica {name} succeeded");
+            if let Some(replica) = &mut self.sessions[slot].replica {
+                replica.begin_stream(cursor, &self.journal, self.log.as_ref());
+            }
+            self.mark_dirty(slot);
+        }
         Ok(())
     }
 

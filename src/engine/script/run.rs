@@ -45,9 +45,11 @@ impl Engine {
         debug_assert!(self.scripts.running.is_none(), "one script at a time");
         self.databases.unit.hold_together();
         let (slot, db) = (self.scripts.caller, self.sessions[running.client].db);
-        let replaying = self.sessions[running.client].replaying;
+        let client = &self.sessions[running.client];
+        // WAIT in a script counts who has what its client has written.
+        let (replaying, written) = (client.replaying, client.written);
         let session = &mut self.sessions[slot];
-        session.db = db;
+        (session.db, session.written) = (db, written);
         session.protocol = Protocol::Resp2;
         session.replaying = replaying;
         self.scripts.running = Some(running);

@@ -8,12 +8,12 @@ use crate::command::spec::{
     Arity::{self, AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
 };
-use crate::engine::session::ReplyMode;
 use crate::engine::session::blocking::Release;
 use crate::engine::session::client_list::{info, kill, list};
 use crate::engine::session::tracking::commands::{
     caching, get_redirection, tracking, tracking_info,
 };
+use crate::engine::session::{Manner, ReplyMode};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
@@ -291,10 +291,11 @@ fn set_info(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
 }
 
 fn capa(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    // Capabilities that aren't known are passed over, and the known one (following redirections)
-    // has no use without a cluster but in CLIENT LIST's filter.
     let session = &mut engine.sessions[slot];
-    session.identity.redirects |= (2..args.len()).any(|index| args.is(index, "REDIRECT"));
+    // Capabilities that aren't known are passed over.
+    if (2..args.len()).any(|at| args.is(at, "REDIRECT")) {
+        session.manner.insert(Manner::FOLLOWS);
+    }
     session.reply().ok();
     Ok(Flow::Done)
 }
@@ -319,14 +320,14 @@ pub(in crate::engine) fn switch(args: Args<'_>, index: usize) -> Result<bool, Co
 
 fn no_evict(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    session.no_evict = switch(args, 2)?;
+    session.manner.set(Manner::NO_EVICT, switch(args, 2)?);
     session.reply().ok();
     Ok(Flow::Done)
 }
 
 fn no_touch(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
-    session.no_touch = switch(args, 2)?;
+    session.manner.set(Manner::NO_TOUCH, switch(args, 2)?);
     session.reply().ok();
     Ok(Flow::Done)
 }

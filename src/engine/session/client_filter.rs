@@ -7,8 +7,8 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::engine::Engine;
-use crate::engine::session::Session;
 use crate::engine::session::client_list::letters;
+use crate::engine::session::{Manner, Session};
 use crate::mailbox::{Origin, SessionId};
 
 /// The letters that FLAGS takes.
@@ -104,7 +104,7 @@ impl Condition<'_> {
                 let letters = letters(session);
                 wanted.iter().all(|letter| letters.as_bytes().contains(letter))
             }
-            Self::Capa => identity.redirects,
+            Self::Capa => session.manner.contains(Manner::FOLLOWS),
             Self::Db(db) => i64::from(session.db.0) == *db,
             Self::Age(age) => (now_ms - session.traffic.created_ms) / 1000 >= *age,
             Self::Idle(idle) => (now_ms - session.traffic.active_ms) / 1000 >= *idle,

@@ -7,13 +7,13 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::Flow;
 use crate::engine::Engine;
-use crate::engine::session::Session;
 use crate::engine::session::client_filter::Filter;
 use crate::engine::session::client_memory::Held;
 use crate::engine::session::pubsub;
 use crate::engine::session::run::Run;
 use crate::engine::session::tracking::commands::redirection;
 use crate::engine::session::tracking::{Mode, Redirect};
+use crate::engine::session::{Manner, Session};
 use crate::mailbox::{Origin, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
@@ -109,8 +109,8 @@ pub(super) fn letters(session: &Session) -> String {
         (session.watching.broken, 'd'),
         (matches!(session.run, Run::Leaving), 'c'),
         (unix, 'U'),
-        (session.no_evict, 'e'),
-        (session.no_touch, 'T'),
+        (session.manner.contains(Manner::NO_EVICT), 'e'),
+        (session.manner.contains(Manner::NO_TOUCH), 'T'),
     ]
     .iter()
     .filter(|(set, _)| *set)

@@ -9,7 +9,7 @@
 
 use crate::config::kinds::ClientMemory;
 use crate::engine::Engine;
-use crate::engine::session::Session;
+use crate::engine::session::{Manner, Session};
 use crate::mailbox::{READ_BUFFER_BYTES, SessionId};
 
 /// Microseconds between two sums, for each client: a hundred times what its part of one takes.
@@ -89,7 +89,9 @@ impl Engine {
             .sessions
             .clients()
             .filter(counts)
-            .map(|session| (session.held().total, session.no_evict, session.slot))
+            .map(|session| {
+                (session.held().total, session.manner.contains(Manner::NO_EVICT), session.slot)
+            })
             .collect();
         let mut sum: u64 = held.iter().map(|(bytes, ..)| *bytes as u64).sum();
         if sum <= max {
@@ -124,7 +126,9 @@ impl Engine {
         bytes: usize,
     ) -> bool {
         match self.client_memory_max() {
-            Some(max) if bytes as u64 > max && !self.sessions[slot].no_evict => {
+            Some(max)
+                if bytes as u64 > max && !self.sessions[slot].manner.contains(Manner::NO_EVICT) =>
+            {
                 self.evict_client(slot, bytes, max);
                 true
             }

@@ -7,8 +7,8 @@ use crate::command::error::{self, CommandError};
 use crate::command::secrets::Secrets;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::REDIS_VERSION;
-use crate::engine::session::ReplyMode;
 use crate::engine::session::client;
+use crate::engine::session::{Manner, ReplyMode};
 use crate::engine::{ControlHandler, Engine};
 use crate::keyspace::databases::DbIndex;
 use crate::mailbox::SessionId;
@@ -38,6 +38,18 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .flags(ENDS)
         .since("6.2.0")
         .summary("Makes the connection as it was when it began."),
+    control("READONLY", Arity::Exactly(1), read_only as ControlHandler)
+        .group(Group::Cluster)
+        .flags(FOLLOWERS)
+        .since("3.0.0")
+        .summary("Reads from this replica although the client follows redirections.")
+        .deviates(&["no error without a cluster, as in Valkey 8: see CLIENT CAPA"]),
+    control("READWRITE", Arity::Exactly(1), read_write as ControlHandler)
+        .group(Group::Cluster)
+        .flags(FOLLOWERS)
+        .since("3.0.0")
+        .summary("Takes READONLY back.")
+        .deviates(&["no error without a cluster, as in Valkey 8: see CLIENT CAPA"]),
     control("HELLO", Arity::AtLeast(1), hello as ControlHandler)
         .group(Group::Connection)
         .flags(ALWAYS)
@@ -76,6 +88,8 @@ const ALWAYS: Flags = Flags::NOSCRIPT
 /// Commands that end what the connection was doing.
 const ENDS: Flags =
     ALWAYS.union(Flags::RUNS_IN_MULTI).union(Flags::ENDS_MULTI).union(Flags::FOR_LISTENERS);
+
+const FOLLOWERS: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::FAST);
 
 const WRONG_PASSWORD: CommandError =
     CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
@@ -121,15 +135,27 @@ fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, 
     session.db = DbIndex(0);
     session.identity.user = b"default".to_vec();
     session.identity.name.clear();
-    session.identity.redirects = false;
     // As upstream: a SKIP in front covers the reply of RESET itself.
     if session.reply_mode == ReplyMode::Off {
         session.reply_mode = ReplyMode::On;
     }
-    session.no_evict = false;
-    session.no_touch = false;
+    session.manner = Manner::empty();
     engine.set_authenticated(slot, open);
     engine.sessions[slot].reply().simple("RESET");
+    Ok(Flow::Done)
+}
+
+fn read_only(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    let session = &mut engine.sessions[slot];
+    session.manner.insert(Manner::READS_HERE);
+    session.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn read_write(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    let session = &mut engine.sessions[slot];
+    session.manner.remove(Manner::READS_HERE);
+    session.reply().ok();
     Ok(Flow::Done)
 }
 

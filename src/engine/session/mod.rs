@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use bitflags::bitflags;
+
 use crate::engine::registry::CommandId;
 use crate::engine::session::pubsub::listeners::Subscriptions;
 use crate::engine::session::run::{Input, Run};
@@ -28,6 +30,21 @@ pub(crate) mod pubsub;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod tracking;
+
+bitflags! {
+    /// How a client wants to be treated.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Manner: u8 {
+        /// CLIENT NO-EVICT.
+        const NO_EVICT = 1 << 0;
+        /// CLIENT NO-TOUCH.
+        const NO_TOUCH = 1 << 1;
+        /// CLIENT CAPA REDIRECT: it follows `-REDIRECT` to the primary.
+        const FOLLOWS = 1 << 2;
+        /// READONLY: it reads from a replica although it follows.
+        const READS_HERE = 1 << 3;
+    }
+}
 
 /// A place in the log; replies may have to wait until it is durable.
 pub(crate) type LogOffset = u64;
@@ -120,8 +137,6 @@ pub(crate) struct Identity {
     pub(crate) lib_name: Vec<u8>,
     /// CLIENT SETINFO lib-ver.
     pub(crate) lib_version: Vec<u8>,
-    /// CLIENT CAPA redirect.
-    pub(crate) redirects: bool,
 }
 
 /// What CLIENT LIST counts.
@@ -191,10 +206,8 @@ pub struct Session {
     pub authenticated: bool,
     /// Who it says it is.
     pub(crate) identity: Identity,
-    /// CLIENT NO-EVICT.
-    pub(crate) no_evict: bool,
-    /// CLIENT NO-TOUCH.
-    pub(crate) no_touch: bool,
+    /// How it wants to be treated.
+    pub(crate) manner: Manner,
     /// What CLIENT LIST counts.
     pub(crate) traffic: Traffic,
     /// Where the log was when the session's last change had got into it.
@@ -242,10 +255,8 @@ impl Session {
                 name: Vec::new(),
                 lib_name: Vec::new(),
                 lib_version: Vec::new(),
-                redirects: false,
             },
-            no_evict: false,
-            no_touch: false,
+            manner: Manner::empty(),
             traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
             written: 0,
             transaction: None,

@@ -210,8 +210,8 @@ fn persistence(out: &mut String, engine: &mut Engine) {
     line!(out, "rdb_current_bgsave_time_sec:{}", running(snapshot));
     line!(out, "rdb_saves:{}", state.saves);
     line!(out, "rdb_last_cow_size:0");
-    line!(out, "rdb_last_load_keys_expired:{}", state.load_expired);
-    line!(out, "rdb_last_load_keys_loaded:{}", state.load_keys);
+    line!(out, "rdb_last_load_keys_expired:{}", state.loaded.expired);
+    line!(out, "rdb_last_load_keys_loaded:{}", state.loaded.keys);
     line!(
         out,
         "aof_enabled:{}",

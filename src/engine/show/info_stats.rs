@@ -23,9 +23,9 @@ pub(crate) fn stats(out: &mut String, engine: &mut Engine) {
     line!(out, "instantaneous_input_repl_kbps:0.00");
     line!(out, "instantaneous_output_repl_kbps:0.00");
     line!(out, "rejected_connections:{}", metrics.connections_rejected);
-    line!(out, "sync_full:{}", engine.replication.full);
-    line!(out, "sync_partial_ok:{}", engine.replication.partial);
-    line!(out, "sync_partial_err:{}", engine.replication.partial_refused);
+    line!(out, "sync_full:{}", engine.replication.counts.full);
+    line!(out, "sync_partial_ok:{}", engine.replication.counts.partial);
+    line!(out, "sync_partial_err:{}", engine.replication.counts.partial_refused);
     line!(out, "expired_keys:{}", keys.expired);
     line!(out, "expired_subkeys:{}", keys.expired_fields);
     line!(out, "expired_stale_perc:0.00");

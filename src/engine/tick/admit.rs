@@ -8,8 +8,8 @@ use crate::command::spec::Flags;
 use crate::config::change::{self, Origin};
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
-use crate::engine::session::Doing;
 use crate::engine::session::run::Run;
+use crate::engine::session::{Doing, Manner};
 use crate::engine::tick::transaction::Queued;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Protocol;
@@ -121,6 +121,11 @@ impl Engine {
             .is_some_and(|command| self.registry[command].spec.flags.contains(Flags::RUNS_QUEUE));
         if runs_queue {
             session.transaction = None;
+            if let CommandError::Redirect { .. } = error {
+                session.reply().error_bytes(&text);
+                self.unwatch_all(slot);
+                return;
+            }
             let mut aborted = b"EXECABORT Transaction discarded because of: ".to_vec();
             // The usual code word gives way to the one in front; others (OOM, MISCONF) tell more.
             aborted.extend_from_slice(text.strip_prefix(b"ERR ").unwrap_or(&text));
@@ -163,6 +168,10 @@ impl Engine {
         if flags.contains(Flags::RUNS_QUEUE) {
             flags = self.effective_flags(slot, command);
         }
+        let follows = self.is_replica() && self.follows_redirections(slot, flags);
+        if follows && !self.replication.failover.is_handing() {
+            return Err(self.redirection());
+        }
         let limited = self.settings.maxmemory != 0 && !self.persistence.loading && !busy;
         if limited && !self.make_room() {
             // A transaction must not queue without limit what it may never run.
@@ -178,7 +187,7 @@ impl Engine {
             }
         }
         if self.is_replica() {
-            if flags.contains(Flags::WRITE) && self.refuses_writes() {
+            if !follows && flags.contains(Flags::WRITE) && self.refuses_writes() {
                 return Err(ON_REPLICA);
             }
             if !flags.contains(Flags::STALE) && self.is_stale() {
@@ -216,6 +225,25 @@ impl Engine {
             return Err(CommandError::text("ERR Command not allowed inside a transaction"));
         }
         Ok(())
+    }
+
+    /// Whether the client goes to the primary with such a command (CLIENT CAPA REDIRECT). While the
+    /// primary's place is being handed over there is none: writes are held then.
+    #[cold]
+    fn follows_redirections(&self, slot: SessionId, flags: Flags) -> bool {
+        let manner = self.sessions[slot].manner;
+        manner.contains(Manner::FOLLOWS)
+            && (flags.contains(Flags::WRITE)
+                || flags.contains(Flags::READONLY) && !manner.contains(Manner::READS_HERE))
+    }
+
+    /// Where the primary is.
+    fn redirection(&self) -> CommandError {
+        let upstream = self.replication.upstream.as_ref();
+        upstream.map_or(ON_REPLICA, |upstream| CommandError::Redirect {
+            host: upstream.host.clone(),
+            port: upstream.port,
+        })
     }
 
     /// Whether this is a replica that takes no writes of its clients.

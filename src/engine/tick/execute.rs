@@ -7,7 +7,7 @@ use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{self, CommandId};
 use crate::engine::session::run::{PENDING_MAX, Run};
-use crate::engine::session::{Doing, ReplyMode, Session};
+use crate::engine::session::{Doing, Manner, ReplyMode, Session};
 use crate::keyspace::unit::Origin;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
@@ -101,8 +101,8 @@ impl Engine {
                 session.traffic.commands += 1;
                 session.output.shows_data = true;
                 let before = session.output.buffer.len();
-                self.databases.untouched =
-                    session.no_touch && !entry.spec.flags.contains(Flags::TOUCHES);
+                self.databases.untouched = session.manner.contains(Manner::NO_TOUCH)
+                    && !entry.spec.flags.contains(Flags::TOUCHES);
                 let mut cx = Cx {
                     databases: &mut self.databases,
                     selected: session.db,

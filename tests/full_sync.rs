@@ -1,0 +1,156 @@
+//! How a copy of all data goes to replicas: to their sockets while it is made, or as a file; replicas that
+//! take nothing of it, and those that say nothing while they load it.
+
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use support::client::Value;
+use support::group::{assert_equal, await_that, follower, info, number, start, write};
+use support::random::{self, Random};
+use support::server::{Program, Server};
+
+/// A replica that does what the test says, and takes the snapshot as it comes.
+struct Taker {
+    reader: BufReader<TcpStream>,
+}
+
+impl Taker {
+    /// Asks for everything, with these capabilities, and reads up to the snapshot's first line.
+    fn ask(primary: &Server, capabilities: &str) -> (Self, String) {
+        let mut link = TcpStream::connect(("127.0.0.1", primary.port())).expect("a connection");
+        write!(link, "REPLCONF {capabilities}\r\nPSYNC ? -1\r\n").expect("sent");
+        let mut reader = BufReader::new(link);
+        loop {
+            let mut line = String::new();
+            assert!(reader.read_line(&mut line).expect("a line") > 0, "the link has ended");
+            if line.starts_with('$') {
+                return (Self { reader }, line.trim_end()[1..].to_owned());
+            }
+        }
+    }
+
+    /// The snapshot up to the mark that the first line has told.
+    fn up_to_mark(&mut self, first: &str) -> Vec<u8> {
+        let mark = first.strip_prefix("EOF:").expect("a mark").as_bytes();
+        assert_eq!(mark.len(), 40);
+        let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+        while !bytes.ends_with(mark) {
+            let got = self.reader.read(&mut piece).expect("more of it");
+            assert!(got > 0, "it ends before its mark");
+            bytes.extend_from_slice(&piece[..got]);
+        }
+        bytes.truncate(bytes.len() - mark.len());
+        bytes
+    }
+}
+
+/// What a server has that starts on this snapshot.
+fn digest_of(snapshot: &[u8]) -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("dump.rdb"), snapshot).expect("written");
+    let server =
+        Server::start_in(Program::Redis, dir, &["--save", "", "--enable-debug-command", "yes"]);
+    server.connect().words("DEBUG DIGEST").text()
+}
+
+/// One replica takes nothing of a snapshot that is many times what may be kept in memory for it: the others
+/// have theirs meanwhile, writers go on, and it gets the same when it comes to itself.
+#[test]
+fn a_slow_replica_holds_up_neither_others_nor_writers_nor_memory() {
+    let primary =
+        start(Program::Redstart, &["--repl-diskless-sync-delay", "1", "--rdbcompression", "no"]);
+    let mut client = primary.connect();
+    client.words("DEBUG POPULATE 60000 key 1000");
+    let told = client.words("DEBUG DIGEST").text();
+    let port = primary.port();
+    let slow = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| Taker::ask(&primary, "capa eof capa psync2"));
+        let replica = start(Program::Redis, &[]);
+        replica.connect().words(&format!("REPLICAOF 127.0.0.1 {port}"));
+        let slow = slow.join().expect("it has asked");
+        await_that("the other has it", || {
+            info(&mut client, "slave0").contains("state=online")
+                || info(&mut client, "slave1").contains("state=online")
+        });
+        let mut random = Random::new(random::seed_from_environment("FULL_SYNC_SEED"));
+        write(&mut client, &mut random, 1_000);
+        assert_equal(&[&primary, &replica]);
+        slow
+    });
+    assert_eq!(number(&mut client, "sync_full"), 2);
+    assert_eq!(primary.log().matches("target: replicas sockets").count(), 1);
+    assert!(primary.log().contains("the rest waits for it in a file"));
+    let files = fs::read_dir(primary.dir()).expect("readable").flatten();
+    let left = files.filter(|file| file.file_name().to_string_lossy().starts_with("temp-"));
+    assert_eq!(left.count(), 0, "what is kept on disk has no name");
+    let (mut taker, first) = slow;
+    assert_eq!(digest_of(&taker.up_to_mark(&first)), told);
+    // The stream comes when the replica says that it has found the mark, and not before.
+    assert!(
+        info(&mut client, "slave0").contains("state=send_bulk")
+            || info(&mut client, "slave1").contains("state=send_bulk")
+    );
+    taker.reader.get_mut().write_all(b"REPLCONF ACK 0\r\n").expect("sent");
+    client.words("PUBLISH end 1");
+    let mut byte = [0];
+    taker.reader.read_exact(&mut byte).expect("the stream");
+    assert_eq!(byte, *b"*");
+}
+
+#[test]
+fn a_replica_that_knows_no_mark_gets_a_length() {
+    for (capabilities, more) in [("capa psync2", "yes"), ("capa eof capa psync2", "no")] {
+        let primary = start(Program::Redstart, &["--repl-diskless-sync", more]);
+        let mut client = primary.connect();
+        client.words("DEBUG POPULATE 5000 key 100");
+        let told = client.words("DEBUG DIGEST").text();
+        let (mut taker, first) = Taker::ask(&primary, capabilities);
+        let mut snapshot = vec![0; first.parse().expect("a length")];
+        taker.reader.read_exact(&mut snapshot).expect("the snapshot");
+        assert_eq!(digest_of(&snapshot), told);
+        assert!(primary.log().contains("target: disk"));
+        await_that("it is online", || info(&mut client, "slave0").contains("state=online"));
+    }
+}
+
+#[test]
+fn a_replica_that_takes_nothing_of_its_snapshot_is_given_up() {
+    for diskless in ["yes", "no"] {
+        let mut more = vec!["--repl-timeout", "2", "--repl-diskless-sync", diskless];
+        more.extend(["--rdbcompression", "no"]);
+        let primary = start(Program::Redstart, &more);
+        let mut client = primary.connect();
+        client.words("DEBUG POPULATE 30000 key 1000");
+        let (_taker, _) = Taker::ask(&primary, "capa eof capa psync2");
+        await_that("it is closed", || number(&mut client, "connected_slaves") == 0);
+        assert!(primary.log().contains("Disconnecting timedout replica (full sync)"));
+        assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "0");
+        let replica = follower(Program::Redstart, &primary, &[]);
+        assert_equal(&[&primary, &replica]);
+    }
+}
+
+/// A replica that loads for longer than `repl-timeout` was closed meanwhile, and had to hope for its place in
+/// the backlog: it said nothing, and what others say then was not heard.
+#[test]
+fn a_replica_that_loads_for_longer_than_the_timeout_is_kept() {
+    for (program, diskless) in [(Program::Redstart, "yes"), (Program::Redis, "no")] {
+        let primary = start(program, &["--repl-timeout", "1", "--repl-diskless-sync", diskless]);
+        let mut client = primary.connect();
+        client.words("DEBUG POPULATE 3000");
+        // A millisecond each, which it takes between two looks at the clock.
+        let replica = start(Program::Redstart, &["--key-load-delay", "1000"]);
+        let mut reader = replica.connect();
+        reader.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+        await_that("it has loaded it", || info(&mut reader, "master_link_status") == "up");
+        assert_equal(&[&primary, &replica]);
+        assert_eq!(number(&mut client, "sync_full"), 1, "{}", program.name());
+        assert_eq!(number(&mut client, "sync_partial_ok"), 0, "{}", program.name());
+        assert_eq!(client.words("DBSIZE"), Value::Integer(3000));
+    }
+}
