@@ -257,7 +257,8 @@ fn condition<'a>(
                 .ok_or(CommandError::text("ERR DB is not an integer or out of range"))?;
             let last = i64::from(engine.limits.databases) - 1;
             if !(0..=last).contains(&db) {
-                let text = format!("ERR DB number should be between 0 and {last}");
+                let not = if negated { "NOT-" } else { "" };
+                let text = format!("ERR {not}DB number should be between 0 and {last}");
                 return Err(CommandError::owned(text));
             }
             Condition::Db(db)
