@@ -96,6 +96,10 @@ pub(crate) fn find(spec: &Spec, args: Args<'_>) -> Option<Vec<KeyAt>> {
             }
             Begin::Index(index) => index,
             Begin::Keyword(word, from) => match after_keyword(word, from, args) {
+                // MIGRATE takes its keys from one place or the other.
+                Some(_) if key.flags.contains(KeyFlags::INCOMPLETE) && !found.is_empty() => {
+                    return None;
+                }
                 Some(index) => index,
                 None => continue,
             },

@@ -202,6 +202,10 @@ impl Server {
                 return Err(status);
             }
             if let Ok(mut client) = Client::try_connect(self.port) {
+                // Without its password a server says nothing of loading.
+                if let Some(password) = self.password() {
+                    let _ = client.try_call(&["AUTH", password]);
+                }
                 // An error other than "loading" (no password, say) is a server that is ready.
                 match client.try_call(&["PING"]) {
                     Ok(Value::Error(text)) if text.starts_with(b"LOADING") => {}
@@ -217,6 +221,12 @@ impl Server {
             );
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// The password that it was started with.
+    fn password(&self) -> Option<&str> {
+        let at = self.directives.iter().position(|word| word == "--requirepass")?;
+        self.directives.get(at + 1).map(String::as_str)
     }
 
     /// Which server this is.

@@ -41,12 +41,14 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
     control("READONLY", Arity::Exactly(1), read_only as ControlHandler)
         .group(Group::Cluster)
         .flags(FOLLOWERS)
+        .categories(&["connection"])
         .since("3.0.0")
         .summary("Reads from this replica although the client follows redirections.")
         .deviates(&["no error without a cluster, as in Valkey 8: see CLIENT CAPA"]),
     control("READWRITE", Arity::Exactly(1), read_write as ControlHandler)
         .group(Group::Cluster)
         .flags(FOLLOWERS)
+        .categories(&["connection"])
         .since("3.0.0")
         .summary("Takes READONLY back.")
         .deviates(&["no error without a cluster, as in Valkey 8: see CLIENT CAPA"]),
