@@ -142,3 +142,26 @@ fn a_round_of_expiry_that_takes_long_is_an_event() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn what_a_script_calls_is_its_clients() {
+    let server = start(Program::Redstart);
+    let mut client = server.connect();
+    client.words("CLIENT SETNAME me");
+    let count = |client: &mut Client| -> u64 {
+        let line = client.words("CLIENT INFO").text();
+        let field = line.split(' ').find_map(|field| field.strip_prefix("tot-cmds="));
+        field.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    };
+    let before = count(&mut client);
+    client.words("CONFIG SET slowlog-log-slower-than 0");
+    client.words("EVAL redis.call('ping');redis.call('echo','x') 0");
+    client.words("CONFIG SET slowlog-log-slower-than -1");
+    assert_eq!(count(&mut client), before + 6, "CONFIG, EVAL, ping, echo, CONFIG, CLIENT");
+    let entries = client.words("SLOWLOG GET").elements();
+    let called =
+        |entry: &&support::client::Value| entry.elements()[3].elements()[0].text() == "echo";
+    let fields = entries.iter().find(called).unwrap_or_else(|| panic!("{entries:?}")).elements();
+    assert!(fields[4].text().starts_with("127.0.0.1:"), "{fields:?}");
+    assert_eq!(fields[5].text(), "me");
+}

@@ -78,8 +78,11 @@ impl Engine {
 
     /// A script is over.
     fn end_script(&mut self) {
+        let calls = std::mem::take(&mut self.sessions[self.scripts.caller].traffic.commands);
         if let Some(running) = self.scripts.running.take() {
             self.databases.unit.recording = running.recording;
+            // What a script has called counts as its client's.
+            self.sessions[running.client].traffic.commands += calls;
         }
         let buffer = &mut self.sessions[self.scripts.caller].output.buffer;
         buffer.clear();

@@ -49,8 +49,11 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
     row("KILL", AtLeast(3), kill, ADMIN, "2.4.0")
         .cost("O(N) for N connections")
         .syntax(
-            "<ip:port|<[ID client-id]|[TYPE NORMAL|MASTER|PRIMARY|SLAVE|REPLICA|PUBSUB]|\
-             [USER username]|[ADDR addr]|[LADDR laddr]|[SKIPME YES|NO]|[MAXAGE maxage]>>",
+            "<ip:port|<[ID client-id [client-id ...]]|\
+             [TYPE NORMAL|MASTER|PRIMARY|SLAVE|REPLICA|PUBSUB]|[USER username]|[ADDR addr]|\
+             [LADDR laddr]|[SKIPME YES|NO]|[MAXAGE maxage]|[NAME client-name]|[IDLE idle]|\
+             [FLAGS flags]|[LIB-NAME lib-name]|[LIB-VER lib-version]|[DB db-id]|[CAPA capa]|\
+             [IP ip]>>",
         )
         .summary("Ends connections.")
         .history(&[
@@ -61,11 +64,18 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
             ("6.2.0", "Filters by the server's own address: `LADDR`."),
             ("8.0.0", "Filters by age: `MAXAGE`."),
             ("8.0.0", "Knows the type `primary`; `master` still means it."),
+            ("8.1.0", "`ID` takes several numbers."),
+            ("9.0.0", "More filters, and `NOT-` in front of most."),
         ]),
     row("LIST", AtLeast(2), list, ADMIN, "2.4.0")
         .cost("O(N) for N connections")
         .tips(&["nondeterministic_output"])
-        .syntax("[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [ID client-id [client-id ...]]")
+        .syntax(
+            "[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [USER username] [ADDR addr] [LADDR laddr] \
+             [ID client-id [client-id ...]] [SKIPME YES|NO] [MAXAGE maxage] [NAME client-name] \
+             [IDLE idle] [FLAGS flags] [LIB-NAME lib-name] [LIB-VER lib-version] [DB db-id] \
+             [CAPA capa] [IP ip]",
+        )
         .summary("Lists connections.")
         .history(&[
             ("2.8.12", "Shows `id`, a number that no two clients share."),
@@ -74,6 +84,8 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
             ("6.2.0", "Shows `argv-mem`, `tot-mem`, `laddr` and `redir`; filters by `ID`."),
             ("7.0.0", "Shows `resp`, `multi-mem`, `rbs` and `rbp`."),
             ("7.0.3", "Shows `ssub`."),
+            ("8.1.0", "Takes CLIENT KILL's filters."),
+            ("9.0.0", "More filters, and `NOT-` in front of most."),
         ]),
     row("NO-EVICT", Exactly(3), no_evict, ADMIN, "7.0.0")
         .syntax("<ON|OFF>")
@@ -165,18 +177,29 @@ const HELP: &[&str] = &[
     "      of this type,",
     "    * USER <username>",
     "      logged in as <username>,",
-    "    * ID <client-id>",
-    "      of this number,",
+    "    * ID <client-id> [<client-id> ...]",
+    "      of these numbers,",
     "    * MAXAGE <seconds>",
     "      at least so old,",
+    "    * IDLE <seconds>",
+    "      silent for so long,",
+    "    * NAME <name>, LIB-NAME <name>, LIB-VER <version>",
+    "      of this name, or library, or version of it,",
+    "    * FLAGS <letters>",
+    "      with all of these flags,",
+    "    * DB <number>",
+    "      in this database,",
+    "    * IP <ip>",
+    "      from this host,",
+    "    * CAPA <letters>",
+    "      with these capabilities,",
+    "    * NOT-<option> <value>",
+    "      that the option doesn't fit (but for MAXAGE and IDLE),",
     "    * SKIPME (YES|NO)",
     "      this one or not (default: yes, it is spared).",
     "LIST [options ...]",
-    "    What is known of all connections. Options:",
-    "    * TYPE (NORMAL|MASTER|PRIMARY|SLAVE|REPLICA|PUBSUB)",
-    "      of this type,",
-    "    * ID <client-id> [<client-id> ...]",
-    "      of these numbers.",
+    "    What is known of all connections, or of those that KILL's options fit",
+    "    (SKIPME's default: no, this one is shown).",
     "NO-EVICT (ON|OFF)",
     "    Keep this connection when clients' memory must be given up.",
     "NO-TOUCH (ON|OFF)",

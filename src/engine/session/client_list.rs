@@ -1,12 +1,13 @@
-//! CLIENT LIST, INFO and KILL: clients as lines of text, and the filters that choose among them.
+//! CLIENT LIST, INFO and KILL: clients as lines of text, and their end. Which ones is said by a
+//! [filter](crate::engine::session::client_filter).
 
 use std::fmt::Write;
 
-use crate::base::text;
 use crate::command::args::Args;
-use crate::command::error::{self, CommandError};
+use crate::command::error::CommandError;
 use crate::command::spec::Flow;
 use crate::engine::Engine;
+use crate::engine::session::client_filter::Filter;
 use crate::engine::session::client_memory::Held;
 use crate::engine::session::pubsub;
 use crate::engine::session::run::Run;
@@ -17,57 +18,6 @@ use crate::mailbox::{Origin, SessionId};
 
 /// Unread reply bytes that count as the fixed buffer; what is beyond is upstream's reply list.
 const FIXED_REPLY_BYTES: usize = 16 * 1024;
-
-/// What TYPE tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Normal,
-    /// Clients with a subscription.
-    Listener,
-    /// Replicas.
-    Replica,
-    /// The primary that is followed.
-    Primary,
-}
-
-impl Class {
-    fn of(session: &Session) -> Self {
-        if session.is_primary() {
-            Self::Primary
-        } else if session.is_fed() {
-            Self::Replica
-        } else if session.is_listening() {
-            Self::Listener
-        } else {
-            Self::Normal
-        }
-    }
-}
-
-/// Which clients are meant.
-#[derive(Debug, Default)]
-struct Filter<'a> {
-    ids: Vec<i64>,
-    addr: Option<&'a [u8]>,
-    laddr: Option<&'a [u8]>,
-    class: Option<Class>,
-    user: Option<&'a [u8]>,
-    age_seconds: Option<i64>,
-}
-
-impl Filter<'_> {
-    fn admits(&self, session: &Session, now_ms: i64) -> bool {
-        let Some(link) = &session.link else { return false };
-        (self.ids.is_empty() || self.ids.contains(&(session.id as i64)))
-            && self.addr.is_none_or(|addr| link.origin.peer_text().as_bytes() == addr)
-            && self.laddr.is_none_or(|addr| link.origin.local_text().as_bytes() == addr)
-            && self.class.is_none_or(|class| class == Class::of(session))
-            && self.user.is_none_or(|user| session.authenticated && session.identity.user == user)
-            && self
-                .age_seconds
-                .is_none_or(|age| (now_ms - session.traffic.created_ms) / 1000 >= age)
-    }
-}
 
 /// Clients, and the primary that is followed.
 fn listed(engine: &Engine) -> impl Iterator<Item = &Session> {
@@ -80,17 +30,8 @@ pub(crate) fn list(
     slot: SessionId,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    let mut filter = Filter::default();
-    if args.len() == 4 && args.is(2, "TYPE") {
-        filter.class = Some(parse_type(args.at(3))?);
-    } else if args.len() > 3 && args.is(2, "ID") {
-        for word in args.from(3) {
-            let id = text::parse_i64(word).filter(|id| *id > 0);
-            filter.ids.push(id.ok_or(CommandError::text("ERR Invalid client ID"))?);
-        }
-    } else if args.len() != 2 {
-        return Err(CommandError::Syntax);
-    }
+    const BAD_ID: &str = "ERR Invalid client ID";
+    let filter = Filter::parse(engine, slot, args, false, BAD_ID)?;
     let now_ms = engine.now().0;
     let mut lines = Vec::new();
     for session in listed(engine).filter(|session| filter.admits(session, now_ms)) {
@@ -119,20 +60,15 @@ pub(crate) fn kill(
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
     let old_form = args.len() == 3;
-    let mut filter = Filter::default();
-    let mut spare_me = !old_form;
-    if old_form {
-        filter.addr = Some(args.at(2));
-    }
-    let mut index = 2;
-    while index < args.len() && !old_form {
-        let Some(value) = args.get(index + 1) else { return Err(CommandError::Syntax) };
-        parse_option(engine, &mut filter, &mut spare_me, args, index, value)?;
-        index += 2;
-    }
+    const BAD_ID: &str = "ERR client-id should be greater than 0";
+    let filter = if old_form {
+        Filter::at(args.at(2))
+    } else {
+        Filter::parse(engine, slot, args, true, BAD_ID)?
+    };
     let now_ms = engine.now().0;
     let chosen: Vec<SessionId> = listed(engine)
-        .filter(|session| filter.admits(session, now_ms) && !(spare_me && session.slot == slot))
+        .filter(|session| filter.admits(session, now_ms))
         .map(|session| session.slot)
         .collect();
     if old_form && chosen.is_empty() {
@@ -156,69 +92,8 @@ pub(crate) fn kill(
     Ok(Flow::Done)
 }
 
-fn parse_option<'a>(
-    engine: &Engine,
-    filter: &mut Filter<'a>,
-    spare_me: &mut bool,
-    args: Args<'a>,
-    option: usize,
-    value: &'a [u8],
-) -> Result<(), CommandError> {
-    if args.is(option, "ID") {
-        let id = text::parse_i64(value).filter(|id| *id > 0);
-        filter.ids = vec![id.ok_or(CommandError::text("ERR client-id should be greater than 0"))?];
-    } else if args.is(option, "MAXAGE") {
-        const NO_NUMBER: CommandError =
-            CommandError::text("ERR maxage is not an integer or out of range");
-        let age = text::parse_i64(value).ok_or(NO_NUMBER)?;
-        if age <= 0 {
-            return Err(CommandError::text("ERR maxage should be greater than 0"));
-        }
-        filter.age_seconds = Some(age);
-    } else if args.is(option, "TYPE") {
-        filter.class = Some(parse_type(value)?);
-    } else if args.is(option, "ADDR") {
-        filter.addr = Some(value);
-    } else if args.is(option, "LADDR") {
-        filter.laddr = Some(value);
-    } else if args.is(option, "USER") {
-        let known =
-            value == b"default" || engine.sessions.clients().any(|one| one.identity.user == value);
-        if !known {
-            let text = [b"ERR No such user '", error::quotable(value), b"'"].concat();
-            return Err(CommandError::quoting(text));
-        }
-        filter.user = Some(value);
-    } else if args.is(option, "SKIPME") {
-        *spare_me = match value {
-            yes if yes.eq_ignore_ascii_case(b"yes") => true,
-            no if no.eq_ignore_ascii_case(b"no") => false,
-            _ => return Err(CommandError::Syntax),
-        };
-    } else {
-        return Err(CommandError::Syntax);
-    }
-    Ok(())
-}
-
-/// The class that a type's name means.
-fn parse_type(word: &[u8]) -> Result<Class, CommandError> {
-    const NAMES: [(&[u8], Class); 6] = [
-        (b"normal", Class::Normal),
-        (b"pubsub", Class::Listener),
-        (b"slave", Class::Replica),
-        (b"replica", Class::Replica),
-        (b"master", Class::Primary),
-        (b"primary", Class::Primary),
-    ];
-    if let Some((_, class)) = NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)) {
-        return Ok(*class);
-    }
-    Err(CommandError::quoting([b"ERR Unknown client type '", error::quotable(word), b"'"].concat()))
-}
-
 /// Letters for what is special about a client, or `N`.
-fn letters(session: &Session) -> String {
+pub(super) fn letters(session: &Session) -> String {
     let unix = session.link.as_ref().is_some_and(|l| matches!(l.origin, Origin::Unix(_)));
     let tracking = session.hears.tracking.as_deref();
     let letters: String = [

@@ -19,6 +19,7 @@ use crate::resp::reply::{Protocol, Reply};
 
 pub(crate) mod blocking;
 pub(crate) mod client;
+mod client_filter;
 pub(crate) mod client_list;
 pub(crate) mod client_memory;
 pub(crate) mod connection;

@@ -283,7 +283,9 @@ impl Engine {
         if args.len() > shown {
             words.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
         }
-        let Some(session) = self.sessions.get(slot) else { return };
+        // Of what a script has called, the client that has called the script.
+        let client = self.scripts.client_of(slot);
+        let Some(session) = self.sessions.get(client) else { return };
         let list = &mut self.observe.command_log.lists[kind as usize];
         let entry = Entry {
             id: list.next_id,

@@ -58,7 +58,12 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .summary("Replies with the samples of an event."),
             row("LATEST", Exactly(2), latest, WATCHER, "2.8.13")
                 .tips(SPECIAL)
-                .summary("Replies with the last sample of each event."),
+                .summary("Replies with the last sample of each event.")
+                .deviates(&[
+                    "expiry, eviction and snapshots work in slices of milliseconds, so that their \
+                     events are rare; that of a snapshot's slice is `snapshot-slice`, since there \
+                     is no fork",
+                ]),
             row("RESET", AtLeast(2), reset, WATCHER, "2.8.13")
                 .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .syntax("[event [event ...]]")
