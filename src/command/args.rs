@@ -19,6 +19,12 @@ impl<'a> Args<'a> {
         Self { buffer, ranges }
     }
 
+    /// Bytes of the buffer that they are in: no fewer than they have together.
+    #[inline]
+    pub(crate) fn held_bytes(self) -> usize {
+        self.buffer.len()
+    }
+
     /// How many there are, the name included.
     #[inline]
     pub(crate) fn len(self) -> usize {

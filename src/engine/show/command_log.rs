@@ -162,13 +162,28 @@ struct List {
 pub(crate) struct State {
     lists: [List; 3],
     /// Bytes of a request and of a reply from which they are kept.
-    pub(in crate::engine) request_bytes: usize,
-    pub(in crate::engine) reply_bytes: usize,
+    request_bytes: usize,
+    reply_bytes: usize,
+    /// The smaller of the two.
+    least_bytes: usize,
+}
+
+impl State {
+    /// Bytes below which neither a request nor a reply is kept.
+    #[inline]
+    pub(in crate::engine) fn least_bytes(&self) -> usize {
+        self.least_bytes
+    }
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { lists: Default::default(), request_bytes: usize::MAX, reply_bytes: usize::MAX }
+        Self {
+            lists: Default::default(),
+            request_bytes: usize::MAX,
+            reply_bytes: usize::MAX,
+            least_bytes: usize::MAX,
+        }
     }
 }
 
@@ -324,6 +339,7 @@ impl Engine {
         let bytes = |setting: i64| usize::try_from(setting).unwrap_or(usize::MAX);
         log.request_bytes = bytes(settings.commandlog_request_larger_than);
         log.reply_bytes = bytes(settings.commandlog_reply_larger_than);
+        log.least_bytes = log.request_bytes.min(log.reply_bytes);
         let lens = [
             settings.slowlog_max_len,
             settings.commandlog_large_request_max_len,

@@ -76,11 +76,10 @@ impl Engine {
             return true;
         }
         let reply = self.sessions[slot].output.buffer.len().saturating_sub(before);
-        let log = &self.observe.command_log;
-        let request = encoded.map_or_else(|| length(args), <[u8]>::len);
-        if (request >= log.request_bytes || reply >= log.reply_bytes)
+        if args.held_bytes().max(reply) >= self.observe.command_log.least_bytes()
             && let Some(command) = command.filter(|_| admitted)
         {
+            let request = encoded.map_or_else(|| length(args), <[u8]>::len);
             self.keep_large(slot, command, args, [request, reply]);
         }
         self.end_request(slot, before);
