@@ -92,8 +92,10 @@ impl Puppet {
 }
 
 fn begin_to_follow(client: &mut Client, port: u16) {
-    client.words("REPLICAOF NO ONE");
-    assert_eq!(client.words(&format!("REPLICAOF 127.0.0.1 {port}")).text(), "OK");
+    // What came before may still be loading.
+    for line in ["REPLICAOF NO ONE".to_owned(), format!("REPLICAOF 127.0.0.1 {port}")] {
+        await_that("it obeys", || client.words(&line).text() == "OK");
+    }
 }
 
 /// A snapshot with keys of several types, and a stream with a transaction behind it.
@@ -139,7 +141,8 @@ fn a_link_may_break_at_every_byte() {
     begin_to_follow(&mut client, puppet.port());
     let _link = puppet.play(&script, usize::MAX);
     await_that("it has the stream", || {
-        number(&mut reader, "master_repl_offset") == stream.len() as i64
+        info(&mut reader, "master_link_status") == "up"
+            && number(&mut reader, "master_repl_offset") == stream.len() as i64
     });
     assert_eq!(reader.words("LLEN list"), Value::Integer(3));
     assert_eq!(reader.words("GET a").text(), "1");

@@ -162,3 +162,21 @@ fn a_replica_that_is_killed_while_it_loads_has_what_it_had() {
     follow(&mut client, primary.port());
     assert_equal(&[&primary, &replica]);
 }
+
+/// What was there has gone, and what comes is not there yet: a replica that was promoted then was empty.
+#[test]
+fn a_replica_is_not_promoted_while_it_loads() {
+    let primary = start(Program::Redstart, &[]);
+    primary.connect().words("DEBUG POPULATE 1000");
+    let replica = start(Program::Redstart, &[]);
+    let mut client = replica.connect();
+    client.words("CONFIG SET key-load-delay 1000");
+    follow(&mut client, primary.port());
+    await_that("it loads", || info(&mut client, "loading") == "1");
+    let answer = client.words("REPLICAOF NO ONE").text();
+    assert_eq!(answer, "LOADING Redis is loading the dataset in memory");
+    drop(primary);
+    await_that("it has loaded", || info(&mut client, "loading") == "0");
+    assert_eq!(client.words("REPLICAOF NO ONE").text(), "OK");
+    assert_eq!(client.words("DBSIZE"), Value::Integer(1000));
+}

@@ -121,8 +121,6 @@ flags! {
     RUNS_QUEUE = 24, "";
     /// Allowed to a listening client in RESP2, where a reply can't be told from a message.
     FOR_LISTENERS = 25, "";
-    /// Allowed while a full sync is being loaded, which it gives up.
-    ENDS_SYNC = 29, "";
     /// Answered with the disk's error as writes are, so that health checks fail over.
     CHECKS_DISK = 26, "";
     /// Counts as use of its keys though the client chose CLIENT NO-TOUCH.

@@ -56,11 +56,8 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
 ];
 
 const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:args";
-const FOLLOWS: Flags = Flags::ADMIN
-    .union(Flags::NOSCRIPT)
-    .union(Flags::STALE)
-    .union(Flags::ENDS_SYNC)
-    .union(Flags::NO_ASYNC_LOADING);
+const FOLLOWS: Flags =
+    Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE).union(Flags::NO_ASYNC_LOADING);
 
 /// A snapshot that is arriving.
 pub(crate) struct Reception {
@@ -181,12 +178,6 @@ impl Engine {
     #[inline]
     pub(crate) fn is_replica(&self) -> bool {
         self.replication.upstream.is_some()
-    }
-
-    /// Whether what is being loaded is a primary's snapshot.
-    pub(in crate::engine) fn loads_full_sync(&self) -> bool {
-        let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
-        matches!(stage, Some(Stage::Loading(_)))
     }
 
     /// Begins to follow a primary.

@@ -211,10 +211,7 @@ impl Engine {
                  RESET are allowed in this context"
             )));
         }
-        if self.persistence.loading
-            && !flags.contains(Flags::LOADING)
-            && !(flags.contains(Flags::ENDS_SYNC) && self.loads_full_sync())
-        {
+        if self.persistence.loading && !flags.contains(Flags::LOADING) {
             return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
         }
         if busy && !flags.contains(Flags::ALLOW_BUSY) {
