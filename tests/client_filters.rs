@@ -156,7 +156,7 @@ fn the_same_clients_are_killed() {
             loop {
                 let left = world.names("");
                 let gone = 5 - left.split(' ').count();
-                if gone.to_string() == count || begin.elapsed().as_secs() > 10 {
+                if format!(":{gone}") == count || begin.elapsed().as_secs() > 10 {
                     return (count, left);
                 }
             }
