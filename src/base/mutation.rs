@@ -53,7 +53,7 @@ pub(crate) fn is_on(mutation: Mutation) -> bool {
     ON.get() == Some(mutation)
 }
 
-/// Always `false`: such faults are not compiled.
+/// Always `false`: a release build has no mutations.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) const fn is_on(_: Mutation) -> bool {

@@ -18,7 +18,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -247,10 +246,6 @@ impl DiskFile for RelayFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_out(&self, _: Range<u64>, _: bool) -> io::Result<()> {
         Ok(())
     }
 

@@ -262,7 +262,8 @@ impl Group {
         Some(consumer.pending.len())
     }
 
-    /// The ids that are pending at a consumer. Entries without one ([`ConsumerId::NOBODY`]) have no such list.
+    /// The ids that are pending at a consumer; `None` for [`ConsumerId::NOBODY`], which entries have that XNACK
+    /// released.
     fn owned(&mut self, owner: ConsumerId) -> Option<(&mut Sorted<StreamId>, &mut usize)> {
         if owner == ConsumerId::NOBODY {
             // Their bytes are counted by themselves.

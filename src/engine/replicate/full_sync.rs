@@ -255,13 +255,10 @@ impl Engine {
         self.replication.replicas.remove(at);
         tracing::info!("Connection with replica {} lost.", replica_name(&self.sessions[slot]));
         self.replication.backlog_used_ms = self.now().0;
-        let awaited = self.replication.replicas.iter().any(|slot| {
-            let replica = self.sessions.get(*slot).and_then(|session| session.replica.as_ref());
-            replica.is_some_and(|one| {
-                matches!(one.feed, Feed::Walking(_) | Feed::Streaming(..) | Feed::Waiting { .. })
-            })
-        });
-        if !awaited {
+        let awaits = |feed: &Feed| {
+            matches!(feed, Feed::Walking(_) | Feed::Streaming(..) | Feed::Waiting { .. })
+        };
+        if self.fed_by(awaits).is_empty() {
             self.persistence.wanted.sync = Want::No;
             if let Walk::Sync(job) = &mut self.persistence.walk {
                 job.cancel(&mut self.databases);

@@ -156,12 +156,12 @@ pub(crate) struct Traffic {
     pub(crate) output_bytes: u64,
 }
 
-/// What a client is told that it hasn't asked for.
+/// What is pushed to a client beside the replies to its commands.
 #[derive(Debug, Default)]
 pub struct Hears {
     /// What it listens to; nothing where it doesn't listen.
     pub subscriptions: Option<Box<Subscriptions>>,
-    /// Which changes it is told of; nothing where it doesn't track.
+    /// CLIENT TRACKING: how it follows changes of keys; `None` where that is off.
     pub(crate) tracking: Option<Box<Tracking>>,
     /// MONITOR: it is shown what others do.
     pub(crate) monitors: bool,
@@ -214,7 +214,7 @@ pub struct Session {
     pub written: LogOffset,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
-    /// What it is told unasked.
+    /// What is pushed to it.
     pub hears: Hears,
     /// WATCH.
     pub watching: Watching,

@@ -4,8 +4,8 @@
 //! the first. What is kept of a command is bounded too: 32 words of 128 bytes, secrets hidden.
 //!
 //! A command is slow by its own time, also within EXEC and scripts. Sizes are a request's: what the client
-//! sent, and what it was answered, of a transaction by EXEC. *Cost:* a comparison each, with a bound that
-//! says "never" where a list is off.
+//! sent, and what it was answered, of a transaction by EXEC. *Cost:* a comparison each, with
+//! `usize::MAX` where a list is off.
 
 use std::collections::VecDeque;
 
@@ -13,12 +13,13 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{
-    Arity::{self, AtLeast, Exactly},
-    Command, Flags, Flow, Group, control,
+    Arity::{AtLeast, Exactly},
+    Command, Flags, Flow,
 };
 use crate::config::directives;
 use crate::engine::registry::CommandId;
 use crate::engine::session::client::misused;
+use crate::engine::show::row;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
@@ -71,16 +72,6 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Forgets the entries of a type."),
         ]),
 ];
-
-const fn row(
-    name: &'static str,
-    arity: Arity,
-    run: ControlHandler,
-    flags: Flags,
-    since: &'static str,
-) -> Command<ControlHandler> {
-    control(name, arity, run).group(Group::Server).flags(flags).since(since)
-}
 
 const SLOW_HELP: &[&str] = &[
     "SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -135,7 +126,7 @@ impl Kind {
 
 #[derive(Debug)]
 struct Entry {
-    /// A number that is never used again.
+    /// Its number: one more than that of the entry before, RESET or not.
     id: u64,
     /// When, in seconds since the epoch.
     unix_seconds: i64,

@@ -4,7 +4,7 @@ use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::secrets::Secrets;
 use crate::command::spec::{
-    Arity::{self, AtLeast, Exactly},
+    Arity::{AtLeast, Exactly},
     Command, Flags, Flow, Group, control,
 };
 use crate::config::directives::Directive;
@@ -12,6 +12,7 @@ use crate::config::rewrite::{self, Scope};
 use crate::config::settings::Settings;
 use crate::config::{self, ConfigError, Origin};
 use crate::engine::session::Doing;
+use crate::engine::show::row;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::keyspace::databases::KeyspaceStats;
 use crate::mailbox::SessionId;
@@ -47,16 +48,6 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .history(&[("7.0.0", "Takes several pairs, and sets all or none.")])
                 .deviates(&["the unix socket can't change while the server runs"]),
         ])];
-
-const fn row(
-    name: &'static str,
-    arity: Arity,
-    run: ControlHandler,
-    flags: Flags,
-    since: &'static str,
-) -> Command<ControlHandler> {
-    control(name, arity, run).group(Group::Server).flags(flags).since(since)
-}
 
 const HELP: &[&str] = &[
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -4,10 +4,11 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::object;
 use crate::command::spec::{
-    Arity::{self, AtLeast, Exactly},
-    Command, Flags, Flow, Group, Key, control, read,
+    Arity::{AtLeast, Exactly},
+    Command, Flags, Flow, Group, Key, read,
 };
 use crate::engine::show::info_memory;
+use crate::engine::show::row;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
@@ -46,16 +47,6 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .syntax("key [SAMPLES count]")
                 .summary("Replies with the bytes that a key and its value take."),
         ])];
-
-const fn row(
-    name: &'static str,
-    arity: Arity,
-    run: ControlHandler,
-    flags: Flags,
-    since: &'static str,
-) -> Command<ControlHandler> {
-    control(name, arity, run).group(Group::Server).flags(flags).since(since)
-}
 
 const MEMORY_HELP: &[&str] = &[
     "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

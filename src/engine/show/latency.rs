@@ -20,11 +20,12 @@ use std::fmt::Write;
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
 use crate::command::spec::{
-    Arity::{self, AtLeast, Exactly},
-    Command, Flags, Flow, Group, control,
+    Arity::{AtLeast, Exactly},
+    Command, Flags, Flow,
 };
 use crate::engine::registry::CommandId;
 use crate::engine::show::command_log::Kind;
+use crate::engine::show::row;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 
@@ -69,16 +70,6 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .syntax("[event [event ...]]")
                 .summary("Forgets samples."),
         ])];
-
-const fn row(
-    name: &'static str,
-    arity: Arity,
-    run: ControlHandler,
-    flags: Flags,
-    since: &'static str,
-) -> Command<ControlHandler> {
-    control(name, arity, run).group(Group::Server).flags(flags).since(since)
-}
 
 const HELP: &[&str] = &[
     "LATENCY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -2,6 +2,9 @@
 //!
 //! INFO, COMMAND, CONFIG, DEBUG, MONITOR, SLOWLOG, COMMANDLOG, LATENCY, MEMORY, TIME, ROLE.
 
+use crate::command::spec::{Arity, Command, Flags, Group, control};
+use crate::engine::ControlHandler;
+
 pub(crate) mod command_info;
 pub(crate) mod command_info_reply;
 pub(crate) mod command_log;
@@ -16,3 +19,14 @@ pub(crate) mod info_stats;
 pub(crate) mod latency;
 pub(crate) mod monitor;
 pub(crate) mod server_facts;
+
+/// A row of a command that tells about the server.
+const fn row(
+    name: &'static str,
+    arity: Arity,
+    run: ControlHandler,
+    flags: Flags,
+    since: &'static str,
+) -> Command<ControlHandler> {
+    control(name, arity, run).group(Group::Server).flags(flags).since(since)
+}

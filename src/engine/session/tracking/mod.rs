@@ -10,8 +10,8 @@
 //!  the unit's touched databases (FLUSH, SWAPDB, a reload, a full sync) ──► all who track: null
 //! ```
 //! *State.* What a client chose is [`Tracking`], in its session. Whom to tell is here, in [`State`].
-//! Nothing is looked at where nobody tracks: the unit keeps no keys then (`Unit::tracing`), and a command
-//! costs the tests that it shares with everything else that looks at commands ([`observe`]).
+//! While no client tracks, the unit keeps no list of touched keys (`Unit::tracing`), and a command costs one
+//! comparison of a byte that MONITOR shares ([`observe`]), at each of four places.
 //!
 //! *Order.* A reader hears of a key at once, between the replies of its own commands; of changes by its own
 //! command behind that command's reply, behind EXEC's in a transaction. A command's changes are told before
