@@ -407,6 +407,28 @@ fn a_replica_that_reads_nothing_has_no_key_evicted() {
     }
 }
 
+/// The snapshot on its way to a replica that doesn't take it, 8 MiB of which are kept, is no reason either.
+#[test]
+fn a_full_sync_that_nobody_takes_has_no_key_evicted() {
+    let more = ["--maxmemory-policy", "allkeys-random", "--repl-diskless-sync-delay", "0"];
+    let server = start(Program::Redstart, &more);
+    let (mut client, mut link) = (server.connect(), server.connect());
+    client.words("DEBUG POPULATE 40000 key 1000");
+    client.words("CONFIG SET rdbcompression no");
+    // A walk's own buffers take some ten.
+    limit_to_used_and(&mut client, 14 * MIB);
+    link.words("REPLCONF capa eof");
+    link.try_send_raw(b"PSYNC ? -1\r\n").expect("sent");
+    let until = Instant::now() + PATIENCE;
+    while !server.log().contains("Background saving terminated with success") {
+        client.words("SET key:1 value");
+        assert!(Instant::now() < until, "the snapshot is made");
+    }
+    assert!(info(&mut client, "mem_not_counted_for_evict") > 4 * MIB);
+    client.words("SET key:1 value");
+    assert_eq!(client.words("DBSIZE"), Value::Integer(40_000));
+}
+
 /// Each key that went was told to ten clients, which took more memory than it gave: none was left in the end.
 #[test]
 fn followers_of_keys_do_not_have_the_database_drained() {

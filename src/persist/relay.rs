@@ -214,6 +214,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Bytes that its relay keeps in memory.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.relay.held_bytes().0
+    }
+
     /// Whether it reads this relay.
     pub(crate) fn is_of(&self, relay: &Arc<Relay>) -> bool {
         Arc::ptr_eq(&self.relay, relay)

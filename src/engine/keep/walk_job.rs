@@ -180,6 +180,11 @@ impl Job {
         self.buffer().writer.copied_bytes()
     }
 
+    /// Bytes that wait for the writer, in memory.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.buffer().writer.backlog_bytes()
+    }
+
     /// Whether a client has asked for its end.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.phase == Phase::GivenUp(Cause::Cancelled)

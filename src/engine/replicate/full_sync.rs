@@ -135,6 +135,17 @@ impl Engine {
         slots.filter(|slot| of(slot).is_some_and(|replica: &Replica| such(&replica.feed))).collect()
     }
 
+    /// Bytes of a snapshot on its way that are kept in memory for the slowest replica.
+    pub(in crate::engine) fn relayed_bytes(&self) -> u64 {
+        let of = |slot: &SessionId| self.sessions.get(*slot)?.replica.as_deref();
+        let kept = |replica: &Replica| match &replica.feed {
+            Feed::Streaming(stream, _) => stream.reader.kept_bytes(),
+            _ => 0,
+        };
+        // Two at once are one that all have, and another's rest.
+        self.replication.replicas.iter().filter_map(of).map(kept).max().unwrap_or(0)
+    }
+
     /// Where the walk that is about to begin writes to.
     pub(in crate::engine) fn sync_target(&self) -> Target {
         match self.replication.walk.as_ref().map(|walk| &walk.target) {

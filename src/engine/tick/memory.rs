@@ -8,7 +8,7 @@
 //! Not counted against the limit, though in use:
 //! - what the background thread is going to free (UNLINK, FLUSHALL ASYNC), and tables that a FLUSH
 //!   took out of service while a snapshot needs them: no write has to wait for that;
-//! - what is to be written to the log, to a snapshot, and to replicas beyond `repl-backlog-size`:
+//! - what is to be written to the log, to a snapshot, and to replicas (beyond `repl-backlog-size`):
 //!   evicting keys only makes it more, by their DELs and by what a snapshot must keep of them.
 
 use std::fmt;
@@ -108,10 +108,10 @@ impl Engine {
     /// Memory in use that doesn't count against `maxmemory`, in bytes.
     pub(crate) fn uncounted_memory(&self) -> u64 {
         let log = self.log.as_ref().map_or(0, |log| log.pending_bytes() as u64);
-        let walk = self.persistence.walk.job().map_or(0, |job| job.waiting_bytes() as u64);
+        let walk = self.persistence.walk.job().map_or(0, |job| job.queued_bytes() as u64);
         let stream =
             (self.journal.backlog_memory() as u64).saturating_sub(self.settings.repl_backlog_size);
-        self.databases.departing_bytes() + log + walk + stream
+        self.databases.departing_bytes() + log + walk + stream + self.relayed_bytes()
     }
 
     /// What `maxmemory` is compared with.
