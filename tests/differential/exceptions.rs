@@ -148,6 +148,14 @@ pub const REPLIES: &[Exception] = &[
         },
     },
     Exception {
+        reason: "a sparse HyperLogLog whose runs don't cover all registers is refused at once",
+        explains: |argv, theirs, ours| {
+            argv[0].to_ascii_uppercase().starts_with(b"PF")
+                && ours.text().starts_with("INVALIDOBJ")
+                && !theirs.text().starts_with("WRONGTYPE")
+        },
+    },
+    Exception {
         reason: "LPOS and LREM refuse the one number that has no counterpart, as 7.2",
         explains: |argv, _, ours| {
             let refusal = b"ERR value is out of range, value must between -9223372036854775807 \
@@ -247,6 +255,8 @@ pub const REPLIES: &[Exception] = &[
 /// Whether a command whose replies may differ leaves other data where they do.
 pub fn may_store(oracle: Program, argv: &[Vec<u8>]) -> bool {
     oracle == Program::Valkey && newer::may_store(argv)
+        || argv[0].eq_ignore_ascii_case(b"XSETID")
+        || [&b"PFADD"[..], b"PFMERGE"].iter().any(|name| argv[0].eq_ignore_ascii_case(name))
         || argv[0].eq_ignore_ascii_case(b"SORT")
             && argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"STORE"))
 }
