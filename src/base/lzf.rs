@@ -264,14 +264,12 @@ pub(crate) fn decompress_into(
 /// Bytes that are copied at once, by a load and a store.
 const STRIDE: usize = 16;
 
-/// Decompresses as long as the ends of input and output are far away, which is most of the work: then a
-/// copy of 16 or 32 bytes stands for one of any length up to that, and what it writes too much is written
-/// again by what follows. Says how far it got in both. What is damaged is left to the caller.
+/// Decompresses as long as the ends of input and output are some bytes away: then a copy of 16 or 32 bytes
+/// stands for one of any length up to that, and what it writes too much is written again by what follows.
+/// Says how far it got in both. The ends, and what is damaged, are left to the caller.
 fn decompress_ahead(compressed: &[u8], out: &mut [u8]) -> (usize, usize) {
     let (mut at, mut written) = (0, 0);
-    let room = out.len().saturating_sub(COPY_MAX + STRIDE);
-    while written < room {
-        let Some(head) = compressed.get(at..).and_then(<[u8]>::first_chunk) else { break };
+    while let Some(head) = compressed.get(at..).and_then(<[u8]>::first_chunk) {
         let [control, more, low, ..]: &[u8; LITERALS_MAX + 1] = head;
         let control = usize::from(*control);
         if control < LITERALS_MAX {
@@ -286,22 +284,30 @@ fn decompress_ahead(compressed: &[u8], out: &mut [u8]) -> (usize, usize) {
         };
         let offset = ((control & 31) << 8 | usize::from(low)) + 1;
         let Some(from) = written.checked_sub(offset) else { break };
+        if length + STRIDE > out.len() - written {
+            break;
+        }
         if offset < STRIDE {
             repeat(out, from, written, length);
         } else {
-            let mut done = 0;
-            while done < length {
-                let Some(stride) = out[from + done..].first_chunk::<STRIDE>().copied() else {
-                    break;
-                };
-                let Some(to) = out[written + done..].first_chunk_mut() else { break };
-                *to = stride;
-                done += STRIDE;
-            }
+            copy_strides(out, from, written, length);
         }
         (at, written) = (at + taken, written + length);
     }
     (at, written)
+}
+
+/// Copies `length` bytes from `from` on to `to`, and up to a stride's more, for which there is room. What
+/// is copied is a stride behind or further.
+#[inline]
+fn copy_strides(out: &mut [u8], from: usize, to: usize, length: usize) {
+    let mut done = 0;
+    while done < length {
+        let Some(stride) = out[from + done..].first_chunk::<STRIDE>().copied() else { return };
+        let Some(place) = out[to + done..].first_chunk_mut() else { return };
+        *place = stride;
+        done += STRIDE;
+    }
 }
 
 /// Copies `length` bytes from `from` on to `to`, which is behind; what is copied is copied again where
