@@ -154,7 +154,8 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
     );
     let backlog = engine.journal.backlog_memory();
     // What the backlog keeps for replicas beyond its size.
-    let behind = (backlog as u64).saturating_sub(engine.settings.repl_backlog_size);
+    let beyond = (backlog as u64).saturating_sub(engine.settings.repl_backlog_size);
+    let behind = if engine.replication.replicas.is_empty() { 0 } else { beyond };
     let fragmentation = memory.active.saturating_sub(memory.allocated);
     let _ = write!(
         out,
