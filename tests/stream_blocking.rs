@@ -1,5 +1,5 @@
 //! Clients that wait for entries of streams: what wakes them, with which meaning of `$`, and what they are
-//! told when the key or the group goes. The texts are those of Redis 7.2.
+//! told when the key or the group goes; and what XGROUP refuses. The texts are those of Redis 7.2.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
@@ -149,4 +149,68 @@ fn time_brings_what_others_have_not_acknowledged() {
     let reply = read(&mut client);
     assert!(reply.starts_with("*[*[\"s\", *[*[\"3-0\", *[\"a\", \"b\"], "), "{reply}");
     assert_eq!(control.words("XPENDING s g 3 3 1 c").elements().len(), 1);
+}
+
+#[test]
+fn xgroup_takes_as_many_words_as_all_its_options_have() {
+    let server = start();
+    let mut control = server.connect();
+    let refusal = |name: &str| {
+        format!(
+            "-ERR unknown subcommand or wrong number of arguments for '{name}'. Try XGROUP HELP."
+        )
+    };
+    // What the key lacks is told first.
+    let reply = control.words("XGROUP CREATE s g 0 ENTRIESREAD 1 ENTRIESREAD 2").to_string();
+    assert!(reply.starts_with("-ERR The XGROUP subcommand requires the key"), "{reply}");
+    for (line, expected) in [
+        ("XGROUP CREATE s g 0 MKSTREAM MKSTREAM MKSTREAM", "+OK".to_owned()),
+        ("XGROUP CREATE s h 0 MKSTREAM ENTRIESREAD 5 MKSTREAM", refusal("CREATE")),
+        ("XGROUP create s h x MKSTREAM ENTRIESREAD 5 MKSTREAM", refusal("create")),
+        ("XGROUP SETID s g 0 ENTRIESREAD 5", "+OK".to_owned()),
+        ("XGROUP SETID s g 0 ENTRIESREAD 5 ENTRIESREAD 5", refusal("SETID")),
+    ] {
+        let reply = control.words(line).to_string().replace('\\', "");
+        assert_eq!(reply, expected, "{line}");
+    }
+}
+
+/// Once every entry made all consumers that waited run their commands again: of 400 of them each paid
+/// for the others.
+#[test]
+fn consumers_of_a_group_are_served_one_by_one_as_they_came() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    control.words("XGROUP CREATE s h $");
+    let mut clients: Vec<Client> = (0..40)
+        .map(|one| {
+            let group = if one % 4 == 3 { "h" } else { "g" };
+            let line = format!("XREADGROUP GROUP {group} c{one} COUNT 1 BLOCK 0 STREAMS s >");
+            park(&mut control, &server, &line)
+        })
+        .collect();
+    for entry in 2..12 {
+        control.words(&format!("XADD s {entry}-0 a b"));
+    }
+    // Ten entries: ten of the thirty in one group, and all ten in the other, in their order.
+    let (mut next_g, mut next_h) = (2, 2);
+    for (one, client) in clients.iter_mut().enumerate() {
+        let next = if one % 4 == 3 { &mut next_h } else { &mut next_g };
+        if *next < 12 {
+            let expected = format!("\"{next}-0\"");
+            let reply = read(client);
+            assert!(reply.contains(&expected), "{one}: {reply}");
+            *next += 1;
+        }
+    }
+    assert_eq!((next_g, next_h), (12, 12));
+    // Where there is more for the group than the one entry that came, more of them are served.
+    control.words("XGROUP SETID s g 9-0");
+    control.words("XADD s 12-0 a b");
+    for (one, id) in [(13, "10-0"), (14, "11-0"), (16, "12-0")] {
+        let reply = read(&mut clients[one]);
+        assert!(reply.contains(id), "{one}: {reply}");
+    }
+    assert_eq!(control.words("CLIENT LIST").text().matches("flags=b").count(), 17);
 }

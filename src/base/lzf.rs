@@ -194,57 +194,131 @@ fn matching(bytes: &[u8], from: usize, at: usize) -> usize {
     length + old[length..].iter().zip(&new[length..]).take_while(|(old, new)| old == new).count()
 }
 
-/// Restores `expected` bytes. Nothing is allocated that the input couldn't fill.
-///
-/// # Errors
-/// [`LzfError`], where `compressed` is damaged or `expected` isn't the original's length.
-pub(crate) fn decompress(compressed: &[u8], expected: usize) -> Result<Vec<u8>, LzfError> {
-    if expected > compressed.len().saturating_mul(EXPANSION_MAX) {
-        return Err(LzfError::Impossible { compressed: compressed.len(), expected });
-    }
-    let mut out = Vec::with_capacity(expected);
-    let mut rest = compressed;
-    while let [control, after @ ..] = rest {
-        let at = compressed.len() - rest.len();
-        let truncated = LzfError::Truncated { at };
-        let room = expected - out.len();
-        if usize::from(*control) < LITERALS_MAX {
-            let run = after.get(..usize::from(*control) + 1).ok_or(truncated)?;
-            if run.len() > room {
-                return Err(LzfError::Length { expected, found: out.len() + run.len() });
-            }
-            out.extend_from_slice(run);
-            rest = &after[run.len()..];
-            continue;
-        }
-        let (length, low);
-        (length, low, rest) = match (*control >> 5, after) {
-            (7, [more, low, after @ ..]) => (usize::from(*more) + 9, *low, after),
-            (short @ ..7, [low, after @ ..]) => (usize::from(short) + 2, *low, after),
-            _ => return Err(truncated),
-        };
-        let offset = (usize::from(*control & 31) << 8 | usize::from(low)) + 1;
-        let Some(from) = out.len().checked_sub(offset) else {
-            return Err(LzfError::Offset { at, offset, written: out.len() });
-        };
-        if length > room {
-            return Err(LzfError::Length { expected, found: out.len() + length });
-        }
-        copy_within(&mut out, from, length);
-    }
-    if out.len() < expected {
-        return Err(LzfError::Length { expected, found: out.len() });
-    }
+/// Restores `expected` bytes.
+#[cfg(test)]
+fn decompress(compressed: &[u8], expected: usize) -> Result<Vec<u8>, LzfError> {
+    let mut out = Vec::new();
+    decompress_into(compressed, expected, &mut out)?;
     Ok(out)
 }
 
-/// Appends `length` bytes from `from` on, where what is appended counts too.
-fn copy_within(out: &mut Vec<u8>, from: usize, mut length: usize) {
-    while length > 0 {
+/// Restores `expected` bytes in the place of what is in `out`, which after an error is anything. Nothing
+/// is allocated that the input couldn't fill.
+///
+/// # Errors
+/// [`LzfError`], where `compressed` is damaged or `expected` isn't the original's length.
+pub(crate) fn decompress_into(
+    compressed: &[u8],
+    expected: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), LzfError> {
+    if expected > compressed.len().saturating_mul(EXPANSION_MAX) {
+        return Err(LzfError::Impossible { compressed: compressed.len(), expected });
+    }
+    out.reserve_exact(expected.saturating_sub(out.len()));
+    out.resize(expected, 0);
+    let (mut at, mut written) = decompress_ahead(compressed, out);
+    while let Some(control) = compressed.get(at) {
+        let truncated = LzfError::Truncated { at };
+        let length;
+        if usize::from(*control) < LITERALS_MAX {
+            length = usize::from(*control) + 1;
+            let run = compressed.get(at + 1..).unwrap_or_default();
+            if run.len() < length {
+                return Err(truncated);
+            }
+            if length > expected - written {
+                return Err(LzfError::Length { expected, found: written + length });
+            }
+            out[written..written + length].copy_from_slice(&run[..length]);
+            at += 1 + length;
+        } else {
+            let (low, taken);
+            (length, low, taken) = match (*control >> 5, compressed.get(at + 1..at + 3)) {
+                (7, Some(&[more, low])) => (usize::from(more) + 9, low, 3),
+                (short @ ..7, Some(&[low, _])) => (usize::from(short) + 2, low, 2),
+                (short @ ..7, _) => match compressed.get(at + 1) {
+                    Some(low) => (usize::from(short) + 2, *low, 2),
+                    None => return Err(truncated),
+                },
+                _ => return Err(truncated),
+            };
+            let offset = (usize::from(*control & 31) << 8 | usize::from(low)) + 1;
+            let Some(from) = written.checked_sub(offset) else {
+                return Err(LzfError::Offset { at, offset, written });
+            };
+            if length > expected - written {
+                return Err(LzfError::Length { expected, found: written + length });
+            }
+            repeat(out, from, written, length);
+            at += taken;
+        }
+        written += length;
+    }
+    if written < expected {
+        return Err(LzfError::Length { expected, found: written });
+    }
+    Ok(())
+}
+
+/// Bytes that are copied at once, by a load and a store.
+const STRIDE: usize = 16;
+
+/// Decompresses as long as the ends of input and output are some bytes away: then a copy of 16 or 32 bytes
+/// stands for one of any length up to that, and what it writes too much is written again by what follows.
+/// Says how far it got in both. The ends, and what is damaged, are left to the caller.
+fn decompress_ahead(compressed: &[u8], out: &mut [u8]) -> (usize, usize) {
+    let (mut at, mut written) = (0, 0);
+    while let Some(head) = compressed.get(at..).and_then(<[u8]>::first_chunk) {
+        let [control, more, low, ..]: &[u8; LITERALS_MAX + 1] = head;
+        let control = usize::from(*control);
+        if control < LITERALS_MAX {
+            let Some(to) = out[written..].first_chunk_mut::<LITERALS_MAX>() else { break };
+            to.copy_from_slice(&head[1..]);
+            (at, written) = (at + control + 2, written + control + 1);
+            continue;
+        }
+        let (length, low, taken) = match control >> 5 {
+            7 => (usize::from(*more) + 9, *low, 3),
+            short => (short + 2, *more, 2),
+        };
+        let offset = ((control & 31) << 8 | usize::from(low)) + 1;
+        let Some(from) = written.checked_sub(offset) else { break };
+        if length + STRIDE > out.len() - written {
+            break;
+        }
+        if offset < STRIDE {
+            repeat(out, from, written, length);
+        } else {
+            copy_strides(out, from, written, length);
+        }
+        (at, written) = (at + taken, written + length);
+    }
+    (at, written)
+}
+
+/// Copies `length` bytes from `from` on to `to`, and up to a stride's more, for which there is room. What
+/// is copied is a stride behind or further.
+#[inline]
+fn copy_strides(out: &mut [u8], from: usize, to: usize, length: usize) {
+    let mut done = 0;
+    while done < length {
+        let Some(stride) = out[from + done..].first_chunk::<STRIDE>().copied() else { return };
+        let Some(place) = out[to + done..].first_chunk_mut() else { return };
+        *place = stride;
+        done += STRIDE;
+    }
+}
+
+/// Copies `length` bytes from `from` on to `to`, which is behind; what is copied is copied again where
+/// it reaches that far.
+fn repeat(out: &mut [u8], from: usize, to: usize, length: usize) {
+    let mut done = 0;
+    while done < length {
         // Each round doubles what can be copied at once.
-        let now = length.min(out.len() - from);
-        out.extend_from_within(from..from + now);
-        length -= now;
+        let now = (length - done).min(to + done - from);
+        out.copy_within(from..from + now, to + done);
+        done += now;
     }
 }
 
@@ -282,6 +356,54 @@ mod tests {
         }
         let impossible = LzfError::Impossible { compressed: 2, expected: usize::MAX };
         assert_eq!(decompress(b"\x00a", usize::MAX), Err(impossible));
+    }
+
+    /// The format's definition, byte by byte; of no damaged bytes.
+    fn plainly(compressed: &[u8]) -> Vec<u8> {
+        let (mut out, mut rest) = (Vec::new(), compressed.iter().map(|byte| usize::from(*byte)));
+        while let Some(control) = rest.next() {
+            if control < LITERALS_MAX {
+                out.extend(rest.by_ref().take(control + 1).map(|byte| byte as u8));
+                continue;
+            }
+            let length = match control >> 5 {
+                7 => rest.next().unwrap() + 9,
+                short => short + 2,
+            };
+            let offset = ((control & 31) << 8 | rest.next().unwrap()) + 1;
+            for _ in 0..length {
+                out.push(out[out.len() - offset]);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_length_and_distance_of_a_copy_is_right_wherever_it_ends() {
+        let mut out = vec![0xaa; 7];
+        for offset in (1..70).chain([255, 256, 257, 600]) {
+            for length in (3..60).chain([100, 263, 264]) {
+                for behind in [0, 1, 15, 16, 17, 31, 32, 33, 300] {
+                    let mut compressed = Vec::new();
+                    let known: Vec<u8> = (0..offset + 3).map(|byte| (byte % 251) as u8).collect();
+                    for run in known.chunks(LITERALS_MAX) {
+                        compressed.push(run.len() as u8 - 1);
+                        compressed.extend_from_slice(run);
+                    }
+                    let mut bare = Vec::new();
+                    Compressor::new(&[], &mut bare, 9).copy(offset, length).unwrap();
+                    compressed.extend_from_slice(&bare);
+                    for run in vec![7; behind].chunks(LITERALS_MAX) {
+                        compressed.push(run.len() as u8 - 1);
+                        compressed.extend_from_slice(run);
+                    }
+                    let expected = plainly(&compressed);
+                    assert_eq!(expected.len(), known.len() + length + behind);
+                    assert_eq!(decompress_into(&compressed, expected.len(), &mut out), Ok(()));
+                    assert!(out == expected, "{length} bytes from {offset} back");
+                }
+            }
+        }
     }
 
     #[test]

@@ -115,8 +115,8 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
 const DEVIATIONS: &[&str] = &[
     "of members that are equally far away `COUNT` takes those that were found first; upstream's sort \
      takes any",
-    "a polygon whose middle is nearer to a pole than the map ends holds places, too, of which Valkey \
-     finds none",
+    "a polygon that is wide, or near a pole, has all the places inside of it, of which Valkey misses \
+     some",
 ];
 
 const fn searching(row: Command<DataHandler>) -> Command<DataHandler> {

@@ -100,17 +100,25 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A cursor as a client gives it back: any unsigned 64-bit number, which may have spaces, a plus
-/// sign and zeros in front and anything behind a zero byte, since upstream reads it with `strtoull`.
+/// A cursor as a client gives it back: any unsigned 64-bit number, which may have spaces, a sign and
+/// zeros in front and anything behind a zero byte. As in upstream, which reads with `strtoull` what is no
+/// signed number in plain digits, a minus counts from 2^64 down there, and is refused otherwise.
 pub(super) fn cursor(bytes: &[u8]) -> Result<u64, CommandError> {
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    let bytes = text.trim_ascii_start();
-    let digits = bytes.strip_prefix(b"+").unwrap_or(bytes);
+    const INVALID: CommandError = CommandError::text("ERR invalid cursor");
+    if let Some(number) = text::parse_i64(bytes) {
+        return u64::try_from(number).map_err(|_| INVALID);
+    }
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii_start();
+    let (negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
     let number = digits.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     });
-    number.filter(|_| !digits.is_empty()).ok_or(CommandError::text("ERR invalid cursor"))
+    let number = number.filter(|_| !digits.is_empty()).ok_or(INVALID)?;
+    Ok(if negative { number.wrapping_neg() } else { number })
 }
 
 fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

@@ -90,6 +90,10 @@ const HELP: &[&str] = &[
     "    Print this help.",
 ];
 
+/// The words of XGROUP CREATE with all options, and of XGROUP SETID.
+const CREATE_WORDS_MAX: usize = 8;
+const SETID_WORDS_MAX: usize = 7;
+
 const NO_STREAM: CommandError = CommandError::text(
     "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use \
      the MKSTREAM option to create an empty stream automatically.",
@@ -150,14 +154,23 @@ impl Options {
                 };
                 at += 2;
             } else {
-                return Err(CommandError::owned(format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{name}'. Try XGROUP \
-                     HELP."
-                )));
+                return Err(unknown_form(name));
             }
         }
         Ok(options)
     }
+}
+
+fn unknown_form(name: &str) -> CommandError {
+    CommandError::owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try XGROUP HELP."
+    ))
+}
+
+/// Refuses options that are repeated beyond what all of them would take, as upstream does, once
+/// everything that they ask of the key is there.
+fn limit_words(args: Args<'_>, most: usize) -> Result<(), CommandError> {
+    if args.len() > most { Err(unknown_form(&written_name(args))) } else { Ok(()) }
 }
 
 /// The subcommand's name as the client wrote it, which errors quote.
@@ -181,6 +194,7 @@ fn create(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if stream.is_none() && !options.make_stream {
         return Err(NO_STREAM);
     }
+    limit_words(args, CREATE_WORDS_MAX)?;
     let is_new = stream.is_none();
     // Unlike SETID, it takes no `-` and no `+`.
     let last_id = match (args.at(4), stream) {
@@ -204,6 +218,7 @@ fn set_id(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let (last_id, entries_read) = {
         let mut db = cx.databases.db(cx.selected);
         let stream = existing(db.touch_as::<Stream>(args.at(2))?, args)?;
+        limit_words(args, SETID_WORDS_MAX)?;
         (position(args.at(4), &stream)?, options.entries_read)
     };
     edit(cx, args, Event::XGROUP_SETID, |group| {

@@ -31,7 +31,8 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .since("5.0.0")
         .cost("O(M) for M entries of reply")
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>:streams")
-        .summary("Replies with the entries of streams behind ids, or waits for some."),
+        .summary("Replies with the entries of streams behind ids, or waits for some.")
+        .deviates(&["no MAXCOUNT and MAXSIZE of Redis 8.10"]),
     writer("XREADGROUP", AtLeast(7), xreadgroup)
         .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(4).ro().access()])
@@ -235,7 +236,7 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         cx.reply.null_array();
         return Ok(Flow::Done);
     };
-    let awaited = Awaited { kind: Type::Stream, or_loss: false };
+    let awaited = Awaited::value(Type::Stream);
     let words = resolved(args, &options, &behind);
     let (keys, on_timeout) = (options.keys, NullReply::Array);
     Ok(Flow::Block(Wait { awaited, words, keys, timeout_ms, again_ms: None, on_timeout }))
@@ -298,7 +299,9 @@ fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         cx.reply.null_array();
         return Ok(Flow::Done);
     };
-    let awaited = Awaited { kind: Type::Stream, or_loss: true };
+    // What is claimed isn't new: with CLAIM every change of the stream may bring something.
+    let group = options.claim_ms.is_none().then(|| group.into());
+    let awaited = Awaited { kind: Type::Stream, or_loss: true, group };
     let again_ms = next_claim_ms(cx, args, &options)?;
     let on_timeout = NullReply::Array;
     let keys = options.keys;

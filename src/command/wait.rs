@@ -54,7 +54,7 @@ impl Wait {
         timeout_ms: Option<u64>,
         on_timeout: NullReply,
     ) -> Self {
-        let awaited = Awaited { kind, or_loss: false };
+        let awaited = Awaited::value(kind);
         Self { awaited, words: None, keys, timeout_ms, again_ms: None, on_timeout }
     }
 }

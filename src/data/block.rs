@@ -122,6 +122,22 @@ impl<F: Format> Block<F> {
         assert_eq!(self.len(), new_len, "the head tells the length");
     }
 
+    /// Replaces bytes by as many others, which leave the length as it is told.
+    ///
+    /// # Panics
+    /// Where the range is outside of the block, or the head tells another length.
+    #[inline]
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        let len = self.len();
+        assert!(at <= len && bytes.len() <= len - at, "within the block");
+        // SAFETY: `len` bytes are allocated and initialised (invariant), and the others are borrowed
+        // from elsewhere, for this block is borrowed alone.
+        unsafe {
+            self.start.add(at).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+        }
+        assert_eq!(self.len(), len, "the head tells the length");
+    }
+
     /// # Safety
     /// The allocation is of `old`, and whatever is beyond `new` isn't needed.
     #[cold]
@@ -221,6 +237,10 @@ mod tests {
             block.splice(at + 2, removed, &inserted, &head);
             assert!(block.bytes()[2..] == model, "step {step}");
             assert_eq!(block.heap_bytes(), capacity(model.len() + 2));
+            let end = model.len().min(at + 3);
+            model[at.min(end)..end].fill(7);
+            block.overwrite(at.min(end) + 2, &[7; 3][..end - at.min(end)]);
+            assert!(block.bytes()[2..] == model, "step {step}");
             if step % 1000 == 0 {
                 assert!(block.clone().bytes() == block.bytes());
                 // SAFETY: taken back at once.

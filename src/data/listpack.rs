@@ -35,7 +35,7 @@ use crate::data::element::Element;
 pub use entry::Entries;
 #[cfg(test)]
 pub(crate) use entry::entry_bytes;
-pub(crate) use validate::ListpackError;
+pub(crate) use validate::{Cells, ListpackError};
 
 /// Bytes before the first entry.
 pub(crate) const HEADER_BYTES: usize = 6;
@@ -76,6 +76,15 @@ impl Listpack {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ListpackError> {
         validate::validate(bytes)?;
         Ok(Self(Block::new(bytes)))
+    }
+
+    /// A copy of bytes from elsewhere over whose entries a walk has passed.
+    ///
+    /// # Errors
+    /// [`ListpackError`], where it isn't at their end.
+    pub(crate) fn from_cells(cells: &Cells<'_>) -> Result<Self, ListpackError> {
+        cells.end()?;
+        Ok(Self(Block::new(cells.whole())))
     }
 
     /// The bytes, as they stand in an RDB.
@@ -290,10 +299,14 @@ impl Listpack {
     #[inline]
     pub(crate) fn replace_int(&mut self, at: Cursor, number: i64) {
         let len = entry::len_at(self.0.bytes(), at.0);
-        let mut entries = Entries::new();
-        entries.push_int(number);
-        let head = header(self.0.len() - len + entries.bytes().len(), self.counted_after(1, 1));
-        self.0.splice(at.0, len, entries.bytes(), &head);
+        let (entry, new_len) = entry::int_entry(number);
+        let entry = &entry[..new_len];
+        if new_len == len {
+            // Counters nearly always.
+            return self.0.overwrite(at.0, entry);
+        }
+        let head = header(self.0.len() - len + new_len, self.counted_after(1, 1));
+        self.0.splice(at.0, len, entry, &head);
     }
 
     /// Removes up to `count` elements from one on, and names what follows them.

@@ -19,7 +19,7 @@ use crate::data::thin::Forms;
 use crate::data::zset::Zset;
 
 /// What kind of value a key holds, as TYPE names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Type {
     /// A byte string or an integer.
     String,

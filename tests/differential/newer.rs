@@ -80,7 +80,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "an option of a command about fields is given once",
+        reason: "a command about fields takes one condition, and an option once, as in Redis 7.4",
         explains: |argv, _, ours| {
             let count = |word: &[u8]| {
                 argv[1..].iter().filter(|other| other.eq_ignore_ascii_case(word)).count()
@@ -90,6 +90,11 @@ pub const EXCEPTIONS: &[Exception] = &[
             FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
                 && ours.is_error()
                 && (words.iter().any(|word| count(word) > 1)
+                    || ["NX", "XX", "GT", "LT"]
+                        .iter()
+                        .filter(|it| count(it.as_bytes()) > 0)
+                        .count()
+                        > 1
                     || argv[1].eq_ignore_ascii_case(b"FIELDS"))
         },
     },
@@ -119,11 +124,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         explains: |argv, theirs, _| has_hexadecimal_place(argv) && theirs.is_error(),
     },
     Exception {
-        reason: "a polygon whose middle is nearer to a pole than the map ends holds places, too",
+        reason: "a polygon that is wide, or near a pole, has all its places, of which Valkey misses some",
         explains: |argv, theirs, ours| {
-            let nothing = theirs.elements().is_empty() && matches!(theirs, Value::Array(_))
-                || *theirs == Value::Integer(0);
-            nothing && !ours.is_error() && is_about_polygons(argv)
+            is_about_polygons(argv)
+                && match (theirs, ours) {
+                    (Value::Integer(theirs), Value::Integer(ours)) => theirs < ours,
+                    (Value::Array(theirs), Value::Array(ours)) => theirs.len() < ours.len(),
+                    _ => false,
+                }
         },
     },
     Exception {

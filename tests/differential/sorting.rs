@@ -44,11 +44,15 @@ pub fn generate(g: &mut Generator) -> Step {
             3..=4 => words.and("GET").and(g.random.pick(GET)),
             5 => words.and("DESC"),
             6 => words.and(g.random.pick(&["ASC", "asc", "Desc"])),
-            _ => words.and(g.random.pick(&["bogus", "LIMIT", "GET", "STORE", "BY"])),
+            _ => words.and(g.random.pick(&["bogus", "LIMIT", "GET", "STORE"])),
         };
     }
     if may_store && g.random.chance(35) {
         words = words.and("STORE").and(g.key());
+    }
+    // With a word behind it, it could leave the order to how each server sorts.
+    if g.random.chance(3) {
+        words = words.and("BY");
     }
     words.checked(check)
 }

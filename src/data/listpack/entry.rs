@@ -3,9 +3,9 @@
 
 use crate::data::element::Element;
 
-const STRING_6: u8 = 0x80;
-const INT_13: u8 = 0xc0;
-const STRING_12: u8 = 0xe0;
+pub(super) const STRING_6: u8 = 0x80;
+pub(super) const INT_13: u8 = 0xc0;
+pub(super) const STRING_12: u8 = 0xe0;
 pub(super) const STRING_32: u8 = 0xf0;
 pub(super) const INT_16: u8 = 0xf1;
 pub(super) const INT_24: u8 = 0xf2;
@@ -14,6 +14,8 @@ pub(super) const INT_64: u8 = 0xf4;
 
 /// The longest integer entry: a byte that says so, 8 bytes, and 1 byte of length.
 const INT_ENTRY_MAX: usize = 10;
+/// The most bytes of a backward length.
+const BACK_BYTES_MAX: usize = 5;
 /// Entries up to this length are made on the stack.
 const INLINE: usize = 160;
 /// And several of them up to this length together.
@@ -208,7 +210,7 @@ fn push_int(out: &mut Vec<u8>, number: i64) {
 /// The entry of an integer, and how many of the bytes it takes.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "at most 9")]
-fn int_entry(number: i64) -> ([u8; INT_ENTRY_MAX], usize) {
+pub(super) fn int_entry(number: i64) -> ([u8; INT_ENTRY_MAX], usize) {
     let mut entry = [0; INT_ENTRY_MAX];
     let bytes = number.to_le_bytes();
     let len = int_len(number);
@@ -326,12 +328,21 @@ fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     push_back_length(out, out.len() - start);
 }
 
-/// Seven bits a byte, the highest first; all but the first have their highest bit set.
+/// Seven bits a byte, the highest first; all but the first have their highest bit set. And how many bytes
+/// those are.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-pub(super) fn push_back_length(out: &mut Vec<u8>, len: usize) {
+pub(super) fn back_length(len: usize) -> ([u8; BACK_BYTES_MAX], usize) {
     let count = back_bytes(len);
-    for index in (0..count).rev() {
-        let more = if index + 1 == count { 0 } else { 0x80 };
-        out.push((len >> (7 * index)) as u8 & 0x7f | more);
+    let mut bytes = [0; BACK_BYTES_MAX];
+    for (index, byte) in bytes[..count].iter_mut().enumerate() {
+        let more = if index == 0 { 0 } else { 0x80 };
+        *byte = (len >> (7 * (count - 1 - index))) as u8 & 0x7f | more;
     }
+    (bytes, count)
+}
+
+fn push_back_length(out: &mut Vec<u8>, len: usize) {
+    let (bytes, count) = back_length(len);
+    out.extend_from_slice(&bytes[..count]);
 }

@@ -46,7 +46,7 @@ use std::collections::BTreeMap;
 
 use crate::data::element::Element;
 use crate::data::listpack::Listpack;
-use crate::data::stream::node::Node;
+use crate::data::stream::node::{Node, NodeError};
 use crate::data::stream::nodes::Nodes;
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -318,13 +318,13 @@ impl StreamBuilder {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn node(&mut self, base: StreamId, pack: Listpack) -> Result<(), &'static str> {
-        let (len, last) = node::check(base, &pack, self.last)?;
+    pub(crate) fn node(&mut self, base: StreamId, bytes: &[u8]) -> Result<(), NodeError> {
+        let (node, len, last) = node::from_bytes(base, bytes, self.last)?;
         self.last = Some(last);
         if len > 0 {
             let body = &mut *self.stream.0;
             body.len += len;
-            body.nodes.push(Node { base, pack: std::sync::Arc::new(pack) });
+            body.nodes.push(node);
         }
         Ok(())
     }

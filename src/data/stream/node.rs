@@ -13,13 +13,13 @@
 //! which a walk from the back finds its beginning. A deleted entry stays where it is with flag 1 until
 //! its whole node goes.
 //!
-//! Invariant, checked by [`check`] for bytes from elsewhere: the cells are complete, the counts are
+//! Invariant, checked by [`from_bytes`] for bytes from elsewhere: the cells are complete, the counts are
 //! right, ids rise, and at least one entry isn't deleted. So walking a node can't fail.
 
 use std::sync::Arc;
 
 use crate::data::element::Element;
-use crate::data::listpack::{Cursor, Entries, Iter, Listpack};
+use crate::data::listpack::{Cells, Cursor, Entries, Iter, Listpack, ListpackError};
 use crate::data::stream::id::StreamId;
 
 /// The entry is deleted.
@@ -297,49 +297,75 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Looks whether a listpack from elsewhere is a node whose entries come behind `after`; says how many
-/// it has that aren't deleted, and the id of its last.
+/// What is wrong with bytes that should be a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// They are no listpack.
+    #[error(transparent)]
+    Listpack(#[from] ListpackError),
+    /// They are a listpack, but not a node's.
+    #[error("{0}")]
+    Content(&'static str),
+}
+
+/// Looks whether bytes from elsewhere are a node whose entries come behind `after`, in one walk over
+/// them; gives the node, how many entries it has that aren't deleted, and the id of its last.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(super) fn check(
+/// What is wrong with them.
+pub(super) fn from_bytes(
     base: StreamId,
-    pack: &Listpack,
+    bytes: &[u8],
+    after: Option<StreamId>,
+) -> Result<(Node, usize, StreamId), NodeError> {
+    let mut cells = Cells::new(bytes)?;
+    match check(base, &mut cells, after) {
+        Ok((live, last)) => {
+            let pack = Arc::new(Listpack::from_cells(&cells)?);
+            Ok((Node { base, pack }, live, last))
+        }
+        // A walk that stopped at a damaged cell tells so.
+        Err(found) => {
+            while cells.pass() {}
+            cells.end()?;
+            Err(NodeError::Content(found))
+        }
+    }
+}
+
+fn check(
+    base: StreamId,
+    cells: &mut Cells<'_>,
     after: Option<StreamId>,
 ) -> Result<(usize, StreamId), &'static str> {
     const CUT: &str = "a stream's node that breaks off";
-    let mut cells = pack.iter();
-    let mut next = || cells.next().ok_or(CUT);
-    let as_count = |element: Element<'_>| {
-        let number = element.as_int().ok_or("a count that is no number")?;
-        usize::try_from(number).map_err(|_| "a negative count")
-    };
-    let as_number = |element: Element<'_>| element.as_int().ok_or("an id that is no number");
-    let (live, deleted) = (as_count(next()?)?, as_count(next()?)?);
-    let fields = as_count(next()?)?;
+    let (live, deleted, fields) = (count(cells)?, count(cells)?, count(cells)?);
     for _ in 0..fields {
-        next()?;
+        cells.pass().then_some(()).ok_or(CUT)?;
     }
-    if next()?.as_int() != Some(0) {
+    if cells.int() != Some(0) {
         return Err("a master entry without its end");
     }
     let (mut found_live, mut found_deleted, mut last) = (0, 0, after);
     // An entry without a count would pass for the master's end on the way back.
-    while let Ok(flags) = next() {
-        let flags = flags.as_int().ok_or("flags that are no number")?;
+    while !cells.is_at_end() {
+        // In one byte, as every writer has them: marking an entry as deleted writes just that.
+        let flags = cells.small().map_or(-1, i64::from);
         if !(0..=(DELETED | SAME_FIELDS)).contains(&flags) {
             return Err("unknown flags");
         }
-        let ms = base.ms.wrapping_add(as_number(next()?)?.cast_unsigned());
-        let seq = base.seq.wrapping_add(as_number(next()?)?.cast_unsigned());
+        let (Some(ms), Some(seq)) = (cells.int(), cells.int()) else {
+            return Err("an id that is no number");
+        };
+        let ms = base.ms.wrapping_add(ms.cast_unsigned());
+        let seq = base.seq.wrapping_add(seq.cast_unsigned());
         let id = StreamId { ms, seq };
-        let cells =
-            if flags & SAME_FIELDS != 0 { fields } else { as_count(next()?)?.saturating_mul(2) };
-        for _ in 0..cells {
-            next()?;
+        let own_fields = flags & SAME_FIELDS == 0;
+        let words = if own_fields { count(cells)?.saturating_mul(2) } else { fields };
+        for _ in 0..words {
+            cells.pass().then_some(()).ok_or(CUT)?;
         }
-        let counted = HEAD_CELLS + usize::from(flags & SAME_FIELDS == 0) + cells;
-        if as_count(next()?)? != counted {
+        if count(cells)? != HEAD_CELLS + usize::from(own_fields) + words {
             return Err("an entry with a wrong count of elements");
         }
         if id < base || last.is_some_and(|last| last >= id) {
@@ -352,4 +378,11 @@ pub(super) fn check(
         return Err("a wrong count of entries");
     }
     Ok((live, last.unwrap_or(base)))
+}
+
+/// Passes over a cell that is a count.
+#[inline]
+fn count(cells: &mut Cells<'_>) -> Result<usize, &'static str> {
+    let number = cells.int().ok_or("a count that is no number")?;
+    usize::try_from(number).map_err(|_| "a negative count")
 }

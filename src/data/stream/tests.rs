@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::env::Rng;
+use crate::data::listpack::entry_bytes;
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -96,8 +97,7 @@ impl Model {
     fn rebuild(&self, stream: &Stream) {
         let mut builder = StreamBuilder::default();
         for (base, pack) in stream.nodes() {
-            let copy = Listpack::from_bytes(pack.as_bytes()).unwrap();
-            builder.node(base, copy).unwrap();
+            builder.node(base, pack.as_bytes()).unwrap();
         }
         let rebuilt = builder.finish(self.counts).unwrap();
         rebuilt.check();
@@ -223,7 +223,7 @@ fn what_is_wrong_in_a_node_is_found() {
     let check = |cells: &[Vec<u8>], after| {
         let mut pack = Listpack::new();
         cells.iter().for_each(|cell| pack.push_back(cell));
-        node::check(base, &pack, after)
+        node::from_bytes(base, pack.as_bytes(), after).map(|(_, len, last)| (len, last))
     };
     assert_eq!(check(&cells, None), Ok((2, id(7, 0))));
     assert!(check(&cells, Some(id(5, 0))).is_err(), "ids rise from node to node");
@@ -242,6 +242,31 @@ fn what_is_wrong_in_a_node_is_found() {
     let mut swapped = cells.clone();
     swapped[18] = b"0".to_vec();
     assert!(check(&swapped, None).is_err(), "ids rise within a node");
+    // Flags that take more than a byte would shrink when an entry is marked, and move what follows.
+    let flags = 6 + cells[..5].iter().map(|cell| entry_bytes(cell)).sum::<usize>();
+    for wide in [&[0x81, b'2', 2][..], &[0xf1, 2, 0, 3]] {
+        let mut bytes = pack.as_bytes().to_vec();
+        bytes.splice(flags..flags + 2, wide.iter().copied());
+        bytes[0] += wide.len() as u8 - 2;
+        Listpack::from_bytes(&bytes).unwrap();
+        let found = node::from_bytes(base, &bytes, None).map(|_| ());
+        assert_eq!(found, Err(NodeError::Content("unknown flags")));
+    }
+    // Damage to the listpack is told as such, wherever it is, and what is let through can be walked.
+    let good = pack.as_bytes();
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.to_vec();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        match (Listpack::from_bytes(&bad), node::from_bytes(base, &bad, None)) {
+            (Err(error), Err(found)) => assert_eq!(found, NodeError::Listpack(error)),
+            (Err(_), Ok(_)) => panic!("bit {bit}"),
+            (Ok(_), Err(found)) => assert!(matches!(found, NodeError::Content(_)), "bit {bit}"),
+            (Ok(pack), Ok((node, len, last))) => {
+                assert_eq!(node.pack.as_bytes(), pack.as_bytes());
+                assert_eq!((node.len(), node.last_id()), (len, last));
+            }
+        }
+    }
 }
 
 #[test]

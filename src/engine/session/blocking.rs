@@ -12,13 +12,13 @@
 //! What belongs to the waiting request stays with it: its deadline, the time it has taken, and
 //! CLIENT REPLY's mode, which moves on when the command is answered (`Engine::end_request`).
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::Flow;
 use crate::command::wait::{NullReply, Wait};
-use crate::data::value::Type;
 use crate::engine::Engine;
 use crate::engine::migrate::{self, Migration};
 use crate::engine::registry::CommandId;
@@ -28,7 +28,7 @@ use crate::engine::session::copies::{self, Copies};
 use crate::engine::session::run::Run;
 use crate::engine::tick::transaction::Queued;
 use crate::keyspace::databases::DbIndex;
-use crate::keyspace::waits::{Ticket, Waiter};
+use crate::keyspace::waits::{Awaited as WaitedFor, Ticket};
 use crate::mailbox::SessionId;
 
 /// What a client waits for.
@@ -202,7 +202,7 @@ impl Engine {
                 let args = queued.args();
                 for index in wait.keys.clone() {
                     let waiter = (parked.ticket, slot.0);
-                    self.databases.waits.wait(waiter, db, args.at(index), wait.awaited);
+                    self.databases.waits.wait(waiter, db, args.at(index), &wait.awaited);
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.enter(slot),
@@ -226,7 +226,8 @@ impl Engine {
         match &parked.awaited {
             Awaited::Key { queued, wait, .. } => {
                 for index in wait.keys.clone() {
-                    self.databases.waits.leave(parked.ticket, db, queued.args().at(index));
+                    let key = queued.args().at(index);
+                    self.databases.waits.leave(parked.ticket, db, key, &wait.awaited);
                 }
             }
             Awaited::Copies(_) => self.blocking.copies.leave(slot),
@@ -268,23 +269,38 @@ impl Engine {
         self.refresh_time();
         while self.databases.waits.any_ready() {
             for (db, key) in self.databases.waits.take_ready() {
-                let mut from = 0;
-                while let Some((ticket, waiter)) = self.next_waiter(db, &key, from) {
-                    from = ticket + 1;
-                    self.try_again(SessionId(waiter));
-                }
+                self.serve_line(db, &key);
             }
         }
     }
 
-    /// The first client from a ticket on to which it matters what the key holds now.
-    fn next_waiter(&mut self, db: DbIndex, key: &[u8], from: Ticket) -> Option<(Ticket, Waiter)> {
-        let kind = self.kind_of(db, key);
-        self.databases.waits.next(db, key, kind, from)
+    /// Lets those try again, in the order in which they came, for whom a key holds what they wait for.
+    fn serve_line(&mut self, db: DbIndex, key: &[u8]) {
+        let all = self.databases.waits.awaited(db, key);
+        // Of each kind that is waited for, the first client that wasn't looked at.
+        let first = |(kind, awaited)| {
+            let (ticket, waiter) = self.databases.waits.next(db, key, awaited, 0)?;
+            Some(Reverse((ticket, waiter, kind)))
+        };
+        let mut next: BinaryHeap<_> = all.iter().enumerate().filter_map(first).collect();
+        while let Some(Reverse((ticket, waiter, kind))) = next.pop() {
+            let awaited = &all[kind];
+            // Where there is nothing any more for one, there is nothing for those behind it.
+            if !self.is_met(db, key, awaited) {
+                continue;
+            }
+            self.try_again(SessionId(waiter));
+            if let Some((ticket, waiter)) = self.databases.waits.next(db, key, awaited, ticket + 1)
+            {
+                next.push(Reverse((ticket, waiter, kind)));
+            }
+        }
     }
 
-    fn kind_of(&mut self, db: DbIndex, key: &[u8]) -> Option<Type> {
-        self.databases.db(db).peek(key).map(|entry| entry.value().kind())
+    fn is_met(&mut self, db: DbIndex, key: &[u8], awaited: &WaitedFor) -> bool {
+        // A key whose time has come goes now.
+        self.databases.db(db).peek(key);
+        awaited.is_met_by(self.databases.value(db, key))
     }
 
     /// Runs a parked client's command again, as a unit of its own.

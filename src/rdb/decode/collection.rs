@@ -64,6 +64,21 @@ impl Blob {
         Ok(Self { offset, expected, bytes: string::bytes(reader, expected)? })
     }
 
+    /// One that is yet to be read.
+    pub(super) fn new(expected: &'static str) -> Self {
+        Self { offset: 0, expected, bytes: Vec::new() }
+    }
+
+    /// Reads the next one into the same memory; `spare` is as for [`string::bytes_into`].
+    pub(super) fn read_next<R: Read>(
+        &mut self,
+        reader: &mut Reader<R>,
+        spare: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        self.offset = reader.offset();
+        string::bytes_into(reader, &mut self.bytes, spare, self.expected)
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

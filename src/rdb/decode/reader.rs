@@ -130,8 +130,21 @@ impl<R: Read> Reader<R> {
         len: u64,
         expected: &'static str,
     ) -> Result<Vec<u8>, DecodeError> {
+        let mut out = Vec::new();
+        self.bytes_into(len, &mut out, expected)?;
+        Ok(out)
+    }
+
+    /// The same in the place of what is in `out`.
+    pub(super) fn bytes_into(
+        &mut self,
+        len: u64,
+        out: &mut Vec<u8>,
+        expected: &'static str,
+    ) -> Result<(), DecodeError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let mut out = Vec::with_capacity(len.min(TRUSTED_LEN));
+        out.clear();
+        out.reserve_exact(len.min(TRUSTED_LEN));
         while out.len() < len {
             let missing = len - out.len();
             if out.len() == out.capacity() {
@@ -140,7 +153,23 @@ impl<R: Read> Reader<R> {
             let room = out.capacity() - out.len();
             out.extend_from_slice(self.some(missing.min(room), expected)?);
         }
-        Ok(out)
+        Ok(())
+    }
+
+    /// Reads `len` bytes where they lie, if they do so in one piece; otherwise into `spare`.
+    pub(super) fn view<'a>(
+        &'a mut self,
+        len: u64,
+        spare: &'a mut Vec<u8>,
+        expected: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
+        match usize::try_from(len) {
+            Ok(len) if len > 0 && len <= self.end - self.start => self.some(len, expected),
+            _ => {
+                self.bytes_into(len, spare, expected)?;
+                Ok(spare)
+            }
+        }
     }
 
     /// Passes over `len` bytes.

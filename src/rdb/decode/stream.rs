@@ -1,9 +1,11 @@
 //! Streams: the forms of Redis 5, 7.0, 7.2, 8.6 and 8.8. What they hold is drawn in `encode/stream.rs`.
 //!
-//! A node is checked cell by cell, ids must rise from node to node, and whatever is pending must be
+//! A node is checked cell by cell, where there are many on a second thread; ids must rise from node to node, and whatever is pending must be
 //! somebody's or have been given back. What is remembered of producers (XADD IDMP) is read over.
 
 use std::io::Read;
+use std::sync::mpsc;
+use std::thread;
 
 use super::collection::{Blob, wrong};
 use super::reader::Reader;
@@ -20,21 +22,23 @@ pub(super) const STREAMS: [u8; 5] = [
     format::TYPE_STREAM_5,
 ];
 
+/// Nodes from which on a stream is loaded by two threads.
+const MANY_NODES: u64 = 1024;
+/// What is handed from one to the other at once: so many nodes, or what has so many bytes.
+const BATCH_NODES: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
+/// So many times that may wait to be checked.
+const BATCHES_WAITING: usize = 4;
+
 pub(super) fn stream<R: Read>(
     reader: &mut Reader<R>,
     type_byte: u8,
 ) -> Result<Stream, DecodeError> {
     let has_counts = type_byte != format::TYPE_STREAM;
-    let mut builder = StreamBuilder::default();
-    for _ in 0..reader.length("a number of stream nodes")? {
-        let base = Blob::read(reader, "a stream node's id")?;
-        let Ok(bytes) = <[u8; 16]>::try_from(base.bytes()) else {
-            return Err(base.error("one that hasn't 16 bytes"));
-        };
-        let blob = Blob::read(reader, "a stream's node")?;
-        let added = builder.node(StreamId::from_bytes(bytes), blob.listpack()?);
-        added.map_err(|found| blob.error(found))?;
-    }
+    let builder = match reader.length("a number of stream nodes")? {
+        count @ ..MANY_NODES => nodes(reader, count)?,
+        count => many_nodes(reader, count)?,
+    };
     let offset = reader.offset();
     // How many entries there are is counted in the nodes.
     reader.length("a number of entries")?;
@@ -64,6 +68,101 @@ pub(super) fn stream<R: Read>(
         producers(reader)?;
     }
     Ok(stream)
+}
+
+/// A node as it was read, still to be checked.
+struct RawNode {
+    base: Blob,
+    node: Blob,
+}
+
+impl RawNode {
+    fn new() -> Self {
+        Self { base: Blob::new("a stream node's id"), node: Blob::new("a stream's node") }
+    }
+
+    /// Reads the next one into the same memory.
+    fn read<R: Read>(
+        &mut self,
+        reader: &mut Reader<R>,
+        spare: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        self.base.read_next(reader, spare)?;
+        self.node.read_next(reader, spare)
+    }
+
+    fn add_to(&self, builder: &mut StreamBuilder) -> Result<(), DecodeError> {
+        let Ok(bytes) = <[u8; 16]>::try_from(self.base.bytes()) else {
+            return Err(self.base.error("one that hasn't 16 bytes"));
+        };
+        let added = builder.node(StreamId::from_bytes(bytes), self.node.bytes());
+        added.map_err(|found| self.node.error(found.to_string()))
+    }
+}
+
+fn nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuilder, DecodeError> {
+    let (mut builder, mut node, mut spare) = (StreamBuilder::default(), RawNode::new(), Vec::new());
+    for _ in 0..count {
+        node.read(reader, &mut spare)?;
+        node.add_to(&mut builder)?;
+    }
+    Ok(builder)
+}
+
+/// The same, but another thread checks what was read while this one reads on and decompresses, which
+/// take about as long.
+fn many_nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuilder, DecodeError> {
+    let (read, to_check) = mpsc::sync_channel::<Vec<RawNode>>(BATCHES_WAITING);
+    let (checked, to_read) = mpsc::channel();
+    let check = move || {
+        let mut builder = StreamBuilder::default();
+        for batch in to_check {
+            batch.iter().try_for_each(|node: &RawNode| node.add_to(&mut builder))?;
+            // The other side may have read all that it needs memory for.
+            let _ = checked.send(batch);
+        }
+        Ok(builder)
+    };
+    thread::scope(|scope| {
+        let checker = thread::Builder::new().name("load-check".into()).spawn_scoped(scope, check);
+        let Ok(checker) = checker else { return nodes(reader, count) };
+        let mut left = count;
+        let mut result = Ok(());
+        while left > 0 && result.is_ok() {
+            let batch = to_read.try_recv().unwrap_or_default();
+            match read_batch(reader, batch, &mut left) {
+                // Where it isn't received any more, something is wrong with what came before.
+                Ok(batch) => left = if read.send(batch).is_ok() { left } else { 0 },
+                Err(error) => result = Err(error),
+            }
+        }
+        drop(read);
+        match checker.join() {
+            // What is wrong in front is told, whoever finds it.
+            Ok(checked) => checked.and_then(|builder| result.map(|()| builder)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Reads some of the nodes that are left, into the memory of a batch that was checked.
+fn read_batch<R: Read>(
+    reader: &mut Reader<R>,
+    mut batch: Vec<RawNode>,
+    left: &mut u64,
+) -> Result<Vec<RawNode>, DecodeError> {
+    let (mut filled, mut bytes, mut spare) = (0, 0, Vec::new());
+    while *left > 0 && filled < BATCH_NODES && bytes < BATCH_BYTES {
+        if filled == batch.len() {
+            batch.push(RawNode::new());
+        }
+        batch[filled].read(reader, &mut spare)?;
+        bytes += batch[filled].node.bytes().len();
+        filled += 1;
+        *left -= 1;
+    }
+    batch.truncate(filled);
+    Ok(batch)
 }
 
 /// Reads over what is remembered of producers: for how long, how much, and their ids.

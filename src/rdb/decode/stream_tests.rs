@@ -149,3 +149,36 @@ fn damaged_streams_are_refused_or_read_but_never_believed() {
         }
     }
 }
+
+#[test]
+fn a_stream_of_many_nodes_is_read_as_one_of_few() {
+    let thresholds = Thresholds { stream_node_entries: 1, ..Thresholds::default() };
+    let mut stream = Stream::default();
+    for ms in 1..=1_500 {
+        let value = ms.to_string();
+        let fields = [&b"field"[..], value.as_bytes()];
+        stream.push(StreamId { ms, seq: 0 }, fields.into_iter(), &thresholds).unwrap();
+    }
+    let body = encoded(&stream, 11);
+    assert!(decoded(&body).unwrap() == stream);
+    // Wherever it breaks off, and whatever is wrong in a node, is found; of two faults the first.
+    for cut in (0..body.len()).step_by(body.len() / 40) {
+        assert!(matches!(decoded(&body[..cut]), Err(DecodeError::Truncated { .. })), "at {cut}");
+    }
+    let flags = |ms: u64| {
+        let entry = [2, 1, 0, 1, 0, 1];
+        let nodes: Vec<usize> =
+            (0..body.len() - 6).filter(|at| body[*at..*at + 6] == entry).collect();
+        nodes[ms as usize]
+    };
+    for ms in [0, 63, 64, 700, 1_499] {
+        let mut bad = body.clone();
+        bad[flags(ms)] = 9;
+        for cut in [bad.len() - 1, bad.len()] {
+            match decoded(&bad[..cut]) {
+                Err(DecodeError::Collection { found, .. }) => assert_eq!(found, "unknown flags"),
+                other => panic!("node {ms}: {:?}", other.map(|stream| stream.len())),
+            }
+        }
+    }
+}

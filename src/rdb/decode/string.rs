@@ -40,6 +40,32 @@ pub(super) fn bytes<R: Read>(
     })
 }
 
+/// Reads such a string in the place of what is in `out`; a compressed one that the reader hasn't in one
+/// piece goes through `spare`.
+pub(super) fn bytes_into<R: Read>(
+    reader: &mut Reader<R>,
+    out: &mut Vec<u8>,
+    spare: &mut Vec<u8>,
+    expected: &'static str,
+) -> Result<(), DecodeError> {
+    let offset = reader.offset();
+    match reader.prefix(expected)? {
+        Prefix::Length(length) => reader.bytes_into(length, out, expected),
+        Prefix::Special(format::SPECIAL_LZF) => decompress_into(reader, out, spare, expected),
+        Prefix::Special(code) => match special(reader, offset, code, expected)? {
+            Encoded::Int(number) => {
+                out.clear();
+                text::push_i64(out, number);
+                Ok(())
+            }
+            Encoded::Bytes(bytes) => {
+                *out = bytes;
+                Ok(())
+            }
+        },
+    }
+}
+
 fn encoded<R: Read>(
     reader: &mut Reader<R>,
     expected: &'static str,
@@ -49,6 +75,16 @@ fn encoded<R: Read>(
         Prefix::Length(length) => return reader.bytes(length, expected).map(Encoded::Bytes),
         Prefix::Special(code) => code,
     };
+    special(reader, offset, code, expected)
+}
+
+/// Reads what stands behind the code of a special encoding, which stood at `offset`.
+fn special<R: Read>(
+    reader: &mut Reader<R>,
+    offset: u64,
+    code: u8,
+    expected: &'static str,
+) -> Result<Encoded, DecodeError> {
     Ok(match code {
         format::SPECIAL_INT8 => Encoded::Int(i64::from(i8::from_le_bytes(reader.array(expected)?))),
         format::SPECIAL_INT16 => {
@@ -57,7 +93,11 @@ fn encoded<R: Read>(
         format::SPECIAL_INT32 => {
             Encoded::Int(i64::from(i32::from_le_bytes(reader.array(expected)?)))
         }
-        format::SPECIAL_LZF => Encoded::Bytes(compressed(reader, expected)?),
+        format::SPECIAL_LZF => {
+            let mut out = Vec::new();
+            decompress_into(reader, &mut out, &mut Vec::new(), expected)?;
+            Encoded::Bytes(out)
+        }
         _ => {
             let found = format::SPECIAL | code;
             return Err(DecodeError::Encoding { offset, expected, found });
@@ -65,15 +105,17 @@ fn encoded<R: Read>(
     })
 }
 
-fn compressed<R: Read>(
+fn decompress_into<R: Read>(
     reader: &mut Reader<R>,
+    out: &mut Vec<u8>,
+    spare: &mut Vec<u8>,
     expected: &'static str,
-) -> Result<Vec<u8>, DecodeError> {
+) -> Result<(), DecodeError> {
     let compressed_len = reader.length(expected)?;
     let len = usize::try_from(reader.length(expected)?).unwrap_or(usize::MAX);
     let offset = reader.offset();
-    let compressed = reader.bytes(compressed_len, expected)?;
-    lzf::decompress(&compressed, len).map_err(|source| DecodeError::Lzf {
+    let compressed = reader.view(compressed_len, spare, expected)?;
+    lzf::decompress_into(compressed, len, out).map_err(|source| DecodeError::Lzf {
         offset,
         expected,
         source,
