@@ -301,6 +301,7 @@ impl Engine {
         let args = queued.args();
         let unit = self.begin_unit(slot);
         let (result, took) = self.invoke(slot, command, args);
+        self.observe.hotkeys.enter_retry(before, took);
         // The call was counted when it came, and what it took then.
         self.metrics.by_command[command.0 as usize].ticks += took;
         let mut again_ms = None;

@@ -74,6 +74,7 @@ impl Engine {
             self.limit_tracked();
             self.check_client_memory();
             self.end_overdue_replies();
+            self.end_overdue_hotkeys();
         }
         if second {
             self.close_idle_clients();

@@ -420,7 +420,7 @@ fn self_redirected(session: &Session) -> bool {
 }
 
 /// The index of a command's key, where it has one at a fixed place and no other.
-fn only_key(spec: &Spec) -> Option<usize> {
+pub(in crate::engine) fn only_key(spec: &Spec) -> Option<usize> {
     match spec.keys {
         [Key { begin: Begin::Index(index), find: Find::Range { last: 0, .. }, flags, .. }]
             if !flags.contains(KeyFlags::NOT_KEY) =>
