@@ -21,7 +21,7 @@ fn get(client: &mut Client, field: &str) -> Value {
 /// A list's keys and weights, in its order.
 fn list(client: &mut Client, field: &str) -> Vec<(String, u64)> {
     let flat = get(client, field).elements();
-    let pair = |pair: &[Value]| (pair[0].text(), pair[1].integer().unwrap() as u64);
+    let pair = |pair: &[Value]| (pair[0].text(), pair[1].integer().unwrap_or(-1) as u64);
     flat.chunks(2).map(pair).collect()
 }
 

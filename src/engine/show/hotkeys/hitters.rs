@@ -132,7 +132,7 @@ mod tests {
             let mut total = 0;
             for _ in 0..rng.below(3000) {
                 // Skewed: the smaller of some names.
-                let name = (0..1 + rng.below(4)).map(|_| rng.below(names)).min().unwrap();
+                let name = (0..=rng.below(4)).map(|_| rng.below(names)).min().unwrap();
                 let key = name.to_string().into_bytes();
                 let weight = rng.below(50);
                 hitters.add(hash(&key), &key, weight);
