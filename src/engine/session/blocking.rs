@@ -299,6 +299,7 @@ impl Engine {
         self.sessions[slot].doing = Doing::Command;
         let db = self.sessions[slot].db;
         let args = queued.args();
+        let began = self.latency_begins();
         let unit = self.begin_unit(slot);
         let (result, took) = self.invoke(slot, command, args);
         self.observe.hotkeys.enter_retry(before, took);
@@ -322,6 +323,7 @@ impl Engine {
         self.after_call(slot, command, args);
         self.finish_command(unit, slot, db, args, None);
         if served {
+            self.note_latency("command-unblocking", began);
             self.end_request(slot, before);
             self.tick.resumed.push_back(slot);
         } else {

@@ -64,6 +64,7 @@ impl Engine {
         let began = self.latency_begins();
         self.expire_round();
         self.note_latency("expire-cycle", began);
+        self.note_longest_expiry();
         self.check_pause();
         self.release_overdue();
         if tenth {
