@@ -92,6 +92,14 @@ fn a_transactions_reply_counts_by_itself() {
     client.words("EXEC");
     // EXEC stays out of the log, as upstream; its commands' replies are smaller than the bound.
     assert_eq!(entries(&mut client, "large-reply"), [""; 0]);
+    client.words("CONFIG SET commandlog-request-larger-than 100");
+    for line in ["MULTI", "GET k", &format!("SET k {}", "y".repeat(100)), "GET k", "PING"] {
+        client.words(line);
+    }
+    client.words("EXEC");
+    assert_eq!(entries(&mut client, "large-reply"), [":108 GET k"]);
+    let request = format!(":128 SET k {}", "y".repeat(100));
+    assert_eq!(entries(&mut client, "large-request"), [request]);
 }
 
 #[test]
@@ -164,6 +172,30 @@ fn what_a_script_calls_is_its_clients() {
     let fields = entries.iter().find(called).unwrap_or_else(|| panic!("{entries:?}")).elements();
     assert!(fields[4].text().starts_with("127.0.0.1:"), "{fields:?}");
     assert_eq!(fields[5].text(), "me");
+}
+
+/// Of what waits, and of a script that stood still, as of others.
+#[test]
+fn what_is_answered_later_is_kept_when_it_is() {
+    let server = start(Program::Redstart);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.words("CONFIG SET busy-reply-threshold 5");
+    client.words("CONFIG SET commandlog-reply-larger-than 300");
+    client.words("CONFIG SET commandlog-request-larger-than 150");
+    let value = "x".repeat(300);
+    client.try_send_raw(b"BLPOP line 0\r\n").expect("a request");
+    while !other.words("INFO clients").text().contains("blocked_clients:1") {}
+    other.words("CONFIG SET commandlog-request-larger-than 1000");
+    other.call(&["RPUSH", "line", &value]);
+    other.words("CONFIG SET commandlog-request-larger-than 150");
+    client.try_read().expect("an element");
+    assert_eq!(entries(&mut other, "large-reply")[0], ":322 BLPOP line 0");
+    let script = "local began = os.clock() while os.clock() - began < 0.1 do end return \
+                  string.rep('x', 600) -- a comment that makes the request a large one, of as many bytes";
+    other.words("COMMANDLOG RESET large-reply");
+    client.call(&["EVAL", script, "0"]);
+    assert!(entries(&mut other, "large-reply")[0].starts_with(":608 EVAL local"));
+    assert!(entries(&mut other, "large-request")[0].contains(" EVAL local"));
 }
 
 /// Waits until an event has a sample.

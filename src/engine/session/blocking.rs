@@ -324,6 +324,7 @@ impl Engine {
         self.finish_command(unit, slot, db, args, None);
         if served {
             self.note_latency("command-unblocking", began);
+            self.keep_large_reply(slot, command, args, before);
             self.end_request(slot, before);
             self.tick.resumed.push_back(slot);
         } else {
@@ -356,6 +357,9 @@ impl Engine {
                 Some(command) => self.answer_error(slot, command, &error),
                 None => self.sessions[slot].reply().error_bytes(&error.wire()),
             },
+        }
+        if let Awaited::Key { queued, command, .. } = &parked.awaited {
+            self.note_duration(slot, *command, queued.args(), parked.spent);
         }
         self.end_request(slot, before);
         self.tick.resumed.push_back(slot);

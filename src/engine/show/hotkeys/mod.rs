@@ -371,7 +371,7 @@ fn get(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comman
 }
 
 /// The bytes of a request as RESP has it: `*2 $3 GET $1 k`, each with its end of line.
-fn request_bytes(args: Args<'_>) -> u64 {
+pub(in crate::engine) fn request_bytes(args: Args<'_>) -> u64 {
     let line = |number: usize| number.checked_ilog10().unwrap_or(0) as usize + 4;
     let words = args.from(0).map(|word| line(word.len()) + word.len() + 2);
     (line(args.len()) + words.sum::<usize>()) as u64
