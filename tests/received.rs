@@ -175,6 +175,8 @@ fn a_replica_is_not_promoted_while_it_loads() {
     await_that("it loads", || info(&mut client, "loading") == "1");
     let answer = client.words("REPLICAOF NO ONE").text();
     assert_eq!(answer, "LOADING Redis is loading the dataset in memory");
+    // As with Redis, the link is no client before the stream comes: nobody ends it in the middle.
+    assert_eq!(client.words("CLIENT KILL TYPE master"), Value::Integer(0));
     drop(primary);
     await_that("it has loaded", || info(&mut client, "loading") == "0");
     assert_eq!(client.words("REPLICAOF NO ONE").text(), "OK");

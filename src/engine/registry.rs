@@ -65,22 +65,78 @@ pub struct Registry {
     names: Vec<Box<[u8]>>,
 }
 
-/// Slots of (hash of a name, command), a power of two many, at most half full.
-type Slots = Vec<Option<(u64, CommandId)>>;
+/// Slots of names, a power of two many, at most half full.
+type Slots = Vec<Option<NameSlot>>;
 
-/// Mixes up to the first 16 bytes of a name, without regard to case.
-#[inline]
-fn name_hash(name: &[u8]) -> u64 {
-    let mut hash = name.len() as u64;
-    for chunk in name.chunks(8).take(4) {
-        let mut word = [0u8; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        // Setting bit 5 makes letters lower-case; other bytes may collide, which only costs a probe.
-        let word = u64::from_le_bytes(word) | 0x2020_2020_2020_2020;
-        hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        hash ^= hash >> 29;
+/// A command's name as it is looked for.
+#[derive(Clone, Copy, Debug)]
+struct NameSlot {
+    /// Of the name in lower case.
+    key: NameKey,
+    id: CommandId,
+}
+
+/// What tells names apart, in any case of their letters: names of up to eight bytes wholly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NameKey {
+    /// The first eight bytes, with zeros behind them.
+    head: u64,
+    len: usize,
+}
+
+impl NameKey {
+    #[inline]
+    fn of(name: &[u8]) -> Self {
+        Self { head: lower_case(head_of(name)), len: name.len() }
     }
-    hash
+
+    /// Whether the key says all of the name.
+    #[inline]
+    fn is_whole(self) -> bool {
+        self.len <= size_of::<u64>()
+    }
+
+    #[inline]
+    fn hash(self) -> usize {
+        let mixed = (self.head ^ self.len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize
+    }
+}
+
+/// The first eight bytes, with zeros behind them where there are fewer. Of fewer than eight the halves
+/// that are read overlap.
+#[inline]
+fn head_of(name: &[u8]) -> u64 {
+    let half = |at: usize| {
+        name.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |four| u32::from_le_bytes(*four))
+    };
+    match name {
+        [_, _, _, _, _, _, _, _, ..] => u64::from(half(0)) | u64::from(half(4)) << 32,
+        [_, _, _, _, ..] => {
+            let back = name.len() - 4;
+            u64::from(half(0)) | u64::from(half(back)) << (8 * back)
+        }
+        [first, .., last] => {
+            let middle = name.len() / 2;
+            let byte = |byte: u8, at: usize| u64::from(byte) << (8 * at);
+            byte(*first, 0) | byte(name[middle], middle) | byte(*last, name.len() - 1)
+        }
+        [only] => u64::from(*only),
+        [] => 0,
+    }
+}
+
+/// Eight bytes with their ASCII letters in lower case.
+#[inline]
+fn lower_case(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let low = word & !HIGH;
+    // A byte's high bit: whether it is at least `A`, and whether it is beyond `Z`.
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let beyond_z = low + ONES * (0x7f - b'Z' as u64);
+    let letters = from_a & !beyond_z & !word & HIGH;
+    word | letters >> 2
 }
 
 impl Registry {
@@ -144,12 +200,12 @@ impl Registry {
         let mut slots = vec![None; size];
         for (index, entry) in self.entries.iter().enumerate() {
             let Some(name) = name(index).filter(|_| entry.parent.is_none()) else { continue };
-            let hash = name_hash(name);
-            let mut at = hash as usize & (size - 1);
+            let key = NameKey::of(name);
+            let mut at = key.hash() & (size - 1);
             while slots[at].is_some() {
                 at = (at + 1) & (size - 1);
             }
-            slots[at] = Some((hash, CommandId(index as u16)));
+            slots[at] = Some(NameSlot { key, id: CommandId(index as u16) });
         }
         slots
     }
@@ -162,16 +218,16 @@ impl Registry {
 
     #[inline]
     fn find_in<'a>(
-        slots: &[Option<(u64, CommandId)>],
+        slots: &[Option<NameSlot>],
         name: &[u8],
         name_of: impl Fn(CommandId) -> &'a [u8],
     ) -> Option<CommandId> {
-        let hash = name_hash(name);
+        let key = NameKey::of(name);
         let mask = slots.len() - 1;
-        let mut at = hash as usize & mask;
-        while let Some((slot_hash, id)) = slots[at] {
-            if slot_hash == hash && name_of(id).eq_ignore_ascii_case(name) {
-                return Some(id);
+        let mut at = key.hash() & mask;
+        while let Some(slot) = slots[at] {
+            if slot.key == key && (key.is_whole() || name_of(slot.id).eq_ignore_ascii_case(name)) {
+                return Some(slot.id);
             }
             at = (at + 1) & mask;
         }
@@ -299,6 +355,26 @@ mod tests {
         }
         assert_eq!(registry.find(b"NOSUCH"), None);
         assert_eq!(registry.find(b""), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn names_are_told_apart_as_by_their_letters(
+            name in proptest::collection::vec(0u8.., 0..12),
+            change in 0usize..12,
+            bit in 0u8..8,
+        ) {
+            let mut other = name.clone();
+            if let Some(byte) = other.get_mut(change) {
+                *byte ^= 1 << bit;
+            }
+            let same = name.eq_ignore_ascii_case(&other);
+            let (key, other) = (NameKey::of(&name), NameKey::of(&other));
+            // The head tells all of a short name, and some of a long one.
+            let alike = key == other;
+            proptest::prop_assert_eq!(alike || !key.is_whole(), same || !key.is_whole());
+            proptest::prop_assert!(alike || !same);
+        }
     }
 
     #[test]

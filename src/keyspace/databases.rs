@@ -124,6 +124,14 @@ pub(super) enum Look {
     Peek,
 }
 
+impl Look {
+    /// Whether hits and misses count.
+    #[inline]
+    pub(super) fn is_counted(self) -> bool {
+        matches!(self, Self::Read | Self::Inspect | Self::Examine)
+    }
+}
+
 /// How keys and fields go whose time has come.
 pub(super) struct ExpiryState {
     /// Whether they do.

@@ -7,11 +7,13 @@ use std::ops::RangeInclusive;
 use crate::base::env::{Stopwatch, UnixMillis};
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object, Type, ValueRef};
-use crate::keyspace::databases::{Databases, DbIndex, Expiry, ExpiryMode, Look, WrongType};
+use crate::keyspace::databases::{
+    Databases, DbIndex, Expiry, ExpiryMode, KeyspaceStats, Look, WrongType,
+};
 use crate::keyspace::field_expiry;
 use crate::keyspace::string_edit::{Edited, StringEdit};
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
-use crate::keyspace::unit::{Classes, Event};
+use crate::keyspace::unit::{Classes, Event, Unit};
 
 /// Random keys that may have expired, one after the other, before [`Db::random`] looks for any other.
 const RANDOM_TRIES_MAX: usize = 100;
@@ -130,28 +132,25 @@ impl Db<'_> {
 
     #[inline]
     fn look(&mut self, key: &[u8], look: Look) -> Option<Entry<'_>> {
-        let hidden = self.hides(key, look);
-        let remembered = matches!(look, Look::Touch | Look::Read) && !self.all.untouched && !hidden;
-        if remembered && self.all.policy.lfu {
+        if self.hides(key, look) {
+            note_miss(&mut self.all.stats, &mut self.all.unit, (self.index, key), look);
+            return None;
+        }
+        let remembered = matches!(look, Look::Touch | Look::Read) && !self.all.untouched;
+        let lfu = self.all.policy.lfu;
+        if remembered && lfu {
             self.count_use(key);
         }
         let access = self.all.fresh_access();
-        let lfu = self.all.policy.lfu;
         let all = &mut *self.all;
-        let table = all.tables[self.index.0 as usize].as_ref().filter(|_| !hidden);
-        let entry = table.and_then(|table| table.get(key));
-        if matches!(look, Look::Read | Look::Inspect | Look::Examine) {
-            match entry {
-                Some(_) => all.stats.hits += 1,
-                None => {
-                    all.stats.misses += 1;
-                    if look != Look::Examine {
-                        all.unit.notice(Event::KEYMISS, self.index, key);
-                    }
-                }
-            }
+        let table = all.tables[self.index.0 as usize].as_ref();
+        let Some(entry) = table.and_then(|table| table.get(key)) else {
+            note_miss(&mut all.stats, &mut all.unit, (self.index, key), look);
+            return None;
+        };
+        if look.is_counted() {
+            all.stats.hits += 1;
         }
-        let entry = entry?;
         if remembered && !lfu {
             entry.set_access(access);
         }
@@ -613,6 +612,16 @@ impl Db<'_> {
         }
         if event.reach.has_waiters() {
             self.all.waits.note(self.index, key, exists);
+        }
+    }
+}
+
+/// A look at a key that isn't there, or mustn't be seen.
+fn note_miss(stats: &mut KeyspaceStats, unit: &mut Unit, (db, key): (DbIndex, &[u8]), look: Look) {
+    if look.is_counted() {
+        stats.misses += 1;
+        if look != Look::Examine {
+            unit.notice(Event::KEYMISS, db, key);
         }
     }
 }

@@ -71,7 +71,9 @@ pub(crate) struct Request {
     start: u32,
     /// Where they end.
     end: u32,
-    /// Where its ranges end; they begin where the one before it ends.
+    /// Where its ranges begin in the list of all.
+    ranges_start: u32,
+    /// Where they end.
     ranges_end: u32,
     /// Whether the bytes are the command's canonical multibulk form, fit for the log as they are.
     canonical: bool,
@@ -110,13 +112,19 @@ impl Requests {
     #[inline]
     pub fn command<'a>(&'a self, index: usize, buffer: &'a [u8]) -> Command<'a> {
         let request = &self.list[index];
-        let first = if index == 0 { 0 } else { self.list[index - 1].ranges_end as usize };
         Command {
-            ranges: &self.ranges[first..request.ranges_end as usize],
+            ranges: self.ranges(index),
             encoded: request
                 .canonical
                 .then(|| &buffer[request.start as usize..request.end as usize]),
         }
+    }
+
+    /// Where the arguments of the command at `index` are.
+    #[inline]
+    pub(crate) fn ranges(&self, index: usize) -> &[Range] {
+        let request = &self.list[index];
+        &self.ranges[request.ranges_start as usize..request.ranges_end as usize]
     }
 
     /// Forgets everything, keeping the memory of a usual batch.
@@ -331,12 +339,13 @@ impl Parser {
                 }
             };
             // Upstream takes the two bytes behind an argument for granted, whatever they are.
-            if bytes.len() < position + len + 2 {
+            let behind = bytes.get(position + len..).and_then(<[u8]>::first_chunk);
+            let Some(behind) = behind else {
                 self.bulk = Some(len);
                 break Ok(Step::NeedMore);
-            }
+            };
             self.bulk = None;
-            self.irregular |= bytes[position + len] != b'\r' || bytes[position + len + 1] != b'\n';
+            self.irregular |= behind != b"\r\n";
             requests.ranges.push(Range::within(at + position, len));
             position += len + 2;
             missing -= 1;
@@ -377,6 +386,7 @@ impl Parser {
         requests.list.push(Request {
             start: at as u32,
             end: (at + self.position) as u32,
+            ranges_start: first as u32,
             ranges_end: requests.ranges.len() as u32,
             canonical,
         });
@@ -432,9 +442,24 @@ impl LineError {
 
 /// The number in the line at `from`, where the next line begins, and whether it was in its shortest
 /// form; `None` while the line's end is missing.
-#[inline]
+#[inline(always)]
 fn line_number(bytes: &[u8], from: usize) -> Result<Option<(i64, usize, bool)>, LineError> {
-    // The usual case: up to nine digits, then the line end.
+    // The usual case: a digit or two, then the line end.
+    match bytes.get(from..) {
+        Some([digit @ b'0'..=b'9', b'\r', b'\n', ..]) => {
+            Ok(Some((i64::from(digit - b'0'), from + 3, true)))
+        }
+        Some([ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..]) => {
+            let number = i64::from(ten - b'0') * 10 + i64::from(one - b'0');
+            Ok(Some((number, from + 4, true)))
+        }
+        _ => long_line_number(bytes, from),
+    }
+}
+
+/// The same of any line.
+fn long_line_number(bytes: &[u8], from: usize) -> Result<Option<(i64, usize, bool)>, LineError> {
+    // Up to nine digits can't be too many.
     let mut number: i64 = 0;
     let mut position = from;
     while let Some(&byte) = bytes.get(position) {

@@ -139,7 +139,8 @@ impl Engine {
             transaction.queue(Queued::new(command, args), flags);
         } else {
             session.doing = Doing::Command;
-            self.execute(slot, command, args, Some(encoded));
+            let (id, db) = (session.id, session.db);
+            self.execute((slot, id, db), command, args, Some(encoded));
             let session = &mut self.sessions[slot];
             session.doing = Doing::Nothing;
             session.output.deferred.clear();

@@ -434,13 +434,14 @@ impl Engine {
         let is_base =
             version <= VERSION_FIELD_EXPIRY && self.base_form(Purpose::FirstBase) == BaseForm::Rdb;
         self.refuse_emptiness(&path, position)?;
+        self.abort_walk();
+        if self.log.is_some() {
+            // Where that fails under `always`, the server ends with its files as they are.
+            self.close_log().inspect_err(|_| self.note_failed_sync())?;
+        }
         let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
         upstream.stage = Stage::Loading(Load { position, is_base });
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
-        self.abort_walk();
-        if self.log.is_some() {
-            self.close_log()?;
-        }
         self.clear_functions();
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
@@ -448,7 +449,10 @@ impl Engine {
         self.publish_notices();
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         let options = self.snapshot_options(&path);
-        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| error.to_string())
+        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| {
+            self.begin_with_nothing();
+            error.to_string()
+        })
     }
 
     /// What is to be loaded of a full sync.
@@ -471,6 +475,7 @@ impl Engine {
         if let Err(error) = result {
             self.remove_received();
             self.note_failed_sync();
+            self.begin_with_nothing();
             return self.lose_link(&format!(
                 "Failed trying to load the MASTER synchronization DB from disk: {error}"
             ));
@@ -510,11 +515,7 @@ impl Engine {
 
     /// A full sync comes to nothing after what was there had gone: nobody, we included, may go on from
     /// where that was.
-    fn give_up_load(&mut self) {
-        if self.persistence.load.is_some() {
-            self.abandon_load();
-            self.end_loading();
-        }
+    fn begin_with_nothing(&mut self) {
         self.clear_functions();
         for index in 0..self.databases.count() {
             self.databases.flush(DbIndex(index), false);
@@ -599,14 +600,15 @@ impl Engine {
             // Where it can't be removed the next one takes its place.
             let _ = self.env.disk.remove(&reception.path);
         }
-        let loading = matches!(upstream.stage, Stage::Loading(_));
+        // REPLICAOF is refused meanwhile, CLIENT KILL doesn't find the link, and its task tells nothing.
+        debug_assert!(
+            !self.persistence.loading,
+            "a snapshot that has come wholly is loaded to its end"
+        );
         upstream.stage = Stage::Waiting(now_ms);
         let session = &mut self.sessions[self.replication.applier];
         session.transaction = None;
         session.link = None;
-        if loading {
-            self.give_up_load();
-        }
     }
 
     /// Tells the primary how far we are.

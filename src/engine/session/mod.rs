@@ -283,6 +283,18 @@ impl Session {
         self.link.is_some() && self.outlet.is_none()
     }
 
+    /// Whether it is a client whose commands nothing of its own forbids: it may use all, queues none,
+    /// listens to nothing with RESP2, and is no replica nor monitor.
+    #[inline]
+    #[expect(clippy::needless_bitwise_bool, reason = "one branch for all")]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.authenticated
+            & !self.in_transaction()
+            & !self.is_listening()
+            & !self.hears.monitors
+            & self.replica.is_none()
+    }
+
     /// Whether it executes the next request.
     #[inline]
     pub(crate) fn is_running(&self) -> bool {

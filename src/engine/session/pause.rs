@@ -49,13 +49,14 @@ impl Pause {
     /// Whether there is any: nobody writes then, and the server itself doesn't change the data.
     #[inline]
     pub(crate) fn is_any(&self) -> bool {
-        self.until_ms != 0 || self.stands()
+        (self.until_ms != 0) | self.stands()
     }
 
     /// Whether there is one that isn't CLIENT PAUSE.
     #[inline]
+    #[expect(clippy::needless_bitwise_bool, reason = "one branch for all")]
     pub fn stands(&self) -> bool {
-        self.handover || self.ending || self.errands > 0
+        self.handover | self.ending | (self.errands > 0)
     }
 
     /// A session is held no more.

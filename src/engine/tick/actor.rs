@@ -175,8 +175,7 @@ impl Engine {
         plan.clear();
         for (number, (_, batch)) in work.iter().enumerate() {
             for index in batch.next..batch.requests.len() {
-                let request = batch.requests.command(index, &batch.buffer);
-                let args = Args::new(&batch.buffer, request.ranges);
+                let args = Args::new(&batch.buffer, batch.requests.ranges(index));
                 let command = self.registry.resolve(args);
                 plan.push(Planned { work: number as u32, index: index as u32, command });
             }
@@ -227,8 +226,8 @@ impl Engine {
             } else if session.db != database {
                 continue;
             }
-            let request = batch.requests.command(planned.index as usize, &batch.buffer);
-            if let Some(key) = Args::new(&batch.buffer, request.ranges).get(key) {
+            let ranges = batch.requests.ranges(planned.index as usize);
+            if let Some(key) = Args::new(&batch.buffer, ranges).get(key) {
                 hashes[count] = table.hash(key);
                 count += 1;
             }

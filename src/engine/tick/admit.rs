@@ -27,10 +27,11 @@ impl Engine {
         args: Args<'_>,
         encoded: Option<&[u8]>,
     ) -> bool {
-        let output = &mut self.sessions[slot].output;
-        if output.buffer.capacity() == 0 {
-            output.buffer = self.output.spares.take();
+        let session = &mut self.sessions[slot];
+        if session.output.buffer.capacity() == 0 {
+            session.output.buffer = self.output.spares.take();
         }
+        let (plain, was_fed) = (session.is_plain(), session.is_fed());
         if command.is_none() && is_http(args.at(0)) {
             tracing::warn!(
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
@@ -40,27 +41,32 @@ impl Engine {
             self.kill(slot);
             return true;
         }
-        let was_fed = self.sessions[slot].is_fed();
         if !self.observe.on.is_empty() {
             self.before_request();
         }
-        let verdict = self.check(slot, command, args);
-        // The check may have made room, and what that tells listeners is no part of the reply.
-        let before = self.sessions[slot].output.buffer.len();
+        let verdict = match command {
+            Some(command) => self.check(slot, command, args, plain),
+            None => Err(unknown(args)),
+        };
         let admitted = verdict.is_ok();
+        if let (true, Some(command)) = (admitted, command)
+            && self.is_paused_for(slot, command, args)
+        {
+            return false;
+        }
+        // The check may have made room, and what that tells listeners is no part of the reply.
+        let session = &mut self.sessions[slot];
+        let before = session.output.buffer.len();
         match (verdict, command) {
             (Ok(()), Some(command)) => {
-                if self.is_paused_for(slot, command, args) {
-                    return false;
-                }
-                let session = &mut self.sessions[slot];
                 session.doing = Doing::Command;
                 if session.in_transaction()
                     && !self.registry[command].spec.flags.contains(Flags::RUNS_IN_MULTI)
                 {
                     self.queue(slot, command, args);
                 } else {
-                    self.execute(slot, command, args, encoded);
+                    let (id, db) = (session.id, session.db);
+                    self.execute((slot, id, db), command, args, encoded);
                 }
             }
             (Ok(()), None) => unreachable!("an unknown command is refused"),
@@ -71,11 +77,12 @@ impl Engine {
                 self.refuse(slot, command.filter(named), &error);
             }
         }
-        if matches!(self.sessions[slot].run, Run::Scripting) {
+        let session = &self.sessions[slot];
+        if matches!(session.run, Run::Scripting) {
             // It is answered when its script has ended.
             return true;
         }
-        let reply = self.sessions[slot].output.buffer.len().saturating_sub(before);
+        let reply = session.output.buffer.len().saturating_sub(before);
         if args.held_bytes().max(reply) >= self.observe.command_log.least_bytes()
             && let Some(command) = command.filter(|_| admitted)
         {
@@ -139,13 +146,15 @@ impl Engine {
         self.bound_unauthenticated(slot);
     }
 
+    /// Whether a command may run. `plain`: whether the session is [plain](Session::is_plain).
+    #[inline]
     fn check(
         &mut self,
         slot: SessionId,
-        command: Option<CommandId>,
+        command: CommandId,
         args: Args<'_>,
+        plain: bool,
     ) -> Result<(), CommandError> {
-        let Some(command) = command else { return Err(unknown(args)) };
         let entry = &self.registry[command];
         if !entry.subcommands.is_empty() && args.len() > 1 {
             return Err(unknown_subcommand(&entry.spec.name.to_ascii_uppercase(), args));
@@ -153,6 +162,50 @@ impl Engine {
         if !entry.spec.arity.admits(args.len()) {
             return Err(CommandError::Arity(entry.full_name.clone()));
         }
+        let flags = entry.spec.flags;
+        if !plain
+            || !self.is_at_ease()
+            || flags.intersects(Flags::PROTECTED.union(Flags::RUNS_QUEUE))
+        {
+            return self.check_closely(slot, command);
+        }
+        if flags.intersects(Flags::WRITE.union(Flags::CHECKS_DISK)) && self.doubts_keeping() {
+            self.check_kept(flags)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server is in none of the states in which it refuses commands to a plain session, but
+    /// for what [`Engine::check_kept`] looks at.
+    #[inline]
+    fn is_at_ease(&self) -> bool {
+        let limited = self.settings.maxmemory != 0;
+        !(limited | self.persistence.loading | self.is_busy() | self.is_replica())
+    }
+
+    /// Whether [`Engine::check_kept`] may refuse anything.
+    #[inline]
+    #[expect(clippy::needless_bitwise_bool, reason = "one branch for all")]
+    fn doubts_keeping(&self) -> bool {
+        let replicas = self.settings.min_replicas_to_write | self.settings.write_quorum;
+        (replicas != 0)
+            | !self.persistence.last_save_ok
+            | self.log.as_ref().is_some_and(|log| log.failure().is_some())
+    }
+
+    /// Whether what a command writes can be kept, here and by as many replicas as must have it.
+    fn check_kept(&self, flags: Flags) -> Result<(), CommandError> {
+        self.check_disk()?;
+        if flags.contains(Flags::WRITE) {
+            self.check_replicas()?;
+            self.check_quorum()?;
+        }
+        Ok(())
+    }
+
+    /// All that may refuse a command whose arity is right.
+    fn check_closely(&mut self, slot: SessionId, command: CommandId) -> Result<(), CommandError> {
+        let entry = &self.registry[command];
         let mut flags = entry.spec.flags;
         if flags.contains(Flags::PROTECTED) {
             self.check_protected(slot, entry.spec.name)?;
@@ -179,11 +232,7 @@ impl Engine {
             }
         }
         if flags.intersects(Flags::WRITE.union(Flags::CHECKS_DISK)) {
-            self.check_disk()?;
-            if flags.contains(Flags::WRITE) {
-                self.check_replicas()?;
-                self.check_quorum()?;
-            }
+            self.check_kept(flags)?;
         }
         if self.is_replica() {
             if !follows && flags.contains(Flags::WRITE) && self.refuses_writes() {

@@ -7,22 +7,22 @@ use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{self, CommandId};
 use crate::engine::session::run::{PENDING_MAX, Run};
-use crate::engine::session::{Doing, Manner, ReplyMode, Session};
+use crate::engine::session::{Doing, Manner, ReplyMode};
+use crate::keyspace::databases::DbIndex;
 use crate::keyspace::unit::Origin;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
 impl Engine {
-    /// Runs a command as a unit of its own.
+    /// Runs a command as a unit of its own. The session: its place, its number, its database.
     #[inline(always)]
     pub(in crate::engine) fn execute(
         &mut self,
-        slot: SessionId,
+        (slot, id, db): (SessionId, u64, DbIndex),
         command: CommandId,
         args: Args<'_>,
         encoded: Option<&[u8]>,
     ) {
-        let Session { db, id, .. } = self.sessions[slot];
         let mut unit = self.databases.unit.begin(Origin::Session(id));
         if self.runs_scripts(slot, command) {
             let Some(guard) = self.call_on_stack(slot, command, args, unit) else { return };
