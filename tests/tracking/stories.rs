@@ -51,6 +51,22 @@ fn no_loop_covers_a_clients_scripts() {
     assert_eq!(next(&mut client), told("*[\"others\"]"));
 }
 
+/// CLIENT CACHING is for the next command, also where that is a script that stands still.
+#[test]
+fn a_script_that_stood_still_ends_caching() {
+    let server = start(&["--busy-reply-threshold", "5"]);
+    let (mut client, mut other) = (tracker(&server, "OPTIN"), server.connect());
+    client.words("CLIENT CACHING YES");
+    let script = "local began = os.clock() while os.clock() - began < 0.1 do end";
+    assert_eq!(client.call(&["EVAL", script, "0"]).to_string(), "_nil");
+    client.words("GET unasked");
+    client.words("CLIENT CACHING YES");
+    client.words("GET asked");
+    other.words("SET unasked 1");
+    other.words("SET asked 1");
+    assert_eq!(next(&mut client), told("*[\"asked\"]"));
+}
+
 /// What Redis and Valkey do in other ways: see redis-compat.md.
 #[test]
 fn a_redirects_target_reads_its_own_protocol_behind_its_own_reply() {
