@@ -10,13 +10,16 @@ use bytes::{Buf, Bytes};
 
 use crate::journal::CHUNK_BYTES;
 
+/// Room for so many chunks is kept.
+const CHUNKS_KEPT: usize = 64;
+
 /// Bytes that lie together.
 #[derive(Debug)]
 struct Chunk {
     offset: u64,
     bytes: Bytes,
-    /// Bytes in front that have gone and still take memory.
-    gone: u64,
+    /// What the bytes take, with those in front that have gone.
+    memory: usize,
 }
 
 /// The newest bytes of the stream that were sealed into chunks.
@@ -28,16 +31,23 @@ pub(super) struct Backlog {
     /// The offset behind the newest.
     end: u64,
     limit: u64,
+    /// What the chunks take, in bytes.
+    memory: usize,
 }
 
 impl Backlog {
     /// An empty one at an offset, for `limit` bytes.
     pub(crate) fn new(limit: u64, offset: u64) -> Self {
-        Self { chunks: VecDeque::new(), start: offset, end: offset, limit: limit.max(1) }
+        Self { chunks: VecDeque::new(), start: offset, end: offset, limit: limit.max(1), memory: 0 }
     }
 
     pub(crate) fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// How long chunks are to be.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.limit.min(CHUNK_BYTES as u64) as usize
     }
 
     pub(crate) fn set_limit(&mut self, limit: u64) {
@@ -48,10 +58,12 @@ impl Backlog {
         self.start
     }
 
-    pub(crate) fn push(&mut self, bytes: Bytes) {
+    /// Adds a chunk, whose bytes take so much memory.
+    pub(crate) fn push(&mut self, bytes: Bytes, memory: usize) {
         let offset = self.end;
         self.end += bytes.len() as u64;
-        self.chunks.push_back(Chunk { offset, bytes, gone: 0 });
+        self.memory += memory;
+        self.chunks.push_back(Chunk { offset, bytes, memory });
     }
 
     /// Lets the oldest bytes go, the stream's end being at `end`, but for those from `held` on.
@@ -62,15 +74,20 @@ impl Backlog {
         while let Some(chunk) = self.chunks.front_mut() {
             let surplus = start.saturating_sub(chunk.offset);
             if surplus >= chunk.bytes.len() as u64 {
+                self.memory -= chunk.memory;
                 self.chunks.pop_front();
+                if self.chunks.capacity() > CHUNKS_KEPT.max(4 * self.chunks.len()) {
+                    self.chunks.shrink_to(CHUNKS_KEPT.max(2 * self.chunks.len()));
+                }
                 continue;
             }
             chunk.bytes.advance(surplus as usize);
             chunk.offset += surplus;
-            chunk.gone += surplus;
-            if chunk.gone > self.limit.max(CHUNK_BYTES as u64) {
+            let gone = chunk.memory - chunk.bytes.len();
+            if gone as u64 > self.limit.max(CHUNK_BYTES as u64) {
                 chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
-                chunk.gone = 0;
+                self.memory -= gone;
+                chunk.memory = chunk.bytes.len();
             }
             break;
         }
@@ -86,7 +103,6 @@ impl Backlog {
 
     /// Memory held, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        let of_chunk = |chunk: &Chunk| size_of::<Chunk>() + chunk.bytes.len() + chunk.gone as usize;
-        self.chunks.iter().map(of_chunk).sum()
+        self.memory + self.chunks.capacity() * size_of::<Chunk>()
     }
 }

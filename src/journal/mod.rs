@@ -25,8 +25,8 @@
 //!
 //! **A tick** ends with [`Journal::seal`]: what was appended since the last goes to the log in one piece, and
 //! may be read by cursors from then on. Without a backlog the block is then empty again and its memory is
-//! reused; with one it grows to [`CHUNK_BYTES`] and becomes a chunk, whose bytes log, backlog and all
-//! replicas share. Cursors hold an offset and no memory: one that falls behind the backlog is told so
+//! reused; with one it grows to [`CHUNK_BYTES`] and becomes a chunk, whose bytes all replicas share: what
+//! falls behind is held once. (Of the block, which is small, each gets a copy.) Cursors hold an offset and no memory: one that falls behind the backlog is told so
 //! ([`Read::Gone`]) and has to go on in the log's files.
 //!
 //! Invariants: `first_byte() <= sealed end <= offset()`; a sealed byte never changes; units are sealed
@@ -37,7 +37,7 @@ pub(crate) mod encode;
 pub(crate) mod history;
 pub mod skipped;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 pub(crate) use crate::journal::history::History;
 pub use crate::journal::history::{Previous, ReplicationId, StreamPosition};
@@ -57,7 +57,7 @@ pub struct Journal {
     history: History,
     recording: Recording,
     /// The newest bytes; the first `sealed` of them are final.
-    open: BytesMut,
+    open: Vec<u8>,
     sealed: usize,
     /// The offset of the block's first byte.
     open_start: u64,
@@ -181,7 +181,7 @@ impl Journal {
         Self {
             history: History { id, previous: None },
             recording: Recording::NotYet,
-            open: BytesMut::new(),
+            open: Vec::new(),
             sealed: 0,
             open_start: 0,
             selected: None,
@@ -308,16 +308,9 @@ impl Journal {
         self.marks.clear();
         self.sealed = self.open.len();
         match &self.backlog {
-            None => {
-                self.open_start += self.sealed as u64;
-                self.sealed = 0;
-                self.open.clear();
-                if self.open.capacity() > BLOCK_KEPT_BYTES {
-                    self.open = BytesMut::new();
-                }
-            }
+            None => self.begin_block(),
             Some(backlog) => {
-                if self.sealed as u64 >= backlog.limit().min(CHUNK_BYTES as u64) {
+                if self.sealed >= backlog.chunk_bytes() {
                     self.freeze();
                 }
                 self.trim();
@@ -325,12 +318,37 @@ impl Journal {
         }
     }
 
-    /// Makes a chunk of what is sealed.
+    /// Makes chunks of the block, all of which is sealed: of one size, which the allocator hands out without
+    /// waste; what is left over stays.
     fn freeze(&mut self) {
         let Some(backlog) = &mut self.backlog else { return };
-        backlog.push(self.open.split_to(self.sealed).freeze());
-        self.open_start += self.sealed as u64;
+        let len = self.open.len();
+        if len > BLOCK_KEPT_BYTES {
+            let block = std::mem::take(&mut self.open);
+            let capacity = block.capacity();
+            backlog.push(Bytes::from(block), capacity);
+            self.open_start += len as u64;
+            self.sealed = 0;
+            return;
+        }
+        let size = backlog.chunk_bytes();
+        let frozen = len - len % size;
+        for chunk in self.open[..frozen].chunks(size) {
+            backlog.push(Bytes::copy_from_slice(chunk), size);
+        }
+        self.open.drain(..frozen);
+        self.open_start += frozen as u64;
+        self.sealed = self.open.len();
+    }
+
+    /// Goes on with an empty block behind the one that was, all of which is sealed.
+    fn begin_block(&mut self) {
+        self.open_start += self.open.len() as u64;
         self.sealed = 0;
+        self.open.clear();
+        if self.open.capacity() > BLOCK_KEPT_BYTES {
+            self.open = Vec::new();
+        }
     }
 
     fn trim(&mut self) {
@@ -371,20 +389,16 @@ impl Journal {
             Some(backlog) => backlog.set_limit(limit),
             None => {
                 // What of the block is sealed was before its time.
-                let _ = self.open.split_to(self.sealed);
+                self.open.drain(..self.sealed);
                 self.open_start = end;
-                self.shift_marks(self.sealed);
+                for mark in &mut self.marks {
+                    mark.at -= self.sealed;
+                }
                 self.sealed = 0;
                 self.backlog = Some(Backlog::new(limit, end));
             }
         }
         self.trim();
-    }
-
-    fn shift_marks(&mut self, by: usize) {
-        for mark in &mut self.marks {
-            mark.at -= by;
-        }
     }
 
     /// Changes the size of the backlog where there is one (`repl-backlog-size`).
@@ -399,8 +413,8 @@ impl Journal {
         self.backlog = None;
     }
 
-    /// Bytes from an offset on, as many as lie together.
-    pub(crate) fn read(&mut self, offset: u64) -> Read {
+    /// Bytes from an offset on, as many as lie together. The newest, which are no chunk yet, are copied.
+    pub(crate) fn read(&self, offset: u64) -> Read {
         let end = self.sealed_end();
         let Some(backlog) = &self.backlog else { return Read::Gone };
         if offset < backlog.start() || offset > end {
@@ -410,12 +424,10 @@ impl Journal {
             return Read::CaughtUp;
         }
         if offset >= self.open_start {
-            let sealed = self.sealed;
-            self.freeze();
-            self.shift_marks(sealed);
+            let at = (offset - self.open_start) as usize;
+            return Read::Chunk(Bytes::copy_from_slice(&self.open[at..self.sealed]));
         }
-        let chunk = self.backlog.as_ref().and_then(|backlog| backlog.read(offset));
-        chunk.map_or(Read::Gone, Read::Chunk)
+        backlog.read(offset).map_or(Read::Gone, Read::Chunk)
     }
 
     // ---- what is known

@@ -156,15 +156,37 @@ fn the_backlog_keeps_what_it_may_and_no_more() {
 #[test]
 fn chunks_are_shared_and_not_copied() {
     let mut journal = recording();
-    journal.keep_backlog(1 << 20);
-    let start = journal.offset();
-    journal.append(0, &record(&"x".repeat(1000)));
-    let at = journal.seal(|sealed| sealed.bytes.as_ptr());
-    let reads = [start, start].map(|offset| match journal.read(offset) {
-        Read::Chunk(bytes) => bytes.as_ptr(),
-        other => panic!("{other:?}"),
-    });
-    assert_eq!(reads, [at, at], "log, backlog and readers have one copy");
+    journal.keep_backlog(4 << 20);
+    for size in [CHUNK_BYTES, BLOCK_KEPT_BYTES + 1] {
+        let start = journal.offset();
+        journal.append(0, &record(&"x".repeat(size)));
+        sealed(&mut journal);
+        let [one, other] = [start, start].map(|offset| match journal.read(offset) {
+            Read::Chunk(bytes) => bytes.as_ptr(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(one, other, "whoever falls behind holds no memory of its own");
+    }
+}
+
+/// Replicas that were read to at once had the backlog hold a block for a few bytes.
+#[test]
+fn what_is_held_for_a_slow_reader_takes_what_it_is_long() {
+    let mut journal = recording();
+    journal.keep_backlog(10_000);
+    let from = journal.offset();
+    for number in 0..50_000 {
+        journal.append(0, &record("SETRANGE key 0 value"));
+        sealed(&mut journal);
+        journal.hold(Some(from));
+        // Another follows closely.
+        if number % 2 == 0 {
+            assert!(matches!(journal.read(journal.offset() - 1), Read::Chunk(_)));
+        }
+    }
+    let (_, bytes) = journal.backlog_extent().unwrap();
+    let memory = journal.backlog_memory() as u64;
+    assert!(bytes > 1_000_000 && memory < bytes + bytes / 20, "{bytes} in {memory}");
 }
 
 #[test]

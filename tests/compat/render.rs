@@ -165,6 +165,19 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "here DEL is told (as above), SELECT comes in front of MULTI, and what one command removes is one unit",
     ),
     (
+        "unit/maxmemory",
+        "integers (not) shared; is the memory limit honoured, only allkeys-* should remove, should only \
+         remove volatile keys",
+        "no value is shared, so OBJECT REFCOUNT is 1; their limits leave 4 KB of room, and `used_memory` \
+         goes by pages of 4 KB here, two at a time where a table grows",
+    ),
+    (
+        "unit/maxmemory",
+        "eviction due to output buffers of many MGET clients, with client eviction",
+        "what clients hold is summed at the end of a tick, and a command of the same tick may find memory \
+         full before: keys go first then",
+    ),
+    (
         "unit/functions, unit/pause, unit/scripting",
         "what wants `server.` or Valkey's words in errors",
         "the texts are Redis 7.2's",

@@ -20,6 +20,8 @@ use crate::resp::request::Bounds;
 /// Reply buffers kept for reuse, and the largest that is kept, in bytes.
 const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Room in a new buffer.
+const NEW_BYTES: usize = 4096;
 
 /// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer. A client that has not
 /// authenticated may not leave more of them unread.
@@ -387,7 +389,12 @@ impl Spares {
     /// A buffer to write replies into.
     #[inline]
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_else(|| Vec::with_capacity(4096))
+        self.0.pop().unwrap_or_else(|| Vec::with_capacity(NEW_BYTES))
+    }
+
+    /// Lets go of those that have grown: memory is short.
+    pub(in crate::engine) fn drop_large(&mut self) {
+        self.0.retain(|buffer| buffer.capacity() <= NEW_BYTES);
     }
 
     /// Lets go of all but a few.

@@ -192,7 +192,7 @@ impl Engine {
         for row in changed {
             match row.name {
                 // Not here: this may be part of a transaction, and what goes is no part of it.
-                "maxmemory" | "maxmemory-policy" => self.evict.begin(),
+                "maxmemory" | "maxmemory-policy" => self.begin_eviction(),
                 "maxmemory-clients" => self.evict.clients_due = true,
                 "loglevel" => {
                     if let Some(log) = &self.outside.log_handle {

@@ -88,11 +88,6 @@ impl Default for State {
 }
 
 impl State {
-    /// Has the next tick look whether there is too much: the limit or the policy is another one.
-    pub(crate) fn begin(&mut self) {
-        self.running = true;
-    }
-
     /// For how long memory has been over the limit at `now`, and for how long altogether since the
     /// last reset, in ticks.
     pub(crate) fn exceeded_ticks(&self, now: u64) -> (u64, u64) {
@@ -114,6 +109,15 @@ impl State {
     }
 }
 
+/// Who has room made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    /// A command: what came since the one before it goes, however long that takes.
+    Command,
+    /// Nobody waits for it.
+    Slice,
+}
+
 /// How making room ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -126,14 +130,25 @@ enum Outcome {
 }
 
 impl Engine {
+    /// Has the next tick look whether there is too much: the limit or the policy is another one. All
+    /// that is too much now is left to the slices.
+    pub(in crate::engine) fn begin_eviction(&mut self) {
+        self.evict.running = true;
+        if self.settings.maxmemory != 0 {
+            self.evict.excess = self.counted_memory().saturating_sub(self.settings.maxmemory);
+        }
+    }
+
     /// Evicts until memory is below `maxmemory`, which isn't 0; false where that is not possible.
     #[inline]
     pub(in crate::engine) fn make_room(&mut self) -> bool {
-        let counted = self.counted_memory();
-        if counted <= self.settings.maxmemory && self.evict.exceeded_since.is_none() {
-            return true;
-        }
-        self.evict_from(counted) != Outcome::Full
+        !self.is_over_limit() || self.evict(Urgency::Command) != Outcome::Full
+    }
+
+    /// Whether memory is over the limit, or was when it was last looked at.
+    #[inline]
+    fn is_over_limit(&mut self) -> bool {
+        self.counted_memory() > self.settings.maxmemory || self.evict.exceeded_since.is_some()
     }
 
     /// A slice of eviction in the background; true where the next should follow soon.
@@ -154,19 +169,23 @@ impl Engine {
             self.evict.note_exceeded(false, now);
             return;
         }
-        self.make_room();
+        if self.is_over_limit() {
+            self.evict(Urgency::Slice);
+        }
     }
 
-    /// As [`Engine::make_room`], for what is counted now.
+    /// As [`Engine::make_room`], where more is counted than may be.
     #[cold]
-    fn evict_from(&mut self, counted: u64) -> Outcome {
+    fn evict(&mut self, urgency: Urgency) -> Outcome {
         // During CLIENT PAUSE, and on a replica, the data stay as they are, and nothing is refused
         // for that.
         if self.databases.expiry_mode() != ExpiryMode::Active {
             return Outcome::Enough;
         }
+        // What is only kept for reuse goes before any key.
+        self.output.spares.drop_large();
         let began = self.latency_begins();
-        let outcome = self.evict_until(counted);
+        let outcome = self.evict_until(urgency);
         self.note_latency("eviction-cycle", began);
         self.evict.running |= outcome == Outcome::OutOfTime;
         let now = self.env.stopwatch.ticks();
@@ -174,19 +193,23 @@ impl Engine {
         outcome
     }
 
-    fn evict_until(&mut self, mut counted: u64) -> Outcome {
+    fn evict_until(&mut self, urgency: Urgency) -> Outcome {
+        let mut counted = self.counted_memory();
         let limit = self.settings.maxmemory;
         let began = self.env.stopwatch.ticks();
         let bound_micros = slice_micros(self.settings.maxmemory_eviction_tenacity);
         let owed = std::mem::take(&mut self.evict.excess);
         let mut keys = 0usize;
+        // What followers of keys were told takes memory too, which falls when they have read it: were it
+        // counted, each key that goes would have others go.
+        let mut told = 0;
         while counted > limit {
-            if !self.evict_one() {
-                return Outcome::Full;
-            }
-            counted = self.counted_memory();
+            let Some(bytes) = self.evict_one() else { return Outcome::Full };
+            told += bytes;
+            counted = self.counted_memory().saturating_sub(told);
             keys += 1;
-            if keys.is_multiple_of(ROUND) && counted <= limit.saturating_add(owed) {
+            let paid = urgency == Urgency::Slice || counted <= limit.saturating_add(owed);
+            if paid && keys.is_multiple_of(ROUND) {
                 let took = self.env.stopwatch.ticks().saturating_sub(began);
                 if bound_micros.is_some_and(|bound| self.env.stopwatch.micros(took) > bound) {
                     self.evict.excess = counted.saturating_sub(limit);
@@ -197,11 +220,11 @@ impl Engine {
         if counted > limit { Outcome::OutOfTime } else { Outcome::Enough }
     }
 
-    /// Evicts the best candidate. False where no key may go.
-    fn evict_one(&mut self) -> bool {
+    /// Evicts the best candidate. Nothing where no key may go; else the bytes that it took to tell others.
+    fn evict_one(&mut self) -> Option<u64> {
         let policy = self.settings.maxmemory_policy;
         if policy == EvictionPolicy::NoEviction {
-            return false;
+            return None;
         }
         if self.evict.policy != policy {
             self.evict.pool.clear();
@@ -219,15 +242,21 @@ impl Engine {
                         let at = pool.partition_point(|other| other.score <= score);
                         pool.insert(at, Candidate { score, ..candidate });
                     }
-                    Some(_) if self.evict_key(&candidate) => return true,
-                    Some(_) | None => {}
+                    Some(_) => {
+                        let told = self.evict_key(&candidate);
+                        if told.is_some() {
+                            return told;
+                        }
+                    }
+                    None => {}
                 }
             }
         }
-        false
+        None
     }
 
-    fn evict_key(&mut self, candidate: &Candidate) -> bool {
+    /// Evicts a key; as [`Engine::evict_one`].
+    fn evict_key(&mut self, candidate: &Candidate) -> Option<u64> {
         let elsewhere = self.settings.lazyfree_lazy_eviction;
         let unit = self.begin_own_unit();
         let began = self.latency_begins();
@@ -239,8 +268,9 @@ impl Engine {
             self.evict.evicted += 1;
         }
         // A key whose time has come is gone as well, though not counted here.
+        let before = self.evict.meter.allocated();
         self.finish_own_unit(unit);
-        evicted
+        evicted.then(|| self.evict.meter.allocated().saturating_sub(before))
     }
 
     /// Fills the pool up from random buckets of the databases that hold keys; where only keys that

@@ -151,6 +151,8 @@ impl Table {
         let pool = pool.clone();
         let mut tally = Tally::default();
         let segment = Segment::create(&pool, 0, 0, &mut tally);
+        // The pages of a frame that had another use: nothing shall fill them soon.
+        segment.trim(&mut tally);
         Self {
             directory: Directory::new(NonNull::from(segment)),
             hasher,
