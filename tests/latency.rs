@@ -92,6 +92,14 @@ fn a_transactions_reply_counts_by_itself() {
     client.words("EXEC");
     // EXEC stays out of the log, as upstream; its commands' replies are smaller than the bound.
     assert_eq!(entries(&mut client, "large-reply"), [""; 0]);
+    client.words("CONFIG SET commandlog-request-larger-than 100");
+    for line in ["MULTI", "GET k", &format!("SET k {}", "y".repeat(100)), "GET k", "PING"] {
+        client.words(line);
+    }
+    client.words("EXEC");
+    assert_eq!(entries(&mut client, "large-reply"), [":108 GET k"]);
+    let request = format!(":128 SET k {}", "y".repeat(100));
+    assert_eq!(entries(&mut client, "large-request"), [request]);
 }
 
 #[test]
@@ -164,4 +172,92 @@ fn what_a_script_calls_is_its_clients() {
     let fields = entries.iter().find(called).unwrap_or_else(|| panic!("{entries:?}")).elements();
     assert!(fields[4].text().starts_with("127.0.0.1:"), "{fields:?}");
     assert_eq!(fields[5].text(), "me");
+}
+
+/// Of what waits, and of a script that stood still, as of others.
+#[test]
+fn what_is_answered_later_is_kept_when_it_is() {
+    let server = start(Program::Redstart);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.words("CONFIG SET busy-reply-threshold 5");
+    client.words("CONFIG SET commandlog-reply-larger-than 300");
+    client.words("CONFIG SET commandlog-request-larger-than 150");
+    let value = "x".repeat(300);
+    client.try_send_raw(b"BLPOP line 0\r\n").expect("a request");
+    while !other.words("INFO clients").text().contains("blocked_clients:1") {}
+    other.words("CONFIG SET commandlog-request-larger-than 1000");
+    other.call(&["RPUSH", "line", &value]);
+    other.words("CONFIG SET commandlog-request-larger-than 150");
+    client.try_read().expect("an element");
+    assert_eq!(entries(&mut other, "large-reply")[0], ":322 BLPOP line 0");
+    let script = "local began = os.clock() while os.clock() - began < 0.1 do end return \
+                  string.rep('x', 600) -- a comment that makes the request a large one, of as many bytes";
+    other.words("COMMANDLOG RESET large-reply");
+    client.call(&["EVAL", script, "0"]);
+    assert!(entries(&mut other, "large-reply")[0].starts_with(":608 EVAL local"));
+    assert!(entries(&mut other, "large-request")[0].contains(" EVAL local"));
+}
+
+/// Waits until an event has a sample.
+fn await_event(client: &mut Client, event: &str) {
+    let begin = Instant::now();
+    while client.call(&["LATENCY", "HISTORY", event]).elements().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{event} is kept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(client.words("LATENCY DOCTOR").text().contains(&format!("{event}: ")));
+}
+
+/// A list of many strings that lie by themselves, so that freeing it takes milliseconds.
+fn push_many(client: &mut Client, key: &str) {
+    let value = "x".repeat(9000);
+    let mut push = vec!["RPUSH", key];
+    push.extend(std::iter::repeat_n(&*value, 5000));
+    for _ in 0..8 {
+        client.call(&push);
+    }
+}
+
+#[test]
+fn removing_a_big_key_is_an_event_of_expiry_and_of_eviction() {
+    let server = start(Program::Redstart);
+    let mut client = server.connect();
+    push_many(&mut client, "expires");
+    client.words("CONFIG SET latency-monitor-threshold 1");
+    client.words("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.words("PEXPIRE expires 1");
+    while client.words("EXISTS expires").integer() != Some(0) {}
+    await_event(&mut client, "expire-del");
+    client.words("CONFIG SET latency-monitor-threshold 0");
+    client.words("DEBUG SET-ACTIVE-EXPIRE 1");
+    push_many(&mut client, "evicted");
+    client.words("CONFIG SET latency-monitor-threshold 1");
+    client.words("CONFIG SET maxmemory-policy allkeys-random");
+    client.words("CONFIG SET maxmemory 50mb");
+    await_event(&mut client, "eviction-del");
+    assert_eq!(client.words("DBSIZE").integer(), Some(0));
+}
+
+#[test]
+fn serving_a_client_that_waited_is_an_event() {
+    let server = start(Program::Redstart);
+    let mut client = server.connect();
+    let mut waiter = server.connect();
+    client.words("CONFIG SET latency-monitor-threshold 1");
+    waiter.try_send_raw(b"BLMPOP 0 1 line LEFT COUNT 100000\r\n").expect("a request");
+    while !client.words("INFO clients").text().contains("blocked_clients:1") {}
+    push_many(&mut client, "line");
+    assert_eq!(waiter.try_read().expect("elements").elements().len(), 2);
+    await_event(&mut client, "command-unblocking");
+}
+
+#[test]
+fn a_sync_that_replies_wait_for_is_an_event() {
+    let directives = ["--appendfsync", "always", "--save", ""];
+    let server = Server::start_with(Program::Redstart, &directives);
+    let mut client = server.connect();
+    client.words("CONFIG SET latency-monitor-threshold 1");
+    let value = "x".repeat(16 << 20);
+    client.call(&["SET", "k", &value]);
+    await_event(&mut client, "aof-fsync-always");
 }

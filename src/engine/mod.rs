@@ -25,7 +25,8 @@ use crate::engine::script::{eval, functions};
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{
-    command_info, command_log, configure, debug, diagnose, info, latency, monitor, server_facts,
+    command_info, command_log, configure, debug, diagnose, hotkeys, info, latency, monitor,
+    server_facts,
 };
 use crate::engine::tick::{actor, cron, evict, observe, transaction};
 use crate::journal::Journal;
@@ -64,6 +65,7 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         diagnose::COMMANDS,
         command_log::COMMANDS,
         latency::COMMANDS,
+        hotkeys::COMMANDS,
         pubsub::COMMANDS,
         monitor::COMMANDS,
         server_facts::COMMANDS,

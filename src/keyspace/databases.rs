@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::base::env::{Rng, UnixMillis};
+use crate::base::env::{Rng, Stopwatch, UnixMillis};
 use crate::data::hash::Hash;
 use crate::data::index::Room;
 use crate::data::value::{Object, ValueRef};
@@ -144,13 +144,24 @@ pub(super) struct ExpiryState {
     pub(super) without_due: Object,
     /// What clients of a writable replica gave an expiry time.
     pub(super) own: OwnExpiry,
+    /// Measures removals, where anybody wants to know, and the longest since it was asked for.
+    pub(super) stopwatch: Option<Stopwatch>,
+    pub(super) longest: u64,
 }
 
 impl Default for ExpiryState {
     fn default() -> Self {
         let without_due = Object::Hash(Hash::default());
         let own = OwnExpiry::default();
-        Self { mode: ExpiryMode::Active, key_turn: 0, field_turn: 0, without_due, own }
+        Self {
+            mode: ExpiryMode::Active,
+            key_turn: 0,
+            field_turn: 0,
+            without_due,
+            own,
+            stopwatch: None,
+            longest: 0,
+        }
     }
 }
 
@@ -397,6 +408,17 @@ impl Databases {
             }
         }
         removed
+    }
+
+    /// Begins or ceases to measure how long removals of expired keys take.
+    pub(crate) fn measure_expiry(&mut self, stopwatch: Option<Stopwatch>) {
+        self.expiry.stopwatch = stopwatch;
+    }
+
+    /// The longest removal of an expired key since the last call, in ticks; 0 where none was measured.
+    #[inline]
+    pub(crate) fn take_longest_expiry(&mut self) -> u64 {
+        std::mem::take(&mut self.expiry.longest)
     }
 
     pub(super) fn dispose(&self, removed: Removed, elsewhere: bool) {

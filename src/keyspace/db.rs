@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::base::env::UnixMillis;
+use crate::base::env::{Stopwatch, UnixMillis};
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object, Type, ValueRef};
 use crate::keyspace::databases::{
@@ -115,9 +115,14 @@ impl Db<'_> {
     /// Removes a key whose time has come, and says so in the log.
     #[cold]
     pub(crate) fn expire_now(&mut self, key: &[u8]) {
+        let began = self.all.expiry.stopwatch.as_ref().map(Stopwatch::ticks);
         let Some(removed) = self.table_mut().remove(key) else { return };
         self.note_field_expiry(key, field_expiry::of_removed(&removed), None);
         self.all.dispose(removed, self.all.policy.lazy_expire);
+        if let (Some(began), Some(stopwatch)) = (began, &self.all.expiry.stopwatch) {
+            let took = stopwatch.ticks().saturating_sub(began);
+            self.all.expiry.longest = self.all.expiry.longest.max(took);
+        }
         let record: &[u8] = if self.all.policy.lazy_expire { b"UNLINK" } else { b"DEL" };
         self.all.unit.record(self.index, &[record, key]);
         self.all.stats.expired += 1;

@@ -136,6 +136,8 @@ pub struct LogStatus {
     pub(crate) healed: bool,
     /// A step of a rewrite is done.
     pub rewrite: Option<RewriteEvent>,
+    /// How long a sync took that replies waited for; 0 where none has ended.
+    pub(crate) synced_in_nanos: u64,
 }
 
 /// A file of the log that is written, or was and may have to be synced.
@@ -502,8 +504,12 @@ impl Log {
     /// Collects what the workers have done, tries a failed write again, and starts the sync that
     /// is due. Called when the waker was called, and ten times a second or so.
     pub fn poll(&mut self, now_nanos: u64) -> LogStatus {
+        let began = self.in_flight.as_ref().map(|sync| sync.started_nanos);
         self.collect_syncs();
         let mut status = LogStatus { rewrite: self.poll_rewrite(), ..LogStatus::default() };
+        if self.options.policy == AppendFsync::Always && self.in_flight.is_none() {
+            status.synced_in_nanos = began.map_or(0, |began| now_nanos.saturating_sub(began));
+        }
         if self.write_failure.as_ref().is_some_and(|failure| failure.is_due(now_nanos)) {
             match self.write_pending() {
                 Ok(()) => status.healed = true,

@@ -315,7 +315,7 @@ const UPSTREAM_COUNTS: &[(&str, u32, u32, u32)] = &[
     ("unit/tracking", 58, 0, 0),
     ("unit/slowlog", 19, 1, 0),
     ("unit/latency-monitor", 14, 0, 1),
-    ("unit/functions", 97, 1, 12),
+    ("unit/functions", 98, 0, 12),
     ("unit/pause", 17, 0, 1),
     ("unit/lazyfree", 3, 0, 1),
     ("unit/other", 27, 3, 4),

@@ -463,6 +463,30 @@ fn functions_stay() {
     assert_eq!(client.words("DEBUG RELOAD").text(), "OK");
 }
 
+/// Without emptying, a key or a library that is there ends the load, unless it may give way.
+#[test]
+fn a_reload_beside_what_is_there_wants_to_be_told_so() {
+    let server = ours();
+    let mut client = server.connect();
+    let failed = "ERR Error trying to load the RDB dump, check server logs.";
+    assert_eq!(client.words("DEBUG RELOAD NOFLUSH").text(), "OK", "nothing is there");
+    client.call(&["FUNCTION", "LOAD", LIBRARY]);
+    assert_eq!(client.words("DEBUG RELOAD NOFLUSH").text(), failed);
+    assert_eq!(client.words("DEBUG RELOAD NOFLUSH MERGE").text(), "OK");
+    assert_eq!(client.words("FUNCTION LIST").elements().len(), 1);
+    client.words("FUNCTION FLUSH");
+    client.words("SET k saved");
+    assert_eq!(client.words("DEBUG RELOAD").text(), "OK");
+    client.words("SET k now");
+    assert_eq!(client.words("DEBUG RELOAD NOSAVE NOFLUSH").text(), failed);
+    assert_eq!(client.words("GET k").text(), "now");
+    assert_eq!(client.words("DEBUG RELOAD NOSAVE NOFLUSH MERGE").text(), "OK");
+    assert_eq!(client.words("GET k").text(), "saved");
+    client.words("DEL k");
+    assert_eq!(client.words("DEBUG RELOAD NOSAVE NOFLUSH").text(), "OK");
+    assert_eq!(client.words("GET k").text(), "saved");
+}
+
 /// FUNCTION DUMP of one server is FUNCTION RESTORE's of the other.
 #[test]
 fn dumped_functions_are_exchanged_with_redis_server() {

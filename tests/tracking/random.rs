@@ -261,6 +261,23 @@ impl World {
         }
     }
 
+    /// What a client reads next: one value, and in front of it the pushes that redis-server has put
+    /// between its elements, where they take the places of as many elements.
+    fn read(&mut self, client: usize) -> Vec<Value> {
+        let mut next = || self.clients[client].next_value().expect("an answer");
+        let value = next();
+        let Value::Array(items) = value else { return vec![value] };
+        let len = items.len();
+        let is_push = |item: &Value| matches!(item, Value::Push(_));
+        let (mut values, mut items): (Vec<_>, Vec<_>) = items.into_iter().partition(is_push);
+        while items.len() < len {
+            let value = next();
+            if is_push(&value) { values.push(value) } else { items.push(value) }
+        }
+        values.push(Value::Array(items));
+        values
+    }
+
     /// What each client hears up to the fence.
     fn hear(&mut self, doings: &[Doing]) -> Vec<Vec<String>> {
         let mut heard = vec![Vec::new(); CLIENTS];
@@ -269,22 +286,22 @@ impl World {
         };
         for doing in doings {
             loop {
-                let value = self.clients[doing.client].next_value().expect("an answer");
-                if fenced(&value, "between") {
+                let values = self.read(doing.client);
+                if values.iter().any(|value| fenced(value, "between")) {
                     break;
                 }
-                heard[doing.client].push(self.shown(&value));
+                heard[doing.client].extend(values.iter().map(|value| self.shown(value)));
             }
         }
         for (client, heard) in heard.iter_mut().enumerate() {
             let asked = encode(&["PING", FENCE]);
             self.clients[client].try_send_raw(&asked).expect("sent");
             loop {
-                let value = self.clients[client].next_value().expect("an answer");
-                if fenced(&value, FENCE) {
+                let values = self.read(client);
+                if values.iter().any(|value| fenced(value, FENCE)) {
                     break;
                 }
-                heard.push(self.shown(&value));
+                heard.extend(values.iter().map(|value| self.shown(value)));
             }
         }
         heard
@@ -358,8 +375,8 @@ fn bag(heard: &[String]) -> BTreeMap<String, usize> {
 }
 
 /// Whether both heard the same: in order where there is one. To a client that others redirect to,
-/// redis-server pushes in front of the reply of its own command, even in the middle of EXEC's; Redstart
-/// pushes behind it.
+/// redis-server pushes in front of the reply of its own command, even in the middle of EXEC's or of
+/// MGET's; Redstart pushes behind it.
 fn same(step: &Step, client: usize, ours: &[String], theirs: &[String]) -> bool {
     let loose = match step {
         Step::Act(doings, targets) => doings.len() > 1 || targets[client],

@@ -51,6 +51,46 @@ fn no_loop_covers_a_clients_scripts() {
     assert_eq!(next(&mut client), told("*[\"others\"]"));
 }
 
+/// CLIENT CACHING is for the next command, also where that is a script that stands still.
+#[test]
+fn a_script_that_stood_still_ends_caching() {
+    let server = start(&["--busy-reply-threshold", "5"]);
+    let (mut client, mut other) = (tracker(&server, "OPTIN"), server.connect());
+    client.words("CLIENT CACHING YES");
+    let script = "local began = os.clock() while os.clock() - began < 0.1 do end";
+    assert_eq!(client.call(&["EVAL", script, "0"]).to_string(), "_nil");
+    client.words("GET unasked");
+    client.words("CLIENT CACHING YES");
+    client.words("GET asked");
+    other.words("SET unasked 1");
+    other.words("SET asked 1");
+    assert_eq!(next(&mut client), told("*[\"asked\"]"));
+}
+
+/// What Redis and Valkey do in other ways: see redis-compat.md.
+#[test]
+fn a_redirects_target_reads_its_own_protocol_behind_its_own_reply() {
+    let server = start(&[]);
+    let (mut target, mut client) = (server.connect(), server.connect());
+    let id = target.words("HELLO 3").field("id").expect("a number");
+    client.words(&format!("CLIENT TRACKING ON REDIRECT {}", id.integer().expect("a number")));
+    client.words("GET k");
+    target.try_send_raw(b"SET k 1\r\n").expect("sent");
+    assert_eq!(target.next_value().expect("a reply").text(), "OK");
+    assert_eq!(target.next_value().expect("a push").to_string(), told("*[\"k\"]"));
+    client.words("FLUSHALL");
+    assert_eq!(next(&mut target), told("_nil"));
+    // The other way round, a RESP2 target is told in RESP2.
+    let (mut target, mut client) = (server.connect(), server.connect());
+    let id = target.words("CLIENT ID").integer().expect("a number");
+    target.words("SUBSCRIBE __redis__:invalidate");
+    client.words("HELLO 3");
+    client.words(&format!("CLIENT TRACKING ON REDIRECT {id}"));
+    client.words("FLUSHALL");
+    let message = target.next_value().expect("a message").to_string();
+    assert_eq!(message, "*[\"message\", \"__redis__:invalidate\", $nil]");
+}
+
 #[test]
 fn changes_of_one_tick_are_broadcast_in_one_message() {
     let server = start(&[]);

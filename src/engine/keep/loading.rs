@@ -233,7 +233,8 @@ impl Engine {
         self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
-        self.persistence.loaded = Loaded::default();
+        let refuses_known = std::mem::take(&mut self.persistence.loaded.refuses_known);
+        self.persistence.loaded = Loaded { refuses_known, ..Loaded::default() };
         self.persistence.progress =
             Progress { started_seconds: self.now_micros / 1_000_000, ..Progress::default() };
     }
@@ -314,9 +315,22 @@ impl Replay for Engine {
         expiry: Option<UnixMillis>,
         access: Access,
     ) -> Result<(), String> {
-        let hash =
-            if db < self.databases.count() { self.databases.db(DbIndex(db)).hash(&key) } else { 0 };
+        let known = db < self.databases.count();
+        if known
+            && self.persistence.loaded.refuses_known
+            && self.databases.db(DbIndex(db)).exists(&key)
+        {
+            return Err(format!("key '{}' is there already", key.escape_ascii()));
+        }
+        let hash = if known { self.databases.db(DbIndex(db)).hash(&key) } else { 0 };
         self.load_entry(db, hash, &key, value.as_new(), expiry, access)
+    }
+
+    fn function(&mut self, code: &[u8]) -> Result<(), String> {
+        if self.persistence.loaded.refuses_known && self.scripts.knows_library(code) {
+            return Err("a library is there already".to_owned());
+        }
+        self.command(&[b"FUNCTION", b"LOAD", b"REPLACE", code])
     }
 
     fn command(&mut self, words: &[&[u8]]) -> Result<(), String> {

@@ -60,6 +60,8 @@ pub(in crate::engine) struct Loaded {
     pub(in crate::engine) stream_db: u32,
     /// Whether what is being loaded is a snapshot by itself, not the base of a log.
     pub(in crate::engine) is_snapshot: bool,
+    /// Whether a key or library that is there already ends the load.
+    pub(in crate::engine) refuses_known: bool,
 }
 
 impl Default for State {

@@ -67,6 +67,7 @@ impl Engine {
             self.take_rewrite_event(event);
             self.start_wanted();
         }
+        self.note_latency_millis("aof-fsync-always", status.synced_in_nanos / 1_000_000);
         self.tell_durable();
     }
 

@@ -205,7 +205,13 @@ impl Engine {
         }
         self.refresh_time();
         self.serve_waiting();
+        let (command, args) = (suspended.words.command(), suspended.words.args());
+        self.keep_large_request(slot, command, args);
+        self.keep_large_reply(slot, command, args, suspended.before);
         self.end_request(slot, suspended.before);
+        if !self.observe.on.is_empty() {
+            self.observe_request(slot, Some(command));
+        }
         if matches!(self.sessions[slot].run, Run::Scripting) {
             self.go_on(slot);
         }

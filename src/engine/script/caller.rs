@@ -14,6 +14,7 @@ impl Server for Engine {
             Ok(command) => {
                 let db = self.sessions[slot].db;
                 self.call(slot, command, args);
+                self.keep_large_reply(slot, command, args, 0);
                 self.join_unit(db, args, None);
             }
             Err(error) => self.refuse_call(args, &error),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::base::text::split_arguments;
 use crate::command::error::CommandError;
 use crate::engine::Engine;
+use crate::engine::script::State;
 use crate::engine::script::cache::ScriptFlags;
 use crate::script::machine::{Kept, Machine};
 use crate::script::register::{self, Registered};
@@ -77,6 +78,13 @@ impl Libraries {
             }
         }
         true
+    }
+}
+
+impl State {
+    /// Whether there is a library of the name that this text gives its own.
+    pub(in crate::engine) fn knows_library(&self, text: &[u8]) -> bool {
+        metadata(text).is_ok_and(|(name, _)| self.libraries.by_name.contains_key(&*name))
     }
 }
 

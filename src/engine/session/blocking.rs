@@ -315,8 +315,10 @@ impl Engine {
         self.sessions[slot].doing = Doing::Command;
         let db = self.sessions[slot].db;
         let args = queued.args();
+        let began = self.latency_begins();
         let unit = self.begin_unit(slot);
         let (result, took) = self.invoke(slot, command, args);
+        self.observe.hotkeys.enter_retry(before, took);
         // The call was counted when it came, and what it took then.
         self.metrics.by_command[command.0 as usize].ticks += took;
         let mut again_ms = None;
@@ -337,6 +339,8 @@ impl Engine {
         self.after_call(slot, command, args);
         self.finish_command(unit, slot, db, args, None);
         if served {
+            self.note_latency("command-unblocking", began);
+            self.keep_large_reply(slot, command, args, before);
             self.end_request(slot, before);
             self.tick.resumed.push_back(slot);
         } else {
@@ -369,6 +373,9 @@ impl Engine {
                 Some(command) => self.answer_error(slot, command, &error),
                 None => self.sessions[slot].reply().error_bytes(&error.wire()),
             },
+        }
+        if let Awaited::Key { queued, command, .. } = &parked.awaited {
+            self.note_duration(slot, *command, queued.args(), parked.spent);
         }
         self.end_request(slot, before);
         self.tick.resumed.push_back(slot);

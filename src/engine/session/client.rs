@@ -119,6 +119,11 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
              upstream tells nothing",
             "NOLOOP covers what a client's scripts change with BCAST too, and with BCAST a key \
              that two clients have changed at once is told to both",
+            "the null that stands for all keys is written in the protocol of the client that \
+             receives it; upstream writes it in that of the client that tracks, which a receiver \
+             of the other protocol can't read",
+            "a client that others redirect to hears what its own command invalidates behind that \
+             command's reply, as in Valkey; Redis pushes in front of it or between its elements",
         ]),
     row("TRACKINGINFO", Exactly(2), tracking_info, OPEN, "6.2.0")
         .summary("Tells how keys are tracked for this connection."),

@@ -3,9 +3,9 @@
 //! Each of the three has a list of its own, the last first, bounded by its `-max-len`. SLOWLOG is a view of
 //! the first. What is kept of a command is bounded too: 32 words of 128 bytes, secrets hidden.
 //!
-//! A command is slow by its own time, also within EXEC and scripts. Sizes are a request's: what the client
-//! sent, and what it was answered, of a transaction by EXEC. *Cost:* a comparison each, with
-//! `usize::MAX` where a list is off.
+//! A command is slow by its own time, and its reply large by its own size, also within EXEC and scripts.
+//! A request is what the client sent, queued or not. *Cost:* a comparison each, with `usize::MAX` where a
+//! list is off.
 
 use std::collections::VecDeque;
 
@@ -19,6 +19,7 @@ use crate::command::spec::{
 use crate::config::directives;
 use crate::engine::registry::CommandId;
 use crate::engine::session::client::misused;
+use crate::engine::show::hotkeys::request_bytes;
 use crate::engine::show::row;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
@@ -59,7 +60,12 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .cost("O(N) for N entries shown")
                 .tips(SHOWS)
                 .syntax("count <SLOW|LARGE-REQUEST|LARGE-REPLY>:type")
-                .summary("Replies with the last entries of a type."),
+                .summary("Replies with the last entries of a type.")
+                .deviates(&[
+                    "within EXEC a reply is measured by itself; Valkey adds those before it, so \
+                     that a PING behind a large GET counts as large",
+                    "a large request that is queued in MULTI is kept; Valkey keeps none of those",
+                ]),
             row("HELP", Exactly(2), help, OPEN, "8.1.0").summary("Lists the subcommands."),
             row("LEN", Exactly(3), len, ADMIN, "8.1.0")
                 .tips(COUNTS)
@@ -319,6 +325,37 @@ impl Engine {
             self.keep_command(Kind::LargeRequest, slot, command, args, request as u64);
         }
         if reply >= self.observe.command_log.reply_bytes {
+            self.keep_command(Kind::LargeReply, slot, command, args, reply as u64);
+        }
+    }
+
+    /// A request that is answered later, where it is so large that it is kept.
+    pub(in crate::engine) fn keep_large_request(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+    ) {
+        let bytes = request_bytes(args);
+        if bytes >= self.observe.command_log.request_bytes as u64 {
+            self.keep_command(Kind::LargeRequest, slot, command, args, bytes);
+        }
+    }
+
+    /// The reply of a command that EXEC or a script has called, or that is answered later, where it is so
+    /// large that it is kept. It begins at `before` in the session's buffer.
+    #[inline]
+    pub(in crate::engine) fn keep_large_reply(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+        before: usize,
+    ) {
+        let least = self.observe.command_log.reply_bytes;
+        let Some(session) = self.sessions.get(slot) else { return };
+        let reply = session.output.buffer.len().saturating_sub(before);
+        if reply >= least {
             self.keep_command(Kind::LargeReply, slot, command, args, reply as u64);
         }
     }

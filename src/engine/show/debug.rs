@@ -105,7 +105,8 @@ const HELP: &[&str] = &[
     "    Answer with a sample of a reply type: string, integer, double, bignum, null,",
     "    array, set, map, attrib, push, verbatim, true, false.",
     "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
-    "    Save a snapshot, empty the databases, and load the snapshot.",
+    "    Save a snapshot, empty the databases, and load the snapshot. Without emptying them,",
+    "    a key or library that is there ends the load with an error, or gives way with MERGE.",
     "SDSLEN <key>",
     "    Lengths of a key and its string.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -368,13 +369,15 @@ fn populate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), 
 }
 
 fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
-    let (mut save, mut flush) = (true, true);
+    let (mut save, mut flush, mut merge) = (true, true, false);
     for index in 2..args.len() {
         if args.is(index, "NOSAVE") {
             save = false;
         } else if args.is(index, "NOFLUSH") {
             flush = false;
-        } else if !args.is(index, "MERGE") {
+        } else if args.is(index, "MERGE") {
+            merge = true;
+        } else {
             return Err(CommandError::text(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
@@ -383,7 +386,10 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
     if save && !engine.save_now() {
         return Err(CommandError::text("ERR Error trying to save the DB. Check the logs."));
     }
-    if let Err(error) = engine.reload(false, flush) {
+    engine.persistence.loaded.refuses_known = !flush && !merge;
+    let reloaded = engine.reload(false, flush);
+    engine.persistence.loaded.refuses_known = false;
+    if let Err(error) = reloaded {
         tracing::error!("{error}");
         return Err(CommandError::text(
             "ERR Error trying to load the RDB dump, check server logs.",

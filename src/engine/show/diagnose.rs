@@ -8,6 +8,7 @@ use crate::command::spec::{
     Command, Flags, Flow, Group, Key, read,
 };
 use crate::engine::show::info_memory;
+use crate::engine::show::memory_doctor;
 use crate::engine::show::row;
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
@@ -95,18 +96,7 @@ fn memory_usage(
 }
 
 fn memory_doctor(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    let memory = info_memory::Figures::of(engine);
-    let text = if memory.used < 5 << 20 {
-        "There is hardly any data: nothing can be said about the use of memory.\n".to_owned()
-    } else if memory.resident as f64 > memory.used as f64 * 1.5 {
-        format!(
-            "The process holds {:.2} times the memory that its data takes. After many deletions \
-             this shrinks by itself within seconds to minutes.\n",
-            memory.resident as f64 / memory.used as f64
-        )
-    } else {
-        "Nothing about the use of memory is out of the ordinary.\n".to_owned()
-    };
+    let text = memory_doctor::examine(engine);
     engine.sessions[slot].reply().verbatim("txt", text.as_bytes());
     Ok(Flow::Done)
 }
@@ -158,7 +148,7 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     number(&mut reply, "total.allocated", memory.used);
     number(&mut reply, "startup.allocated", memory.startup);
     number(&mut reply, "replication.backlog", engine.journal.backlog_memory() as u64);
-    number(&mut reply, "clients.slaves", 0);
+    number(&mut reply, "clients.slaves", memory.replicas);
     number(&mut reply, "clients.normal", memory.clients);
     number(&mut reply, "cluster.links", 0);
     number(&mut reply, "aof.buffer", aof as u64);
@@ -166,9 +156,11 @@ fn memory_stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flo
     number(&mut reply, "functions.caches", scripts.library_bytes);
     for (index, directory) in databases {
         reply.bulk(format!("db.{index}").as_bytes());
-        reply.map(2);
+        reply.map(3);
         number(&mut reply, "overhead.hashtable.main", directory as u64);
+        // Expiry times lie beside their keys, and there are no slots.
         number(&mut reply, "overhead.hashtable.expires", 0);
+        number(&mut reply, "overhead.hashtable.slot-to-keys", 0);
     }
     number(&mut reply, "overhead.db.hashtable.lut", lookup as u64);
     number(&mut reply, "overhead.db.hashtable.rehashing", 0);

@@ -320,7 +320,7 @@ fn followed(out: &mut String, engine: &Engine, upstream: &Upstream) {
 }
 
 /// CPU seconds of the process: system and user.
-fn cpu_seconds(who: nix::sys::resource::UsageWho) -> (f64, f64) {
+pub(in crate::engine::show) fn cpu_seconds(who: nix::sys::resource::UsageWho) -> (f64, f64) {
     let seconds = |time: nix::sys::time::TimeVal| {
         time.tv_sec() as f64 + f64::from(time.tv_usec() as i32) / 1e6
     };

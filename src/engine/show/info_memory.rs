@@ -26,6 +26,11 @@ pub(crate) struct Figures {
     pub tables: u64,
     /// Clients' buffers.
     pub clients: u64,
+    /// Replicas' buffers, and what the backlog keeps for them beyond its size.
+    pub(crate) replicas: u64,
+    /// What serves neither data nor clients: the backlog, the log's buffer, scripts and libraries, and
+    /// the tables' directories.
+    pub(crate) auxiliary: u64,
 }
 
 impl Figures {
@@ -36,7 +41,17 @@ impl Figures {
         let _ = epoch::advance();
         let used = engine.used_memory();
         engine.cron.peak_memory = engine.cron.peak_memory.max(used);
-        let memory = engine.databases.occupied().map(|(_, table)| table.memory());
+        let memory = || engine.databases.occupied().map(|(_, table)| table.memory());
+        let held = |fed: bool| {
+            let chosen = engine.sessions.clients().filter(|one| one.is_fed() == fed);
+            chosen.map(|one| one.held().total as u64).sum::<u64>()
+        };
+        let backlog = engine.journal.backlog_memory() as u64;
+        let beyond = backlog.saturating_sub(engine.settings.repl_backlog_size);
+        let behind = if engine.replication.replicas.is_empty() { 0 } else { beyond };
+        let log = engine.log.as_ref().map_or(0, |log| log.pending_bytes() as u64);
+        let scripts = engine.scripts.figures();
+        let directories: u64 = memory().map(|memory| memory.directory_bytes as u64).sum();
         Self {
             used,
             peak: engine.cron.peak_memory,
@@ -45,14 +60,20 @@ impl Figures {
             allocated: stats::allocated::read().unwrap_or(0) as u64,
             active: stats::active::read().unwrap_or(0) as u64,
             allocator_resident: stats::resident::read().unwrap_or(0) as u64,
-            tables: memory.map(|memory| memory.segment_bytes as u64).sum(),
-            clients: engine.sessions.clients().map(|one| one.held().total as u64).sum(),
+            tables: memory().map(|memory| memory.segment_bytes as u64).sum(),
+            clients: held(false),
+            replicas: held(true) + behind,
+            auxiliary: backlog - behind
+                + log
+                + scripts.script_bytes
+                + scripts.library_bytes
+                + directories,
         }
     }
 
     /// What is not data.
     pub(crate) fn overhead(&self) -> u64 {
-        (self.startup + self.clients).min(self.used)
+        (self.startup + self.clients + self.replicas + self.auxiliary).min(self.used)
     }
 
     /// Data.
@@ -153,9 +174,6 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
         scripts.library_bytes,
     );
     let backlog = engine.journal.backlog_memory();
-    // What the backlog keeps for replicas beyond its size.
-    let beyond = (backlog as u64).saturating_sub(engine.settings.repl_backlog_size);
-    let behind = if engine.replication.replicas.is_empty() { 0 } else { beyond };
     let fragmentation = memory.active.saturating_sub(memory.allocated);
     let _ = write!(
         out,
@@ -163,7 +181,7 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
          allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\nrss_overhead_ratio:{:.2}\r\n\
          rss_overhead_bytes:{}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
          mem_not_counted_for_evict:{}\r\nmem_replication_backlog:{backlog}\r\n\
-         mem_total_replication_buffers:{backlog}\r\nmem_clients_slaves:{behind}\r\nmem_clients_normal:{}\r\n\
+         mem_total_replication_buffers:{backlog}\r\nmem_clients_slaves:{}\r\nmem_clients_normal:{}\r\n\
          mem_cluster_links:0\r\nmem_aof_buffer:{aof}\r\nmem_allocator:jemalloc-5.3.0\r\n\
          mem_tables_mapped:{}\r\nmem_overhead_db_hashtable_rehashing:0\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:{}\r\n\
          lazyfreed_objects:{}\r\n",
@@ -176,6 +194,7 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
         ratio(memory.resident, memory.used),
         memory.resident as i64 - memory.used as i64,
         engine.uncounted_memory(),
+        memory.replicas,
         memory.clients,
         memory.tables,
         engine.databases.reclaimer.pending(),

@@ -6,9 +6,11 @@
 //! | event | what took long |
 //! |---|---|
 //! | `command`, `fast-command` | a command, its row's `fast` flag tells which |
-//! | `expire-cycle` | a round of active expiry |
-//! | `eviction-cycle` | making room for a command, or in the background |
+//! | `command-unblocking` | serving a client that waited for a key |
+//! | `expire-cycle`, `expire-del` | a round of active expiry; removing one key whose time had come |
+//! | `eviction-cycle`, `eviction-del` | making room for a command, or in the background; removing one key |
 //! | `aof-write` | handing a tick's frame to the log |
+//! | `aof-fsync-always` | a sync that replies waited for (on its own thread: the server goes on) |
 //! | `snapshot-slice` | a tick's share of a snapshot, rewrite or full sync (no fork here) |
 //!
 //! *Cost.* With the threshold at 0, its default, nothing is measured that wasn't already: commands share
@@ -260,6 +262,17 @@ fn advice(event: &str) -> &'static str {
         "expire-cycle" => {
             "Many keys expire at once: spread their times, or lower active-expire-effort."
         }
+        "expire-del" | "eviction-del" => {
+            "A big value was freed: lazyfree-lazy-expire and lazyfree-lazy-eviction have that done \
+             on another thread."
+        }
+        "command-unblocking" => {
+            "A client that waited was served much at once: let it ask for less."
+        }
+        "aof-fsync-always" => {
+            "The disk takes long to sync, and replies wait for it: use a faster one, or \
+             appendfsync everysec."
+        }
         "eviction-cycle" => {
             "Much has to go to make room: raise maxmemory, write less at once, or lower \
              maxmemory-eviction-tenacity."
@@ -349,9 +362,22 @@ impl Engine {
         }
     }
 
+    /// Keeps a sample of the longest removal of an expired key since the last call, where that is long.
+    #[inline]
+    pub(in crate::engine) fn note_longest_expiry(&mut self) {
+        let took = self.databases.take_longest_expiry();
+        if took != 0 {
+            self.keep_sample("expire-del", took);
+        }
+    }
+
     #[cold]
     fn keep_sample(&mut self, event: &'static str, took: u64) {
-        let millis = self.env.stopwatch.micros(took) / 1000;
+        self.note_latency_millis(event, self.env.stopwatch.micros(took) / 1000);
+    }
+
+    /// Keeps a sample of so many milliseconds, where that is long.
+    pub(in crate::engine) fn note_latency_millis(&mut self, event: &'static str, millis: u64) {
         let threshold = self.settings.latency_monitor_threshold;
         if threshold != 0 && millis >= threshold {
             let now = self.env.clock.unix_micros() / 1_000_000;
@@ -383,6 +409,8 @@ impl Engine {
             0 => u64::MAX,
             millis => millis.saturating_mul(1000),
         };
+        let measured = latency != u64::MAX;
+        self.databases.measure_expiry(measured.then(|| self.env.stopwatch.clone()));
         self.cron.slow_ticks = match slow.min(latency) {
             u64::MAX => u64::MAX,
             micros => self.env.stopwatch.ticks_of(micros),

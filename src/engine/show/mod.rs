@@ -1,6 +1,6 @@
 //! Showing: commands that tell about the server and set its configuration.
 //!
-//! INFO, COMMAND, CONFIG, DEBUG, MONITOR, SLOWLOG, COMMANDLOG, LATENCY, MEMORY, TIME, ROLE.
+//! INFO, COMMAND, CONFIG, DEBUG, MONITOR, SLOWLOG, COMMANDLOG, LATENCY, HOTKEYS, MEMORY, TIME, ROLE.
 
 use crate::command::spec::{Arity, Command, Flags, Group, control};
 use crate::engine::ControlHandler;
@@ -13,10 +13,12 @@ pub(crate) mod debug;
 pub(crate) mod debug_protocol;
 pub(crate) mod debug_values;
 pub(crate) mod diagnose;
+pub(crate) mod hotkeys;
 pub(crate) mod info;
 pub(crate) mod info_memory;
 pub(crate) mod info_stats;
 pub(crate) mod latency;
+mod memory_doctor;
 pub(crate) mod monitor;
 pub(crate) mod server_facts;
 

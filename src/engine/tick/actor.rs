@@ -295,6 +295,7 @@ impl Engine {
         let began = self.latency_begins();
         self.write_log();
         self.note_latency("aof-write", began);
+        self.note_longest_expiry();
         self.poll_log();
         self.serve_copies();
         if !busy {

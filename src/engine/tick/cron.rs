@@ -64,6 +64,7 @@ impl Engine {
         let began = self.latency_begins();
         self.expire_round();
         self.note_latency("expire-cycle", began);
+        self.note_longest_expiry();
         self.check_pause();
         self.release_overdue();
         if tenth {
@@ -74,6 +75,7 @@ impl Engine {
             self.limit_tracked();
             self.check_client_memory();
             self.end_overdue_replies();
+            self.end_overdue_hotkeys();
         }
         if second {
             self.close_idle_clients();

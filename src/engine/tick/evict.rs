@@ -259,8 +259,10 @@ impl Engine {
     fn evict_key(&mut self, candidate: &Candidate) -> Option<u64> {
         let elsewhere = self.settings.lazyfree_lazy_eviction;
         let unit = self.begin_own_unit();
+        let began = self.latency_begins();
         let mut db = self.databases.db(candidate.db);
         let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
+        self.note_latency("eviction-del", began);
         if evicted {
             self.databases.unit.record(candidate.db, &[b"DEL", &candidate.key]);
             self.evict.evicted += 1;

@@ -43,7 +43,7 @@ impl Engine {
         }
         let (result, took) = self.invoke(slot, command, args);
         if observed {
-            self.end_call(slot, command, args);
+            self.end_call(slot, command, args, took);
         }
         self.metrics.commands += 1;
         let stats = &mut self.metrics.by_command[command.0 as usize];

@@ -11,7 +11,7 @@ use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::session::tracking;
-use crate::engine::show::{command_log, latency, monitor};
+use crate::engine::show::{command_log, hotkeys, latency, monitor};
 use crate::mailbox::SessionId;
 
 bitflags! {
@@ -22,6 +22,8 @@ bitflags! {
         const TRACKING = 1;
         /// A client monitors.
         const MONITOR = 2;
+        /// HOTKEYS collects.
+        const HOTKEYS = 4;
     }
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct State {
     pub(crate) latency: latency::State,
     /// Who monitors.
     pub(crate) monitor: monitor::State,
+    /// HOTKEYS.
+    pub(crate) hotkeys: hotkeys::State,
 }
 
 impl Engine {
@@ -62,6 +66,9 @@ impl Engine {
             let client = self.scripts.client_of(slot);
             self.remember_reads(client, command, args);
         }
+        if self.observe.on.contains(Observers::HOTKEYS) {
+            self.count_hotkeys(slot, command, args);
+        }
     }
 
     /// In front of a call: what runs scripts is shown before what they call.
@@ -76,6 +83,8 @@ impl Engine {
         if self.observe.on.contains(Observers::MONITOR) && flags.contains(Flags::RUNS_SCRIPTS) {
             self.feed_monitors(slot, command, args);
         }
+        let written = self.sessions[slot].output.buffer.len();
+        self.observe.hotkeys.enter_call(written);
     }
 
     /// Behind a call that isn't a new try of one that has waited.
@@ -85,7 +94,9 @@ impl Engine {
         slot: SessionId,
         command: CommandId,
         args: Args<'_>,
+        took: u64,
     ) {
+        self.observe.hotkeys.leave_call(took);
         let hidden = Flags::ADMIN.union(Flags::SKIP_MONITOR);
         let flags = self.registry[command].spec.flags;
         if self.observe.on.contains(Observers::MONITOR) && !flags.intersects(hidden) {

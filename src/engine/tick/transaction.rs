@@ -98,6 +98,11 @@ impl Queued {
         Self { command, bytes: bytes.into(), ranges }
     }
 
+    /// Which command it is.
+    pub(crate) fn command(&self) -> CommandId {
+        self.command
+    }
+
     /// The command's arguments.
     pub(crate) fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.ranges)
@@ -180,7 +185,9 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
     engine.databases.unit.hold_together();
     for queued in &transaction.queue {
         let db = engine.sessions[slot].db;
+        let before = engine.sessions[slot].output.buffer.len();
         engine.call(slot, queued.command, queued.args());
+        engine.keep_large_reply(slot, queued.command, queued.args(), before);
         engine.join_unit(db, queued.args(), None);
     }
     engine.sessions[slot].doing = Doing::Command;

@@ -29,6 +29,8 @@
 //!
 //! Different from upstream: SWAPDB invalidates everything, which upstream forgets; with NOLOOP a client in broadcasting
 //! mode isn't told what its own scripts change, nor kept in the dark of what another changed before it.
+//! That everything has changed is told as a null in the protocol of the client that hears it, and a client
+//! that others redirect to hears of what its own command does behind that command's reply.
 //!
 //! [`observe`]: crate::engine::tick::observe
 
@@ -420,7 +422,7 @@ fn self_redirected(session: &Session) -> bool {
 }
 
 /// The index of a command's key, where it has one at a fixed place and no other.
-fn only_key(spec: &Spec) -> Option<usize> {
+pub(in crate::engine) fn only_key(spec: &Spec) -> Option<usize> {
     match spec.keys {
         [Key { begin: Begin::Index(index), find: Find::Range { last: 0, .. }, flags, .. }]
             if !flags.contains(KeyFlags::NOT_KEY) =>

@@ -1,0 +1,294 @@
+//! HOTKEYS: the keys that take the most time and network, what counts for them, and its bounds.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use support::client::{Client, Value, encode};
+use support::random::Random;
+use support::server::{Program, Server};
+
+fn start() -> Server {
+    Server::start_with(Program::Redstart, &["--appendonly", "no", "--save", ""])
+}
+
+fn get(client: &mut Client, field: &str) -> Value {
+    let report = client.words("HOTKEYS GET");
+    report.field(field).unwrap_or_else(|| panic!("{field} in {report:?}"))
+}
+
+/// A list's keys and weights, in its order.
+fn list(client: &mut Client, field: &str) -> Vec<(String, u64)> {
+    let flat = get(client, field).elements();
+    let pair = |pair: &[Value]| (pair[0].text(), pair[1].integer().unwrap_or(-1) as u64);
+    flat.chunks(2).map(pair).collect()
+}
+
+/// What a request and its reply have in bytes.
+fn bytes(line: &str, reply: &str) -> u64 {
+    let words: Vec<&str> = line.split(' ').collect();
+    (encode(&words).len() + reply.len()) as u64
+}
+
+#[test]
+fn the_heaviest_keys_come_out_within_the_bound() {
+    let server = start();
+    let mut client = server.connect();
+    let mut random = Random::new(17);
+    client.words("HOTKEYS START METRICS 2 CPU NET COUNT 8");
+    let mut exact: BTreeMap<String, u64> = BTreeMap::new();
+    for _ in 0..200 {
+        let mut commands = Vec::new();
+        for _ in 0..200 {
+            // Half of the load is eight keys', the first the heaviest.
+            let key = match random.below(2) {
+                0 => {
+                    let most = 1 + random.below(8);
+                    format!("hot{}", random.below(most))
+                }
+                _ => format!("cold{}", random.below(5000)),
+            };
+            let value = "x".repeat(random.below(40));
+            *exact.entry(key.clone()).or_default() +=
+                bytes(&format!("SET {key} {value}"), "+OK\r\n");
+            commands.push(vec![b"SET".to_vec(), key.into_bytes(), value.into_bytes()]);
+        }
+        client.pipeline(&commands);
+    }
+    let all = get(&mut client, "net-bytes-all-commands-all-slots").integer().unwrap() as u64;
+    let found = list(&mut client, "by-net-bytes");
+    let mut wanted: Vec<(&String, u64)> = exact.iter().map(|(key, sum)| (key, *sum)).collect();
+    wanted.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
+    let sum: u64 = exact.values().sum();
+    assert_eq!(all, sum);
+    let names = |of: &[(&String, u64)]| of.iter().map(|one| one.0.clone()).collect::<Vec<_>>();
+    assert_eq!(found.len(), 8);
+    assert_eq!(found.iter().map(|one| one.0.clone()).collect::<Vec<_>>(), names(&wanted[..8]));
+    for ((key, shown), (_, exact)) in found.iter().zip(&wanted) {
+        assert!(shown <= exact && *exact <= shown + all / 512, "{key}: {shown} of {exact}");
+    }
+    let by_time = list(&mut client, "by-cpu-time-us");
+    // A preempted call of a light key may be among them, the heaviest it isn't.
+    assert_eq!(by_time[0].0, "hot0", "{by_time:?}");
+}
+
+#[test]
+fn time_counts_for_the_key_that_takes_it() {
+    let server = start();
+    let mut client = server.connect();
+    let words: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let mut push = vec!["RPUSH".to_owned(), "big".to_owned()];
+    push.extend(words);
+    client.call(&push);
+    client.words("HOTKEYS START METRICS 1 CPU");
+    for _ in 0..50 {
+        client.words("SET small 1");
+        client.words("LRANGE big 0 -1");
+    }
+    let found = list(&mut client, "by-cpu-time-us");
+    assert_eq!(found[0].0, "big");
+    assert!(found[0].1 > 500, "{found:?}");
+    let all = get(&mut client, "all-commands-all-slots-us").integer().unwrap() as u64;
+    assert!(all >= found[0].1, "{all}");
+    let report = client.words("HOTKEYS GET");
+    assert_eq!(report.field("by-net-bytes"), None);
+    assert_eq!(report.field("total-net-bytes"), None);
+    assert!(report.field("total-cpu-time-user-ms").is_some());
+}
+
+/// What a key of a transaction, of a script, of several keys, or of a command that waits counts.
+#[test]
+fn each_way_to_a_key_counts_once() {
+    let server = start();
+    let mut client = server.connect();
+    client.words("HOTKEYS START METRICS 2 CPU NET");
+    client.words("MULTI");
+    client.words("SET queued 1");
+    client.words("EXEC");
+    let script = "for i=1,100 do redis.call('SET','called',i) end return 1";
+    client.call(&["EVAL", script, "1", "named"]);
+    client.words("MGET one two");
+    client.words("GET");
+    client.words("LPUSH queued 1");
+    let mut waiter = server.connect();
+    waiter.try_send_raw(&encode(&["BLPOP", "line", "0"])).unwrap();
+    let waits =
+        |client: &mut Client| client.words("INFO clients").text().contains("blocked_clients:1");
+    let begin = Instant::now();
+    while !waits(&mut client) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it waits");
+    }
+    client.words("RPUSH line x");
+    assert_eq!(waiter.try_read().unwrap().elements().len(), 2);
+    let eval = encode(&["EVAL", script, "1", "named"]).len() as u64 + 4;
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    let mut wanted = vec![
+        ("named".to_owned(), eval),
+        ("queued".to_owned(), bytes("SET queued 1", "+OK\r\n") + bytes("LPUSH queued 1", wrong)),
+        (
+            "line".to_owned(),
+            bytes("BLPOP line 0", "*2\r\n$4\r\nline\r\n$1\r\nx\r\n")
+                + bytes("RPUSH line x", ":1\r\n"),
+        ),
+        ("one".to_owned(), bytes("MGET one two", "*2\r\n$-1\r\n$-1\r\n").div_ceil(2)),
+        ("two".to_owned(), bytes("MGET one two", "*2\r\n$-1\r\n$-1\r\n").div_ceil(2)),
+    ];
+    wanted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    assert_eq!(list(&mut client, "by-net-bytes"), wanted);
+    let timed: Vec<String> =
+        list(&mut client, "by-cpu-time-us").into_iter().map(|one| one.0).collect();
+    assert!(timed.contains(&"called".to_owned()), "{timed:?}");
+    assert!(!timed.contains(&"named".to_owned()), "{timed:?}");
+}
+
+#[test]
+fn it_is_idle_collecting_or_stopped() {
+    let server = start();
+    let mut client = server.connect();
+    let mut modern = server.connect();
+    modern.words("HELLO 3");
+    assert_eq!(client.words("HOTKEYS GET"), Value::NullBulk);
+    assert_eq!(modern.words("HOTKEYS GET"), Value::Null);
+    assert_eq!(client.words("HOTKEYS STOP").text(), "ERR HOTKEYS isn't collecting");
+    assert_eq!(client.words("HOTKEYS RESET").text(), "OK");
+    assert_eq!(client.words("HOTKEYS START METRICS 1 NET").text(), "OK");
+    let again = client.words("HOTKEYS START METRICS 1 CPU").text();
+    assert_eq!(again, "ERR HOTKEYS is collecting already");
+    let reset = client.words("HOTKEYS RESET").text();
+    assert_eq!(reset, "ERR HOTKEYS is collecting, and must be stopped first");
+    client.words("SET k 1");
+    assert_eq!(get(&mut client, "tracking-active").integer(), Some(1));
+    assert!(matches!(client.words("HOTKEYS GET"), Value::Array(_)));
+    assert!(matches!(modern.words("HOTKEYS GET"), Value::Map(_)));
+    assert_eq!(client.words("HOTKEYS STOP").text(), "OK");
+    let stopped = client.words("HOTKEYS GET");
+    client.words("SET k 1");
+    assert_eq!(client.words("HOTKEYS GET"), stopped, "it stands still");
+    assert_eq!(get(&mut client, "tracking-active").integer(), Some(0));
+    let set = bytes("SET k 1", "+OK\r\n");
+    assert_eq!(list(&mut client, "by-net-bytes"), [("k".to_owned(), set)]);
+    // Another begins anew.
+    assert_eq!(client.words("HOTKEYS START METRICS 1 NET").text(), "OK");
+    assert_eq!(list(&mut client, "by-net-bytes"), []);
+    client.words("HOTKEYS STOP");
+    assert_eq!(client.words("HOTKEYS RESET").text(), "OK");
+    assert_eq!(client.words("HOTKEYS GET"), Value::NullBulk);
+}
+
+#[test]
+fn a_duration_ends_it() {
+    let server = start();
+    let mut client = server.connect();
+    client.words("HOTKEYS START METRICS 1 NET DURATION 1");
+    client.words("SET before 1");
+    let begin = Instant::now();
+    while get(&mut client, "tracking-active").integer() == Some(1) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it ends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(begin.elapsed() > Duration::from_millis(900));
+    client.words("SET after 1");
+    assert_eq!(list(&mut client, "by-net-bytes").len(), 1);
+    assert_eq!(get(&mut client, "collection-duration-ms").integer(), Some(1000));
+    assert_eq!(client.words("HOTKEYS STOP").text(), "ERR HOTKEYS isn't collecting");
+    assert_eq!(client.words("HOTKEYS RESET").text(), "OK");
+}
+
+#[test]
+fn a_sample_counts_a_part() {
+    let server = start();
+    let mut client = server.connect();
+    client.words("HOTKEYS START METRICS 1 NET SAMPLE 10");
+    let set = ["SET", "k", "1"].map(|word| word.as_bytes().to_vec()).to_vec();
+    client.pipeline(&vec![set; 10_000]);
+    let found = list(&mut client, "by-net-bytes")[0].1 / bytes("SET k 1", "+OK\r\n");
+    // Four standard deviations of a binomial distribution are 120.
+    assert!((800..1200).contains(&found), "{found}");
+    assert_eq!(get(&mut client, "sample-ratio").integer(), Some(10));
+    let all = get(&mut client, "net-bytes-all-commands-all-slots").integer().unwrap() as u64;
+    assert!(all > 10_000 * bytes("SET k 1", "+OK\r\n"), "the totals are of all: {all}");
+}
+
+#[test]
+fn what_it_does_not_understand_is_refused() {
+    let server = start();
+    let mut client = server.connect();
+    let first = "ERR METRICS has to be the first option";
+    let count = "ERR the count of METRICS must be 1 or 2";
+    let metrics =
+        "ERR METRICS must be followed by as many different metrics (CPU, NET) as it counts";
+    let most = "ERR COUNT must be from 1 to 1000";
+    let seconds = "ERR DURATION must be a positive number of seconds";
+    let ratio = "ERR SAMPLE must be a positive number, one call in so many";
+    let syntax = "ERR syntax error";
+    for (options, error) in [
+        ("", first),
+        (" COUNT 5", first),
+        (" METRICS", count),
+        (" METRICS x", count),
+        (" METRICS 0", count),
+        (" METRICS 3 CPU NET", count),
+        (" METRICS 1", metrics),
+        (" METRICS 2 CPU", metrics),
+        (" METRICS 2 CPU CPU", metrics),
+        (" METRICS 1 DISK", metrics),
+        (" METRICS 1 CPU NET", syntax),
+        (" METRICS 1 CPU COUNT", syntax),
+        (" METRICS 1 CPU COUNT 0", most),
+        (" METRICS 1 CPU COUNT 1001", most),
+        (" METRICS 1 CPU COUNT 9223372036854775808", most),
+        (" METRICS 1 CPU DURATION 0", seconds),
+        (" METRICS 1 CPU DURATION -1", seconds),
+        (" METRICS 1 CPU SAMPLE 0", ratio),
+        (" METRICS 1 CPU SAMPLE many", ratio),
+        (" METRICS 1 CPU COUNT 5 COUNT 5", syntax),
+        (" METRICS 1 CPU SLOTS 1 0", "ERR SLOTS can't be used without cluster mode"),
+        (" METRICS 1 CPU WHAT 1", syntax),
+    ] {
+        assert_eq!(client.words(&format!("HOTKEYS START{options}")).text(), error, "{options}");
+        assert_eq!(client.words("HOTKEYS GET"), Value::NullBulk, "{options}");
+    }
+    let big = "HOTKEYS START METRICS 2 NET CPU DURATION 9223372036854775807 SAMPLE \
+               9223372036854775807 COUNT 1000";
+    assert_eq!(client.words(big).text(), "OK");
+    assert_eq!(client.words("GET k"), Value::NullBulk);
+    assert!(client.words("HOTKEYS GET x").is_error());
+    assert!(client.words("HOTKEYS NOSUCH").is_error());
+    assert!(client.words("HOTKEYS HELP").elements().len() > 5);
+}
+
+/// Many keys, and long ones, take no more than the head says.
+#[test]
+fn its_memory_is_bounded() {
+    let server = start();
+    let mut client = server.connect();
+    let allocated = |client: &mut Client| {
+        let stats = client.words("MEMORY STATS");
+        stats.field("allocator.allocated").and_then(|field| field.integer()).unwrap()
+    };
+    let long = "k".repeat(100_000);
+    let long_ones = |client: &mut Client| {
+        for number in 0..300 {
+            client.call(&["GET", &format!("{long}{number}")]);
+        }
+    };
+    long_ones(&mut client);
+    let before = allocated(&mut client);
+    client.words("HOTKEYS START METRICS 2 CPU NET COUNT 1000");
+    for round in 0..50 {
+        let one = |number| vec![b"GET".to_vec(), format!("{round}:{number}").into_bytes()];
+        client.pipeline(&(0..1000).map(one).collect::<Vec<_>>());
+    }
+    long_ones(&mut client);
+    let found = list(&mut client, "by-net-bytes");
+    assert_eq!(found.len(), 1000);
+    let shown = format!("{}... (99873 more bytes)", &long[..128]);
+    assert_eq!(found.iter().filter(|one| one.0 == shown).count(), 10, "{:?}", found[0].0);
+    let grown = allocated(&mut client) - before;
+    assert!(grown < 8 << 20, "{grown} bytes");
+    client.words("HOTKEYS STOP");
+    client.words("HOTKEYS RESET");
+    let kept = allocated(&mut client) - before;
+    assert!(kept < 1 << 20, "{kept} of {grown} bytes");
+}
