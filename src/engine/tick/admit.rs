@@ -146,7 +146,7 @@ impl Engine {
         self.bound_unauthenticated(slot);
     }
 
-    /// Whether a command may run. `plain`: whether the session is [plain](Session::is_plain).
+    /// Whether a command may run. `plain`: whether the session is plain (`Session::is_plain`).
     #[inline]
     fn check(
         &mut self,
