@@ -303,6 +303,7 @@ impl Engine {
             self.farewell_tick();
         }
         self.flush_dirty();
+        self.evict.told = 0;
         self.check_client_memory();
         for slot in std::mem::take(&mut self.tick.ended) {
             if self.is_script_of(slot) {

@@ -47,6 +47,8 @@ struct Candidate {
 pub struct State {
     /// What memory is in use.
     pub(super) meter: Meter,
+    /// What it took in this tick to tell followers of the keys that went, in bytes.
+    pub(super) told: u64,
     /// The best candidate last.
     pool: Vec<Candidate>,
     /// The policy that scored them.
@@ -73,6 +75,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             meter: Meter::default(),
+            told: 0,
             pool: Vec::new(),
             policy: EvictionPolicy::NoEviction,
             excess: 0,
@@ -200,13 +203,11 @@ impl Engine {
         let bound_micros = slice_micros(self.settings.maxmemory_eviction_tenacity);
         let owed = std::mem::take(&mut self.evict.excess);
         let mut keys = 0usize;
-        // What followers of keys were told takes memory too, which falls when they have read it: were it
-        // counted, each key that goes would have others go.
-        let mut told = 0;
         while counted > limit {
-            let Some(bytes) = self.evict_one() else { return Outcome::Full };
-            told += bytes;
-            counted = self.counted_memory().saturating_sub(told);
+            if !self.evict_one() {
+                return Outcome::Full;
+            }
+            counted = self.counted_memory();
             keys += 1;
             let paid = urgency == Urgency::Slice || counted <= limit.saturating_add(owed);
             if paid && keys.is_multiple_of(ROUND) {
@@ -220,11 +221,11 @@ impl Engine {
         if counted > limit { Outcome::OutOfTime } else { Outcome::Enough }
     }
 
-    /// Evicts the best candidate. Nothing where no key may go; else the bytes that it took to tell others.
-    fn evict_one(&mut self) -> Option<u64> {
+    /// Evicts the best candidate. False where no key may go.
+    fn evict_one(&mut self) -> bool {
         let policy = self.settings.maxmemory_policy;
         if policy == EvictionPolicy::NoEviction {
-            return None;
+            return false;
         }
         if self.evict.policy != policy {
             self.evict.pool.clear();
@@ -242,21 +243,15 @@ impl Engine {
                         let at = pool.partition_point(|other| other.score <= score);
                         pool.insert(at, Candidate { score, ..candidate });
                     }
-                    Some(_) => {
-                        let told = self.evict_key(&candidate);
-                        if told.is_some() {
-                            return told;
-                        }
-                    }
-                    None => {}
+                    Some(_) if self.evict_key(&candidate) => return true,
+                    Some(_) | None => {}
                 }
             }
         }
-        None
+        false
     }
 
-    /// Evicts a key; as [`Engine::evict_one`].
-    fn evict_key(&mut self, candidate: &Candidate) -> Option<u64> {
+    fn evict_key(&mut self, candidate: &Candidate) -> bool {
         let elsewhere = self.settings.lazyfree_lazy_eviction;
         let unit = self.begin_own_unit();
         let began = self.latency_begins();
@@ -270,7 +265,8 @@ impl Engine {
         // A key whose time has come is gone as well, though not counted here.
         let before = self.evict.meter.allocated();
         self.finish_own_unit(unit);
-        evicted.then(|| self.evict.meter.allocated().saturating_sub(before))
+        self.evict.told += self.evict.meter.allocated().saturating_sub(before);
+        evicted
     }
 
     /// Fills the pool up from random buckets of the databases that hold keys; where only keys that

@@ -9,7 +9,8 @@
 //! - what the background thread is going to free (UNLINK, FLUSHALL ASYNC), and tables that a FLUSH
 //!   took out of service while a snapshot needs them: no write has to wait for that;
 //! - what is to be written to the log, to a snapshot, and to replicas (beyond `repl-backlog-size`):
-//!   evicting keys only makes it more, by their DELs and by what a snapshot must keep of them.
+//!   evicting keys only makes it more, by their DELs and by what a snapshot must keep of them;
+//! - until the tick's end, what followers of evicted keys were told: it may be read then.
 
 use std::fmt;
 
@@ -131,7 +132,8 @@ impl Engine {
 
     #[inline]
     fn estimate(&self) -> u64 {
-        (self.evict.meter.allocated() + self.table_bytes()).saturating_sub(self.uncounted_memory())
+        let uncounted = self.uncounted_memory() + self.evict.told;
+        (self.evict.meter.allocated() + self.table_bytes()).saturating_sub(uncounted)
     }
 }
 
