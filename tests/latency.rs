@@ -250,14 +250,3 @@ fn serving_a_client_that_waited_is_an_event() {
     assert_eq!(waiter.try_read().expect("elements").elements().len(), 2);
     await_event(&mut client, "command-unblocking");
 }
-
-#[test]
-fn a_sync_that_replies_wait_for_is_an_event() {
-    let directives = ["--appendfsync", "always", "--save", ""];
-    let server = Server::start_with(Program::Redstart, &directives);
-    let mut client = server.connect();
-    client.words("CONFIG SET latency-monitor-threshold 1");
-    let value = "x".repeat(16 << 20);
-    client.call(&["SET", "k", &value]);
-    await_event(&mut client, "aof-fsync-always");
-}

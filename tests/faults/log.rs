@@ -163,6 +163,18 @@ fn a_slow_sync_is_told() {
     assert_eq!(info(other, "aof_delayed_fsync"), "0");
 }
 
+/// LATENCY keeps it where replies waited for it.
+#[test]
+fn a_slow_sync_that_replies_wait_for_is_an_event() {
+    let server = start("always");
+    let client = &mut server.connect();
+    assert_eq!(say(client, "CONFIG SET latency-monitor-threshold 30"), "+OK");
+    let fault = Fault::slow(&server, SYNC, Duration::from_millis(50), &[log_of(&server)]);
+    assert_eq!(say(client, "SET a 1"), "+OK");
+    assert!(say(client, "LATENCY HISTORY aof-fsync-always").starts_with("*[*[:"));
+    fault.end();
+}
+
 /// Under `always` there is no way to take back what was done and can't be kept, as upstream has it.
 #[test]
 fn under_always_the_process_ends() {
