@@ -24,9 +24,13 @@ use crate::persist::aof_value;
 use crate::persist::snapshot::{Encode, SnapshotWriter};
 use crate::rdb::encode::{self, EncodeOptions, Verbatim};
 
-/// Bytes that are handed to the writer at once. Handing over costs both threads some system calls: with
-/// 16 KiB a walk under load took half again as long and three times the memory.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that are handed to the writer at once, at most. Handing over costs both threads some system calls:
+/// with 16 KiB a walk under load took half again as long and three times the memory.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// And at least: where few may wait, clients that write would go on by leaps.
+const CHUNK_BYTES_MIN: usize = 16 << 10;
+/// The part of what may wait that is handed over at once.
+const CHUNK_PART: usize = 256;
 /// Collections of so many bytes are frozen, and encoded by the writer's thread.
 const FREEZE_BYTES: usize = 64 << 10;
 
@@ -135,7 +139,8 @@ impl WalkBuffer {
     }
 
     fn hand_over_full(&mut self) {
-        if self.bytes.len() >= CHUNK_BYTES {
+        let chunk = (self.copied_max / CHUNK_PART).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        if self.bytes.len() >= chunk {
             self.hand_over();
         }
     }
