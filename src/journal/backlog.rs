@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes};
 
 use crate::journal::CHUNK_BYTES;
 
+/// A tiny backlog's chunks are larger than it: more than their places in the list take.
+const CHUNK_BYTES_MIN: u64 = 4096;
 /// Room for so many chunks is kept.
 const CHUNKS_KEPT: usize = 64;
 
@@ -47,7 +49,7 @@ impl Backlog {
 
     /// How long chunks are to be.
     pub(crate) fn chunk_bytes(&self) -> usize {
-        self.limit.min(CHUNK_BYTES as u64) as usize
+        self.limit.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES as u64) as usize
     }
 
     pub(crate) fn set_limit(&mut self, limit: u64) {

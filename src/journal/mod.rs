@@ -26,7 +26,8 @@
 //! **A tick** ends with [`Journal::seal`]: what was appended since the last goes to the log in one piece, and
 //! may be read by cursors from then on. Without a backlog the block is then empty again and its memory is
 //! reused; with one it grows to [`CHUNK_BYTES`] and becomes a chunk, whose bytes all replicas share: what
-//! falls behind is held once. (Of the block, which is small, each gets a copy.) Cursors hold an offset and no memory: one that falls behind the backlog is told so
+//! falls behind is held once. (Of the block, which is small, each gets a copy.) Cursors hold an offset
+//! and no memory: one that falls behind the backlog is told so
 //! ([`Read::Gone`]) and has to go on in the log's files.
 //!
 //! Invariants: `first_byte() <= sealed end <= offset()`; a sealed byte never changes; units are sealed
