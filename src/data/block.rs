@@ -122,7 +122,7 @@ impl<F: Format> Block<F> {
         assert_eq!(self.len(), new_len, "the head tells the length");
     }
 
-    /// Replaces bytes by as many others, which leave the length as it is told.
+    /// Writes bytes over as many others. The length, which the head has, must stay the same.
     ///
     /// # Panics
     /// Where the range is outside of the block, or the head tells another length.

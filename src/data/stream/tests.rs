@@ -252,7 +252,7 @@ fn what_is_wrong_in_a_node_is_found() {
         let found = node::from_bytes(base, &bytes, None).map(|_| ());
         assert_eq!(found, Err(NodeError::Content("unknown flags")));
     }
-    // Damage to the listpack is told as such, wherever it is, and what is let through can be walked.
+    // Each single flipped bit gives the listpack's error, a node's error, or a node as it was read.
     let good = pack.as_bytes();
     for bit in 0..good.len() * 8 {
         let mut bad = good.to_vec();

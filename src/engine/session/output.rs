@@ -392,7 +392,7 @@ impl Spares {
         self.0.pop().unwrap_or_else(|| Vec::with_capacity(NEW_BYTES))
     }
 
-    /// Lets go of those that have grown: memory is short.
+    /// Frees the buffers that are larger than a new one, where memory is short.
     pub(in crate::engine) fn drop_large(&mut self) {
         self.0.retain(|buffer| buffer.capacity() <= NEW_BYTES);
     }

@@ -47,8 +47,8 @@ impl Figures {
             chosen.map(|one| one.held().total as u64).sum::<u64>()
         };
         let backlog = engine.journal.backlog_memory() as u64;
-        let beyond = backlog.saturating_sub(engine.settings.repl_backlog_size);
-        let behind = if engine.replication.replicas.is_empty() { 0 } else { beyond };
+        let alone = engine.replication.replicas.is_empty();
+        let behind = if alone { 0 } else { engine.beyond_backlog() };
         let log = engine.log.as_ref().map_or(0, |log| log.pending_bytes() as u64);
         let scripts = engine.scripts.figures();
         let directories: u64 = memory().map(|memory| memory.directory_bytes as u64).sum();

@@ -110,9 +110,13 @@ impl Engine {
     pub(crate) fn uncounted_memory(&self) -> u64 {
         let log = self.log.as_ref().map_or(0, |log| log.pending_bytes() as u64);
         let walk = self.persistence.walk.job().map_or(0, |job| job.queued_bytes() as u64);
-        let stream =
-            (self.journal.backlog_memory() as u64).saturating_sub(self.settings.repl_backlog_size);
+        let stream = self.beyond_backlog();
         self.databases.departing_bytes() + log + walk + stream + self.relayed_bytes()
+    }
+
+    /// Bytes of the stream in memory beyond `repl-backlog-size`, for replicas that are behind.
+    pub(crate) fn beyond_backlog(&self) -> u64 {
+        (self.journal.backlog_memory() as u64).saturating_sub(self.settings.repl_backlog_size)
     }
 
     /// What `maxmemory` is compared with.
