@@ -220,7 +220,7 @@ pub struct Session {
     pub watching: Watching,
     /// What is known of it as a replica; nothing where it is none.
     pub(crate) replica: Option<Box<Replica>>,
-    /// Whether its commands come from our own log.
+    /// Whether its commands come from our own log, or from the primary's stream.
     pub(crate) replaying: bool,
 }
 

@@ -26,7 +26,8 @@
 //!   that runs executes what was read before the end, and is closed when its replies are written,
 //!   as a client may close its sending side alone.
 //! - The reading side doesn't read while requests wait ([`Hold`]). It goes on watching the socket for
-//!   the end, except where the session is only paced or choked: its requests will be executed.
+//!   the end, except where the session is paced, choked, or runs a slow script: its requests will be
+//!   executed.
 //! - The server ends: requests behind SHUTDOWN are not executed (`Engine::run_work`).
 //!
 //! Proven by tests/sessions (random clients, against the real redis-server) and `tests/session_state.rs`.
