@@ -1,8 +1,8 @@
 //! Where in the stream the data is that recovery has replayed so far ([`crate::journal`]).
 //!
 //! It begins with what the manifest or the snapshot's fields say of the base, and goes on from frame to
-//! frame. Frames of the earlier form and commands without frames say nothing: behind them it is unknown, until a
-//! frame names its history.
+//! frame. Frames of the earlier form and commands without frames say nothing: behind them it is unknown,
+//! until a frame names its history.
 
 use crate::base::text;
 use crate::journal::{ReplicationId, StreamPosition};

@@ -17,8 +17,8 @@
 //! **Faults.** A replica that reads nothing: it is fed from the log's files when it reads again; without
 //! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One
 //! that is silent for `repl-timeout`, or takes nothing of its snapshot for so long: closed. A walk that
-//! fails: it is wanted still, later each time. A link that breaks: the replica comes back and goes on at its place if
-//! backlog or log have it. Nothing here is kept for one that is gone.
+//! fails: it is wanted still, later each time. A link that breaks: the replica comes back and goes on
+//! at its place if backlog or log have it. Nothing here is kept for one that is gone.
 //!
 //! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
 

@@ -210,7 +210,7 @@ pub struct Session {
     pub(crate) manner: Manner,
     /// What CLIENT LIST counts.
     pub(crate) traffic: Traffic,
-    /// Where the log was when the session's last change had got into it.
+    /// How far the stream was when the session's last change had got into it; 0 where it made none.
     pub written: LogOffset,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,

@@ -51,7 +51,8 @@ pub enum Run {
     Running,
     /// It waits in a command: for a key, or for copies of what it wrote.
     Parked(Box<Parked>),
-    /// CLIENT PAUSE holds the request that is next; the number is its place in the line.
+    /// A pause (CLIENT PAUSE, FAILOVER, MIGRATE, the end of the server) holds the request that is next; the
+    /// number is its place in the line.
     Paused(u64),
     /// Its next command writes, and too much waits for a walk's writer.
     Paced,
