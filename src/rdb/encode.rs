@@ -26,8 +26,8 @@ const LENGTH_LEN_MAX: usize = 9;
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// The format's version, 9 to 12: what Redis 5, 7.0, 7.2 and 7.4 brought. Each reads the lower
-    /// ones, too.
+    /// The format's version, 9 or more: Redis 5 brought 9, 7.0 brought 10, 7.2 11, 7.4 12 and 8.8 14.
+    /// Each reads the lower ones, too.
     pub version: u16,
     /// Whether strings are compressed where that makes them shorter.
     pub compress: bool,
