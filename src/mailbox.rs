@@ -267,6 +267,20 @@ pub(crate) enum UplinkEvent {
     Ended(String),
 }
 
+impl UplinkEvent {
+    /// Whether it is of a snapshot that begins or is under way, and so touches no data.
+    pub(crate) fn is_of_arrival(&self) -> bool {
+        matches!(
+            self,
+            Self::Connected(_)
+                | Self::SignOfLife
+                | Self::Full { .. }
+                | Self::Expect(_)
+                | Self::Snapshot(_)
+        )
+    }
+}
+
 /// The actor's end of a link to a primary. Dropped, the link ends.
 pub(crate) trait Uplink {
     /// Sends a few bytes.
@@ -351,6 +365,8 @@ pub struct Mailbox {
     waiting_end: Cell<bool>,
     /// Bytes of what waits.
     waiting_bytes: Cell<usize>,
+    /// Ticks that have begun.
+    turn: Cell<u64>,
     query_buffer_max: Cell<usize>,
     /// What a new connection is held to before the actor has seen it.
     opening_bounds: Cell<Option<Bounds>>,
@@ -423,11 +439,19 @@ impl Mailbox {
             }
         }
         self.awake.set(false);
+        self.turn.set(self.turn.get() + 1);
         self.waiting_commands.set(0);
         self.waiting_bytes.set(0);
         debug_assert!(messages.is_empty(), "a tick begins with nothing left of the last");
         std::mem::swap(messages, &mut self.queue.borrow_mut());
         self.waiting_end.replace(false)
+    }
+
+    /// How many ticks have begun. What was sent before the last of them has been executed, or waits
+    /// with its session.
+    #[inline]
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.get()
     }
 
     /// How many messages wait for the actor.

@@ -272,7 +272,8 @@ fn with_a_file_in_the_way(blocks_primary: bool, told: &str) {
     let primary = start(Program::Redstart, &["--repl-diskless-sync", "no"]);
     let replica = start(Program::Redstart, &[]);
     let blocked = if blocks_primary { &primary } else { &replica };
-    let path = blocked.dir().join(format!("temp-repl-{}.rdb", blocked.pid()));
+    let kind = if blocks_primary { "sync" } else { "repl" };
+    let path = blocked.dir().join(format!("temp-{kind}-{}.rdb", blocked.pid()));
     fs::create_dir(&path).expect("a directory");
     let mut client = replica.connect();
     client.words("SET own 1");

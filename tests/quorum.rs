@@ -221,3 +221,13 @@ fn a_restarted_primary_is_read_at_once_with_a_durable_quorum() {
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     assert_eq!(number(&mut client, "sync_partial_ok"), 1);
 }
+
+/// A token was given within a transaction that left the transaction's own writes out.
+#[test]
+fn a_token_is_not_given_within_a_transaction() {
+    let server = start(Program::Redstart, &[]);
+    let mut client = server.connect();
+    client.words("MULTI");
+    let refusal = client.words("CAUSAL TOKEN").text();
+    assert!(refusal.contains("not allowed inside a transaction"), "{refusal}");
+}

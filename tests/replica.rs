@@ -406,3 +406,81 @@ fn emptying_what_is_empty_is_told_to_replicas() {
         assert!(told.contains(&format!("cmdstat_{command}:calls=1,")), "{told}");
     }
 }
+
+/// WAIT forgot what its client had written when a log began, and counted replicas that don't have it.
+#[test]
+fn a_log_that_begins_does_not_make_wait_forget() {
+    let (primary, replica) = pair(&[]);
+    let (mut client, mut other) = (primary.connect(), primary.connect());
+    replica.halt();
+    client.words("SET a 1");
+    assert_eq!(client.words("WAIT 1 1"), Value::Integer(0));
+    other.words("CONFIG SET appendonly yes");
+    await_that("the log has a base", || info(&mut other, "aof_rewrite_in_progress") == "0");
+    assert_eq!(client.words("WAIT 1 1"), Value::Integer(0), "it stands still");
+    replica.proceed();
+    assert_eq!(client.words("WAIT 1 20000"), Value::Integer(1));
+    assert_eq!(client.words("WAITAOF 1 0 20000").elements()[0], Value::Integer(1));
+}
+
+#[test]
+fn hello_says_what_the_server_is() {
+    let (primary, replica) = pair(&[]);
+    for (server, role) in [(&primary, "master"), (&replica, "replica")] {
+        assert_eq!(server.connect().words("HELLO").field("role").expect("a role").text(), role);
+    }
+}
+
+/// REPLCONF alone made a client one that CLIENT PAUSE doesn't hold, nor a failover's hold.
+#[test]
+fn a_client_that_only_says_it_is_a_replica_is_paused_like_any() {
+    let primary = start(Program::Redstart, &[]);
+    let (mut client, mut other) = (primary.connect(), primary.connect());
+    assert_eq!(client.words("REPLCONF capa eof").text(), "OK");
+    other.words("CLIENT PAUSE 100000 WRITE");
+    client.try_send_raw(&client::encode(&["SET", "a", "1"])).expect("it is connected");
+    await_that("it waits", || number(&mut other, "paused_clients") == 1);
+    assert_eq!(other.words("GET a"), Value::Null);
+    other.words("CLIENT UNPAUSE");
+    assert_eq!(client.next_value().expect("an answer").text(), "OK");
+}
+
+/// The snapshot that came in and the one that was being written had one file.
+#[test]
+fn a_server_receives_a_snapshot_while_it_writes_one_for_a_replica() {
+    let above = start(Program::Redstart, &["--repl-diskless-sync", "no"]);
+    let slow = ["--repl-diskless-sync", "no", "--rdb-key-save-delay", "3000"];
+    let middle = start(Program::Redstart, &slow);
+    above.connect().words("DEBUG POPULATE 1000 above 100");
+    middle.connect().words("DEBUG POPULATE 1000 middle 100");
+    let below = start(Program::Redstart, &[]);
+    let mut client = middle.connect();
+    below.connect().words(&format!("REPLICAOF 127.0.0.1 {}", middle.port()));
+    await_that("it is written", || info(&mut client, "rdb_bgsave_in_progress") == "1");
+    client.words(&format!("REPLICAOF 127.0.0.1 {}", above.port()));
+    await_that("it is received", || info(&mut client, "master_link_status") == "up");
+    client.words("CONFIG SET rdb-key-save-delay 0");
+    assert_equal(&[&above, &middle, &below]);
+    assert_eq!(client.words("DBSIZE"), Value::Integer(1000));
+}
+
+/// Beside a walk for replicas FLUSHALL only wished for the empty snapshot, and a kill brought all back.
+#[test]
+fn flushall_beside_a_walk_for_replicas_is_kept() {
+    let more = ["--save", "3600 1", "--rdb-key-save-delay", "3000"];
+    let mut primary = start(Program::Redstart, &more);
+    let mut client = primary.connect();
+    client.words("DEBUG POPULATE 100 key 10");
+    client.words("CONFIG SET rdb-key-save-delay 0");
+    client.words("SAVE");
+    client.words("DEBUG POPULATE 1000 more 10");
+    client.words("CONFIG SET rdb-key-save-delay 3000");
+    let replica = start(Program::Redstart, &[]);
+    replica.connect().words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    await_that("it is under way", || info(&mut client, "rdb_bgsave_in_progress") == "1");
+    client.words("CONFIG SET rdb-key-save-delay 0");
+    assert_eq!(client.words("FLUSHALL").text(), "OK");
+    primary.kill();
+    primary.restart();
+    assert_eq!(primary.connect().words("DBSIZE"), Value::Integer(0));
+}

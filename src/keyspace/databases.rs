@@ -317,6 +317,7 @@ impl Databases {
         }
         self.tables.swap(a.0 as usize, b.0 as usize);
         self.expiring_hashes.swap(a, b);
+        self.expiry.own.swap(a, b);
         for db in [a, b] {
             for key in self.waits.keys_of(db) {
                 let exists = self.table(db).is_some_and(|table| table.get(&key).is_some());

@@ -28,6 +28,20 @@ impl OwnExpiry {
         self.keys.retain(|(db, _), _| *db != index);
     }
 
+    /// Two databases change places.
+    pub(super) fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        if self.keys.is_empty() {
+            return;
+        }
+        let turned = |index| match index {
+            index if index == a => b,
+            index if index == b => a,
+            index => index,
+        };
+        let keys = std::mem::take(&mut self.keys);
+        self.keys = keys.into_iter().map(|((db, key), at)| ((turned(db), key), at)).collect();
+    }
+
     /// An expiry time was set.
     #[inline]
     pub(super) fn note(&mut self, mode: ExpiryMode, index: DbIndex, key: &[u8], at: UnixMillis) {
@@ -130,5 +144,19 @@ mod tests {
         assert_eq!(databases.db(DbIndex(0)).len(), 43);
         databases.flush(DbIndex(0), false);
         assert_eq!(databases.own_expiring(), 0);
+    }
+
+    /// SWAPDB left the names with the databases' numbers: a key that had moved never went.
+    #[test]
+    fn keys_that_change_their_database_go_in_time() {
+        let mut databases = Databases::new(2, 7, crate::keyspace::reclaim::Reclaimer::default());
+        databases.set_now(UnixMillis(1_000));
+        databases.set_expiry_mode(ExpiryMode::Absent);
+        databases.remember_own_expiry(true);
+        put(&mut databases, 1, 2_000);
+        databases.swap(DbIndex(0), DbIndex(1));
+        databases.set_now(UnixMillis(3_000));
+        assert_eq!(databases.expire_own_due(100), 1);
+        assert_eq!(databases.db(DbIndex(1)).len(), 0);
     }
 }

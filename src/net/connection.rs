@@ -23,7 +23,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::mailbox::{Batch, Hold, Link, Mailbox, Message, Outlet, READ_BUFFER_BYTES, SessionId};
 use crate::net::transport::{ReadSide, WriteSide};
-use crate::resp::request::Parser;
+use crate::resp::request::{Parser, ProtocolError};
 
 /// A reply is pending on a socket that takes nothing: one task waits for it.
 struct Writer<W> {
@@ -59,6 +59,8 @@ pub(crate) async fn serve<R: ReadSide, W: WriteSide>(
     mailbox: Rc<Mailbox>,
 ) {
     let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
+    // An end that lies ready at another connection comes first: it may make room for this one.
+    tokio::task::yield_now().await;
     let session = mailbox.reserve();
     if let Some(bounds) = mailbox.opening_bounds() {
         link.set_bounds(bounds);
@@ -71,6 +73,8 @@ pub(crate) async fn serve<R: ReadSide, W: WriteSide>(
         mailbox: Rc::clone(&mailbox),
         parser: Parser::default(),
         partial: None,
+        sent_in: None,
+        looks_again: false,
     };
     reader.run().await;
     mailbox.push(Message::Closed(session));
@@ -91,6 +95,10 @@ struct Reader<R> {
     parser: Parser,
     /// The buffer of a request that is not complete yet.
     partial: Option<Batch>,
+    /// The actor's turn in which requests were last sent.
+    sent_in: Option<u64>,
+    /// Whether what is kept is to be looked at again before more is read.
+    looks_again: bool,
 }
 
 impl<R: ReadSide> Reader<R> {
@@ -100,13 +108,27 @@ impl<R: ReadSide> Reader<R> {
             if self.link.held() != Hold::Reads && self.stand().await == Stood::Ended {
                 return;
             }
-            let Ok(mut batch) = poll_fn(|cx| self.poll_fill(cx)).await else { return };
+            let mut batch = if std::mem::take(&mut self.looks_again) {
+                self.partial.take().unwrap_or_else(|| self.mailbox.spare())
+            } else {
+                let Ok(batch) = poll_fn(|cx| self.poll_fill(cx)).await else { return };
+                batch
+            };
             if batch.buffer.len() > self.mailbox.query_buffer_max() {
                 self.mailbox.push(Message::Oversized(self.session, batch.buffer.len()));
                 continue;
             }
             let bounds = self.link.bounds();
-            let (used, result) = self.parser.parse(&mut batch.buffer, bounds, &mut batch.requests);
+            let (used, mut result) =
+                self.parser.parse(&mut batch.buffer, bounds, &mut batch.requests);
+            let turn = self.mailbox.turn();
+            if result.as_ref().is_err_and(ProtocolError::is_of_strangers)
+                && (!batch.requests.is_empty() || self.sent_in == Some(turn))
+            {
+                // A command before it may be AUTH, which is to be executed first.
+                self.looks_again = true;
+                result = Ok(());
+            }
             let failed = result.is_err();
             batch.error = result.err();
             if batch.requests.is_empty() && !failed {
@@ -115,6 +137,7 @@ impl<R: ReadSide> Reader<R> {
                     batch.buffer.drain(..used);
                 }
                 self.keep(batch);
+                self.await_turn_after(turn).await;
                 continue;
             }
             let rest = &batch.buffer[used..];
@@ -125,7 +148,9 @@ impl<R: ReadSide> Reader<R> {
             } else {
                 self.link.set_unread(0);
             }
+            self.sent_in = Some(turn);
             self.mailbox.push(Message::Requests(self.session, batch));
+            self.await_turn_after(turn).await;
             while self.mailbox.is_full() {
                 tokio::task::yield_now().await;
             }
@@ -134,6 +159,13 @@ impl<R: ReadSide> Reader<R> {
                 self.drain().await;
                 return;
             }
+        }
+    }
+
+    /// Where what is kept is to be looked at again: until the actor has taken what was sent.
+    async fn await_turn_after(&self, turn: u64) {
+        while self.looks_again && self.mailbox.turn() == turn {
+            tokio::task::yield_now().await;
         }
     }
 

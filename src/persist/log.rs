@@ -379,7 +379,13 @@ impl Log {
             Ok(())
         };
         match self.pending.back_mut() {
-            Some(last) if skipped.is_empty() => last.units.extend_from_slice(units),
+            Some(last) if skipped.is_empty() => {
+                if last.units.is_empty() {
+                    // Only signs of life so far: the database is that of the first unit.
+                    last.db = db;
+                }
+                last.units.extend_from_slice(units);
+            }
             _ => self.pending.push_back(Pending { offset, db, skipped, units: units.to_vec() }),
         }
         outcome

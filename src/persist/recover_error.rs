@@ -16,6 +16,9 @@ pub enum RecoverError {
         Bring it back from a backup, or run redstart-check --fix on the manifest to see what would \
         be lost without it", .0.display())]
     Missing(PathBuf),
+    /// The file of a full sync can't be read.
+    #[error("{0}")]
+    Received(io::Error),
     /// What was durable is not there any more.
     #[error("Bad file format reading the append only file {}: at offset {offset}, expected \
         {expected}, found {found}. Make a backup of the log's directory, then run redstart-check \

@@ -489,7 +489,10 @@ pub(crate) fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
     for name in disk.list(dir).unwrap_or_default() {
         let text = name.to_string_lossy();
         let number = text.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
-        let number = number.map(|rest| rest.strip_prefix("repl-").unwrap_or(rest));
+        let number = number.map(|rest| {
+            let kinds = ["repl-", "sync-"];
+            kinds.into_iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest)
+        });
         let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else { continue };
         // Another server may share the directory, and be at it now.
         let process = Path::new("/proc").join(number.to_string());

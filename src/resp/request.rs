@@ -160,6 +160,13 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
+    /// Whether it is one only while the client has not authenticated.
+    pub(crate) fn is_of_strangers(&self) -> bool {
+        matches!(self, Self::UnauthenticatedMultibulk | Self::UnauthenticatedBulk)
+    }
+}
+
+impl ProtocolError {
     /// The reply's bytes, code word included. A byte that is quoted stays one byte, and no line end:
     /// those become spaces, or are left out at the end.
     pub(crate) fn wire(&self) -> Vec<u8> {
@@ -219,12 +226,16 @@ enum Step {
     Complete,
     NeedMore,
     Empty,
+    /// More than a client that has not authenticated may send; what came before it stays known.
+    Beyond(ProtocolError),
 }
 
 impl Parser {
     /// Parses every complete command of `buffer` into `requests` and returns how many bytes they
     /// took. Bytes after that belong to a command still incomplete: give them again, with more
-    /// behind them, at the beginning of the next buffer. Commands before an error count.
+    /// behind them, at the beginning of the next buffer. Commands before an error count. Where it
+    /// is one of strangers (`ProtocolError::is_of_strangers`), the same may be done with the rest:
+    /// with other bounds it may be right.
     ///
     /// # Panics
     /// Where the buffer is longer than [`BUFFER_BYTES_MAX`].
@@ -249,7 +260,7 @@ impl Parser {
                     self.reset();
                 }
                 Ok(Step::NeedMore) => break,
-                Err(error) => return (at, Err(error)),
+                Ok(Step::Beyond(error)) | Err(error) => return (at, Err(error)),
             }
         }
         (at, Ok(()))
@@ -293,7 +304,7 @@ impl Parser {
                 }
                 let count = u32::try_from(number).unwrap_or(0);
                 if number > UNAUTHENTICATED_ARGUMENTS_MAX && !bounds.authenticated {
-                    return Err(ProtocolError::UnauthenticatedMultibulk);
+                    return Ok(Step::Beyond(ProtocolError::UnauthenticatedMultibulk));
                 }
                 self.position = next;
                 if count == 0 {
@@ -331,7 +342,7 @@ impl Parser {
                         break Err(ProtocolError::BulkLength);
                     };
                     if number > UNAUTHENTICATED_BULK_MAX && !bounds.authenticated {
-                        break Err(ProtocolError::UnauthenticatedBulk);
+                        break Ok(Step::Beyond(ProtocolError::UnauthenticatedBulk));
                     }
                     self.irregular |= !regular;
                     position = next;

@@ -73,6 +73,8 @@ pub(crate) struct Host {
     pub(super) choices: Vec<Choice>,
     /// The reply that a script's result has become.
     pub(super) reply: Vec<u8>,
+    /// The errors in it; the texts of those that are not counted among the server's yet.
+    pub(super) reply_errors: Vec<Option<Vec<u8>>>,
     /// The protocol version of the client that is answered.
     pub(super) client_protocol: crate::resp::reply::Protocol,
     /// The state of math.random.

@@ -184,6 +184,11 @@ impl Machine {
         &self.lua.host().reply
     }
 
+    /// The errors in it: texts of those that are not counted yet.
+    pub(crate) fn take_reply_errors(&mut self) -> Vec<Option<Vec<u8>>> {
+        std::mem::take(&mut self.lua.host().reply_errors)
+    }
+
     /// Runs the text of a library, which registers its functions with what `redis` is then.
     pub(crate) fn load_library(
         &mut self,

@@ -10,6 +10,7 @@ use crate::script::sandbox;
 pub(super) fn write(lua: State) -> Result<(), Raised> {
     let host = lua.host();
     host.reply.clear();
+    host.reply_errors.clear();
     let in_script = host.server().map_or(Protocol::Resp2, |server| server.protocol());
     let mut reply = Reply::new(&mut host.reply, host.client_protocol);
     write_value(lua, &mut reply, in_script);
@@ -71,7 +72,11 @@ fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
     lua.get_field(table, "err");
     if lua.kind(-1) == Kind::String {
         let text = without_line_ends(before_zero(lua.bytes(-1).unwrap_or_default()));
-        reply.error_bytes(&single_line(text));
+        let text = single_line(text);
+        reply.error_bytes(&text);
+        lua.get_field(table, "ignore_error_stats_update");
+        let uncounted = (!lua.boolean(-1)).then(|| text.into_owned());
+        lua.host().reply_errors.push(uncounted);
         return lua.set_top(table);
     }
     lua.set_top(table);

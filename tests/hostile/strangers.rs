@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use crate::support::client::encode;
 use crate::support::server::{Program, Server};
 use crate::{PATIENCE, await_that, start};
 
@@ -121,5 +122,53 @@ fn what_is_announced_takes_nothing_before_it_comes() {
         last.read_to_end(&mut Vec::new()).expect("it answers and closes");
         let grown = resident_bytes(&server).saturating_sub(before);
         assert!(grown < 24 * MIB, "{announced:?}: 500 of them took {grown} bytes");
+    }
+}
+
+/// A pipeline that begins with AUTH was held to a stranger's bounds to its end: it was parsed before AUTH was
+/// executed. redis-server's MIGRATE with a password sends all it has before it reads an answer.
+#[test]
+fn what_stands_behind_auth_in_a_pipeline_is_no_strangers() {
+    let server = start(Program::Redstart, &["--requirepass", "pw"]);
+    let long = "x".repeat(100_000);
+    let pairs: Vec<String> = (0..20).map(|number| format!("key{number}")).collect();
+    let wide: Vec<&str> = ["MSET"].into_iter().chain(pairs.iter().map(String::as_str)).collect();
+    let greetings: [&[&str]; 2] = [&["AUTH", "pw"], &["HELLO", "2", "AUTH", "default", "pw"]];
+    for (greeting, command) in [
+        (greetings[0], wide.clone()),
+        (greetings[0], vec!["SET", "long", &long]),
+        (greetings[1], wide),
+        (greetings[1], vec!["SET", "long", &long]),
+    ] {
+        let pipeline = [encode(greeting), encode(&command), encode(&["PING"])].concat();
+        let lengths = [pipeline.len(), 30, 60, encode(greeting).len() + 3];
+        for length in lengths {
+            let mut client = server.connect();
+            let (first, rest) = pipeline.split_at(length);
+            client.try_send_raw(first).expect("it is connected");
+            client.try_send_raw(rest).expect("it is connected");
+            assert!(!client.next_value().expect("an answer").is_error());
+            assert_eq!(client.next_value().expect("an answer").text(), "OK");
+            assert_eq!(client.next_value().expect("an answer").text(), "PONG");
+        }
+        // A wrong password leaves the bounds as they are.
+        let mut client = server.connect();
+        let pipeline = [encode(&["AUTH", "wrong"]), encode(&command), encode(&["PING"])].concat();
+        client.try_send_raw(&pipeline).expect("it is connected");
+        assert!(client.next_value().expect("an answer").text().starts_with("WRONGPASS"));
+        let refusal = client.next_value().expect("an answer").text();
+        assert!(refusal.starts_with("ERR Protocol error: unauthenticated"), "{refusal}");
+        assert!(client.next_value().is_err(), "it is closed");
+    }
+}
+
+/// A place that a client had just left counted as taken when the next one came at once.
+#[test]
+fn a_place_is_free_as_soon_as_its_client_has_gone() {
+    let server = start(Program::Redstart, &["--maxclients", "3"]);
+    let _others = [server.connect(), server.connect()];
+    for _ in 0..200 {
+        let mut client = server.connect();
+        assert_eq!(client.words("PING").text(), "PONG");
     }
 }

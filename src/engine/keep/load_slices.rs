@@ -5,6 +5,7 @@
 //! When all is there, the log is opened and whoever wants to know is told; when it can't be loaded the
 //! server ends. Nothing is written to the disk's files before: a shutdown meanwhile saves nothing.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::engine::Engine;
 use crate::engine::show::info_memory::human;
 use crate::keyspace::databases::DbIndex;
 use crate::persist::ahead::{Ahead, Batch, Item, Next, Packed};
-use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay};
+use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay, Source};
 
 /// Items that are prefetched together.
 const WINDOW: usize = 16;
@@ -266,7 +267,14 @@ impl Engine {
         self.end_loading();
         let ready = match end {
             LoadEnd::Start(ready) => ready,
-            LoadEnd::Sync => return self.sync_loaded(result.map(|_| ())),
+            LoadEnd::Sync => {
+                let loaded = result.and_then(|recovered| match recovered.source {
+                    // It was received, and has gone since: that is no empty keyspace.
+                    Source::Nothing => Err(RecoverError::Received(ErrorKind::NotFound.into())),
+                    _ => Ok(()),
+                });
+                return self.sync_loaded(loaded);
+            }
         };
         let opened = match result {
             Ok(recovered) => self.loaded(recovered, began_nanos),

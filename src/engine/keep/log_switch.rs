@@ -74,7 +74,6 @@ impl Engine {
         self.note_readers();
         outcome?;
         self.persistence.log_left = None;
-        self.forget_written();
         Ok(())
     }
 

@@ -112,9 +112,8 @@ impl Engine {
         if self.settings.save.is_empty() {
             return;
         }
-        if !self.persistence.walk.is_idle() {
-            // The table is walked for something else: the empty snapshot follows that. Until then
-            // only a log says that the data is gone.
+        if self.log.is_some() && self.persistence.walk.is_rewrite() {
+            // The empty snapshot follows that walk; until then the log says that the data is gone.
             self.persistence.wanted.save.ask();
         } else if !self.save_now() {
             self.put_off(Purpose::Save);

@@ -21,9 +21,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
         .since("7.2.0")
         .summary("Reads of one's own writes on other nodes.")
         .subcommands(&[
+            // Within a transaction the stream has not reached what the transaction does.
             control("TOKEN", Exactly(2), token as ControlHandler)
                 .group(Group::Connection)
-                .flags(Flags::NOSCRIPT)
+                .flags(Flags::NOSCRIPT.union(Flags::NO_MULTI))
                 .since("7.2.0")
                 .summary("Replies with the place in the stream that this server has reached."),
             control("WAIT", Exactly(4), wait as ControlHandler)

@@ -155,8 +155,8 @@ fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flo
         engine.sessions[slot].reply().ok();
         return Ok(Flow::Done);
     }
-    let port =
-        u16::try_from(args.int(2)?).map_err(|_| CommandError::text("ERR Invalid master port"))?;
+    let port = args.int(2).ok().and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or(CommandError::text("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     if value::host(args.at(1)).is_none() {
         return Err(CommandError::text("ERR Invalid master host"));
@@ -406,7 +406,7 @@ impl Engine {
     }
 
     fn begin_reception(&mut self, id: &str, offset: u64) -> Result<(), String> {
-        let path = self.sync_temporary();
+        let path = self.reception_temporary();
         let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
         let file = self.env.disk.create(&path).map_err(|error| {
             format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}")
@@ -484,7 +484,7 @@ impl Engine {
         }
         let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
         let Some(&Stage::Loading(load)) = stage else { return };
-        let base = (load.is_base && self.settings.appendonly).then(|| self.sync_temporary());
+        let base = (load.is_base && self.settings.appendonly).then(|| self.reception_temporary());
         let ahead = if mutation::is_on(Mutation::OffsetNotAdopted) { 40 } else { 0 };
         let offset = load.position.offset + ahead;
         self.restart_stream(StreamPosition { offset, ..load.position }, base.as_deref());
@@ -507,7 +507,7 @@ impl Engine {
 
     /// Removes the file that a snapshot came in.
     fn remove_received(&self) {
-        let path = self.sync_temporary();
+        let path = self.reception_temporary();
         if let Err(error) = self.env.disk.remove(&path)
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -187,6 +187,12 @@ impl Engine {
     /// Where a walk for replicas is written.
     pub(in crate::engine) fn sync_temporary(&self) -> PathBuf {
         // Cleared away like those of snapshots where the process dies.
+        self.settings.dir.join(format!("temp-sync-{}.rdb", std::process::id()))
+    }
+
+    /// Where the snapshot of a full sync is received: not where one is written, since a server may do
+    /// both at a time.
+    pub(in crate::engine) fn reception_temporary(&self) -> PathBuf {
         self.settings.dir.join(format!("temp-repl-{}.rdb", std::process::id()))
     }
 

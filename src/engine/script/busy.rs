@@ -222,10 +222,17 @@ impl Engine {
     }
 
     /// Whether a message has to wait until the script has ended: it would touch data. It is kept then. The
-    /// primary's stream is kept where it is during a pause, and bounded there ([`Engine::apply_stream`]).
+    /// primary's stream is kept where it is during a pause, and bounded there ([`Engine::apply_stream`]);
+    /// a snapshot goes to its file, as far as it comes.
     pub(in crate::engine) fn hold_message(&mut self, message: Message) -> Option<Message> {
         match (&mut self.scripts.suspended, message) {
             (_, message @ Message::Uplink(_, UplinkEvent::Stream(_))) => Some(message),
+            (Some(suspended), Message::Uplink(number, event))
+                if event.is_of_arrival()
+                    && !suspended.held.iter().any(|held| matches!(held, Message::Uplink(..))) =>
+            {
+                Some(Message::Uplink(number, event))
+            }
             (Some(suspended), message @ (Message::Uplink(..) | Message::Errand(..))) => {
                 suspended.held.push(message);
                 None

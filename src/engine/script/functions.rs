@@ -181,7 +181,7 @@ fn delete(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, 
 
 fn flush(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len() > 3 {
-        return Err(wrong_number("flush"));
+        return Err(wrong_number(args));
     }
     if args.len() == 3 && !(args.is(2, "SYNC") || args.is(2, "ASYNC")) {
         return Err(CommandError::text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
@@ -192,7 +192,8 @@ fn flush(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     Ok(Flow::Done)
 }
 
-fn wrong_number(subcommand: &str) -> CommandError {
+fn wrong_number(args: Args<'_>) -> CommandError {
+    let subcommand = String::from_utf8_lossy(args.at(1));
     CommandError::owned(format!(
         "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try FUNCTION HELP."
     ))
@@ -213,7 +214,7 @@ fn dump(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 
 fn restore(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len() > 4 {
-        return Err(wrong_number("restore"));
+        return Err(wrong_number(args));
     }
     let (flushes, existing) = match args.get(3) {
         None => (false, Existing::Keep),

@@ -71,9 +71,25 @@ impl Engine {
         let outcome = machine.run(self, kept, call, protocol);
         if outcome.is_ok() {
             self.sessions[slot].output.buffer.extend_from_slice(machine.reply());
+            self.count_reply_errors(slot, machine);
         }
         machine.settle();
         outcome
+    }
+
+    /// Errors that are a script's result, or in it, count as its failure.
+    #[inline]
+    fn count_reply_errors(&mut self, slot: SessionId, machine: &mut Machine) {
+        let errors = machine.take_reply_errors();
+        if errors.is_empty() {
+            return;
+        }
+        for text in errors.iter().flatten() {
+            self.metrics.count_error(text);
+        }
+        if let Some(command) = self.sessions[slot].traffic.last_command {
+            self.metrics.by_command[command.0 as usize].failed += 1;
+        }
     }
 
     /// A script is over.

@@ -85,7 +85,7 @@ impl Engine {
     #[cold]
     pub(in crate::engine) fn evict_clients(&mut self) {
         let Some(max) = self.client_memory_max() else { return };
-        let counts = |session: &&Session| session.replica.is_none();
+        let counts = |session: &&Session| !session.is_fed();
         let mut held: Vec<(usize, bool, SessionId)> = self
             .sessions
             .clients()

@@ -195,6 +195,7 @@ fn auth(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
 }
 
 fn hello(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
+    let follows = engine.is_replica();
     let mut protocol = None;
     if args.len() > 1 {
         let version = args.int(1).map_err(|_| {
@@ -240,6 +241,7 @@ fn hello(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     }
     session.protocol = protocol.unwrap_or(session.protocol);
     let (version, id) = (i64::from(session.protocol.number()), session.id);
+    let role = if follows { "replica" } else { "master" };
     let mut reply = session.reply();
     reply.map(7);
     for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
@@ -250,7 +252,7 @@ fn hello(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         reply.bulk(field.as_bytes());
         reply.int(value);
     }
-    for (field, value) in [("mode", "standalone"), ("role", "master")] {
+    for (field, value) in [("mode", "standalone"), ("role", role)] {
         reply.bulk(field.as_bytes());
         reply.bulk(value.as_bytes());
     }

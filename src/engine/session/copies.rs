@@ -226,11 +226,4 @@ impl Engine {
             }
         }
     }
-
-    /// A log begins with all data in its base: what anybody wrote before is in it.
-    pub(in crate::engine) fn forget_written(&mut self) {
-        for slot in self.sessions.client_slots() {
-            self.sessions[slot].written = 0;
-        }
-    }
 }

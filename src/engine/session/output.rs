@@ -182,6 +182,7 @@ impl Engine {
             let mut dirty = std::mem::take(&mut self.tick.dirty);
             for slot in dirty.drain(..) {
                 let Some(session) = self.sessions.get_mut(slot) else { continue };
+                let is_fed = session.is_fed();
                 let output = &mut session.output;
                 output.dirty = false;
                 let shows = std::mem::take(&mut output.shows_data) && quorum.is_some();
@@ -189,7 +190,7 @@ impl Engine {
                 let shows = shows && !(reads && mutation::is_on(Mutation::ReadsDoNotWait));
                 let shown = if always || shows { offset } else { session.written };
                 // What a replica is told of its own sync must not wait for that sync.
-                let shown = if session.replica.is_some() { 0 } else { shown };
+                let shown = if is_fed { 0 } else { shown };
                 // What shows no data doesn't wait for replicas: else a primary without them would
                 // look dead to Sentinel.
                 let bound = if shows { quorum_answerable } else { answerable };

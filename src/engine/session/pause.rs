@@ -162,7 +162,7 @@ impl Engine {
         let writes = flags.contains(Flags::WRITE);
         if self.pause.is_any() && (self.pause.all || writes || flags.contains(Flags::MAY_REPLICATE))
         {
-            if self.sessions[slot].replica.is_some() {
+            if self.sessions[slot].is_fed() {
                 // What a replica says is no client's command.
                 return false;
             }

@@ -82,7 +82,7 @@ fn get(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
 
 fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
     if !args.len().is_multiple_of(2) {
-        return Err(CommandError::Arity("config|set".to_owned()));
+        return Err(CommandError::Syntax);
     }
     let words: Vec<&[u8]> = args.from(2).collect();
     let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|pair| (pair[0], pair[1])).collect();

@@ -46,6 +46,8 @@ const SAMPLES: &[(&str, Write)] = &[
         reply.push(2);
         reply.bulk(b"server-cpu-usage");
         reply.int(42);
+        // A push is no reply.
+        reply.bulk(b"Some real reply following the push reply");
     }),
     ("verbatim", |reply| reply.verbatim("txt", b"This is a verbatim\nstring")),
     ("true", |reply| reply.boolean(true)),

@@ -121,7 +121,7 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
         reply.bulk(host.as_bytes());
         reply.int(i64::from(port));
         reply.bulk(state.as_bytes());
-        reply.int(offset as i64);
+        reply.int(if state == "connected" { offset as i64 } else { -1 });
         return Ok(Flow::Done);
     }
     let online = engine.replicas().filter(|(_, replica)| replica.is_online());

@@ -329,3 +329,26 @@ fn a_frame_says_where_in_the_stream_it_is() {
     ];
     assert_eq!(frames, expected);
 }
+
+/// A ping that came while the disk was full made the frame that the next units went into, which then said no
+/// database: in a file's first frame they came back in database 0.
+#[test]
+fn units_kept_behind_a_ping_keep_their_database() {
+    let (disk, _, mut log) = sim(AppendFsync::Always);
+    log.append(3, &record("A"));
+    log.commit().unwrap();
+    log.begin_rewrite();
+    assert!(matches!(log.poll(0).rewrite, Some(RewriteEvent::Prepared)));
+    assert!(log.switch());
+    disk.set_full(true);
+    log.journal.append_unlogged(Unlogged::Ping);
+    assert!(log.commit().is_err());
+    log.append(3, &record("B"));
+    log.commit().unwrap();
+    disk.set_full(false);
+    assert!(log.poll(RETRY_NANOS).healed);
+    let frames = Fed::frames(&disk, "appendonlydir/appendonly.aof.2.incr.aof");
+    let told: String = frames.into_iter().map(|(_, payload)| payload).collect();
+    let b = String::from_utf8(record("B")).unwrap();
+    assert!(told.ends_with(&format!("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n{b}")), "{told}");
+}
