@@ -135,6 +135,26 @@ fn a_primary_that_becomes_a_replica_confirms_nothing() {
 }
 
 #[test]
+fn nothing_of_the_tick_in_which_a_primary_becomes_a_replica_is_confirmed() {
+    for line in [&["SET a 2", "SET a 3"][..], &["MULTI", "SET a 2"]] {
+        let (primary, replica) = pair(Program::Redstart, &[]);
+        let other = start(Program::Redstart, &[]);
+        replica.halt();
+        let mut client = primary.connect();
+        let follow = format!("REPLICAOF 127.0.0.1 {}", other.port());
+        let end: &[&str] = if line[0] == "MULTI" { &["EXEC"] } else { &["GET a"] };
+        let batch = [line, &[&follow], end].concat();
+        let bytes: Vec<u8> =
+            batch.iter().flat_map(|line| client::encode(&client::argv(line))).collect();
+        client.try_send_raw(&bytes).expect("sent");
+        let told = client.read_to_close().expect("answers");
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.starts_with("-UNCERTAIN ") && told.lines().count() == 1, "{told}");
+        replica.proceed();
+    }
+}
+
+#[test]
 fn a_token_is_waited_for_on_another_node() {
     let primary = start(Program::Redstart, &[]);
     let replica = follower(Program::Redstart, &primary, &[]);

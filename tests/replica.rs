@@ -483,4 +483,27 @@ fn flushall_beside_a_walk_for_replicas_is_kept() {
     primary.kill();
     primary.restart();
     assert_eq!(primary.connect().words("DBSIZE"), Value::Integer(0));
+
+#[test]
+fn what_a_transaction_wrote_before_it_follows_another_is_in_its_own_stream() {
+    let (primary, replica) = pair(&[]);
+    let mut client = primary.connect();
+    let mut other = replica.connect();
+    client.words("SET before 1");
+    await_offset(&mut client, &mut other);
+    // It is one with the primary's history up to here, and writes one thing more.
+    other.words("REPLICAOF NO ONE");
+    let at = number(&mut other, "master_repl_offset");
+    other.words("MULTI");
+    other.words("SET alone 1");
+    other.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    other.words("SET later 1");
+    let answers = other.words("EXEC").elements();
+    assert_eq!(answers[0].text(), "OK");
+    assert_eq!(answers[1].text(), "OK");
+    assert_eq!(answers[2].text(), "READONLY You can't write against a read only replica.");
+    // What it has alone is told of in its stream, so that nobody takes the two for the same.
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(other.words("EXISTS alone").integer(), Some(0));
+    assert_eq!(number(&mut client, "sync_full"), 2, "the stream had gone on from {at}");
 }

@@ -157,8 +157,10 @@ impl Replica {
     /// Its state as INFO tells it.
     pub(crate) fn state(&self) -> &'static str {
         match self.feed {
-            Feed::Greeting | Feed::Waiting { .. } | Feed::Walking(_) => "wait_bgsave",
-            Feed::Sending(..) | Feed::Streaming(..) | Feed::Sent(_) => "send_bulk",
+            Feed::Greeting | Feed::Waiting { .. } | Feed::Walking(_) | Feed::Streaming(..) => {
+                "wait_bgsave"
+            }
+            Feed::Sending(..) | Feed::Sent(_) => "send_bulk",
             Feed::Online(_) | Feed::CatchingUp(_) => "online",
             Feed::Done => "rdb_transmitted",
         }

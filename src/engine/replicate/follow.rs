@@ -23,6 +23,7 @@ use std::sync::Arc;
 use crate::base::env::DiskFile;
 use crate::base::logging::Role;
 use crate::base::mutation::{self, Mutation};
+use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
@@ -48,7 +49,10 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .flags(FOLLOWS)
         .since("5.0.0")
         .syntax(FOLLOWED)
-        .summary("Follows another server, or none any more."),
+        .summary("Follows another server, or none any more.")
+        .deviates(&["Behind it in the same transaction a replica's writes are refused (READONLY), \
+                     where Redis executes them and has what its primary hasn't. What the transaction \
+                     wrote before is one unit of the stream so far."]),
     control("SLAVEOF", Arity::Exactly(3), replicaof as ControlHandler)
         .group(Group::Server)
         .flags(FOLLOWS)
@@ -150,12 +154,17 @@ fn replicaof(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flo
     if !engine.replication.failover.is_idle() {
         return Err(CommandError::text("ERR REPLICAOF not allowed while failing over."));
     }
+    let before = engine.journal.offset();
+    engine.commit_so_far();
+    if engine.journal.offset() > before {
+        engine.sessions[slot].written = engine.journal.offset();
+    }
     if args.is(1, "NO") && args.is(2, "ONE") {
         engine.unfollow();
         engine.sessions[slot].reply().ok();
         return Ok(Flow::Done);
     }
-    let port = args.int(2).ok().and_then(|port| u16::try_from(port).ok());
+    let port = text::parse_i64(args.at(2)).and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or(CommandError::text("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     if value::host(args.at(1)).is_none() {

@@ -59,6 +59,9 @@ pub(crate) struct State {
     pub(crate) shown: u64,
     /// Up to where in the stream they were asked.
     pub(crate) asked: u64,
+    /// Whether this server became a replica in this tick, before a quorum had what it did as a primary:
+    /// no reply of the tick that shows data may leave.
+    pub(crate) unconfirmed: bool,
     /// Connections that `write-quorum-timeout` has ended.
     pub(crate) uncertain: u64,
     /// Whether a replica has said how far it is, since those who wait were last looked at.
@@ -95,6 +98,7 @@ impl State {
             wants_word: false,
             shown: 0,
             asked: 0,
+            unconfirmed: false,
             uncertain: 0,
             heard: false,
             pinged_ms: 0,

@@ -94,12 +94,24 @@ impl Engine {
         }
     }
 
-    /// This server becomes a replica: what waits is no longer its own to confirm.
+    /// This server becomes a replica: what waits is no longer its own to confirm, nor are the replies of
+    /// this tick, which no gate holds yet.
     pub(in crate::engine) fn end_waiting_replies(&mut self) {
         if self.settings.write_quorum != 0 {
+            self.replication.unconfirmed |=
+                self.quorum_reached().is_some_and(|reached| reached < self.journal.offset());
             while let Some((_, slot, _)) = self.output.quorum_front() {
                 self.end_uncertain(slot);
             }
+        }
+    }
+
+    /// Ends a session whose replies of this tick show data.
+    #[cold]
+    pub(in crate::engine) fn end_unconfirmed(&mut self, slot: SessionId) {
+        let output = self.sessions.get_mut(slot).map(|session| &mut session.output);
+        if output.is_some_and(|output| std::mem::take(&mut output.shows_data)) {
+            self.end_uncertain(slot);
         }
     }
 

@@ -170,6 +170,7 @@ impl Engine {
             None => (0, u64::MAX, false),
         };
         let quorum = self.quorum_reached();
+        let unconfirmed = std::mem::take(&mut self.replication.unconfirmed);
         let mut quorum_answerable = answerable;
         if let Some(reached) = quorum {
             offset = offset.max(if self.log.is_none() { self.replication.shown } else { 0 });
@@ -181,6 +182,9 @@ impl Engine {
         while !self.tick.dirty.is_empty() {
             let mut dirty = std::mem::take(&mut self.tick.dirty);
             for slot in dirty.drain(..) {
+                if unconfirmed {
+                    self.end_unconfirmed(slot);
+                }
                 let Some(session) = self.sessions.get_mut(slot) else { continue };
                 let is_fed = session.is_fed();
                 let output = &mut session.output;

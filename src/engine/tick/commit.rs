@@ -80,6 +80,15 @@ impl Engine {
         }
     }
 
+    /// What the unit under way has done so far becomes one, before the stream becomes another's: it is of
+    /// the stream that it was done in.
+    pub(in crate::engine) fn commit_so_far(&mut self) {
+        if self.databases.unit.is_open() && !self.databases.unit.is_blank() {
+            self.publish_notices();
+            self.commit(DbIndex(0), Args::new(&[], &[]), None);
+        }
+    }
+
     #[inline]
     fn commit(&mut self, db: DbIndex, args: Args<'_>, encoded: Option<&[u8]>) {
         let unit = &mut self.databases.unit;

@@ -9,6 +9,7 @@ use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, Key, control};
 use crate::engine::registry::CommandId;
 use crate::engine::session::Doing;
+use crate::engine::tick::admit::ON_REPLICA;
 use crate::engine::{ControlHandler, Engine};
 use crate::mailbox::SessionId;
 use crate::resp::request::Range;
@@ -183,9 +184,16 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
     engine.sessions[slot].reply().array(transaction.len());
     engine.sessions[slot].doing = Doing::Exec;
     engine.databases.unit.hold_together();
+    let was_replica = engine.is_replica();
     for queued in &transaction.queue {
         let db = engine.sessions[slot].db;
         let before = engine.sessions[slot].output.buffer.len();
+        let writes = engine.registry[queued.command].spec.flags.contains(Flags::WRITE);
+        if writes && !was_replica && engine.refuses_writes() {
+            // Behind a REPLICAOF of the same transaction: it would be in no stream.
+            engine.answer_error(slot, queued.command, &ON_REPLICA);
+            continue;
+        }
         engine.call(slot, queued.command, queued.args());
         engine.keep_large_reply(slot, queued.command, queued.args(), before);
         engine.join_unit(db, queued.args(), None);
