@@ -8,7 +8,7 @@
 //! 2. [`resp`]: the wire: requests in, replies out.
 //! 3. [`data`]: the values a key can hold. Knows no protocol.
 //! 4. [`rdb`]: values to and from RDB bytes. Knows no files.
-//! 5. [`keyspace`]: the dictionary, the databases, and the only door to a change: `edit`.
+//! 5. [`keyspace`]: the dictionary, the databases, and the only way to change a value: `databases::Db`.
 //! 6. [`command`]: one row and one handler for each data command. Knows neither log nor socket.
 //! 7. [`config`], [`metrics`], [`mailbox`], [`script`]: what the server is told, what it counts,
 //!    how a connection hands its requests to the store actor, and the Lua machine.

@@ -124,7 +124,8 @@ pub struct Metrics {
     pub(crate) cron_busy: u64,
     /// Each command's figures, by the registry's numbers.
     pub(crate) by_command: Vec<CommandStats>,
-    /// Commands in the last 16 samples of a tenth of a second, for the rate.
+    /// Rates over the last 16 samples of a tenth of a second: commands, request bytes, reply bytes,
+    /// ticks.
     rate: [Rate; 4],
 }
 

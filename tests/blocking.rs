@@ -349,8 +349,8 @@ fn the_same_clients_are_served_as_by_redis() {
     assert!(served > STEPS / 10, "clients were served: {served}");
 }
 
-/// `tot-cmds` of CLIENT LIST counts what was executed, and a command that waits is executed when it is served,
-/// however often it was tried before. As in Valkey, which has the field.
+/// `tot-cmds` of CLIENT LIST counts what was executed, and a command that waits is executed when it is
+/// served, however often it was tried before. As in Valkey, which has the field.
 #[test]
 fn a_command_that_waits_counts_once_it_is_served() {
     let server = start(Program::Redstart);

@@ -369,8 +369,9 @@ fn clients_that_hold_most_are_closed_under_maxmemory_clients() {
     }
 }
 
-/// What a slow replica is still to get takes memory that no key can make up for: its removal would be one more
-/// thing to tell. Blocks of the stream were larger than what was counted of them, and keys went.
+/// What a slow replica is still to get takes memory that no key can make up for: its removal would be
+/// one more thing to tell. All of that memory is left out of the count, also what a block of the stream
+/// has beside its bytes, so that no key goes for it.
 #[test]
 fn a_replica_that_reads_nothing_has_no_key_evicted() {
     for program in BOTH {

@@ -60,7 +60,8 @@ pub struct Cx<'a> {
     pub rng: &'a mut Rng,
     /// Bounds from the configuration.
     pub limits: &'a Limits,
-    /// Whether the command comes from our own log: limits don't apply to what was accepted once.
+    /// Whether the command comes from our own log or the primary's stream: limits don't apply to what was
+    /// accepted once.
     pub(crate) replaying: bool,
     /// Whether a script calls the command.
     pub(crate) in_script: bool,

@@ -1,6 +1,6 @@
 //! Which of a command's arguments are secrets, and the arguments as they may be shown.
 //!
-//! Whatever shows arguments to people (SLOWLOG, and all that is to come: MONITOR, reports) shows
+//! Whatever shows arguments to people (SLOWLOG, COMMANDLOG, MONITOR) shows
 //! those that [`Secrets::shown`] gives. It hides rather too much than too little: the word behind a
 //! keyword is hidden although the command may be wrong otherwise, since it may still be a password.
 

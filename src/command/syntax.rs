@@ -1,12 +1,12 @@
 //! A row's syntax string, read into the tree that COMMAND DOCS replies as "arguments".
 //!
 //! The notation is that of usage lines: `key value [NX|XX] [EX seconds|PX milliseconds]`. Words in
-//! capitals are tokens, and so are some signs; others are values whose type follows from the word. `[...]` is optional,
-//! `<...>` groups what isn't, `|` separates alternatives, and `x [x ...]` says that `x` repeats.
-//! Where a word's usual type is wrong for a command, it says so: `increment:double`. A group says
-//! behind it what it is called, if that doesn't follow: `<LEFT|RIGHT>:where`.
+//! capitals are tokens, and so are some signs; others are values whose type follows from the word.
+//! `[...]` is optional, `<...>` groups what isn't, `|` separates alternatives, and `x [x ...]` says
+//! that `x` repeats. Where a word's usual type is wrong for a command, it says so: `increment:double`.
+//! A group says behind it what it is called, if that doesn't follow: `<LEFT|RIGHT>:where`.
 //!
-//! Read at each COMMAND DOCS and not before: a client calls it once in its life at most.
+//! Read at each COMMAND DOCS and not kept: clients ask for it rarely.
 
 use crate::command::spec::{Begin, Key};
 use crate::resp::reply::Reply;

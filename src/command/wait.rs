@@ -2,8 +2,8 @@
 //!
 //! Its handler looks at its keys, and where none of them has anything it writes no reply and returns
 //! [`Flow::Block`]. The engine parks the client with the command's words and runs the same handler
-//! again when one of the keys has changed, with the same words or with those that it gave. In a transaction, and while the log is replayed, no
-//! client waits: the null reply is given at once.
+//! again when one of the keys has changed, with the same words or with those that it gave. In a
+//! transaction, and while the log is replayed, no client waits: the null reply is given at once.
 //!
 //! [`Flow::Block`]: crate::command::spec::Flow::Block
 

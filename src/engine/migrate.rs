@@ -3,8 +3,9 @@
 //! The values are sent as DUMP's bytes, all keys of a command as one request; a task of the network layer
 //! waits for the answers ([`crate::mailbox::Courier`]). The client waits like one in a blocking command,
 //! and clients that write are held ([`crate::engine::session::pause`]), so that what is removed at the end
-//! is what was sent; others are served meanwhile, where upstream's whole server stands. Keys whose
-//! RESTORE was accepted go, in one DEL in the log, whatever became of the others.
+//! is what was sent; others are served meanwhile, where upstream serves nobody. Keys whose RESTORE was
+//! accepted are deleted here, with one DEL in the log, whatever became of the others. Such a request to
+//! another server, from its sending to its last answer, is called an *errand*.
 //!
 //! **Faults.** The link breaks or is silent for the timeout: keys that weren't answered for stay, and may
 //! be on both servers, as upstream has it. The client goes: its errand ends the same way.

@@ -48,7 +48,8 @@ pub mod tick;
 /// The code of a control command.
 pub(crate) type ControlHandler = fn(&mut Engine, SessionId, Args<'_>) -> Result<Flow, CommandError>;
 
-/// A container's own code: what runs when no subcommand matches; the engine has answered that before it gets here.
+/// A container's own code, for when no subcommand matches. It isn't reached: the engine refuses such a
+/// request before (`tick/admit`).
 pub(crate) fn container(_: &mut Engine, _: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     Err(CommandError::Syntax)
 }

@@ -30,8 +30,8 @@
 //! and no memory: one that falls behind the backlog is told so
 //! ([`Read::Gone`]) and has to go on in the log's files.
 //!
-//! Invariants: `first_byte() <= sealed end <= offset()`; a sealed byte never changes; units are sealed
-//! whole. Deliberately absent: files, sockets, and what a command means.
+//! Invariants: the backlog's start <= `sealed_end()` <= `offset()`; a sealed byte never changes; units
+//! are sealed whole. Deliberately absent: files, sockets, and what a command means.
 
 mod backlog;
 pub(crate) mod encode;

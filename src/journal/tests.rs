@@ -169,7 +169,7 @@ fn chunks_are_shared_and_not_copied() {
     }
 }
 
-/// Replicas that were read to at once had the backlog hold a block for a few bytes.
+/// A reader that follows closely must not make the backlog hold a whole block for a few bytes.
 #[test]
 fn what_is_held_for_a_slow_reader_takes_what_it_is_long() {
     for limit in [10, 10_000] {

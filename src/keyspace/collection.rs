@@ -203,9 +203,9 @@ impl Db<'_> {
         }
     }
 
-    /// Changes the collection at a key, an empty one where there is none; it may grow. What the change means for
-    /// watchers, notifications and the log is looked after; a collection that is empty afterwards
-    /// goes, and a new one that stayed empty never was, but for those that keep empty values.
+    /// Changes the collection at a key, an empty one where there is none; it may grow. Notes the change
+    /// for watchers, notifications and the log. A collection that is empty afterwards is removed, and a
+    /// new one that stayed empty isn't stored, but for streams ([`Collection::KEEPS_EMPTY`]).
     ///
     /// # Errors
     /// [`EditError`] where the key holds something else, or one that is as large as it may get.

@@ -241,8 +241,7 @@ mod tests {
         assert!(waits.is_empty() && line(&waits, Type::List).is_empty());
     }
 
-    /// One push once walked all who waited for the key: with 10,000 of them each push took
-    /// milliseconds. Now the first is found without looking at the others.
+    /// A push must not walk all who wait for the key: with 10,000 of them it would take milliseconds.
     #[test]
     fn the_first_of_a_long_line_is_found_without_walking_it() {
         let mut waits = Waits::default();

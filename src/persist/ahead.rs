@@ -8,7 +8,8 @@
 //! Reading, checking and decoding take about as long as putting keys in their place, so two cores
 //! load in half the time; and the actor can serve clients between batches (they are told
 //! `-LOADING`). Strings and the words of commands lie packed in a batch's buffer: nothing is allocated
-//! for each of them. Memory is bounded by the number of batches under way.
+//! for each of them. Batches under way are bounded in number, in items and in packed bytes; collections
+//! and long strings in them are owned, and their size is bounded by nothing.
 //!
 //! Deliberately absent: what a key or a command means, and when there is time for the next batch.
 

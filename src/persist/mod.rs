@@ -11,7 +11,9 @@
 //! - [`scan`]: a log file's pieces, each checked before it is believed.
 //! - [`recover`]: a data directory's contents back into memory, and what may be cut off.
 //! - [`ahead`]: the same on a thread of its own, in batches.
-//! - [`snapshot`]: a file of RDB bytes, written on a thread.
+//! - [`tail`]: whether what is missing was only the unsynced end.
+//! - [`snapshot`]: a file of RDB bytes, written on a thread; [`relay`]: the same to replicas' sockets.
+//! - [`aof_value`]: values as the commands that make them, for a base in commands.
 //! - [`worker`]: that thread.
 //! - [`stream_files`]: the stream read back from the files, for replicas that are behind.
 

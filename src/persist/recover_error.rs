@@ -1,5 +1,5 @@
-//! Why a data directory can't be recovered, or not wholly: each error says where, what was expected and found, and the
-//! way out.
+//! Why a data directory can't be recovered, or not wholly: each error says where, what was expected and
+//! found, and what an operator can do.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Where in the stream the data is that recovery has replayed so far ([`crate::journal`]).
 //!
-//! It begins with what the manifest or the snapshot's fields say of the base, and goes on from frame to frame.
-//! Frames of the earlier form and commands without frames say nothing: behind them it is unknown, until a
-//! frame names its history.
+//! It begins with what the manifest or the snapshot's fields say of the base, and goes on from frame to
+//! frame. Frames of the earlier form and commands without frames say nothing: behind them it is unknown,
+//! until a frame names its history.
 
 use crate::base::text;
 use crate::journal::{ReplicationId, StreamPosition};
@@ -42,8 +42,8 @@ impl StreamPlace {
     /// Goes behind the frame that was read last; `told` is the history that it names.
     ///
     /// # Errors
-    /// It is of another place than the one before it ended at, which only a mistake of ours leaves. The data is
-    /// right all the same, but nobody may go on from there: the place is unknown then.
+    /// It doesn't begin where the one before it ended, which only a bug of ours can leave. The data is
+    /// right all the same, but no replica may go on from there: the place is unknown then.
     pub(crate) fn pass_frame(
         &mut self,
         scanner: &Scanner,

@@ -2,7 +2,7 @@
 //! synced on a thread of their own.
 //!
 //! ```text
-//!  actor ── write(chunk) ──► queue ──► thread: append, checksum, write out every MiB
+//!  actor ── write(chunk) ──► queue ──► thread: append, checksum, write out every 256 KiB
 //!    ▲  poll()                            │ finish: checksum, sync, rename, sync of the directory
 //!    └── empty buffers, outcome ◄─────────┘
 //! ```
@@ -570,8 +570,8 @@ mod tests {
         }
     }
 
-    /// A walk hands over its last chunks when the disk has failed already: what came of it was taken back
-    /// with their buffers, and nobody was ever told.
+    /// A walk may hand over its last chunks when the disk has failed already: the outcome, which is taken
+    /// back with their buffers, must still be told.
     #[test]
     fn an_end_that_is_met_while_writing_is_told() {
         for threads in [false, true] {

@@ -289,7 +289,7 @@ impl<R: Read> Decoder<R> {
         let (thresholds, templates) = (&self.thresholds, &self.templates);
         match object(reader, offset, type_byte, Context { thresholds, writer, templates }) {
             Ok(value) => Ok(Event::Entry { key, value, expiry, access }),
-            // Upstream wrote such once; nobody misses them.
+            // Older versions of upstream wrote such keys; for clients they aren't there.
             Err(DecodeError::Empty { .. }) => Ok(Event::EmptyKey(key)),
             Err(error) => Err(error),
         }

@@ -26,8 +26,8 @@ const LENGTH_LEN_MAX: usize = 9;
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// The format's version, 9 to 12: what Redis 5, 7.0, 7.2 and 7.4 brought. Each reads the lower
-    /// ones, too.
+    /// The format's version, 9 or more: Redis 5 brought 9, 7.0 brought 10, 7.2 11, 7.4 12 and 8.8 14.
+    /// Each reads the lower ones, too.
     pub version: u16,
     /// Whether strings are compressed where that makes them shorter.
     pub compress: bool,
@@ -108,7 +108,7 @@ pub(crate) fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
 ///
 /// A run of strings that no compression makes shorter (random or already compressed values) is costly:
 /// it is most of what a snapshot of them costs. After `MISSES` in a row only every `TRIED`th is
-/// tried, until one gets shorter.
+/// tried, and after many times as many every `TRIED_LATER`th, until one gets shorter.
 #[derive(Debug, Default)]
 pub(crate) struct Compressor {
     misses: u64,
@@ -117,8 +117,11 @@ pub(crate) struct Compressor {
 
 /// Strings in a row that got no shorter before the next ones are passed over.
 const MISSES: u64 = 32;
-/// One of so many is tried then.
+/// One of so many is tried then,
 const TRIED: u64 = 8;
+/// and one of so many after a long row, a thousand times the bytes that are lost by it at most.
+const TRIED_LATER: u64 = 64;
+const MISSES_LATER: u64 = 1024;
 
 impl Compressor {
     /// Writes to `out` what was written, with these strings, in their order, compressed where that
@@ -146,7 +149,12 @@ impl Compressor {
 
     /// Whether `piece` is the string now, compressed.
     fn shortens(&mut self, string: &[u8]) -> bool {
-        let skipped = self.misses >= MISSES && !self.misses.is_multiple_of(TRIED);
+        let tried = match self.misses {
+            ..MISSES => 1,
+            MISSES..MISSES_LATER => TRIED,
+            _ => TRIED_LATER,
+        };
+        let skipped = !self.misses.is_multiple_of(tried);
         self.piece.clear();
         if !skipped && compressed(&mut self.piece, string) {
             self.misses = 0;

@@ -12,8 +12,8 @@
 //! Lengths are big-endian and variable; strings are a length and bytes, or an integer of 1, 2 or 4
 //! bytes, or LZF. `docs/formats.md` draws it in full.
 //!
-//! A type family to come is one more file beside `decode/collection.rs`, an arm in [`encode::value`]
-//! and one in `decode::object`.
+//! A new type family is a file beside `decode/collection.rs` and one beside `encode/object.rs`, with
+//! its arms in these two.
 
 pub(crate) mod arrival;
 pub mod decode;

@@ -4,8 +4,9 @@
 //! - [`run`]: seeded random commands over several connections, in RESP2 and RESP3, replies compared
 //!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run,
 //!   `DIFF_FAVOUR` names a family that gives every other command.
-//! - [`strings`], [`bitmaps`], [`hyperloglogs`], [`geo`], [`hashes`], [`lists`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators. A new
-//!   data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
+//! - [`strings`], [`bitmaps`], [`hyperloglogs`], [`geo`], [`hashes`], [`lists`], [`sets`], [`zsets`],
+//!   [`streams`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators.
+//!   A new data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.
 //! - [`raw`]: fixed conversations in bytes: the protocol's corners and sessions that end.
 //! - [`events`]: what a listener hears of keyspace events while random commands run.
 //! - [`pubsub`]: what random subscribers are told.

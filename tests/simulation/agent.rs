@@ -1,8 +1,9 @@
 //! The failover agent: one that never fails, and that talks to servers by commands alone, as Sentinel does.
 //!
 //! It differs from Sentinel in what a quorum needs to be safe: before it looks who is furthest, it fences
-//! a majority (has them follow an address that nobody has), so that nobody of these acknowledges anything to the
-//! old primary any more; and it compares offsets only within the history of the last primary.
+//! a majority (has them follow an address that no server has), so that none of these acknowledges
+//! anything to the old primary any more; and it compares offsets only within the history of the last
+//! primary.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! What the tests that talk to a real server share: a server process on a free port in a directory
-//! of its own ([`server`]), a small RESP client ([`client`]), what a key holds as text ([`contents`]), and a generator of seeded random
-//! numbers ([`random`]), and servers that replicate ([`group`]).
+//! of its own ([`server`]), a small RESP client ([`client`]), what a key holds as text ([`contents`]), a
+//! generator of seeded random numbers ([`random`]), and servers that replicate ([`group`]).
 //!
 //! Nothing here uses the library under test: a bug in it can't hide itself.
 

@@ -12,8 +12,8 @@
 //! `debug` is verbose, `info` is notice, `warn` and `error` are warning.
 //!
 //! One line is one write. The log file is opened for appending, and opened anew once its name no
-//! longer leads to it, so that any tool may rotate it. A line that can't be written is lost: the
-//! log never stops the server, and never panics.
+//! longer leads to it, so that any tool may rotate it. A line that can't be written is lost,
+//! and nothing panics; but writing waits: for a slow disk, and for whoever reads a pipe.
 
 mod line;
 mod target;

@@ -1,5 +1,5 @@
-//! Directives of replication, and of cluster mode: these are known and kept, so that the configuration
-//! of any server is accepted, but nothing heeds them before the feature comes.
+//! Directives of replication, and of cluster mode. There is no cluster mode: its directives are known
+//! and kept, so that the configuration of any server is accepted, but have no effect.
 
 use crate::config::checks::{cluster_file, hostname, ipv4, ipv6, node_name};
 use crate::config::directives::{

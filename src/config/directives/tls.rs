@@ -1,4 +1,4 @@
-//! Directives of TLS: known and kept, but nothing heeds them before TLS comes.
+//! Directives of TLS, which there is not: known and kept without effect; a `tls-port` is refused.
 
 use crate::config::directives::{Directive, INT, choice, field, flag, number, text};
 

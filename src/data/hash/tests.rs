@@ -184,8 +184,8 @@ fn blocks_from_elsewhere_are_put_in_order() {
     );
 }
 
-/// What Valkey writes may expire at the last moment there is: such fields were once taken for ones
-/// that never do, put behind them, and lost their time with the next snapshot.
+/// What Valkey writes may expire at the last moment there is, which must not be taken for a field that
+/// never expires and loses its place in the order.
 #[test]
 fn the_latest_time_is_a_time() {
     let thresholds = Thresholds::default();

@@ -59,7 +59,7 @@ impl Histogram {
     }
 }
 
-/// The share of the registers that hold nothing.
+/// The paper's sigma, of the share of the registers that hold nothing.
 fn sigma(mut x: f64) -> f64 {
     if x == 1.0 {
         return f64::INFINITY;
@@ -76,7 +76,7 @@ fn sigma(mut x: f64) -> f64 {
     }
 }
 
-/// The share of the registers that are full.
+/// The paper's tau, of the share of the registers that aren't full.
 fn tau(mut x: f64) -> f64 {
     if x == 0.0 || x == 1.0 {
         return 0.0;

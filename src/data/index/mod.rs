@@ -62,7 +62,7 @@ pub struct Table {
     len: usize,
     /// Bytes of all segments.
     segment_bytes: usize,
-    /// Keys that were found no slot in their segments.
+    /// Keys that found no slot in their segments.
     spilled: usize,
     /// Entries that moved: from where to where, where anybody keeps handles.
     moves: Vec<(Handle, Handle)>,

@@ -3,7 +3,8 @@
 //! What is pending is kept twice, each time in the order of ids: the group's records (32 bytes: id, time
 //! and number of deliveries, consumer's number), and each consumer's ids (16 bytes), so that a consumer's
 //! history is read without looking at what others have. An entry that was given back (XNACK) is
-//! no consumer's and has a place in a queue (`released`). Consumers are in the order of their names, as upstream lists them.
+//! no consumer's and has a place in a queue (`released`). Consumers are in the order of their names, as
+//! upstream lists them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -262,8 +263,8 @@ impl Group {
         Some(consumer.pending.len())
     }
 
-    /// The ids that are pending at a consumer; `None` for [`ConsumerId::NOBODY`], which entries have that XNACK
-    /// released.
+    /// The ids that are pending at a consumer; `None` for [`ConsumerId::NOBODY`], which stands for
+    /// entries that XNACK has given back.
     fn owned(&mut self, owner: ConsumerId) -> Option<(&mut Sorted<StreamId>, &mut usize)> {
         if owner == ConsumerId::NOBODY {
             // Their bytes are counted by themselves.

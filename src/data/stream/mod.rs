@@ -341,7 +341,7 @@ impl StreamBuilder {
         Ok(self.stream)
     }
 
-    /// The first entry's id so far.
+    /// The stream so far.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }

@@ -190,9 +190,8 @@ impl Engine {
     fn replay(&mut self, options: &RecoverOptions) -> Result<Recovered, RecoverError> {
         let env = self.env.clone();
         let log = self.log.take();
-        // What is loaded has an account of its own: a unit under way (of a transaction that holds
-        // The account of what is loaded is apart: a unit under way (of a transaction that holds DEBUG
-        // RELOAD) goes on behind it as it was.
+        // Loading fills a unit of its own: one under way (a transaction that holds DEBUG RELOAD) goes
+        // on behind it as it was.
         let mut outer = std::mem::take(&mut self.databases.unit);
         self.begin_loading();
         let mut result = recover::recover(&env, options, self);

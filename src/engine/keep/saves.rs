@@ -113,7 +113,8 @@ impl Engine {
             return;
         }
         if !self.persistence.walk.is_idle() {
-            // The log is being rewritten, and says it all.
+            // The table is walked for something else: the empty snapshot follows that. Until then
+            // only a log says that the data is gone.
             self.persistence.wanted.save.ask();
         } else if !self.save_now() {
             self.put_off(Purpose::Save);

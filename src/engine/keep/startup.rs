@@ -23,8 +23,8 @@ use crate::keyspace::reclaim::Reclaimer;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 
-/// The names of all commands that `rename-command` may be given: ours, and those of upstream that
-/// aren't there yet.
+/// The names of all commands that `rename-command` may be given: ours, and those that only upstream
+/// has.
 pub fn command_names() -> CommandNames {
     let registry = Registry::new();
     let ours = registry.iter().filter(|(_, entry)| entry.parent.is_none());

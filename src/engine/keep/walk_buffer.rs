@@ -6,8 +6,8 @@
 //! one command may change thousands of buckets. Big collections aren't encoded here: they are frozen,
 //! and the writer's thread goes through them when their turn has come.
 //!
-//! Invariant: what waits for the writer in copies is at most `copied_max` bytes and one entry. What
-//! would be more is not kept, and the walk has `overflowed`: it comes to nothing.
+//! Invariant: what waits for the writer in copies is at most `copied_max` bytes, a chunk and one entry.
+//! What would be more is not kept, and the walk has `overflowed`: it comes to nothing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,8 @@ use crate::rdb::encode::{self, EncodeOptions, Verbatim};
 /// Bytes that are handed to the writer at once, at most. Handing over costs both threads some system calls:
 /// with 16 KiB a walk under load took half again as long and three times the memory.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
-/// And at least: where few may wait, clients that write would go on by leaps.
+/// And at least. Chunks are smaller where few bytes may wait: with large ones, clients that write
+/// would stop and go on in turns.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
 /// The part of what may wait that is handed over at once.
 const CHUNK_PART: usize = 256;

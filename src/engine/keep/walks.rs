@@ -1,11 +1,11 @@
 //! What walks over the keyspace, what is wanted to, and what begins it.
 //!
-//! Three purposes need a walk: a snapshot (SAVE, BGSAVE, `save` points), a rewrite of the log
-//! (BGREWRITEAOF, its growth, a log that failed), and the first base of a log that was turned on. A
-//! keyspace has one walk at a time, and [`Walk`] says which:
+//! Four purposes need a walk: a snapshot (SAVE, BGSAVE, `save` points), a rewrite of the log
+//! (BGREWRITEAOF, its growth, a log that failed), the first base of a log that was turned on, and a
+//! full sync of replicas. A keyspace has one walk at a time, and [`Walk`] says which:
 //!
 //! ```text
-//!            ┌──────────────────── Save(job) ────────────────────┐
+//!            ┌────────────── Save(job) / Sync(job) ──────────────┐
 //!    Idle ───┤                                                   ├──► Idle
 //!      ▲     └─ Rewrite(..) / FirstBase(..): ────────────────────┘     │
 //!      │          Preparing ──► Walking(job) ──► Placing               │
@@ -14,14 +14,14 @@
 //!      └──────── start_wanted: the first purpose of Wanted that is due ◄┘
 //! ```
 //!
-//! A rewrite without a log, and a first base that can begin at once, start at `Walking`. A walk for
-//! another machine (full sync) will be one more variant, with a job of its own.
+//! A rewrite without a log, and a first base that can begin at once, start at `Walking`.
 //!
 //! Beside it stands what is [`Wanted`]: each purpose is wanted from the moment it is accepted until it
 //! has succeeded, whatever comes between: another walk, a failure, a disk that stands still, FLUSHALL.
 //! A failure puts it off, for longer each time (`Pace`). Only `Engine::start_wanted` begins walks; it
 //! is called when a walk has ended, when something was asked for, and by cron. Withdrawn is what a
-//! client takes back: BGSAVE CANCEL, CONFIG SET appendonly no.
+//! client takes back (BGSAVE CANCEL, CONFIG SET appendonly no), and a full sync for which no replica
+//! waits any more.
 //!
 //! SAVE is no walk of this state: clients wait for it, so nothing can be seen of it. Where a rewrite
 //! takes entries at that moment, the rest of them is taken first, since a table has one snapshot; its

@@ -5,8 +5,9 @@
 //! whole unit at a time, and so offsets and bytes agree with the primary's. Keys whose time has come are
 //! as good as any for the primary's commands ([`ExpiryMode::AsLogged`]), and absent for clients.
 //!
-//! While clients are paused (CLIENT PAUSE, both forms) or a script stands still nothing is applied either: what
-//! comes is kept, up to `client-query-buffer-limit`, and applied at the end of the tick in which that is over.
+//! While clients are paused (CLIENT PAUSE, both forms) or a slow script is suspended nothing is applied
+//! either: what comes is kept, up to `client-query-buffer-limit`, past which the link is closed. It is
+//! applied at the end of the tick in which the pause or the script is over.
 
 use crate::base::mutation::{self, Mutation};
 use crate::command::args::Args;

@@ -7,11 +7,13 @@
 //!      │                          Receiving ──its end──► Loading ──it is there─┘
 //!      └──── the link ends, from every state but Loading
 //! ```
-//! What is wanted is one thing, `settings.replicaof`; cron retries it once a second. The old data stays
-//! until a snapshot has come wholly, as its checksum says; then it goes, and the snapshot is loaded in slices
-//! as at a start. The log is off meanwhile; its files stay, so that a server that is killed comes back with the
-//! old data at its old place. Behind the load the log begins anew, and the file that came is its base. A unit that came in part is dropped with its
-//! link: the offset doesn't count it, so the next link brings it again.
+//! The primary that is wanted is `settings.replicaof`. A link that ends is dialled again after half a
+//! second, after failed full syncs up to a minute later; cron looks once a second. The old data stays
+//! until a snapshot has come wholly, as its checksum says; then it goes, and the snapshot is loaded in
+//! slices as at a start. The log is off meanwhile; its files stay, so that a server that is killed comes
+//! back with the old data at its old place. Behind the load the log begins anew, and the file that came
+//! is its base. A unit that came in part is dropped with its link: the offset doesn't count it, so the
+//! next link brings it again.
 
 use std::fmt;
 use std::io;

@@ -1,9 +1,9 @@
 //! Full syncs: the walk for replicas that wait, and what becomes of what it writes.
 //!
-//! With `repl-diskless-sync yes` the walk's bytes go to the replicas' sockets while they come; the walk is
-//! that of those who waited when it began, and who comes later waits for the next. Otherwise, and where one of
-//! them doesn't know that form, it writes a file that is sent when it is complete, and who comes later
-//! shares it.
+//! With `repl-diskless-sync yes` the walk's bytes go to the replicas' sockets while they are made; the
+//! walk serves the replicas that waited when it began, and one that comes later waits for the next.
+//! Otherwise, and where one of them doesn't know that form, it writes a file that is sent when it is
+//! complete, and a replica that comes while it is written shares it.
 
 use std::io;
 use std::path::PathBuf;

@@ -8,15 +8,17 @@
 //! own pace (`repl-diskless-sync no`, or a replica that knows no other form); the stream behind it is a
 //! cursor into the backlog.
 //!
-//! **Who owns what.** [`primary`] the handshake and what acknowledgements mean,
-//! [`failover`] the handing over of a primary's place, [`full_sync`] the walk and
-//! its file, [`feed`] the bytes to the sockets and how much may be behind, [`crate::journal`] the stream.
+//! **Who owns what.** As a primary: [`primary`] the handshake and what acknowledgements mean,
+//! [`full_sync`] the walk and its file, [`feed`] the bytes to the sockets and how far a replica may be
+//! behind, [`quorum`] replies that wait for replicas, [`failover`] the handing over of a primary's place,
+//! [`farewell`] a shutdown that waits for replicas. As a replica: [`follow`] the link, [`apply`] the
+//! stream, [`empty_primary`] what must not empty us. [`causal`] tokens; [`crate::journal`] the stream.
 //!
-//! **Faults.** A replica that reads nothing: it is fed from the log's files when it comes to itself; without
-//! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One that is silent for `repl-timeout`, or takes
-//! nothing of its snapshot for so long: closed. A walk that fails: it is
-//! wanted still, later each time. A link that breaks: the replica comes back and goes on at its place if
-//! backlog or log have it. Nothing here is kept for one that is gone.
+//! **Faults.** A replica that reads nothing: it is fed from the log's files when it reads again; without
+//! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One
+//! that is silent for `repl-timeout`, or takes nothing of its snapshot for so long: closed. A walk that
+//! fails: it is wanted still, later each time. A link that breaks: the replica comes back and goes on
+//! at its place if backlog or log have it. Nothing here is kept for one that is gone.
 //!
 //! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
 

@@ -12,7 +12,8 @@
 //! still at the point where it has asked for the time, and the tick goes on: other clients are told BUSY,
 //! and a slice of the script runs in each tick. Its unit stays open all the while, so nothing else may
 //! touch data: what does is refused (`admit`), put off (cron, expiry, eviction, the primary's stream,
-//! clients that wait for keys) or held ([`Engine::hold_message`]).
+//! clients that wait for keys) or held ([`Engine::hold_message`]). Pieces of a
+//! primary's snapshot that come meanwhile are held as well, and nothing bounds them.
 //!
 //! *Owner.* [`State`](super::State): `suspended` is there from the first time that a script stands still
 //! to its end, but for its slices. *Faults.* The client goes: its session stays in the table until the

@@ -1,4 +1,4 @@
-//! EVAL, EVALSHA, their reading kin, and SCRIPT.
+//! EVAL, EVALSHA, their read-only forms, and SCRIPT.
 
 use crate::base::text::split_arguments;
 use crate::command::args::Args;

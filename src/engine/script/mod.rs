@@ -1,8 +1,9 @@
-//! Scripts' part in the engine: EVAL and its kin, what a script's calls may do, and what becomes of
-//! one that runs for too long.
+//! Scripts' part in the engine: EVAL, FCALL and their forms, what a script's calls may do, and what
+//! becomes of a script that runs for too long.
 //!
-//! By duty: [`eval`] finds and runs scripts, [`cache`] keeps them, [`admit`] says what a script may do,
-//! [`caller`] runs the commands that a script calls, [`busy`] is about those that run for too long. The Lua machine itself is [`crate::script`].
+//! By duty: [`eval`] finds scripts, [`cache`] keeps them, [`functions`] and [`library`] do the same for
+//! functions, [`run`] runs one, [`admit`] says what it may do, [`caller`] runs the commands that it calls,
+//! [`busy`] suspends one that runs for too long. The Lua machine itself is [`crate::script`].
 //!
 //! A script's commands run in a session of the engine's own, so that they go through the same dispatch as
 //! EXEC's, inside the unit under way; what they answer is in that session's buffer until the machine has

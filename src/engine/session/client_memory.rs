@@ -4,8 +4,9 @@
 //! The sum is taken in ticks and ten times a second, but not before `SUM_MICROS` for each client have
 //! passed, so that it costs a hundredth of the time at most; and in any tick that leaves a single
 //! client with more than the limit. Between two sums clients may hold more together by what they
-//! send or are sent in that time. Requests that arrive together are looked at before they run. Replicas, the link to a primary, and clients that said CLIENT NO-EVICT stay. Without the
-//! directive nothing is summed.
+//! send or are sent in that time. Requests that arrive together are measured before they run. Clients
+//! that have introduced themselves as replicas, the link to a primary, and clients that said CLIENT
+//! NO-EVICT stay. Without the directive nothing is summed.
 
 use crate::config::kinds::ClientMemory;
 use crate::engine::Engine;

@@ -210,7 +210,7 @@ pub struct Session {
     pub(crate) manner: Manner,
     /// What CLIENT LIST counts.
     pub(crate) traffic: Traffic,
-    /// Where the log was when the session's last change had got into it.
+    /// How far the stream was when the session's last change had got into it; 0 where it made none.
     pub written: LogOffset,
     /// The transaction being queued.
     pub transaction: Option<Box<Transaction>>,
@@ -220,7 +220,7 @@ pub struct Session {
     pub watching: Watching,
     /// What is known of it as a replica; nothing where it is none.
     pub(crate) replica: Option<Box<Replica>>,
-    /// Whether its commands come from our own log.
+    /// Whether its commands come from our own log, or from the primary's stream.
     pub(crate) replaying: bool,
 }
 

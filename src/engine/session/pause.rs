@@ -1,7 +1,7 @@
-//! What holds commands back that may run otherwise: CLIENT PAUSE (for a time, clients' commands wait:
-//! all of them, or those that write), FAILOVER (those that write, while a primary's place is handed
-//! over), MIGRATE (those that write, while keys are under way), and a walk whose writer doesn't keep up (commands that write wait until it does,
-//! [`Run::Paced`]).
+//! What holds commands back that may run otherwise: CLIENT PAUSE (all commands, or those that write,
+//! for a time), FAILOVER and a shutdown that waits for replicas (those that write, so that the stream's
+//! end stands still), MIGRATE (those that write, while keys are under way), and a walk whose writer
+//! doesn't keep up (those that write, until it does: [`Run::Paced`]).
 //!
 //! A session whose next command has to wait is [`Run::Paused`]; the command is executed when the
 //! pause is over, in the order in which the sessions were paused.

@@ -5,7 +5,8 @@
 //! replies: what a message tells is as durable as what a reply tells. What is pushed to a client
 //! while its own command runs comes behind that command's reply (of a transaction, behind EXEC's).
 //!
-//! Nothing here gets into the log: a message that nobody hears is gone.
+//! A message that nobody hears is gone: nothing is kept of it. Where there are replicas PUBLISH is in
+//! the stream for their listeners, and with the stream in the log, where loading it does nothing.
 
 use crate::base::text::glob;
 use crate::command::args::Args;

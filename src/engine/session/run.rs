@@ -26,7 +26,8 @@
 //!   that runs executes what was read before the end, and is closed when its replies are written,
 //!   as a client may close its sending side alone.
 //! - The reading side doesn't read while requests wait ([`Hold`]). It goes on watching the socket for
-//!   the end, except where the session is only paced or choked: its requests will be executed.
+//!   the end, except where the session is paced, choked, or runs a slow script: its requests will be
+//!   executed.
 //! - The server ends: requests behind SHUTDOWN are not executed (`Engine::run_work`).
 //!
 //! Proven by tests/sessions (random clients, against the real redis-server) and `tests/session_state.rs`.
@@ -50,7 +51,8 @@ pub enum Run {
     Running,
     /// It waits in a command: for a key, or for copies of what it wrote.
     Parked(Box<Parked>),
-    /// CLIENT PAUSE holds the request that is next; the number is its place in the line.
+    /// A pause (CLIENT PAUSE, FAILOVER, MIGRATE, the end of the server) holds the request that is next; the
+    /// number is its place in the line.
     Paused(u64),
     /// Its next command writes, and too much waits for a walk's writer.
     Paced,

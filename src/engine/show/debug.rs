@@ -135,7 +135,6 @@ fn debug(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     Ok(Flow::Done)
 }
 
-/// A switch of something that isn't here.
 /// Lets scripts call commands that are refused in them otherwise: for tests.
 fn disable_deny_scripts(
     engine: &mut Engine,
@@ -147,6 +146,7 @@ fn disable_deny_scripts(
     Ok(())
 }
 
+/// A switch of machinery that isn't here: accepted without effect.
 fn accept(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
     engine.sessions[slot].reply().ok();
     Ok(())

@@ -1,5 +1,4 @@
-//! TIME, LOLWUT, ROLE and ACL, as far as there is something to say without replication and
-//! users.
+//! TIME, LOLWUT, ROLE, and what ACL tells of the default user, the only one.
 
 use crate::command::args::Args;
 use crate::command::category::{self, Categories};

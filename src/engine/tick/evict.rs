@@ -16,7 +16,8 @@
 //!
 //! Bound: a command that finds memory over the limit evicts at least as much as came since the one
 //! before it, however long that takes; only what was too much before that is left to the slices. So
-//! data exceed `maxmemory` by no more than one command adds, or `maxmemory` was lowered.
+//! data exceed `maxmemory` by no more than one command adds, unless `maxmemory` was lowered or no key
+//! may go.
 
 use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;

@@ -48,6 +48,8 @@ pub(super) const KEY_ON_HEAP: u8 = 255;
 /// bytes beyond its own (with a key of 16), on the heap 73 and more, at every length measured; so
 /// this is the most that the exact-size free lists of a segment can hold.
 pub(super) const VALUE_INLINE_MAX: usize = 224;
+/// Bytes of a value that the processor is asked for ahead; behind them it sees by itself what is read.
+const PREFETCHED_MAX: usize = 2 << 10;
 /// Bytes of a pointer to the heap.
 pub(super) const POINTER_BYTES: usize = 8;
 /// Bytes of an object: its code and its pointer.
@@ -221,8 +223,7 @@ impl RawEntry {
                 4 => i64::from(i32::from_le_bytes(self.load(at))),
                 _ => i64::from_le_bytes(self.load(at)),
             }),
-            // SAFETY: the entry owns the string, and nothing changes it while lent out.
-            KIND_STRING => ValueRef::Str(unsafe { HeapString::peek(self.pointer(at)) }),
+            KIND_STRING => ValueRef::Str(self.value_bytes_on_heap()),
             // SAFETY: the entry owns the object, and nothing changes it while lent out.
             _ => ValueRef::Object(unsafe {
                 ObjectRef::of_parts(self.byte(at), self.pointer(at + 1))
@@ -245,6 +246,24 @@ impl RawEntry {
             KIND_OBJECT => prefetch(self.pointer(at + 1).as_ptr()),
             _ => {}
         }
+    }
+
+    /// Asks for the rest of such a value, whose beginning is there by now.
+    #[inline]
+    pub(super) fn prefetch_rest(self) {
+        if self.byte(FLAGS) & KIND == KIND_STRING {
+            let bytes = self.value_bytes_on_heap();
+            for line in (VALUE_INLINE_MAX..bytes.len().min(PREFETCHED_MAX)).step_by(64) {
+                prefetch(bytes.as_ptr().wrapping_add(line));
+            }
+        }
+    }
+
+    /// A string that stands elsewhere.
+    #[inline(always)]
+    fn value_bytes_on_heap<'a>(self) -> &'a [u8] {
+        // SAFETY: the entry owns the string, and nothing changes it while lent out.
+        unsafe { HeapString::peek(self.pointer(self.value_at())) }
     }
 
     #[inline(always)]

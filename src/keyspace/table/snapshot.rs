@@ -159,7 +159,8 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     let done = segment.slot_marks().map_or(0, |place| running.marks[place][bucket]);
     let left = segment.bucket(bucket).occupied().without(done);
     // Two loads stand between a slot and its value, and neither is in the cache: the entries of the
-    // next bucket come while this one is copied, and the values of a whole bucket at the same time.
+    // next bucket come while this one is copied, and the beginnings of a whole bucket's values at the same time, and
+    // of each value the rest while the one before is copied.
     segment.prefetch_slots(bucket, left.clone());
     for slot in left.clone() {
         segment.entry(bucket, slot).prefetch_value();
@@ -168,7 +169,11 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
         segment.prefetch_entries(bucket + 1);
     }
     let handed = left.occupancy();
+    let mut ahead = left.clone().skip(1);
     for slot in left {
+        if let Some(next) = ahead.next() {
+            segment.entry(bucket, next).prefetch_rest();
+        }
         hand_slot(segment, bucket, slot, running);
     }
     handed

@@ -1,7 +1,8 @@
 //! Streams: the forms of Redis 5, 7.0, 7.2, 8.6 and 8.8. What they hold is drawn in `encode/stream.rs`.
 //!
-//! A node is checked cell by cell, where there are many on a second thread; ids must rise from node to node, and whatever is pending must be
-//! somebody's or have been given back. What is remembered of producers (XADD IDMP) is read over.
+//! A node is checked cell by cell, where there are many on a second thread; ids must rise from node to
+//! node, and whatever is pending must be a consumer's or have been given back. What is remembered of
+//! producers (XADD IDMP) is read over.
 
 use std::io::Read;
 use std::sync::mpsc;

@@ -147,7 +147,7 @@ fn what_cannot_be_read_is_named() {
     }
 }
 
-/// Upstream wrote such once. Its key is told, and what belongs to it isn't given to the next one.
+/// Older versions of upstream wrote such. Its key is told, and what belongs to it isn't given to the next one.
 #[test]
 fn a_collection_without_elements_is_passed_over() {
     let bytes = b"REDIS0012\xfc\x01\0\0\0\0\0\0\0\x02\x05empty\0\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0";

@@ -27,8 +27,9 @@
 //! *Proven* by the model tests of [`table`] and [`prefixes`], and tests/tracking: random clients against the
 //! real redis-server.
 //!
-//! Different from upstream: SWAPDB invalidates everything, which upstream forgets; with NOLOOP a client in broadcasting
-//! mode isn't told what its own scripts change, nor kept in the dark of what another changed before it.
+//! Different from upstream: SWAPDB invalidates everything, which upstream forgets; with NOLOOP a client
+//! in broadcasting mode isn't told what its own scripts change, but is told of a key that another
+//! client has changed in the same tick.
 //! That everything has changed is told as a null in the protocol of the client that hears it, and a client
 //! that others redirect to hears of what its own command does behind that command's reply.
 //!
