@@ -25,6 +25,10 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
              <SET <encoding offset value:integer>|\
              INCRBY <encoding offset increment>>:write_operation>:write>:operation ...]",
         )
+        .deviates(&[
+            "OVERFLOW SAT stores the smallest number for a SET far below it; upstream's sum \
+             overflows there and the greatest is stored",
+        ])
         .summary("Reads, sets and counts up integers of any width at any place of a string."),
     reader("BITFIELD_RO", AtLeast(2), bitfield_ro)
         .flags(Flags::FAST)
@@ -250,6 +254,8 @@ mod tests {
         let mut world = World::new();
         world.run("SET k a");
         assert_eq!(world.run("BITFIELD k GET i64 #4611686018427387904"), "*1|:6989586621679009792");
+        let smallest = "BITFIELD low OVERFLOW SAT SET i2 0 -9223372036854775808 GET i2 0";
+        assert_eq!(world.run(smallest), "*2|:0|:-2");
         assert_eq!(
             world.run("BITFIELD k GET i64 #4611686018427387903"),
             "-ERR bit offset is not an integer or out of range"

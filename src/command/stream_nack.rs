@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn a_count_for_which_there_is_no_room_makes_no_consumer() {
+        let mut world = world();
+        let count = 1u64 << 50;
+        let group = world.run(&format!("XAUTOCLAIM s nothing d 0 - COUNT {count}"));
+        assert!(group.starts_with("-NOGROUP"), "{group}");
+        let room = world.run(&format!("XAUTOCLAIM s g d 0 - COUNT {count}"));
+        assert!(room.starts_with("-ERR Insufficient memory"), "{room}");
+        assert!(!world.run("XINFO CONSUMERS s g").contains("|$1|d|"));
+    }
+
+    #[test]
     fn an_entry_that_is_given_back_is_nobodys() {
         let mut world = world();
         assert_eq!(world.run("XNACK s g FAIL IDS 2 2-0 9-9"), ":1");
@@ -190,7 +201,6 @@ mod tests {
         assert_eq!(world.run("XAUTOCLAIM s g d 9999999999999 0 JUSTID"), "*3|$3|0-0|*1|$3|2-0|*0");
         assert_eq!(world.run("XPENDING s g 2 2 1 d"), "*1|*4|$3|2-0|$1|d|:0|:3");
         world.run("XNACK s g FAIL IDS 1 2-0");
-        assert_eq!(world.run("XGROUP DELCONSUMER s g d"), ":0");
         assert_eq!(world.run("XACK s g 2-0"), ":1");
         assert_eq!(world.run("XNACK s g FAIL IDS 1 2-0"), ":0");
         assert_eq!(world.logged(), "");

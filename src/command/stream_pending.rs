@@ -57,6 +57,9 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         )]),
 ];
 
+/// XAUTOCLAIM's COUNT above which there could be no room for its ids.
+const IDS_MAX: usize = 1 << 40;
+
 /// Entries that XAUTOCLAIM looks at for each that it may pass on.
 const ATTEMPTS_FACTOR: usize = 10;
 /// What it passes on where no COUNT is given.
@@ -408,6 +411,11 @@ fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
     }
     has_group(cx, args)?;
+    if most > IDS_MAX {
+        return Err(CommandError::text(
+            "ERR Insufficient memory, failed allocating transient memory, COUNT too high.",
+        ));
+    }
     let claim = Claim {
         idle_ms: idle_ms.max(0),
         delivered_ms: cx.now.0,
@@ -443,20 +451,12 @@ fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn autoclaim_count(args: Args<'_>, at: usize) -> Result<usize, CommandError> {
-    /// Room for more ids can't be had.
-    const IDS_MAX: usize = 1 << 40;
     const NOT_POSITIVE: CommandError = CommandError::text("ERR COUNT must be > 0");
     let count = args.int(at).map_err(|_| NOT_POSITIVE)?;
     if !(1..=AUTOCLAIM_COUNT_MAX).contains(&count) {
         return Err(NOT_POSITIVE);
     }
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    if count > IDS_MAX {
-        return Err(CommandError::text(
-            "ERR Insufficient memory, failed allocating transient memory, COUNT too high.",
-        ));
-    }
-    Ok(count)
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 /// Up to `most` entries that have been pending for long enough or are deleted, and where to go on.

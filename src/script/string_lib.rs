@@ -10,6 +10,12 @@ use crate::script::raw::{Builder, CFunction, Kind, Native, Raised, State, native
 /// Bytes of a long string between two counts of steps.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Bytes of a format that Lua's own function still reads: it can't be suspended.
+const FORMAT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a string that Lua's own function still quotes for `%q`.
+const QUOTED_BYTES_MAX: usize = 1 << 10;
+
 /// Puts them into the library.
 pub(super) fn install(lua: State, globals: c_int) {
     let functions: [(&str, CFunction); 9] = [
@@ -29,6 +35,9 @@ pub(super) fn install(lua: State, globals: c_int) {
         lua.push_function(function, 0);
         lua.set_field(table, name);
     }
+    lua.get_field(table, "format");
+    lua.push_function(native!(format), 1);
+    lua.set_field(table, "format");
     lua.pop(1);
 }
 
@@ -283,6 +292,101 @@ fn rep(lua: State) -> Native {
     }
     machine::push_scratch(lua);
     Ok(1)
+}
+
+/// Lua's own function, but what is long is quoted here, where a script can be suspended.
+fn format(lua: State) -> Native {
+    let Some(function) = lua.c_function(upvalue(1)) else { return Ok(0) };
+    let text = lua.check_bytes(1);
+    if text.len() > FORMAT_BYTES_MAX {
+        return Err(lua.fail("format is too long"));
+    }
+    let is_long = |index| lua.kind(index) == Kind::String && lua.raw_len(index) > QUOTED_BYTES_MAX;
+    if (2..=lua.top()).any(is_long) {
+        let is_quoted = |argument: c_int, conversion: u8| {
+            conversion == b'q' && argument <= lua.top() && is_long(argument)
+        };
+        let mut specifiers = Specifiers { text, at: 0, argument: 1 };
+        let mut any = false;
+        while let Some((_, conversion)) = specifiers.next() {
+            if is_quoted(specifiers.argument, conversion) {
+                quote(lua, specifiers.argument)?;
+                any = true;
+            }
+        }
+        if any {
+            take_as_they_are(lua, text, is_quoted);
+        }
+    }
+    lua.go_on_as(function)
+}
+
+/// Puts a string's quoted form in its place on the stack.
+fn quote(lua: State, index: c_int) -> Result<(), Raised> {
+    let text = lua.bytes(index).unwrap_or_default();
+    let host = lua.host();
+    host.scratch.clear();
+    host.scratch.push(b'"');
+    for piece in text.chunks(QUOTED_BYTES_MAX) {
+        for &byte in piece {
+            match byte {
+                b'"' | b'\\' | b'\n' => host.scratch.extend([b'\\', byte]),
+                b'\r' => host.scratch.extend(b"\\r"),
+                0 => host.scratch.extend(b"\\000"),
+                _ => host.scratch.push(byte),
+            }
+        }
+        // Four bytes are the longest form of one, and each is looked at singly.
+        machine::spend_making(lua, piece.len() / 4, 4 * QUOTED_BYTES_MAX)?;
+    }
+    host.scratch.push(b'"');
+    machine::push_scratch(lua);
+    lua.replace(index);
+    Ok(())
+}
+
+/// Makes `%s` of the `%q` whose strings are quoted already.
+fn take_as_they_are(lua: State, text: &[u8], is_quoted: impl Fn(c_int, u8) -> bool) {
+    let host = lua.host();
+    host.scratch.clear();
+    let mut specifiers = Specifiers { text, at: 0, argument: 1 };
+    let mut copied = 0;
+    while let Some((start, conversion)) = specifiers.next() {
+        if is_quoted(specifiers.argument, conversion) {
+            host.scratch.extend_from_slice(&text[copied..start]);
+            host.scratch.extend_from_slice(b"%s");
+            copied = specifiers.at;
+        }
+    }
+    host.scratch.extend_from_slice(&text[copied..]);
+    machine::push_scratch(lua);
+    lua.replace(1);
+}
+
+/// Walks over a format's specifiers: where each begins, and its letter.
+struct Specifiers<'a> {
+    text: &'a [u8],
+    /// Behind the last one.
+    at: usize,
+    /// The last one's argument.
+    argument: c_int,
+}
+
+impl Specifiers<'_> {
+    fn next(&mut self) -> Option<(usize, u8)> {
+        loop {
+            let start = self.at + memchr::memchr(b'%', &self.text[self.at..])?;
+            let rest = &self.text[start + 1..];
+            let modifiers = rest.iter().take_while(|byte| b"-+ #.0123456789".contains(byte));
+            let len = modifiers.count();
+            let letter = *rest.get(len)?;
+            self.at = start + len + 2;
+            if len > 0 || letter != b'%' {
+                self.argument += 1;
+                return Some((start, letter));
+            }
+        }
+    }
 }
 
 /// Pushes a string of as many bytes as the first argument, made piece by piece.

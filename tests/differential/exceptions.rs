@@ -259,7 +259,9 @@ pub const REPLIES: &[Exception] = &[
 pub fn may_store(oracle: Program, argv: &[Vec<u8>]) -> bool {
     oracle == Program::Valkey && newer::may_store(argv)
         || argv[0].eq_ignore_ascii_case(b"XSETID")
-        || [&b"PFADD"[..], b"PFMERGE"].iter().any(|name| argv[0].eq_ignore_ascii_case(name))
+        || [&b"PFADD"[..], b"PFMERGE", b"XAUTOCLAIM"]
+            .iter()
+            .any(|name| argv[0].eq_ignore_ascii_case(name))
         || argv[0].eq_ignore_ascii_case(b"SORT")
             && argv.iter().any(|arg| arg.eq_ignore_ascii_case(b"STORE"))
 }

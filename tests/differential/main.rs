@@ -2,7 +2,8 @@
 //! Redstart, and every reply and the final data must agree.
 //!
 //! - [`run`]: seeded random commands over several connections, in RESP2 and RESP3, replies compared
-//!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run.
+//!   one by one, data at intervals. `DIFF_COMMANDS` says how many, `DIFF_SEED` replays a run,
+//!   `DIFF_FAVOUR` names a family that gives every other command.
 //! - [`strings`], [`bitmaps`], [`hyperloglogs`], [`geo`], [`hashes`], [`lists`], [`sets`], [`zsets`],
 //!   [`streams`], [`sorting`], [`keys`], [`connection`], [`transactions`]: one file a family of generators.
 //!   A new data type adds a file and its line in [`generate::FAMILIES`], and [`state`] its way of reading.

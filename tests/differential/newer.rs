@@ -13,13 +13,13 @@ use crate::support::client::Value;
 
 /// What the run against Valkey is made of.
 pub const FAMILIES: &[Family] = &[
-    Family { weight: 60, generate: of_fields },
-    Family { weight: 12, generate: of_other_kinds },
-    Family { weight: 25, generate: hashes::generate },
-    Family { weight: 60, generate: streams::generate },
-    Family { weight: 25, generate: geo::generate_polygons },
-    Family { weight: 12, generate: compared },
-    Family { weight: 12, generate: common },
+    Family { name: "fields", weight: 60, generate: of_fields },
+    Family { name: "kinds", weight: 12, generate: of_other_kinds },
+    Family { name: "hashes", weight: 25, generate: hashes::generate },
+    Family { name: "streams", weight: 60, generate: streams::generate },
+    Family { name: "polygons", weight: 25, generate: geo::generate_polygons },
+    Family { name: "compared", weight: 12, generate: compared },
+    Family { name: "common", weight: 12, generate: common },
 ];
 
 /// What 2^46 milliseconds are in seconds.

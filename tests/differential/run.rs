@@ -219,7 +219,7 @@ impl Run {
             "#{index} on connection {connection}: {}\n  theirs {theirs}\n  ours   {ours}\n",
             shorten(&quote(&step.argv))
         );
-        self.tell_story(&mut text, connection, step);
+        self.tell_story(&mut text, Some(connection), &step.argv[1..step.argv.len().min(4)]);
         let mut kind = String::from_utf8_lossy(&step.argv[0]).to_uppercase();
         // A container's subcommands are commands of their own.
         if matches!(kind.as_str(), "CLIENT" | "CONFIG" | "COMMAND" | "OBJECT" | "MEMORY" | "DEBUG")
@@ -231,12 +231,11 @@ impl Run {
         self.report(&kind, text);
     }
 
-    /// The last commands that named one of the step's keys, or framed this connection's state.
-    fn tell_story(&self, text: &mut String, connection: usize, step: &Step) {
-        let keys = &step.argv[1..step.argv.len().min(4)];
+    /// The last commands that named one of the keys, or framed this connection's state.
+    fn tell_story(&self, text: &mut String, connection: Option<usize>, keys: &[Vec<u8>]) {
         let about = |sent: &&Sent| {
             let name = sent.step.argv[0].to_ascii_uppercase();
-            let frames = sent.connection == connection
+            let frames = connection == Some(sent.connection)
                 && matches!(
                     name.as_slice(),
                     b"MULTI"
@@ -269,8 +268,10 @@ impl Run {
         let (differences, keys) =
             state::compare(self.oracle, &mut self.inspectors.theirs, &mut self.inspectors.ours);
         self.keys_compared += keys;
-        for difference in &differences {
-            self.report("(data)", format!("after #{index}: {}", shorten(difference)));
+        for (key, difference) in &differences {
+            let mut text = format!("after #{index}: {}\n", shorten(difference));
+            self.tell_story(&mut text, None, std::slice::from_ref(key));
+            self.report("(data)", text);
         }
         differences.is_empty()
     }

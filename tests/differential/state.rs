@@ -124,22 +124,24 @@ fn in_order(kind: &str, value: Value) -> Value {
     Value::Array(groups.into_iter().flatten().collect())
 }
 
-/// What differs between the states, a line a key; empty where nothing does.
-pub fn differences(theirs: &State, ours: &State) -> Vec<String> {
+/// What differs between the states: each key and what is told of it.
+pub fn differences(theirs: &State, ours: &State) -> Vec<(Vec<u8>, String)> {
     let mut found = Vec::new();
     for (place @ (database, key), entry) in theirs {
         let name = format!("db {database}, key {}", quote(&[key]));
         match ours.get(place) {
-            None => found.push(format!("{name}: missing in ours; theirs {entry:?}")),
+            None => found.push((key.clone(), format!("{name}: missing in ours; theirs {entry:?}"))),
             Some(our_entry) if !same_entry(entry, our_entry) => {
-                found.push(format!("{name}:\n  theirs {entry:?}\n  ours   {our_entry:?}"));
+                let text = format!("{name}:\n  theirs {entry:?}\n  ours   {our_entry:?}");
+                found.push((key.clone(), text));
             }
             Some(_) => {}
         }
     }
     for ((database, key), entry) in ours {
         if !theirs.contains_key(&(*database, key.clone())) {
-            found.push(format!("db {database}, key {}: only in ours: {entry:?}", quote(&[key])));
+            let text = format!("db {database}, key {}: only in ours: {entry:?}", quote(&[key]));
+            found.push((key.clone(), text));
         }
     }
     found
@@ -158,7 +160,11 @@ fn same_entry(theirs: &Entry, ours: &Entry) -> bool {
 
 /// What differs in the data, and how many keys were compared: both states, and what DBSIZE says once
 /// SCAN has looked at each key that might be past its time.
-pub fn compare(oracle: Program, theirs: &mut Client, ours: &mut Client) -> (Vec<String>, usize) {
+pub fn compare(
+    oracle: Program,
+    theirs: &mut Client,
+    ours: &mut Client,
+) -> (Vec<(Vec<u8>, String)>, usize) {
     let their_state = read(oracle, theirs);
     let mut found = differences(&their_state, &read(oracle, ours));
     let exists: Vec<Vec<u8>> = [b"EXISTS".to_vec()].into_iter().chain(all_keys()).collect();
@@ -171,11 +177,12 @@ pub fn compare(oracle: Program, theirs: &mut Client, ours: &mut Client) -> (Vec<
         ];
         let (their_replies, our_replies) = (theirs.pipeline(&commands), ours.pipeline(&commands));
         if their_replies[2..] != our_replies[2..] {
-            found.push(format!(
+            let text = format!(
                 "db {database}: EXISTS and DBSIZE: theirs {:?}, ours {:?}",
                 &their_replies[2..],
                 &our_replies[2..]
-            ));
+            );
+            found.push((Vec::new(), text));
         }
     }
     (found, their_state.len())

@@ -222,6 +222,14 @@ fn hostile_scripts_do_no_harm() {
         answer(&format!("return struct.size('{format}')"));
     }
     assert!(answer("return #string.rep(('x'):rep(1e6), 2000)").contains("not enough memory"));
+    let quoted = "local s = ('a\\0\\n\\r\"\\\\'):rep(300) local q = string.format('%q', s)
+        local t = {'%', 1, q, q, 'x', s, 2}
+        return string.format('%%%d%q%5.3q%s%s%02d', 1, s, s, 'x', s, 2) == table.concat(t):sub(1, -2)
+            .. '02' and loadstring('return ' .. q)() == s and #q";
+    assert_eq!(answer(quoted), ":3902");
+    let long = "return string.format(('%%'):rep(1e6))";
+    assert!(answer(long).contains("format is too long"));
+    assert!(answer("return string.format('%q')").contains("#2 to 'format' (no value)"));
     let bomb = "local s = 'x' while true do s = s .. s end";
     assert!(answer(bomb).contains("not enough memory"));
     let bomb = "local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end";
@@ -294,6 +302,7 @@ fn a_script_that_does_not_end_is_killed() {
         "local t = {} for i = 1, 1e6 do t[i] = i end while true do table.insert(t, 1, 0) end",
         "local s = ('x = 1 '):rep(1e6) while true do loadstring(s) end",
         "while true do string.rep('', 2e9) end",
+        "local s = ('\\0'):rep(5e7) while true do string.format('%q', s) end",
         "table.insert({}, -2147483640, 1) local t = {} for i = 1, 2000 do t[i] = i end \
          table.insert(t, -2147483640, 1)",
     ] {

@@ -175,11 +175,8 @@ impl Scripts {
             }
             7 => format!("tostring, {other}"),
             8 => format!("redis.sha1hex, {other}"),
-            9 => format!(
-                "string.{}, {other}, {}",
-                self.word("rep sub byte find format"),
-                self.plain()
-            ),
+            // Not rep: redis-server works for minutes on a count of 1e16.
+            9 => format!("string.{}, {other}, {}", self.word("sub byte find format"), self.plain()),
             10 => format!("loadstring, 'return {}'", self.word("1 x( 'a' {1} nil... return for")),
             _ => format!(
                 "math.{}, {other}, {}",
