@@ -483,6 +483,7 @@ fn flushall_beside_a_walk_for_replicas_is_kept() {
     primary.kill();
     primary.restart();
     assert_eq!(primary.connect().words("DBSIZE"), Value::Integer(0));
+}
 
 #[test]
 fn what_a_transaction_wrote_before_it_follows_another_is_in_its_own_stream() {
