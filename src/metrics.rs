@@ -167,7 +167,9 @@ impl Metrics {
         // Clients can make up code words (scripts): a bound on how many are told apart.
         const CODES_MAX: usize = 128;
         self.errors += 1;
-        let code = text.split(|byte| *byte == b' ').next().unwrap_or(b"ERR");
+        // As upstream has it: a first word, of at most 30 bytes, with something behind it.
+        let end = text.iter().take(31).position(|byte| *byte == b' ');
+        let code = end.map_or(&b"ERR"[..], |end| &text[..end]);
         let code = String::from_utf8_lossy(code);
         if let Some(count) = self.errors_by_code.get_mut(&*code) {
             *count += 1;

@@ -439,8 +439,8 @@ fn a_client_that_only_says_it_is_a_replica_is_paused_like_any() {
     assert_eq!(client.words("REPLCONF capa eof").text(), "OK");
     other.words("CLIENT PAUSE 100000 WRITE");
     client.try_send_raw(&client::encode(&["SET", "a", "1"])).expect("it is connected");
-    await_that("it waits", || number(&mut other, "paused_clients") == 1);
-    assert_eq!(other.words("GET a"), Value::Null);
+    await_that("it waits", || number(&mut other, "blocked_clients") == 1);
+    assert_eq!(other.words("EXISTS a"), Value::Integer(0));
     other.words("CLIENT UNPAUSE");
     assert_eq!(client.next_value().expect("an answer").text(), "OK");
 }

@@ -48,6 +48,14 @@ pub(super) struct Words {
     pub(super) ranges: Vec<Range>,
 }
 
+/// The reply that a script's result has become.
+#[derive(Default)]
+pub(super) struct ResultReply {
+    pub(super) bytes: Vec<u8>,
+    /// The errors in it; the texts of those that are not counted among the server's yet.
+    pub(super) errors: Vec<Option<Vec<u8>>>,
+}
+
 /// What belongs to a machine.
 #[derive(Default)]
 pub(crate) struct Host {
@@ -72,9 +80,7 @@ pub(crate) struct Host {
     /// What a pattern can still do differently.
     pub(super) choices: Vec<Choice>,
     /// The reply that a script's result has become.
-    pub(super) reply: Vec<u8>,
-    /// The errors in it; the texts of those that are not counted among the server's yet.
-    pub(super) reply_errors: Vec<Option<Vec<u8>>>,
+    pub(super) reply: ResultReply,
     /// The protocol version of the client that is answered.
     pub(super) client_protocol: crate::resp::reply::Protocol,
     /// The state of math.random.

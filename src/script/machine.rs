@@ -181,12 +181,12 @@ impl Machine {
 
     /// The reply that the last run has made.
     pub(crate) fn reply(&self) -> &[u8] {
-        &self.lua.host().reply
+        &self.lua.host().reply.bytes
     }
 
     /// The errors in it: texts of those that are not counted yet.
     pub(crate) fn take_reply_errors(&mut self) -> Vec<Option<Vec<u8>>> {
-        std::mem::take(&mut self.lua.host().reply_errors)
+        std::mem::take(&mut self.lua.host().reply.errors)
     }
 
     /// Runs the text of a library, which registers its functions with what `redis` is then.
@@ -255,8 +255,8 @@ impl Machine {
     pub(crate) fn settle(&mut self) {
         let lua = self.lua;
         let host = lua.host();
-        host.reply.clear();
-        host.reply.shrink_to(GARBAGE_MAX);
+        host.reply.bytes.clear();
+        host.reply.bytes.shrink_to(GARBAGE_MAX);
         if host.hook.hurried {
             host.hook.hurried = false;
             lua.hook(on_count, host.hook.instructions);

@@ -9,10 +9,10 @@ use crate::script::sandbox;
 /// Takes the value on top off and makes it the machine's reply.
 pub(super) fn write(lua: State) -> Result<(), Raised> {
     let host = lua.host();
-    host.reply.clear();
-    host.reply_errors.clear();
+    host.reply.bytes.clear();
+    host.reply.errors.clear();
     let in_script = host.server().map_or(Protocol::Resp2, |server| server.protocol());
-    let mut reply = Reply::new(&mut host.reply, host.client_protocol);
+    let mut reply = Reply::new(&mut host.reply.bytes, host.client_protocol);
     write_value(lua, &mut reply, in_script);
     Ok(())
 }
@@ -76,7 +76,7 @@ fn write_table(lua: State, reply: &mut Reply<'_>, in_script: Protocol) {
         reply.error_bytes(&text);
         lua.get_field(table, "ignore_error_stats_update");
         let uncounted = (!lua.boolean(-1)).then(|| text.into_owned());
-        lua.host().reply_errors.push(uncounted);
+        lua.host().reply.errors.push(uncounted);
         return lua.set_top(table);
     }
     lua.set_top(table);

@@ -23,7 +23,8 @@ const GENERAL: &[&str] = &[
     "A log that was turned off (`CONFIG SET appendonly no`), or a base that BGREWRITEAOF wrote without \
      one, gives way at a start to a snapshot that was written after it. Redis loads the older log.",
     "No reply leaves before the log holds, as `appendfsync` asks for it, everything the reply shows: \
-     under `always` reads wait too, and so do messages to subscribers.",
+     under `always` reads wait too, and so do messages to subscribers. Where the disk refuses, what was \
+     on its way is answered once the log has it (Redis answers at once); reads of others see it before.",
     "There is no fork: `latest_fork_usec`, `*_cow_size` and the like are always 0, and snapshots take \
      bounded memory whatever changes meanwhile.",
     "SCAN returns every element that is there throughout exactly once; Redis promises at least once.",

@@ -170,18 +170,21 @@ fn scripts_that_may_write_wait_while_writes_are_paused() {
         &["FUNCTION", "FLUSH"],
     ];
     assert_eq!(pausing.words("CLIENT PAUSE 60000 WRITE").text(), "OK");
+    let mut held = 0;
     let mut clients: Vec<Client> = waiting
         .iter()
         .map(|words| {
             let mut client = server.connect();
             client.try_send_raw(&crate::support::client::encode(words)).expect("it reads");
+            // They go on in the order in which they came to wait, and the last one deletes all.
+            held += 1;
+            let blocked = format!("blocked_clients:{held}\r\n");
+            while !pausing.words("INFO clients").text().contains(&blocked) {
+                std::thread::yield_now();
+            }
             client
         })
         .collect();
-    let blocked = format!("blocked_clients:{}", waiting.len());
-    while !pausing.words("INFO clients").text().contains(&blocked) {
-        std::thread::yield_now();
-    }
     for words in [
         &["EVAL_RO", call, "1", "k"][..],
         &["EVAL", &declared, "1", "k"],

@@ -25,7 +25,7 @@ pub(crate) const ROWS: &[Directive] = &[
     flag("rdbcompression", field!(rdbcompression), "yes").doc("Compress strings in snapshots."),
     flag("rdbchecksum", field!(rdbchecksum), "yes").fixed().doc("Checksum snapshots."),
     flag("rdb-del-sync-files", field!(rdb_del_sync_files), "no")
-        .inert("replication is not there yet")
+        .inert("what a full copy needs of files is removed behind it at once")
         .doc("Remove snapshot files of replication where nothing else needs them."),
     flag("rdb-save-incremental-fsync", field!(rdb_save_incremental_fsync), "yes")
         .doc("Sync a snapshot in parts as it is written."),
@@ -90,7 +90,6 @@ pub(crate) const ROWS: &[Directive] = &[
     .doc("Bytes to load between looks at clients."),
     number("rdb-key-save-delay", field!(rdb_key_save_delay), (-INT - 1, INT), "0")
         .hidden()
-        .inert(TESTS)
         .doc("Microseconds to wait at each key of a snapshot."),
     number("key-load-delay", field!(key_load_delay), (-INT - 1, INT), "0")
         .hidden()

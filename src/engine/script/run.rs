@@ -88,7 +88,8 @@ impl Engine {
             self.metrics.count_error(text);
         }
         if let Some(command) = self.sessions[slot].traffic.last_command {
-            self.metrics.by_command[command.0 as usize].failed += 1;
+            // One for each, as upstream counts.
+            self.metrics.by_command[command.0 as usize].failed += errors.len() as u64;
         }
     }
 

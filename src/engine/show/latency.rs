@@ -252,7 +252,7 @@ fn advice(event: &str) -> &'static str {
     match event {
         "command" => {
             "SLOWLOG GET shows the single commands. Those that work on many elements at once \
-             (KEYS, SMEMBERS, big ranges, long scripts) can be replaced by SCAN and its kin, or \
+             (KEYS, SMEMBERS, big ranges, long scripts) can be replaced by SCAN, SSCAN and the like, or \
              asked of a replica."
         }
         "fast-command" => {

@@ -41,8 +41,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
         .flags(OPEN.union(Flags::NOSCRIPT).union(Flags::FAST))
         .categories(&["admin", "dangerous"])
         .since("2.8.12")
-        .summary("Tells the server's part in replication.")
-        .deviates(&["always a primary without replicas, since replication isn't there yet"]),
+        .summary("Tells the server's part in replication."),
     control("ACL", AtLeast(2), container as ControlHandler)
         .group(Group::Server)
         .since("6.0.0")
