@@ -167,7 +167,7 @@ impl Metrics {
         // Clients can make up code words (scripts): a bound on how many are told apart.
         const CODES_MAX: usize = 128;
         self.errors += 1;
-        // As upstream has it: a first word, of at most 30 bytes, with something behind it.
+        // As in upstream, the code is the first word if it has at most 30 bytes and a space behind it.
         let end = text.iter().take(31).position(|byte| *byte == b' ');
         let code = end.map_or(&b"ERR"[..], |end| &text[..end]);
         let code = String::from_utf8_lossy(code);

@@ -201,6 +201,7 @@ mod tests {
         assert_eq!(world.run("XAUTOCLAIM s g d 9999999999999 0 JUSTID"), "*3|$3|0-0|*1|$3|2-0|*0");
         assert_eq!(world.run("XPENDING s g 2 2 1 d"), "*1|*4|$3|2-0|$1|d|:0|:3");
         world.run("XNACK s g FAIL IDS 1 2-0");
+        assert_eq!(world.run("XGROUP DELCONSUMER s g d"), ":0");
         assert_eq!(world.run("XACK s g 2-0"), ":1");
         assert_eq!(world.run("XNACK s g FAIL IDS 1 2-0"), ":0");
         assert_eq!(world.logged(), "");

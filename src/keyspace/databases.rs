@@ -26,6 +26,17 @@ use crate::keyspace::watch::{Found, Watches};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DbIndex(pub u32);
 
+impl DbIndex {
+    /// Which database this is after SWAPDB of two.
+    pub(super) fn exchanged(self, a: Self, b: Self) -> Self {
+        match self {
+            index if index == a => b,
+            index if index == b => a,
+            index => index,
+        }
+    }
+}
+
 /// The key holds a value of another type than the command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WrongType;
@@ -326,11 +337,7 @@ impl Databases {
         }
         if let Some(walk) = &mut self.walk {
             for index in &mut walk.tables {
-                *index = match *index {
-                    index if index == a => b,
-                    index if index == b => a,
-                    index => index,
-                };
+                *index = index.exchanged(a, b);
             }
         }
         self.unit.touch_all(a);

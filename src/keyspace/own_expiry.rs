@@ -33,13 +33,9 @@ impl OwnExpiry {
         if self.keys.is_empty() {
             return;
         }
-        let turned = |index| match index {
-            index if index == a => b,
-            index if index == b => a,
-            index => index,
-        };
         let keys = std::mem::take(&mut self.keys);
-        self.keys = keys.into_iter().map(|((db, key), at)| ((turned(db), key), at)).collect();
+        let moved = |((db, key), at): ((DbIndex, _), _)| ((db.exchanged(a, b), key), at);
+        self.keys = keys.into_iter().map(moved).collect();
     }
 
     /// An expiry time was set.
@@ -146,7 +142,7 @@ mod tests {
         assert_eq!(databases.own_expiring(), 0);
     }
 
-    /// SWAPDB left the names with the databases' numbers: a key that had moved never went.
+    /// SWAPDB did not move what is remembered: a key that it had moved was never removed.
     #[test]
     fn keys_that_change_their_database_go_in_time() {
         let mut databases = Databases::new(2, 7, crate::keyspace::reclaim::Reclaimer::default());

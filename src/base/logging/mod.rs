@@ -13,7 +13,7 @@
 //!
 //! One line is one write. The log file is opened for appending, and opened anew once its name no
 //! longer leads to it, so that any tool may rotate it. A line that can't be written is lost,
-//! and nothing panics; but writing waits: for a slow disk, and for whoever reads a pipe.
+//! and nothing panics; but a line waits while the disk is slow or a pipe is full.
 
 mod line;
 mod target;

@@ -138,7 +138,7 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("Check more."),
     text("debug-context", field!(debug_context), "")
         .hidden()
-        .inert(CRASHES)
+        .inert("a crash report has no text of the user's")
         .doc("Text for crash reports."),
     number("watchdog-period", field!(watchdog_period), (0, INT), "0")
         .hidden()

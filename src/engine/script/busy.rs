@@ -223,7 +223,7 @@ impl Engine {
 
     /// Whether a message has to wait until the script has ended: it would touch data. It is kept then. The
     /// primary's stream is kept where it is during a pause, and bounded there ([`Engine::apply_stream`]);
-    /// a snapshot goes to its file, as far as it comes.
+    /// the pieces of a snapshot are written to their file.
     pub(in crate::engine) fn hold_message(&mut self, message: Message) -> Option<Message> {
         match (&mut self.scripts.suspended, message) {
             (_, message @ Message::Uplink(_, UplinkEvent::Stream(_))) => Some(message),

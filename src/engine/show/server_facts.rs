@@ -114,13 +114,14 @@ fn role(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
             Stage::Online => "connected",
         };
         let (host, port) = (upstream.host.clone(), upstream.port);
+        let offset = if upstream.is_online() { offset as i64 } else { -1 };
         let mut reply = engine.sessions[slot].reply();
         reply.array(5);
         reply.bulk(b"slave");
         reply.bulk(host.as_bytes());
         reply.int(i64::from(port));
         reply.bulk(state.as_bytes());
-        reply.int(if state == "connected" { offset as i64 } else { -1 });
+        reply.int(offset);
         return Ok(Flow::Done);
     }
     let online = engine.replicas().filter(|(_, replica)| replica.is_online());
