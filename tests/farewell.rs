@@ -42,6 +42,22 @@ fn a_primary_that_ends_waits_for_its_replicas() {
     assert!(primary.log().contains("1 of 1 replicas are in sync when shutting down."));
 }
 
+/// Only replicas that were online counted: a full sync was cut off by the primary's end.
+#[test]
+fn it_waits_for_those_that_are_still_being_sent_a_snapshot() {
+    for program in [Program::Redis, Program::Redstart] {
+        let delayed = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "3600"];
+        let primary = start(program, &delayed);
+        let mut replica = primary.connect();
+        replica.try_send_raw(&client::encode(&["PSYNC", "?", "-1"])).expect("sent");
+        let mut client = primary.connect();
+        await_that("it is a replica", || number(&mut client, "connected_slaves") == 1);
+        client.words("SET last 1");
+        let _asker = ask(&primary);
+        assert_eq!(client.words("SHUTDOWN ABORT").text(), "OK", "{program:?}");
+    }
+}
+
 #[test]
 fn it_does_not_wait_for_ever() {
     let (mut primary, _replica) = lagging(&["--shutdown-timeout", "1"]);

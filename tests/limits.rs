@@ -45,8 +45,13 @@ fn info(client: &mut Client, section: &str, field: &str) -> i64 {
 }
 
 fn resident_bytes(server: &Server) -> u64 {
+    status_bytes(server, "VmRSS:")
+}
+
+/// A figure in bytes that the system keeps about the process.
+fn status_bytes(server: &Server, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its line");
     let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes");
     kib * 1024
 }
@@ -58,6 +63,27 @@ fn outside_address() -> Option<IpAddr> {
     socket.connect("192.0.2.1:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback()).then_some(address)
+}
+
+/// What a client's own command has pushed to it was kept without bound until that command ended.
+#[test]
+fn a_client_that_floods_itself_is_closed_without_all_of_the_flood_in_memory() {
+    for program in BOTH {
+        let server = start(program, &["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
+        let (mut flooded, mut other) = (server.connect(), server.connect());
+        flooded.words("HELLO 3");
+        flooded.try_send_raw(&encode(&["SUBSCRIBE", "flood"])).expect("sent");
+        flooded.next_push().expect("it listens");
+        let script = "local text = string.rep('x', 1000000) for _ = 1, 400 do \
+                      redis.call('PUBLISH', 'flood', text) end";
+        let before = status_bytes(&server, "VmHWM:");
+        flooded.try_send_raw(&encode(&["EVAL", script, "0"])).expect("sent");
+        await_that("its end", || {
+            other.words("PUBSUB NUMSUB flood").elements()[1].integer() == Some(0)
+        });
+        let more = status_bytes(&server, "VmHWM:") - before;
+        assert!(more < 64 << 20, "{program:?}: {more} bytes more");
+    }
 }
 
 #[test]

@@ -338,6 +338,24 @@ fn a_log_being_turned_on_holds_the_end_up() {
     }
 }
 
+/// The settings were put back after an error, and the working directory was not, in which files of
+/// relative names are (`logfile`).
+#[test]
+fn a_directory_that_is_put_back_is_left_again() {
+    for program in BOTH {
+        let directives = ["--appendonly", "no", "--save", "", "--enable-protected-configs", "yes"];
+        let server = Server::start_with(program, &directives);
+        let mut client = server.connect();
+        let other = tempfile::tempdir().expect("a directory");
+        fs::write(other.path().join("appendonlydir"), "no directory").expect("a file in its place");
+        let other = other.path().to_str().expect("a plain name");
+        let refused = client.call(&["CONFIG", "SET", "dir", other, "appendonly", "yes"]);
+        assert!(refused.is_error(), "{program:?}: {refused:?}");
+        let cwd = fs::read_link(format!("/proc/{}/cwd", server.pid())).expect("a directory");
+        assert_eq!(cwd, server.dir().canonicalize().expect("its real name"), "{program:?}");
+    }
+}
+
 #[test]
 fn a_port_in_use_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -25,8 +25,8 @@ use crate::engine::script::{eval, functions};
 use crate::engine::session::Sessions;
 use crate::engine::session::{blocking, client, connection, copies, output, pause, pubsub};
 use crate::engine::show::{
-    command_info, command_log, configure, debug, diagnose, hotkeys, info, latency, monitor,
-    server_facts,
+    command_info, command_log, configure, debug, diagnose, hotkeys, info, latency, modules,
+    monitor, server_facts,
 };
 use crate::engine::tick::{actor, cron, evict, observe, transaction};
 use crate::journal::Journal;
@@ -68,6 +68,7 @@ pub(crate) fn families() -> &'static [&'static [Command<ControlHandler>]] {
         latency::COMMANDS,
         hotkeys::COMMANDS,
         pubsub::COMMANDS,
+        modules::COMMANDS,
         monitor::COMMANDS,
         server_facts::COMMANDS,
         copies::COMMANDS,

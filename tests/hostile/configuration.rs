@@ -187,3 +187,25 @@ fn a_change_is_answered_shown_and_told_as_by_upstream() {
         assert_eq!(theirs, ours, "redis-server's first");
     }
 }
+
+#[test]
+fn who_asks_for_modules_is_answered_as_by_a_server_that_has_none() {
+    for allowed in ["no", "yes"] {
+        let [theirs, ours] = BOTH.map(|program| {
+            let server = crate::start(program, &["--enable-module-command", allowed]);
+            let mut client = server.connect();
+            let commands = [
+                "MODULE LIST",
+                "MODULE LOAD /no/where.so",
+                "MODULE LOADEX /no/where.so ARGS 1",
+                "MODULE UNLOAD nosuch",
+                "MODULE UNLOAD a b",
+                "MODULE NOSUCH",
+                "MODULE",
+                "COMMAND INFO MODULE|LIST MODULE|LOAD MODULE|LOADEX MODULE|UNLOAD MODULE|HELP",
+            ];
+            commands.map(|command| format!("{command}: {}", client.words(command)))
+        });
+        assert_eq!(theirs, ours, "redis-server's first");
+    }
+}

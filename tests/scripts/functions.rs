@@ -229,3 +229,43 @@ fn scripts_of_eval_are_evicted() {
     assert_eq!(figure("evicted_scripts:"), Some(700 + 2 - 500));
     assert_eq!(client.words(&format!("EVALSHA {loaded} 0")).text(), "loaded");
 }
+
+/// After an error the libraries of before were run anew, which lost what they kept, and they themselves
+/// where that failed.
+#[test]
+fn a_restore_that_fails_changes_nothing() {
+    let counter = "#!lua name=counter\nlocal count = 0\nredis.register_function('count', function() \
+                   count = count + 1 return count end)";
+    let holder = "#!lua name=holder\nredis.register_function('taken', function() return 1 end)";
+    let clashing = "#!lua name=zlib\nredis.register_function('taken', function() return 2 end)";
+    for (from, to) in
+        [(Program::Redis, ours()), (Program::Redstart, Server::start_with(Program::Redis, &PLAIN))]
+    {
+        let version = "redis.REDIS_VERSION:sub(1, 3)";
+        let at_home = if from == Program::Redis { "==" } else { "~=" };
+        let only_there = format!(
+            "#!lua name=there\nif not ({version} {at_home} '7.0') then error('elsewhere') end\n\
+             redis.register_function('there', function() return 1 end)"
+        );
+        let source = Server::start_with(from, &PLAIN);
+        let (mut source, mut to) = (source.connect(), to.connect());
+        for library in [counter, holder] {
+            assert!(!to.call(&["FUNCTION", "LOAD", library]).is_error());
+        }
+        assert_eq!(to.words("FCALL count 0").integer(), Some(1));
+        for (second, policy) in [(clashing, "REPLACE"), (&only_there, "FLUSH")] {
+            source.words("FUNCTION FLUSH");
+            for library in [counter, second] {
+                let loaded = source.call(&["FUNCTION", "LOAD", library]);
+                assert!(!loaded.is_error(), "{from:?}: {loaded:?}");
+            }
+            let dump = source.words("FUNCTION DUMP");
+            let payload = dump.bytes().expect("a payload");
+            let restore = [b"FUNCTION".as_slice(), b"RESTORE", payload, policy.as_bytes()];
+            assert!(to.call(&restore).is_error(), "{from:?} {policy}");
+        }
+        assert_eq!(to.words("FCALL count 0").integer(), Some(2), "from {from:?}");
+        assert_eq!(to.words("FCALL taken 0").integer(), Some(1));
+        assert_eq!(to.words("FUNCTION LIST").elements().len(), 2);
+    }
+}

@@ -48,10 +48,11 @@ impl Engine {
         true
     }
 
-    /// Replicas that haven't said that they have everything.
+    /// Replicas that haven't said that they have everything. One that is still being sent a snapshot
+    /// would begin anew elsewhere.
     fn lagging(&self) -> usize {
         let end = self.journal.offset();
-        self.online_replicas().filter(|replica| replica.acked < end).count()
+        self.replicas().filter(|(_, replica)| replica.acked < end).count()
     }
 
     /// How long the end will wait at most, in milliseconds, where one does.

@@ -1,17 +1,16 @@
 //! `FCALL`, `FCALL_RO` and `FUNCTION`.
 
-use std::rc::Rc;
-
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control, write};
 use crate::engine::script::eval::{COST, READ_NOTED, READS, RUNS, WRITTEN_NOTED, key_count};
-use crate::engine::script::library::Existing;
+use crate::engine::script::library::{Existing, Libraries};
 use crate::engine::{ControlHandler, Engine, container};
 use crate::mailbox::SessionId;
 use crate::rdb::decode::functions_payload;
 use crate::rdb::encode;
+use crate::script::machine::Machine;
 
 const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
 
@@ -142,8 +141,13 @@ impl Engine {
 
     /// Forgets all libraries, and the machine with them.
     pub(in crate::engine) fn clear_functions(&mut self) {
-        self.scripts.libraries = super::library::Libraries::default();
-        self.scripts.functions_machine = None;
+        drop(self.take_functions());
+    }
+
+    /// All libraries with their machine, which leaves none.
+    fn take_functions(&mut self) -> (Libraries, Option<Box<Machine>>) {
+        let libraries = std::mem::take(&mut self.scripts.libraries);
+        (libraries, self.scripts.functions_machine.take())
     }
 
     /// The texts of all libraries, for snapshots and logs.
@@ -161,9 +165,10 @@ fn load(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
         }
         existing = Existing::Replace;
     }
-    let name = engine.load_library(args.at(args.len() - 1), existing)?;
+    let text = args.at(args.len() - 1);
+    let name = engine.load_libraries(std::iter::once(text), existing)?;
     engine.databases.unit.changes += 1;
-    engine.sessions[slot].reply().bulk(&name);
+    engine.sessions[slot].reply().bulk(name.as_deref().unwrap_or_default());
     Ok(Flow::Done)
 }
 
@@ -229,19 +234,14 @@ fn restore(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
     };
     let texts = functions_payload(args.at(2), engine.limits.payload_checksum)
         .map_err(|error| CommandError::owned(format!("ERR {error}")))?;
-    let before: Vec<Rc<[u8]>> = engine.library_texts().map(Rc::from).collect();
-    if flushes {
-        engine.clear_functions();
-    }
-    for text in &texts {
-        if let Err(error) = engine.load_library(text, existing) {
-            // All or none.
-            engine.clear_functions();
-            for text in before {
-                engine.load_library(&text, Existing::Keep)?;
-            }
-            return Err(unquoted(error));
+    let before = flushes.then(|| engine.take_functions());
+    let texts = texts.iter().map(|text| &**text);
+    if let Err(error) = engine.load_libraries(texts, existing) {
+        if let Some((libraries, machine)) = before {
+            engine.scripts.libraries = libraries;
+            engine.scripts.functions_machine = machine;
         }
+        return Err(unquoted(error));
     }
     engine.databases.unit.changes += 1;
     engine.sessions[slot].reply().ok();

@@ -69,16 +69,44 @@ impl Libraries {
         self.functions.get(name)
     }
 
-    /// Takes a library out; false where there is none.
+    /// Removes a library; false where there is none.
     pub(super) fn remove(&mut self, name: &[u8], machine: &mut Machine) -> bool {
-        let Some(library) = self.by_name.remove(name) else { return false };
-        for function in &library.functions {
-            if let Some(function) = self.functions.remove(&*function.to_ascii_lowercase()) {
-                machine.forget(function.kept);
-            }
-        }
-        true
+        self.take(name).map(|taken| taken.forget(machine)).is_some()
     }
+
+    /// Takes a library out in a way that lets it be put back.
+    fn take(&mut self, name: &[u8]) -> Option<Taken> {
+        let (name, library) = self.by_name.remove_entry(name)?;
+        let names = library.functions.iter().map(|name| name.to_ascii_lowercase());
+        let functions = names.filter_map(|name| self.functions.remove_entry(&*name)).collect();
+        Some(Taken { name, library, functions })
+    }
+
+    fn put_back(&mut self, Taken { name, library, functions }: Taken) {
+        self.by_name.insert(name, library);
+        self.functions.extend(functions);
+    }
+}
+
+/// A library that was taken out. The machine still has its functions.
+#[derive(Debug)]
+struct Taken {
+    name: Rc<[u8]>,
+    library: Library,
+    functions: Vec<(Rc<[u8]>, Function)>,
+}
+
+impl Taken {
+    fn forget(self, machine: &mut Machine) {
+        self.functions.into_iter().for_each(|(_, function)| machine.forget(function.kept));
+    }
+}
+
+/// A library that was loaded, and the one in whose place it is.
+#[derive(Debug)]
+struct Loaded {
+    name: Rc<[u8]>,
+    replaced: Option<Taken>,
 }
 
 impl State {
@@ -127,12 +155,39 @@ fn metadata(text: &[u8]) -> Result<(Vec<u8>, usize), CommandError> {
 }
 
 impl Engine {
-    /// Loads a library and returns its name.
-    pub(super) fn load_library(
+    /// Loads libraries, all or none, and returns the last one's name.
+    pub(super) fn load_libraries<'a>(
         &mut self,
-        text: &[u8],
+        texts: impl Iterator<Item = &'a [u8]>,
         existing: Existing,
-    ) -> Result<Rc<[u8]>, CommandError> {
+    ) -> Result<Option<Rc<[u8]>>, CommandError> {
+        let mut loaded = Vec::new();
+        let mut failed = None;
+        for text in texts {
+            match self.load_library(text, existing) {
+                Ok(library) => loaded.push(library),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let last = loaded.last().map(|library| Rc::clone(&library.name));
+        let mut machine = self.take_functions_machine();
+        let libraries = &mut self.scripts.libraries;
+        for Loaded { name, replaced } in loaded.into_iter().rev() {
+            if failed.is_some() {
+                libraries.remove(&name, &mut machine);
+                replaced.into_iter().for_each(|before| libraries.put_back(before));
+            } else {
+                replaced.into_iter().for_each(|before| before.forget(&mut machine));
+            }
+        }
+        self.scripts.functions_machine = Some(machine);
+        failed.map_or(Ok(last), Err)
+    }
+
+    fn load_library(&mut self, text: &[u8], existing: Existing) -> Result<Loaded, CommandError> {
         let (name, code) = metadata(text)?;
         let name = &*name;
         if existing == Existing::Keep && self.scripts.libraries.by_name.contains_key(name) {
@@ -151,7 +206,7 @@ impl Engine {
         name: &[u8],
         code: &[u8],
         text: &[u8],
-    ) -> Result<Rc<[u8]>, CommandError> {
+    ) -> Result<Loaded, CommandError> {
         let kept = machine.compile(code, c"@user_function").map_err(|message| {
             CommandError::quoting([b"ERR Error compiling function: ", &*message].concat())
         })?;
@@ -173,7 +228,7 @@ impl Engine {
             return Err(error);
         }
         let libraries = &mut self.scripts.libraries;
-        libraries.remove(name, machine);
+        let replaced = libraries.take(name);
         let library: Rc<[u8]> = name.into();
         let mut functions = Vec::with_capacity(registered.len());
         for Registered { name, kept, description, flags } in registered {
@@ -184,7 +239,7 @@ impl Engine {
             functions.push(name);
         }
         libraries.by_name.insert(Rc::clone(&library), Library { code: text.into(), functions });
-        Ok(library)
+        Ok(Loaded { name: library, replaced })
     }
 
     /// Whether functions may join those that are there; those of the same library give way.

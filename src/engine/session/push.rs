@@ -29,11 +29,15 @@ impl Pushes<'_> {
         bytes: &[u8],
         pending_max: u64,
     ) {
+        let output = &mut session.output;
         if session.doing != Doing::Nothing {
-            session.output.deferred.extend_from_slice(bytes);
+            // Past the limit already: the client is closed when its command has ended.
+            let kept = output.pending() + output.deferred.len();
+            if pending_max == 0 || (kept as u64) < pending_max {
+                output.deferred.extend_from_slice(bytes);
+            }
             return;
         }
-        let output = &mut session.output;
         if output.buffer.capacity() == 0 {
             output.buffer = self.spares.take();
         }

@@ -167,7 +167,7 @@ impl Engine {
         self.apply_settings();
         // What can fail goes first, the hardest to take back last.
         let is_changed = |name: &str| changed.iter().any(|row| row.name == name);
-        let mut moved = false;
+        let (mut moved, mut entered) = (false, false);
         for name in ["port", "bind", "maxclients", "dir", "appendonly"] {
             // Both at once are one move.
             if !is_changed(name) || (moved && name == "bind") {
@@ -180,9 +180,13 @@ impl Engine {
                         tracing::error!("Can't listen where it did before: {error}");
                     }
                 }
+                if entered && let Err(error) = old.clone().enter_directory() {
+                    tracing::error!("Can't go back to {}: {error}", old.dir.display());
+                }
                 return Err(ConfigError::apply(name, reason));
             }
             moved |= matches!(name, "port" | "bind");
+            entered |= name == "dir";
         }
         let options = self.log_options();
         if let Some(log) = &mut self.log {

@@ -1,6 +1,7 @@
 //! Showing: commands that tell about the server and set its configuration.
 //!
-//! INFO, COMMAND, CONFIG, DEBUG, MONITOR, SLOWLOG, COMMANDLOG, LATENCY, HOTKEYS, MEMORY, TIME, ROLE.
+//! INFO, COMMAND, CONFIG, DEBUG, MONITOR, SLOWLOG, COMMANDLOG, LATENCY, HOTKEYS, MEMORY, MODULE,
+//! TIME, ROLE.
 
 use crate::command::spec::{Arity, Command, Flags, Group, control};
 use crate::engine::ControlHandler;
@@ -19,6 +20,7 @@ pub(crate) mod info_memory;
 pub(crate) mod info_stats;
 pub(crate) mod latency;
 mod memory_doctor;
+pub(crate) mod modules;
 pub(crate) mod monitor;
 pub(crate) mod server_facts;
 

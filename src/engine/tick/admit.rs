@@ -309,9 +309,10 @@ impl Engine {
     fn check_protected(&self, slot: SessionId, name: &str) -> Result<(), CommandError> {
         let link = self.sessions[slot].link.as_ref();
         let local = link.is_none_or(|link| link.origin.is_local());
-        let (allowed, directive) = match name {
-            "MODULE" => (self.settings.enable_module_command, "enable-module-command"),
-            _ => (self.settings.enable_debug_command, "enable-debug-command"),
+        let (name, allowed, directive) = match name {
+            "DEBUG" => ("DEBUG", self.settings.enable_debug_command, "enable-debug-command"),
+            // A subcommand's.
+            _ => ("MODULE", self.settings.enable_module_command, "enable-module-command"),
         };
         if change::may(allowed, Origin { local, loading: false }) {
             return Ok(());

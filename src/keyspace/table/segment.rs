@@ -592,6 +592,13 @@ impl Segment {
         self.prefetch_slots(bucket, self.buckets[bucket].occupied());
     }
 
+    /// Asks for the beginnings of these entries' values, as far as they stand elsewhere.
+    pub(super) fn prefetch_values(&self, bucket: usize, slots: Slots) {
+        for slot in slots {
+            self.entry(bucket, slot).prefetch_value();
+        }
+    }
+
     /// Asks for these entries of a bucket.
     pub(super) fn prefetch_slots(&self, bucket: usize, slots: Slots) {
         for slot in slots {

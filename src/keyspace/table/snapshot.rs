@@ -35,6 +35,8 @@ pub(super) struct Running {
     sink: Box<dyn EntrySink>,
     /// All hashes below this are handed out.
     position: u64,
+    /// The processor was asked for the next bucket's values.
+    is_asked: bool,
     /// The marks of the segments that were written to; a segment's header has its place here. At
     /// most half a kilobyte a segment, until the snapshot ends.
     marks: Vec<SlotMarks>,
@@ -47,7 +49,7 @@ impl Table {
     /// Starts a snapshot of the table as it is now. An unfinished one is dropped.
     pub fn begin_snapshot(&mut self, sink: Box<dyn EntrySink>) {
         self.epoch += 1;
-        self.snapshot = Some(Running { sink, position: 0, marks: Vec::new() });
+        self.snapshot = Some(Running { sink, position: 0, is_asked: false, marks: Vec::new() });
     }
 
     /// Whether a snapshot is under way.
@@ -158,15 +160,22 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     }
     let done = segment.slot_marks().map_or(0, |place| running.marks[place][bucket]);
     let left = segment.bucket(bucket).occupied().without(done);
-    // Two loads stand between a slot and its value, and neither is in the cache: the entries of the
-    // next bucket come while this one is copied, and the beginnings of a whole bucket's values at the same time, and
-    // of each value the rest while the one before is copied.
-    segment.prefetch_slots(bucket, left.clone());
-    for slot in left.clone() {
-        segment.entry(bucket, slot).prefetch_value();
+    // Two loads stand between a slot and its value, and neither is in the cache. While a bucket is
+    // copied, the beginnings of the next one's values come, whose entries came before, and the entries
+    // of the one behind that; and of each value the rest while the one before is copied.
+    if !std::mem::take(&mut running.is_asked) {
+        segment.prefetch_slots(bucket, left.clone());
+        segment.prefetch_values(bucket, left.clone());
+        if bucket + 1 < BUCKETS {
+            segment.prefetch_entries(bucket + 1);
+        }
     }
     if bucket + 1 < BUCKETS {
-        segment.prefetch_entries(bucket + 1);
+        segment.prefetch_values(bucket + 1, segment.bucket(bucket + 1).occupied());
+        running.is_asked = true;
+    }
+    if bucket + 2 < BUCKETS {
+        segment.prefetch_entries(bucket + 2);
     }
     let handed = left.occupancy();
     let mut ahead = left.clone().skip(1);
