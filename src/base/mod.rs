@@ -11,6 +11,7 @@ pub mod logging;
 pub(crate) mod lzf;
 pub mod mutation;
 pub(crate) mod pieces;
+pub(crate) mod prefetch;
 pub mod process;
 pub mod sim_disk;
 pub(crate) mod text;

@@ -2,26 +2,40 @@
 //! dictionary's own entry.
 //!
 //! ```text
-//! HeapString -> [length: usize][capacity: usize][bytes: capacity]
+//! HeapString -> [length: usize][capacity: usize, with two flags][bytes: capacity]
 //! ```
 //!
 //! `Vec<u8>` would cost 24 bytes in the entry that points to it; this costs 8. It grows in place
 //! (APPEND, SETRANGE) with spare capacity, so that building a string piece by piece is linear.
-//! Deliberately absent: sharing (a string has one owner) and the integer form (the dictionary
-//! keeps integers in the entry itself).
+//! Deliberately absent: the integer form (the dictionary keeps integers in the entry itself), and
+//! sharing in general: a string has one owner. But it can be lent to one reader on another thread
+//! ([`Lent`]), which is how a snapshot's thread reads values without a copy having been made of them.
+//! Meanwhile the owner may drop the string, which the reader frees then, or change it, which changes a
+//! copy.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::base::prefetch::prefetch;
 
 /// What stands before the bytes.
 #[repr(C)]
 struct Head {
     len: usize,
-    capacity: usize,
+    /// The capacity, with [`LENT`] and [`DROPPED`].
+    state: AtomicUsize,
 }
+
+/// A reader has the block, too, which nobody changes then.
+const LENT: usize = 1 << (usize::BITS - 1);
+/// The owner has let go of it: the reader frees it.
+const DROPPED: usize = 1 << (usize::BITS - 2);
+/// The capacity's bits.
+const CAPACITY: usize = DROPPED - 1;
 
 const HEAD_BYTES: usize = size_of::<Head>();
 /// Below this, growth doubles; above it, growth adds a quarter (or this much, if that's more).
@@ -30,7 +44,8 @@ const DOUBLING_LIMIT: usize = 1 << 20;
 /// An owned byte string whose handle is one pointer wide.
 pub struct HeapString {
     /// Invariant: a live block of `layout(capacity)` whose head is initialised and whose first
-    /// `len <= capacity` bytes are initialised. Nobody else has a pointer to it.
+    /// `len <= capacity` bytes are initialised. Nobody else has a pointer to it but a reader while
+    /// `LENT` is set.
     head: NonNull<Head>,
 }
 
@@ -50,7 +65,7 @@ impl HeapString {
         let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
         let head = block.cast::<Head>();
         // SAFETY: the block is fresh, large enough and aligned for a head.
-        unsafe { head.write(Head { len: 0, capacity }) };
+        unsafe { head.write(Head { len: 0, state: AtomicUsize::new(capacity) }) };
         Self { head }
     }
 
@@ -63,7 +78,7 @@ impl HeapString {
         let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
         let head = block.cast::<Head>();
         // SAFETY: the block is fresh, large enough and aligned for a head; its bytes are initialised.
-        unsafe { head.write(Head { len, capacity: len }) };
+        unsafe { head.write(Head { len, state: AtomicUsize::new(len) }) };
         Self { head }
     }
 
@@ -77,8 +92,29 @@ impl HeapString {
     /// The bytes there is room for without moving.
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
+        self.state().load(Ordering::Relaxed) & CAPACITY
+    }
+
+    #[inline]
+    fn state(&self) -> &AtomicUsize {
         // SAFETY: the head is initialised (invariant).
-        unsafe { self.head.as_ref().capacity }
+        unsafe { &self.head.as_ref().state }
+    }
+
+    /// To be called before anything changes: a reader keeps the block as it is.
+    #[inline]
+    fn make_own(&mut self) {
+        // Acquire: what the reader has read comes before what is written now.
+        if self.state().load(Ordering::Acquire) & LENT != 0 {
+            self.leave_to_reader();
+        }
+    }
+
+    #[cold]
+    fn leave_to_reader(&mut self) {
+        let mut copy = Self::with_capacity(self.capacity());
+        copy.extend_from_slice(self);
+        *self = copy;
     }
 
     /// Bytes of heap this string holds.
@@ -89,6 +125,7 @@ impl HeapString {
 
     /// Makes room for at least `additional` bytes after the last one, and some spare.
     pub(crate) fn reserve(&mut self, additional: usize) {
+        self.make_own();
         let (len, capacity) = (self.len(), self.capacity());
         let needed = len.saturating_add(additional);
         if needed > capacity {
@@ -113,6 +150,7 @@ impl HeapString {
 
     /// Cuts the string to `len` bytes, or fills it up with `fill` to that length.
     pub(crate) fn resize(&mut self, len: usize, fill: u8) {
+        self.make_own();
         let old = self.len();
         if len > old {
             self.reserve(len - old);
@@ -180,7 +218,7 @@ impl HeapString {
         let Some(block) = NonNull::new(block) else { handle_alloc_error(new) };
         self.head = block.cast();
         // SAFETY: `realloc` kept the head.
-        unsafe { self.head.as_mut().capacity = capacity };
+        unsafe { *self.head.as_mut().state.get_mut() = capacity };
     }
 }
 
@@ -191,14 +229,92 @@ impl HeapString {
 fn layout(capacity: usize) -> Layout {
     capacity
         .checked_add(HEAD_BYTES)
+        .filter(|size| *size <= CAPACITY)
         .and_then(|size| Layout::from_size_align(size, align_of::<Head>()).ok())
         .unwrap_or_else(|| panic!("a string of {capacity} bytes doesn't fit into memory"))
 }
 
 impl Drop for HeapString {
     fn drop(&mut self) {
-        // SAFETY: the block was allocated with this layout and is owned alone.
+        let state = self.state();
+        // Acquire: as in `make_own`. Of the two who let go, one sees the other's flag.
+        if state.load(Ordering::Acquire) & LENT != 0
+            && state.fetch_or(DROPPED, Ordering::AcqRel) & LENT != 0
+        {
+            return;
+        }
+        // SAFETY: the block was allocated with this layout, and no reader has it.
         unsafe { dealloc(self.head.as_ptr().cast(), layout(self.capacity())) }
+    }
+}
+
+/// A string that is lent to a reader, on any thread: the bytes are as they were when it was lent.
+pub(crate) struct Lent {
+    /// A block whose head and first `len` bytes nobody changes, nor frees, while `LENT` is set; and
+    /// it is until this is dropped.
+    head: NonNull<Head>,
+    len: usize,
+}
+
+// SAFETY: the bytes are only read, and who frees the block is decided by atomic operations.
+unsafe impl Send for Lent {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for Lent {}
+
+impl Lent {
+    /// Lends a string that is out as a raw pointer; nothing where a reader has it already.
+    ///
+    /// # Safety
+    /// `raw` must come from [`HeapString::into_raw`] and must not have been taken back, and this is the
+    /// thread that owns the string.
+    #[inline]
+    pub(crate) unsafe fn new(raw: NonNull<u8>) -> Option<Self> {
+        let head = raw.cast::<Head>();
+        // SAFETY: the pointer names a live string (caller), whose head is initialised.
+        let (len, state) = unsafe { (head.as_ref().len, &head.as_ref().state) };
+        // Nobody else looks at it while there is no reader. Acquire: as in `make_own`.
+        let before = state.load(Ordering::Acquire);
+        if before & LENT != 0 {
+            return None;
+        }
+        state.store(before | LENT, Ordering::Relaxed);
+        Some(Self { head, len })
+    }
+
+    /// The bytes.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the block lives, and its first `len` bytes are initialised and not changed
+        // (invariant).
+        unsafe {
+            let first = self.head.cast::<u8>().add(HEAD_BYTES);
+            NonNull::slice_from_raw_parts(first, self.len).as_ref()
+        }
+    }
+
+    /// Asks the processor for the first `max` bytes.
+    pub(crate) fn prefetch(&self, max: usize) {
+        let first = self.head.as_ptr().cast::<u8>();
+        for line in (0..(HEAD_BYTES + self.len).min(max)).step_by(64) {
+            prefetch(first.wrapping_add(line));
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // SAFETY: the block lives while `LENT` is set (invariant).
+        let before = unsafe { self.head.as_ref().state.fetch_and(!LENT, Ordering::AcqRel) };
+        if before & DROPPED != 0 {
+            // SAFETY: the block was allocated with this layout, and the owner has let go of it.
+            unsafe { dealloc(self.head.as_ptr().cast(), layout(before & CAPACITY)) }
+        }
+    }
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lent({} bytes)", self.len)
     }
 }
 
@@ -215,6 +331,7 @@ impl Deref for HeapString {
 impl DerefMut for HeapString {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
+        self.make_own();
         // SAFETY: as `deref`, and we hold the string exclusively.
         unsafe { NonNull::slice_from_raw_parts(self.bytes(), self.head.as_ref().len).as_mut() }
     }
@@ -268,6 +385,68 @@ mod tests {
         }
         assert_eq!(&*HeapString::zeroed(1_000), &[0; 1_000]);
         assert_eq!(string.clone(), string);
+    }
+
+    /// An owner drops and changes strings at random while a thread reads them.
+    #[test]
+    fn what_is_lent_stays_as_it_was_whoever_lets_go_first() {
+        let (lend, lent) = std::sync::mpsc::channel::<(Lent, Vec<u8>)>();
+        let reader = std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for (number, (text, expected)) in lent.iter().enumerate() {
+                assert_eq!(text.bytes(), expected);
+                if number % 7 == 0 {
+                    kept.push((text, expected));
+                }
+                if kept.len() == 100 {
+                    kept.drain(..).for_each(|(text, expected)| assert_eq!(text.bytes(), expected));
+                }
+            }
+            kept.iter().all(|(text, expected)| text.bytes() == expected)
+        });
+        let mut rng = crate::base::env::Rng::from_seed(5);
+        let mut strings: Vec<HeapString> = (0..50).map(|_| HeapString::new(&[b'x'; 300])).collect();
+        let mut models: Vec<Vec<u8>> = strings.iter().map(|string| string.to_vec()).collect();
+        for step in 0..if cfg!(miri) { 300 } else { 30_000_usize } {
+            let place = rng.index(strings.len());
+            let (string, model) = (&mut strings[place], &mut models[place]);
+            let raw = std::mem::replace(string, HeapString::with_capacity(0)).into_raw();
+            // SAFETY: it comes from `into_raw`, and is taken back below.
+            if let Some(text) = unsafe { Lent::new(raw) } {
+                text.prefetch(1000);
+                lend.send((text, model.clone())).unwrap();
+            }
+            // SAFETY: as above; this is the only time.
+            *string = unsafe { HeapString::from_raw(raw) };
+            match rng.index(6) {
+                0 => {
+                    *string = HeapString::new(&[step as u8; 400]);
+                    *model = vec![step as u8; 400];
+                }
+                1 => {
+                    string.extend_from_slice(b"more");
+                    model.extend_from_slice(b"more");
+                }
+                2 => {
+                    string.resize(model.len() / 2, 0);
+                    model.truncate(model.len() / 2);
+                }
+                3 => {
+                    string.grow_zeroed(300);
+                    model.resize(model.len().max(300), 0);
+                }
+                4 => {
+                    string.fill(step as u8);
+                    model.fill(step as u8);
+                }
+                _ => {}
+            }
+            assert_eq!(&**string, &**model);
+            assert!(string.capacity() >= string.len());
+        }
+        drop(lend);
+        drop(strings);
+        assert!(reader.join().unwrap());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::base::process;
 use crate::persist::detached::DetachedBase;
 use crate::persist::relay::Relay;
 use crate::persist::worker::{Urgency, Waker, Worker};
-use crate::rdb::encode::{Compressor, Verbatim};
+use crate::rdb::encode::{Composer, Unfinished};
 
 /// Bytes that are handed to the disk at once, before the last sync.
 const WINDOW_BYTES: u64 = 256 << 10;
@@ -98,8 +98,8 @@ struct Sink {
     bytes: u64,
     /// The bytes last handed to the disk.
     window: Range<u64>,
-    compressor: Compressor,
-    /// A chunk with its strings compressed.
+    composer: Composer,
+    /// A chunk with its strings finished.
     scratch: Vec<u8>,
     /// Something went wrong: nothing is written any more, and nothing renamed.
     failed: bool,
@@ -115,15 +115,15 @@ impl Sink {
         }
     }
 
-    /// Writes a chunk, with these strings of it compressed.
-    fn write_compressed(&mut self, chunk: &[u8], strings: &[Verbatim]) {
+    /// Writes a chunk, with these strings of it finished.
+    fn write_finished(&mut self, chunk: &[u8], strings: &[Unfinished]) {
         if strings.is_empty() {
             return self.write(chunk);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        let shorter = self.compressor.compress(chunk, strings, &mut scratch);
-        self.write(if shorter { &scratch } else { chunk });
+        let changed = self.composer.compose(chunk, strings, &mut scratch);
+        self.write(if changed { &scratch } else { chunk });
         scratch.shrink_to(BUFFER_KEPT_BYTES);
         self.scratch = scratch;
     }
@@ -280,7 +280,7 @@ impl SnapshotWriter {
             digest: Crc64::new(),
             bytes: 0,
             window: 0..0,
-            compressor: Compressor::default(),
+            composer: Composer::default(),
             scratch: Vec::new(),
             failed: false,
             error: None,
@@ -306,22 +306,31 @@ impl SnapshotWriter {
 
     /// Queues a chunk.
     pub fn write(&mut self, chunk: Vec<u8>) {
-        self.write_compressed(chunk, Vec::new());
+        self.write_unfinished(chunk, Vec::new(), 0);
     }
 
-    /// Queues a chunk of which these strings are still to be compressed: that takes most of the
-    /// time that a snapshot costs, and here it is the thread's.
-    pub(crate) fn write_compressed(&mut self, chunk: Vec<u8>, strings: Vec<Verbatim>) {
-        self.bytes += chunk.len() as u64;
-        self.flow.add(chunk.len(), chunk.len());
+    /// Queues a chunk of which these strings are still to be finished: that takes most of the time that
+    /// a snapshot costs, and here it is the thread's. `lent` is how many bytes aren't in the chunk.
+    pub(crate) fn write_unfinished(
+        &mut self,
+        chunk: Vec<u8>,
+        strings: Vec<Unfinished>,
+        lent: usize,
+    ) {
+        let bytes = chunk.len() + lent;
+        self.bytes += bytes as u64;
+        self.flow.add(bytes, bytes);
         let (sink, flow, threaded) = self.shared();
         self.worker.run(move || {
             let mut buffer = chunk;
-            if !flow.given_up() {
-                flow.measure(threaded, || lock(&sink).write_compressed(&buffer, &strings));
-            }
-            flow.note(buffer.len());
-            flow.remove(buffer.len(), buffer.len());
+            flow.measure(threaded, || {
+                if !flow.given_up() {
+                    lock(&sink).write_finished(&buffer, &strings);
+                }
+                drop(strings);
+            });
+            flow.note(bytes);
+            flow.remove(bytes, bytes);
             buffer.clear();
             Done { buffer, outcome: None, removal: false }
         });

@@ -10,6 +10,7 @@ use crate::base::checksum::{Crc64, crc64};
 use crate::base::env::UnixMillis;
 use crate::base::{lzf, text};
 use crate::data::frozen::Frozen;
+use crate::data::string::Lent;
 use crate::data::value::ValueRef;
 pub(crate) use object::least_version;
 
@@ -85,32 +86,47 @@ pub fn select_db(out: &mut Vec<u8>, database: u32) {
     length(out, u64::from(database));
 }
 
-/// A string in what was written that is not compressed, and may be by [`Compressor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verbatim {
-    /// Where its length begins.
-    start: usize,
-    /// Where its bytes do.
-    bytes: usize,
-    end: usize,
+/// A string that is for [`Composer`] to finish.
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    /// It was written as it is and may be compressed: its length begins at `start`, its bytes do at
+    /// `bytes`.
+    Written { start: usize, bytes: usize, end: usize },
+    /// It was left out at a place.
+    Lent { at: usize, text: Lent, compress: bool },
 }
 
 /// What the last string of `out` is, if `value` was written there as it is and is worth compressing.
-pub(crate) fn last_verbatim(out: &[u8], value: &[u8]) -> Option<Verbatim> {
+pub(crate) fn last_written(out: &[u8], value: &[u8]) -> Option<Unfinished> {
     let end = out.len();
     let bytes = end.checked_sub(value.len()).filter(|_| value.len() > COMPRESS_ABOVE)?;
     let start = bytes - length_bytes(value.len() as u64);
     debug_assert!(&out[bytes..] == value, "the value is the last of an entry");
-    Some(Verbatim { start, bytes, end })
+    Some(Unfinished::Written { start, bytes, end })
 }
 
-/// Compresses strings in what was written ([`Verbatim`]).
+/// Writes a key with all that belongs to it but its value, a long string that was lent.
+pub(crate) fn entry_without(
+    out: &mut Vec<u8>,
+    options: &EncodeOptions,
+    key: &[u8],
+    text: Lent,
+    expiry: Option<UnixMillis>,
+    access: Access,
+) -> Unfinished {
+    entry_head(out, expiry, access);
+    out.push(type_byte(&ValueRef::Str(text.bytes()), *options));
+    string(out, *options, key);
+    Unfinished::Lent { at: out.len(), text, compress: options.compress }
+}
+
+/// Finishes what was written: puts in strings that were left out, and compresses strings.
 ///
 /// A run of strings that no compression makes shorter (random or already compressed values) is costly:
 /// it is most of what a snapshot of them costs. After `MISSES` in a row only every `TRIED`th is
 /// tried, and after many times as many every `TRIED_LATER`th, until one gets shorter.
 #[derive(Debug, Default)]
-pub(crate) struct Compressor {
+pub(crate) struct Composer {
     misses: u64,
     piece: Vec<u8>,
 }
@@ -122,24 +138,43 @@ const TRIED: u64 = 8;
 /// and one of so many after a long row, a thousand times the bytes that are lost by it at most.
 const TRIED_LATER: u64 = 64;
 const MISSES_LATER: u64 = 1024;
+/// Bytes of a string that are asked for while the one before is copied: the processor goes on by itself.
+const PREFETCHED_MAX: usize = 2 << 10;
 
-impl Compressor {
-    /// Writes to `out` what was written, with these strings, in their order, compressed where that
-    /// makes them shorter. Writes nothing, and says so by false, where it makes none shorter.
-    pub(crate) fn compress(
+impl Composer {
+    /// Writes to `out` what was written, with these strings, in their order, finished. Writes nothing,
+    /// and says so by false, where that changes nothing.
+    pub(crate) fn compose(
         &mut self,
         written: &[u8],
-        strings: &[Verbatim],
+        strings: &[Unfinished],
         out: &mut Vec<u8>,
     ) -> bool {
         let mut copied = 0;
+        let mut ahead = strings.iter().skip(1);
         for string in strings {
-            if !self.shortens(&written[string.bytes..string.end]) {
-                continue;
+            if let Some(Unfinished::Lent { text, .. }) = ahead.next() {
+                text.prefetch(PREFETCHED_MAX);
             }
-            out.extend_from_slice(&written[copied..string.start]);
-            out.extend_from_slice(&self.piece);
-            copied = string.end;
+            let (start, end) = match string {
+                Unfinished::Written { start, bytes, end }
+                    if self.shortens(&written[*bytes..*end]) =>
+                {
+                    (*start, *end)
+                }
+                Unfinished::Written { .. } => continue,
+                Unfinished::Lent { at, .. } => (*at, *at),
+            };
+            out.extend_from_slice(&written[copied..start]);
+            copied = end;
+            match string {
+                Unfinished::Lent { text, compress, .. }
+                    if !(*compress && self.shortens(text.bytes())) =>
+                {
+                    verbatim(out, text.bytes());
+                }
+                _ => out.extend_from_slice(&self.piece),
+            }
         }
         if copied > 0 {
             out.extend_from_slice(&written[copied..]);
@@ -357,13 +392,13 @@ mod tests {
     fn what_does_not_compress_is_soon_passed_over_and_what_does_ends_that() {
         let mut rng = crate::base::env::Rng::from_seed(1);
         let noise: Vec<u8> = (0..1000).map(|_| rng.next_u64() as u8).collect();
-        let mut compressor = Compressor::default();
+        let mut composer = Composer::default();
         let mut shortens = |text: &[u8]| {
             let mut written = Vec::new();
             verbatim(&mut written, text);
-            let string = last_verbatim(&written, text).unwrap();
+            let string = last_written(&written, text).unwrap();
             let mut out = Vec::new();
-            let shorter = compressor.compress(&written, &[string], &mut out);
+            let shorter = composer.compose(&written, &[string], &mut out);
             assert_eq!(shorter, !out.is_empty());
             shorter
         };
@@ -400,10 +435,10 @@ mod tests {
             let value = vec![b'x'; len];
             let mut written = b"before".to_vec();
             verbatim(&mut written, &value);
-            let strings = [last_verbatim(&written, &value).unwrap()];
+            let strings = [last_written(&written, &value).unwrap()];
             written.extend_from_slice(b"behind");
             let mut out = Vec::new();
-            assert!(Compressor::default().compress(&written, &strings, &mut out));
+            assert!(Composer::default().compose(&written, &strings, &mut out));
             let mut at_once = b"before".to_vec();
             string(&mut at_once, options, &value);
             at_once.extend_from_slice(b"behind");

@@ -4,7 +4,9 @@
 //! Each database's table gives its entries to a `DbSink`; all of them encode into one
 //! `WalkBuffer`, as RDB or as commands, which queues a chunk with its writer as soon as there is one:
 //! one command may change thousands of buckets. Big collections aren't encoded here: they are frozen,
-//! and the writer's thread goes through them when their turn has come.
+//! and the writer's thread goes through them when their turn has come. Nor are long strings copied into
+//! RDB: they are lent to the writer's thread, and count as copies, which they are once their owner drops
+//! or changes them.
 //!
 //! Invariant: what waits for the writer in copies is at most `copied_max` bytes, a chunk and one entry.
 //! What would be more is not kept, and the walk has `overflowed`: it comes to nothing.
@@ -15,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::base::env::UnixMillis;
 use crate::base::pieces::PieceSink;
 use crate::data::frozen::Frozen;
+use crate::data::string::Lent;
 use crate::data::value::{Object, ObjectRef, ValueRef};
 use crate::keyspace::access::Remembered;
 use crate::keyspace::databases::DbIndex;
@@ -22,7 +25,7 @@ use crate::keyspace::table::{Entry, EntrySink};
 use crate::persist::aof_encode::push_select;
 use crate::persist::aof_value;
 use crate::persist::snapshot::{Encode, SnapshotWriter};
-use crate::rdb::encode::{self, EncodeOptions, Verbatim};
+use crate::rdb::encode::{self, EncodeOptions, Unfinished};
 
 /// Bytes that are handed to the writer at once, at most. Handing over costs both threads some system calls:
 /// with 16 KiB a walk under load took half again as long and three times the memory.
@@ -48,8 +51,10 @@ pub(in crate::engine) enum Form {
 pub(in crate::engine) struct WalkBuffer {
     form: Form,
     bytes: Vec<u8>,
-    /// Strings in them that the writer compresses.
-    strings: Vec<Verbatim>,
+    /// Strings in them, or left out of them, that the writer finishes.
+    strings: Vec<Unfinished>,
+    /// Bytes of those that were left out.
+    lent_bytes: usize,
     /// Entries so far.
     pub entries: u64,
     db: Option<DbIndex>,
@@ -83,11 +88,12 @@ impl WalkBuffer {
         copied_max: usize,
     ) -> Self {
         let (strings, entries, db) = (Vec::new(), 0, None);
-        let (sizes, overflowed) = (Vec::new(), false);
+        let (sizes, overflowed, lent_bytes) = (Vec::new(), false, 0);
         Self {
             form,
             bytes,
             strings,
+            lent_bytes,
             entries,
             db,
             sizes,
@@ -117,7 +123,17 @@ impl WalkBuffer {
     fn hand_over(&mut self) {
         let next = self.writer.take_buffer();
         let chunk = std::mem::replace(&mut self.bytes, next);
-        self.writer.write_compressed(chunk, std::mem::take(&mut self.strings));
+        let strings = std::mem::take(&mut self.strings);
+        self.writer.write_unfinished(chunk, strings, std::mem::take(&mut self.lent_bytes));
+    }
+
+    /// A long string stays where it is, and the writer's thread reads it there.
+    fn push_lent(&mut self, options: EncodeOptions, head: Head<'_>, text: Lent) {
+        let Head { key, expiry, access } = head;
+        let access = self.remembered.of(access);
+        self.lent_bytes += text.bytes().len();
+        let string = encode::entry_without(&mut self.bytes, &options, key, text, expiry, access);
+        self.strings.push(string);
     }
 
     /// A string is compressed by the writer's thread, to which most of the work is left that way.
@@ -136,12 +152,22 @@ impl WalkBuffer {
             _ => (options, None),
         };
         encode::entry(out, &options, key, value, expiry, access);
-        self.strings.extend(text.and_then(|bytes| encode::last_verbatim(out, bytes)));
+        self.strings.extend(text.and_then(|bytes| encode::last_written(out, bytes)));
+    }
+
+    fn push(&mut self, head: Head<'_>, value: ValueRef<'_>) {
+        match self.form {
+            Form::Rdb(options) => self.push_rdb(options, head, value),
+            Form::Commands => {
+                aof_value::push_entry(&mut self.bytes, head.key, value, head.expiry);
+            }
+        }
+        self.hand_over_full();
     }
 
     fn hand_over_full(&mut self) {
         let chunk = (self.copied_max / CHUNK_PART).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
-        if self.bytes.len() >= chunk {
+        if self.bytes.len() + self.lent_bytes >= chunk {
             self.hand_over();
         }
     }
@@ -179,16 +205,32 @@ pub(in crate::engine) struct DbSink {
 }
 
 impl EntrySink for DbSink {
+    fn reads_strings(&self) -> bool {
+        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(buffer.form, Form::Commands)
+    }
+
     fn entry(&mut self, entry: &Entry<'_>) {
         let head = Head { key: entry.key(), expiry: entry.expiry(), access: entry.access() };
-        self.push(head, entry.value());
+        let Some(mut buffer) = self.buffer() else { return };
+        if let Form::Rdb(options) = buffer.form
+            && let Some(text) = entry.lend()
+        {
+            buffer.push_lent(options, head, text);
+            buffer.hand_over_full();
+        } else {
+            buffer.push(head, entry.value());
+        }
     }
 
     fn object(&mut self, key: &[u8], expiry: Option<UnixMillis>, access: u32, object: &mut Object) {
         let (head, size) = (Head { key, expiry, access }, object.heap_bytes());
         match if size >= FREEZE_BYTES { object.freeze() } else { None } {
             Some(frozen) => self.push_frozen(head, frozen, size),
-            None => self.push(head, ValueRef::Object(ObjectRef::from(&*object))),
+            None => {
+                let Some(mut buffer) = self.buffer() else { return };
+                buffer.push(head, ValueRef::Object(ObjectRef::from(&*object)));
+            }
         }
     }
 }
@@ -206,17 +248,6 @@ impl DbSink {
     fn buffer(&self) -> Option<MutexGuard<'_, WalkBuffer>> {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         buffer.begin_entry(self.db).then_some(buffer)
-    }
-
-    fn push(&self, head: Head<'_>, value: ValueRef<'_>) {
-        let Some(mut buffer) = self.buffer() else { return };
-        match buffer.form {
-            Form::Rdb(options) => buffer.push_rdb(options, head, value),
-            Form::Commands => {
-                aof_value::push_entry(&mut buffer.bytes, head.key, value, head.expiry);
-            }
-        }
-        buffer.hand_over_full();
     }
 
     /// A big collection, which the writer's thread will go through.

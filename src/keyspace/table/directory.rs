@@ -9,7 +9,8 @@
 use std::ptr::NonNull;
 
 use super::pool::FRAME_BYTES;
-use super::segment::{Segment, prefetch};
+use super::segment::Segment;
+use crate::base::prefetch::prefetch;
 
 /// Most bits of a hash that the directory looks at: 64 M segments. It also keeps bucket borders on
 /// even hashes, which the SCAN cursor relies on.

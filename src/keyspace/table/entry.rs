@@ -21,9 +21,9 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::segment::prefetch;
 use crate::base::env::UnixMillis;
-use crate::data::string::HeapString;
+use crate::base::prefetch::prefetch;
+use crate::data::string::{HeapString, Lent};
 use crate::data::value::{NewValue, Object, ObjectRef, ValueRef};
 
 pub(super) const FLAGS: usize = 0;
@@ -231,15 +231,26 @@ impl RawEntry {
         }
     }
 
-    /// Asks the processor for the beginning of a value that stands elsewhere.
+    /// Lends the value to a reader on another thread, where that is possible ([`Lent::new`]).
     #[inline]
-    pub(super) fn prefetch_value(self) {
+    fn lend(self) -> Option<Lent> {
+        if self.byte(FLAGS) & KIND != KIND_STRING {
+            return None;
+        }
+        // SAFETY: the pointer came from `into_raw`, and entries don't leave their thread while anybody
+        // looks at them.
+        unsafe { Lent::new(self.pointer(self.value_at())) }
+    }
+
+    /// Asks the processor for the beginning of a value that stands elsewhere: of a string for as many
+    /// bytes.
+    #[inline]
+    pub(super) fn prefetch_value(self, string_bytes: usize) {
         let at = self.value_at();
         match self.byte(FLAGS) & KIND {
             KIND_STRING => {
                 let head = self.pointer(at).as_ptr();
-                for line in (0..VALUE_INLINE_MAX).step_by(64) {
-                    // A string that stands elsewhere is mostly longer than any that doesn't.
+                for line in (0..string_bytes).step_by(64) {
                     prefetch(head.wrapping_add(line));
                 }
             }
@@ -499,6 +510,13 @@ impl<'a> Entry<'a> {
     /// Whether the string was changed in place.
     pub(crate) fn is_raw(&self) -> bool {
         self.raw.is_raw()
+    }
+
+    /// Lends the value to a reader on another thread, if it is a string that stands elsewhere and no
+    /// reader has it.
+    #[inline]
+    pub(crate) fn lend(&self) -> Option<Lent> {
+        self.raw.lend()
     }
 
     /// Whether the value is a string with a heap block of its own, which can grow in place.

@@ -25,6 +25,7 @@ use std::ptr::NonNull;
 use super::bucket::{Bucket, SLOTS, Slots};
 use super::entry::{ENTRY_BYTES_MAX, RawEntry};
 use super::pool::{FRAME_BYTES, Frame, PAGE_BYTES, Pool};
+use crate::base::prefetch::prefetch;
 
 /// Buckets in a segment: header and buckets fill two pages.
 pub(super) const BUCKETS: usize = 123;
@@ -592,13 +593,6 @@ impl Segment {
         self.prefetch_slots(bucket, self.buckets[bucket].occupied());
     }
 
-    /// Asks for the beginnings of these entries' values, as far as they stand elsewhere.
-    pub(super) fn prefetch_values(&self, bucket: usize, slots: Slots) {
-        for slot in slots {
-            self.entry(bucket, slot).prefetch_value();
-        }
-    }
-
     /// Asks for these entries of a bucket.
     pub(super) fn prefetch_slots(&self, bucket: usize, slots: Slots) {
         for slot in slots {
@@ -611,26 +605,4 @@ impl Segment {
 #[inline(always)]
 pub(super) fn after(bucket: usize) -> usize {
     if bucket + 1 == BUCKETS { 0 } else { bucket + 1 }
-}
-
-/// Asks the processor to fetch a cache line.
-#[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect but on the cache, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch has no effect but on the cache, whatever the address.
-    unsafe {
-        std::arch::asm!(
-            "prfm pldl1keep, [{0}]",
-            in(reg) address,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = address;
 }

@@ -13,6 +13,7 @@
 use std::ptr::NonNull;
 
 use super::directory::Handle;
+use super::entry::VALUE_INLINE_MAX;
 use super::grow::chain;
 use super::scan::segment_end;
 use super::segment::{BUCKETS, Segment};
@@ -22,6 +23,11 @@ use crate::data::value::Object;
 
 /// Takes the entries of a snapshot, each exactly once, in no particular order.
 pub trait EntrySink: Send {
+    /// Whether it reads strings' bytes, or only has them lent.
+    fn reads_strings(&self) -> bool {
+        true
+    }
+
     /// One entry, as it was when the snapshot began (its access bits may be newer).
     fn entry(&mut self, entry: &Entry<'_>);
 
@@ -35,8 +41,8 @@ pub(super) struct Running {
     sink: Box<dyn EntrySink>,
     /// All hashes below this are handed out.
     position: u64,
-    /// The processor was asked for the next bucket's values.
-    is_asked: bool,
+    /// The bytes of a string that are looked at first.
+    string_bytes: usize,
     /// The marks of the segments that were written to; a segment's header has its place here. At
     /// most half a kilobyte a segment, until the snapshot ends.
     marks: Vec<SlotMarks>,
@@ -49,7 +55,8 @@ impl Table {
     /// Starts a snapshot of the table as it is now. An unfinished one is dropped.
     pub fn begin_snapshot(&mut self, sink: Box<dyn EntrySink>) {
         self.epoch += 1;
-        self.snapshot = Some(Running { sink, position: 0, is_asked: false, marks: Vec::new() });
+        let string_bytes = if sink.reads_strings() { VALUE_INLINE_MAX } else { 1 };
+        self.snapshot = Some(Running { sink, position: 0, string_bytes, marks: Vec::new() });
     }
 
     /// Whether a snapshot is under way.
@@ -160,27 +167,23 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     }
     let done = segment.slot_marks().map_or(0, |place| running.marks[place][bucket]);
     let left = segment.bucket(bucket).occupied().without(done);
-    // Two loads stand between a slot and its value, and neither is in the cache. While a bucket is
-    // copied, the beginnings of the next one's values come, whose entries came before, and the entries
-    // of the one behind that; and of each value the rest while the one before is copied.
-    if !std::mem::take(&mut running.is_asked) {
-        segment.prefetch_slots(bucket, left.clone());
-        segment.prefetch_values(bucket, left.clone());
-        if bucket + 1 < BUCKETS {
-            segment.prefetch_entries(bucket + 1);
-        }
+    // Two loads stand between a slot and its value, and neither is in the cache: the entries of the
+    // next bucket come while this one is copied, and the beginnings of a whole bucket's values at the same time, and
+    // of each value the rest while the one before is copied.
+    segment.prefetch_slots(bucket, left.clone());
+    for slot in left.clone() {
+        // A string that stands elsewhere is mostly longer than any that doesn't.
+        segment.entry(bucket, slot).prefetch_value(running.string_bytes);
     }
     if bucket + 1 < BUCKETS {
-        segment.prefetch_values(bucket + 1, segment.bucket(bucket + 1).occupied());
-        running.is_asked = true;
-    }
-    if bucket + 2 < BUCKETS {
-        segment.prefetch_entries(bucket + 2);
+        segment.prefetch_entries(bucket + 1);
     }
     let handed = left.occupancy();
     let mut ahead = left.clone().skip(1);
     for slot in left {
-        if let Some(next) = ahead.next() {
+        if let Some(next) = ahead.next()
+            && running.string_bytes > 1
+        {
             segment.entry(bucket, next).prefetch_rest();
         }
         hand_slot(segment, bucket, slot, running);
