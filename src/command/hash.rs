@@ -163,6 +163,7 @@ fn put_pairs(cx: &mut Cx<'_>, args: Args<'_>, command: &str) -> Result<usize, Co
     let created =
         cx.databases.db(cx.selected).edit(args.at(1), Event::HSET, |hash: &mut Hash| {
             let mut created = 0;
+            hash.expect(args.len() / 2 - 1, thresholds);
             for at in (2..args.len()).step_by(2) {
                 let (name, value) = (args.at(at), args.at(at + 1));
                 created += usize::from(hash.insert(name, value, FieldExpiry::Clear, thresholds));

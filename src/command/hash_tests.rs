@@ -403,3 +403,24 @@ fn forms_change_at_their_limits() {
         assert!(reply.ends_with(&format!("|{encoding}")), "{command}: {reply}");
     }
 }
+
+/// Before, only what was really there counted, and `HSET` of 600 pairs of one field left a listpack.
+#[test]
+fn a_command_of_many_elements_ends_the_compact_form() {
+    let many = |word: &str, count: usize| format!(" {word}").repeat(count);
+    for (first, command, word, limit, forms) in [
+        ("HSET k f v", "HSET k", "f v", 512, ["listpack", "hashtable"]),
+        ("EXISTS k", "HMSET k", "f v", 512, ["listpack", "hashtable"]),
+        ("ZADD k 1 m", "ZADD k", "1 m", 128, ["listpack", "skiplist"]),
+        ("ZADD k 1 m", "ZADD k XX", "1 m", 128, ["listpack", "skiplist"]),
+        ("SADD k m", "SADD k", "m", 128, ["listpack", "hashtable"]),
+    ] {
+        for (count, form) in [(limit, forms[0]), (limit + 1, forms[1])] {
+            let mut world = World::new();
+            world.run(first);
+            world.run(&format!("{command}{}", many(word, count)));
+            let reply = world.run("OBJECT ENCODING k");
+            assert!(reply.ends_with(form), "{command} {count}: {reply}");
+        }
+    }
+}

@@ -8,9 +8,9 @@
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
 use crate::command::stream_args::log_ids;
-use crate::command::stream_range::{reply_entry, reply_entry_of};
+use crate::command::stream_range::{reply_entry, reply_entry_of, reply_present};
 use crate::command::stream_read::Streams;
-use crate::data::stream::{ConsumerId, Pending, Stream, StreamId};
+use crate::data::stream::{Bookmark, ConsumerId, Entries, Pending, Stream, StreamId};
 use crate::keyspace::collection::Changed;
 use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
@@ -75,17 +75,18 @@ impl GroupRead<'_> {
         streams: &mut Streams,
     ) -> Delivered {
         let mut delivered = Delivered::default();
-        let made = stream.edit_group(self.group, |group| {
+        let seen = stream.edit_group(self.group, |group| {
             let (id, made) = group.ensure(self.consumer, self.now_ms);
             group.see(id, self.now_ms, false);
-            made
+            (id, made)
         });
-        delivered.made_consumer = made == Some(true);
+        let Some((consumer, made)) = seen else { return delivered };
+        delivered.made_consumer = made;
         match self.wanted {
-            Wanted::New => self.deliver_new(stream, reply, streams, &mut delivered),
+            Wanted::New => self.deliver_new(stream, reply, streams, consumer, &mut delivered),
             Wanted::History(behind) => {
                 streams.begin(reply, self.key);
-                self.deliver_again(stream, reply, behind, &mut delivered);
+                self.deliver_again(stream, reply, (consumer, behind), &mut delivered);
             }
         }
         delivered
@@ -96,17 +97,17 @@ impl GroupRead<'_> {
         stream: &mut Stream,
         reply: &mut Reply<'_>,
         streams: &mut Streams,
+        consumer: ConsumerId,
         delivered: &mut Delivered,
     ) {
-        let Some(consumer) = stream.group(self.group).and_then(|g| g.find(self.consumer)) else {
-            return;
-        };
         let claimed = self.claim(stream, consumer, delivered);
         let Some(group) = stream.group(self.group) else { return };
         // Nothing is behind the last id that there can be.
         let start = group.last_id.next().filter(|_| claimed.len() < self.count);
-        let start = start.filter(|start| stream.last_entry_id().is_some_and(|last| last >= *start));
-        if claimed.is_empty() && start.is_none() {
+        let start = start.filter(|start| stream.counts().last_id >= *start);
+        let new = start.map(|start| stream.range_from(group.bookmark, start, StreamId::MAX));
+        let new = new.and_then(|mut entries| Some((entries.next_entry()?, entries)));
+        if claimed.is_empty() && new.is_none() {
             return;
         }
         streams.begin(reply, self.key);
@@ -116,9 +117,11 @@ impl GroupRead<'_> {
             reply.int(self.now_ms.saturating_sub(pending.delivered_ms).max(0));
             reply.int(pending.told_deliveries());
         }
-        let ids = match start {
-            Some(start) => self.reply_new(stream, reply, start, self.count - claimed.len()),
-            None => Vec::new(),
+        let (ids, bookmark) = match new {
+            Some((first, entries)) => {
+                self.reply_new(reply, first, entries, self.count - claimed.len())
+            }
+            None => (Vec::new(), None),
         };
         reply.finish_array(array, claimed.len() + ids.len());
         let Some(last_id) = ids.last().copied() else { return };
@@ -136,33 +139,35 @@ impl GroupRead<'_> {
         stream.edit_group(self.group, |group| {
             delivered.pending[new..].iter().for_each(|pending| group.put(*pending));
             (group.last_id, group.entries_read) = (last_id, entries_read);
+            group.bookmark = bookmark;
             // With NOACK nothing becomes pending, and upstream leaves the active time as it was.
             group.see(consumer, self.now_ms, !self.no_ack);
         });
         delivered.position = Some((last_id, entries_read));
     }
 
-    /// Replies with new entries, and says which.
+    /// Replies with new entries, of which the first is present, and says which, and where the next begin.
     fn reply_new(
         &self,
-        stream: &Stream,
         reply: &mut Reply<'_>,
-        start: StreamId,
+        first: (StreamId, usize),
+        mut entries: Entries<'_>,
         most: usize,
-    ) -> Vec<StreamId> {
-        let mut entries = stream.range(start, StreamId::MAX);
+    ) -> (Vec<StreamId>, Option<Bookmark>) {
         let mut ids = Vec::new();
         let elements = if self.claim_ms.is_some() { 4 } else { 2 };
-        while ids.len() < most {
-            let Some(id) = reply_entry_of(reply, &mut entries, elements) else { break };
+        let mut next = Some(first);
+        while let Some(entry) = next {
+            reply_present(reply, &mut entries, entry, elements);
             if self.claim_ms.is_some() {
                 // A new entry: idle for 0 ms, delivered 0 times before.
                 reply.int(0);
                 reply.int(0);
             }
-            ids.push(id);
+            ids.push(entry.0);
+            next = if ids.len() < most { entries.next_entry() } else { None };
         }
-        ids
+        (ids, entries.bookmark())
     }
 
     /// Passes entries that have been pending for long enough on to the consumer, and returns them as
@@ -207,12 +212,11 @@ impl GroupRead<'_> {
         &self,
         stream: &mut Stream,
         reply: &mut Reply<'_>,
-        behind: StreamId,
+        (consumer, behind): (ConsumerId, StreamId),
         delivered: &mut Delivered,
     ) {
         let Some(group) = stream.group(self.group) else { return };
-        let id = group.find(self.consumer);
-        let Some(consumer) = id.and_then(|id| group.consumer(id)) else { return };
+        let Some(consumer) = group.consumer(consumer) else { return };
         let Some(start) = behind.next() else { return };
         let array = reply.deferred();
         let mut count = 0;

@@ -78,7 +78,19 @@ pub(super) fn reply_entry_of(
     entries: &mut Entries<'_>,
     elements: usize,
 ) -> Option<StreamId> {
-    let (id, fields) = entries.next_entry()?;
+    let entry = entries.next_entry()?;
+    reply_present(reply, entries, entry, elements);
+    Some(entry.0)
+}
+
+/// As [`reply_entry_of`] with the present entry, which [`Entries::next_entry`] has given.
+#[inline]
+pub(super) fn reply_present(
+    reply: &mut Reply<'_>,
+    entries: &mut Entries<'_>,
+    (id, fields): (StreamId, usize),
+    elements: usize,
+) {
     reply.array(elements);
     reply.bulk(id.text().as_bytes());
     reply.array(2 * fields);
@@ -86,5 +98,4 @@ pub(super) fn reply_entry_of(
         reply.element(name);
         reply.element(value);
     }
-    Some(id)
 }

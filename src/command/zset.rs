@@ -212,6 +212,8 @@ fn add(
     let failed = cx.databases.db(cx.selected).edit(args.at(1), event, |zset: &mut Zset| {
         if zset.is_empty() {
             *zset = Zset::for_members(count, args.at(first + 1).len(), thresholds);
+        } else {
+            zset.expect(count, thresholds);
         }
         let mut failed = None;
         for at in (first..args.len()).step_by(2) {

@@ -110,8 +110,21 @@ impl Aggregate {
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
             Self::Sum => number(a + b),
-            Self::Min => a.min(b),
-            Self::Max => a.max(b),
+            // Of a zero of either sign the first stays.
+            Self::Min => {
+                if b < a {
+                    b
+                } else {
+                    a
+                }
+            }
+            Self::Max => {
+                if b > a {
+                    b
+                } else {
+                    a
+                }
+            }
         }
     }
 }
@@ -300,7 +313,8 @@ fn combine(sources: &[Source<'_>], request: &Request, operation: Operation) -> S
             let mut sum = number(score * weight);
             for (other, weight) in others {
                 let Some(score) = other.score(member) else { return };
-                sum = request.aggregate.of(sum, number(score * weight));
+                // Upstream looks whether it is a number only behind the sum, which is zero then.
+                sum = request.aggregate.of(sum, score * weight);
             }
             result.insert(member.to_vec(), sum);
         }),
@@ -387,4 +401,29 @@ fn zintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     });
     cx.reply.count(count);
     Ok(Flow::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::generic_tests::World;
+
+    /// Zero times infinity in an intersection: it ends the sum, where it counted as zero before, and
+    /// changes neither a minimum nor a maximum.
+    #[test]
+    fn what_is_no_number_ends_the_sum_of_an_intersection() {
+        let mut world = World::new();
+        world.run("ZADD a 5 m");
+        world.run("ZADD b inf m inf n");
+        for (command, weights, aggregate, score) in [
+            ("ZINTER", "1 0", "SUM", "$1|0"),
+            ("ZINTER", "1 0", "MIN", "$1|5"),
+            ("ZINTER", "-1 0", "MAX", "$2|-5"),
+            ("ZINTER", "0 1", "SUM", "$3|inf"),
+            ("ZUNION", "1 0", "SUM", "$1|5"),
+        ] {
+            let options = format!("WEIGHTS {weights} AGGREGATE {aggregate} WITHSCORES");
+            let reply = world.run(&format!("{command} 2 a b {options}"));
+            assert!(reply.contains(&format!("$1|m|{score}")), "{command} {options}: {reply}");
+        }
+    }
 }

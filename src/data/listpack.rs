@@ -443,6 +443,19 @@ impl Iter<'_> {
         (self.front < self.back).then_some(Cursor(self.front))
     }
 
+    /// How far the front is from the listpack's first byte.
+    #[inline]
+    pub(crate) fn offset(&self) -> usize {
+        self.front
+    }
+
+    /// Passes over so many bytes at the front, which are whole elements.
+    #[inline]
+    pub(crate) fn skip_bytes(&mut self, bytes: usize) {
+        self.front += bytes;
+        debug_assert!(self.front <= self.back, "no element is behind the last");
+    }
+
     /// Passes over elements at the front.
     #[inline]
     pub(crate) fn skip_front(&mut self, count: usize) {

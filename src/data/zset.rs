@@ -86,6 +86,14 @@ impl Zset {
         Self::Big(Boxed::new(Big::default()))
     }
 
+    /// Becomes a tree at once where one command brings more members than a listpack takes, be some of them
+    /// there twice: as Redis 7.2 does it.
+    pub(crate) fn expect(&mut self, count: usize, thresholds: &Thresholds) {
+        if matches!(self, Self::Packed(_)) && count > thresholds.zset_entries {
+            self.make_big();
+        }
+    }
+
     /// A set of members and scores by turns, none of which is there twice; in order unless
     /// `is_sorted` says otherwise.
     pub(crate) fn from_packed(pack: Listpack, is_sorted: bool, thresholds: &Thresholds) -> Self {

@@ -198,11 +198,11 @@ impl<'a> Reply<'a> {
     }
 
     fn insert_head(&mut self, start: Deferred, mark: u8, len: usize) {
-        let mut head = Vec::with_capacity(24);
-        head.push(mark);
-        text::push_u64(&mut head, len as u64);
-        head.extend_from_slice(b"\r\n");
-        self.out.splice(start.0..start.0, head);
+        let end = self.out.len();
+        self.counted(mark, len);
+        // It was written behind the elements, and changes places with them.
+        let head = self.out.len() - end;
+        self.out[start.0..].rotate_right(head);
     }
 
     /// A double: RESP3's double, RESP2's bulk string.

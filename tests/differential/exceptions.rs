@@ -19,14 +19,15 @@ fn ends_with_scan(name: &[u8]) -> bool {
     [&b"SCAN"[..], b"HSCAN", b"SSCAN", b"ZSCAN"].iter().any(|scan| name.eq_ignore_ascii_case(scan))
 }
 
-/// Whether 7.2 names an encoding as ours does: lists have been listpacks only since then, and a sorted set
-/// that is made by a command with more members than a listpack takes begins as a skiplist, even where some
+/// Whether 7.2 names an encoding as ours does: lists have been listpacks only since then, and a hash or a
+/// sorted set that gets more elements by one command than a listpack takes is none any more, even where some
 /// of them are there twice.
 pub fn is_encoding_of_7_2(theirs: &Value, ours: &Value) -> bool {
     let from =
         matches!(theirs.bytes(), Some(b"quicklist" | b"hashtable" | b"skiplist" | b"intset"));
     from && ours.bytes() == Some(b"listpack")
-        || (theirs.bytes(), ours.bytes()) == (Some(b"listpack"), Some(b"skiplist"))
+        || theirs.bytes() == Some(b"listpack")
+            && matches!(ours.bytes(), Some(b"skiplist" | b"hashtable"))
 }
 
 /// XINFO's reply without what 7.2 added.

@@ -124,12 +124,18 @@ pub const EXCEPTIONS: &[Exception] = &[
         explains: |argv, theirs, _| has_hexadecimal_place(argv) && theirs.is_error(),
     },
     Exception {
-        reason: "a polygon that is wide, or near a pole, has all its places, of which Valkey misses some",
+        reason: "a polygon that is wide, or near a pole, has all its places, of which Valkey misses some, and \
+                 finds them in another order",
         explains: |argv, theirs, ours| {
             is_about_polygons(argv)
                 && match (theirs, ours) {
                     (Value::Integer(theirs), Value::Integer(ours)) => theirs < ours,
-                    (Value::Array(theirs), Value::Array(ours)) => theirs.len() < ours.len(),
+                    (Value::Array(theirs), Value::Array(ours)) => {
+                        theirs.len() < ours.len()
+                            || theirs.len() == ours.len()
+                                && !is_sorted(argv)
+                                && theirs.iter().all(|place| ours.contains(place))
+                    }
                     _ => false,
                 }
         },
@@ -151,6 +157,12 @@ pub fn may_store(argv: &[Vec<u8>]) -> bool {
 
 fn is_about_polygons(argv: &[Vec<u8>]) -> bool {
     is_about_places(argv) && argv.iter().any(|word| word.eq_ignore_ascii_case(b"BYPOLYGON"))
+}
+
+fn is_sorted(argv: &[Vec<u8>]) -> bool {
+    let sorts =
+        |word: &Vec<u8>| ["ASC", "DESC"].iter().any(|it| word.eq_ignore_ascii_case(it.as_bytes()));
+    argv.iter().any(sorts)
 }
 
 fn is_about_places(argv: &[Vec<u8>]) -> bool {

@@ -248,6 +248,14 @@ impl Hash {
         is_new
     }
 
+    /// Becomes an index at once where one command brings more fields than a listpack takes, be some of them
+    /// there twice: as Redis 7.2 does it.
+    pub(crate) fn expect(&mut self, count: usize, thresholds: &Thresholds) {
+        if count > thresholds.hash_entries {
+            self.make_big();
+        }
+    }
+
     /// Removes a field; whether it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         match self {

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::data::stream::entries::Bookmark;
 use crate::data::stream::id::StreamId;
 use crate::data::stream::released::Released;
 use crate::data::stream::sorted::{Record, Sorted};
@@ -109,6 +110,8 @@ pub struct Group {
     pub last_id: StreamId,
     /// How many entries were ever added up to that one, where that is known.
     pub(crate) entries_read: Option<u64>,
+    /// Where the entries behind that one begin, after a consumer has read it.
+    pub(crate) bookmark: Option<Bookmark>,
     pending: Sorted<Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     /// By their numbers; nothing where one has gone.

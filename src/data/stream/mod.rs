@@ -51,6 +51,7 @@ use crate::data::stream::nodes::Nodes;
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
 
+pub(crate) use entries::Bookmark;
 pub use entries::Entries;
 pub use group::ConsumerId;
 pub(crate) use group::{Consumer, DELIVERIES_MAX};
@@ -211,6 +212,16 @@ impl Stream {
     #[inline]
     pub fn range(&self, start: StreamId, end: StreamId) -> Entries<'_> {
         Entries::forward(&self.0.nodes, start, end)
+    }
+
+    /// The same entries, from a bookmark at the start where that is good.
+    pub(crate) fn range_from(
+        &self,
+        bookmark: Option<Bookmark>,
+        start: StreamId,
+        end: StreamId,
+    ) -> Entries<'_> {
+        Entries::forward_from(&self.0.nodes, bookmark, start, end)
     }
 
     /// The same entries, the last first.

@@ -192,6 +192,8 @@ pub(super) struct Walk<'a> {
     /// Of the master.
     fields: Iter<'a>,
     field_count: usize,
+    /// Where the entries begin, behind the master.
+    entries_at: usize,
     /// What comes next of the present entry.
     cells: Iter<'a>,
     /// The master's fields that it still has values for, where its fields are the master's.
@@ -221,11 +223,35 @@ impl<'a> Walk<'a> {
         if let Direction::Forward { .. } = direction {
             cells.skip_front(field_count + 1);
         }
-        Self { node, fields, field_count, cells, names: None, left: 0, direction }
+        let entries_at = cells.offset();
+        Self { node, fields, field_count, entries_at, cells, names: None, left: 0, direction }
     }
 
     pub(super) fn forward(node: &'a Node) -> Self {
         Self::new(node, Direction::Forward { begun: false })
+    }
+
+    /// A walk that begins at an entry, so many bytes behind the first one's beginning ([`Walk::passed`]).
+    pub(super) fn forward_from(node: &'a Node, passed: usize) -> Self {
+        let mut walk = Self::forward(node);
+        walk.cells.skip_bytes(passed);
+        walk
+    }
+
+    /// Of a walk forward: how many bytes the entries have together up to the present one and with it. It
+    /// stays the same when entries are added or marked as deleted.
+    pub(super) fn passed(&self) -> usize {
+        let mut cells = self.cells.clone();
+        if let Direction::Forward { begun: true } = self.direction {
+            cells.skip_front(self.cells_left());
+        }
+        cells.offset() - self.entries_at
+    }
+
+    /// Cells of the present entry that are still to come.
+    #[inline]
+    fn cells_left(&self) -> usize {
+        1 + if self.names.is_some() { self.left } else { 2 * self.left }
     }
 
     pub(super) fn backward(node: &'a Node) -> Self {
@@ -238,8 +264,7 @@ impl<'a> Walk<'a> {
         match self.direction {
             Direction::Forward { begun } => {
                 if begun {
-                    let cells = if self.names.is_some() { self.left } else { 2 * self.left };
-                    self.cells.skip_front(cells + 1);
+                    self.cells.skip_front(self.cells_left());
                 }
                 self.direction = Direction::Forward { begun: true };
                 self.cells.cursor()

@@ -56,9 +56,17 @@ pub(super) struct Nodes {
     tail: Option<Node>,
     /// Bytes of all nodes, and of the blocks but for their place in `blocks`.
     heap: usize,
+    /// Nodes that have gone.
+    removals: u64,
 }
 
 impl Nodes {
+    /// How often nodes have gone: while that stays, nodes are only added, and entries stay in theirs.
+    #[inline]
+    pub(super) fn removals(&self) -> u64 {
+        self.removals
+    }
+
     #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
         self.heap + self.blocks.capacity() * size_of::<Block>()
@@ -190,6 +198,7 @@ impl Nodes {
 
     /// Takes a node out.
     pub(super) fn remove(&mut self, at: At) -> Option<Node> {
+        self.removals += 1;
         let node = if at.block == self.blocks.len() {
             let node = self.tail.take()?;
             let before = self.before(at);
@@ -231,6 +240,7 @@ impl Nodes {
     /// Takes the first block out with all its nodes.
     pub(super) fn take_first_block(&mut self) -> Option<Block> {
         let block = self.blocks.pop_front()?;
+        self.removals += 1;
         let nodes: usize = block.nodes.iter().map(Node::heap_bytes).sum();
         self.heap -= block.frame_bytes() + nodes;
         if self.blocks.is_empty() {

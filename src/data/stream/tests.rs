@@ -105,9 +105,38 @@ impl Model {
     }
 }
 
+/// One who reads on from a bookmark.
+#[derive(Default)]
+struct Reader {
+    bookmark: Option<Bookmark>,
+    behind: StreamId,
+}
+
+impl Reader {
+    fn read_on(&mut self, stream: &Stream, model: &Model, rng: &mut Rng) {
+        let Some(start) = self.behind.next() else { return };
+        let mut entries = stream.range_from(self.bookmark, start, StreamId::MAX);
+        let mut left = model.entries.range(start..);
+        for _ in 0..=rng.below(6) {
+            let (found, should) = (entries.next_entry(), left.next());
+            assert_eq!(found.map(|(id, _)| id), should.map(|(id, _)| *id));
+            let Some((id, fields)) = should else { break };
+            // Of some it reads a part only.
+            for (name, value) in fields.iter().take(rng.below(4) as usize) {
+                let field =
+                    entries.next_field().map(|(name, value)| (name.to_vec(), value.to_vec()));
+                assert_eq!(field, Some((name.clone(), value.clone())));
+            }
+            self.behind = *id;
+        }
+        self.bookmark = entries.bookmark();
+    }
+}
+
 fn run(seed: u64, thresholds: &Thresholds) {
     let mut rng = Rng::from_seed(seed);
     let (mut stream, mut model) = (Stream::default(), Model::default());
+    let mut reader = Reader::default();
     let mut frozen: Vec<(Stream, Model)> = Vec::new();
     for step in 0..12_000_u64 {
         let grows = step % 6_000 < 4_000;
@@ -125,6 +154,22 @@ fn run(seed: u64, thresholds: &Thresholds) {
                 }
             }
             4 => trim(&mut stream, &mut model, &mut rng),
+            5..=6 => reader.read_on(&stream, &model, &mut rng),
+            // All goes, and as XSETID may have it the same ids come again: a bookmark means nothing any more.
+            7 if rng.below(300) == 0 => {
+                let all = TrimTo::Len(0);
+                stream.trim(Trim {
+                    to: all,
+                    roughly: false,
+                    limit: 0,
+                    references: References::Keep,
+                });
+                let first = model.entries.keys().next().copied().unwrap_or_default();
+                model.entries.clear();
+                model.counts.last_id = id(first.ms, 0);
+                stream.set_counts(model.counts);
+                reader.behind = reader.behind.min(model.counts.last_id);
+            }
             _ => {
                 let last = model.counts.last_id;
                 let next = if rng.below(3) == 0 {
