@@ -164,7 +164,7 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         patience_ms: u64::try_from(patience).ok().filter(|ms| *ms > 0).unwrap_or(TIMEOUT_MS),
         request,
         answers: before + keys.len(),
-        now_ms: engine.now().0,
+        now: engine.steady(),
     };
     let task = courier.0.send(errand);
     let migration = Migration { number, keys, before, copies: options.copies, task };
@@ -175,7 +175,7 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
 impl Engine {
     /// Links that are kept for further errands.
     pub(in crate::engine) fn kept_links(&self) -> usize {
-        self.outside.courier.as_ref().map_or(0, |courier| courier.0.kept(self.now().0))
+        self.outside.courier.as_ref().map_or(0, |courier| courier.0.kept(self.steady()))
     }
 
     /// Adds what restores a key elsewhere, where it is there.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::base::env::SteadyMillis;
 use crate::mailbox::{Courier, Errand, ErrandEnd, ErrandTask, Mailbox, Message};
 
 /// Links that are kept.
@@ -30,7 +31,7 @@ type Links = Rc<RefCell<HashMap<(String, u16), Idle>>>;
 
 struct Idle {
     stream: TcpStream,
-    since_ms: i64,
+    since: SteadyMillis,
 }
 
 /// Makes errands on tasks of their own. Errands must be begun inside a `LocalSet`.
@@ -66,22 +67,22 @@ impl Courier for Sender {
         Box::new(Task(task.abort_handle()))
     }
 
-    fn kept(&self, now_ms: i64) -> usize {
+    fn kept(&self, now: SteadyMillis) -> usize {
         let mut links = self.links.borrow_mut();
-        forget_old(&mut links, now_ms);
+        forget_old(&mut links, now);
         links.len()
     }
 }
 
-fn forget_old(links: &mut HashMap<(String, u16), Idle>, now_ms: i64) {
-    links.retain(|_, idle| now_ms - idle.since_ms < IDLE_MS_MAX);
+fn forget_old(links: &mut HashMap<(String, u16), Idle>, now: SteadyMillis) {
+    links.retain(|_, idle| now.since(idle.since) < IDLE_MS_MAX);
 }
 
 async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     let name = (errand.host.clone(), errand.port);
     let kept = {
         let mut links = links.borrow_mut();
-        forget_old(&mut links, errand.now_ms);
+        forget_old(&mut links, errand.now);
         links.remove(&name)
     };
     let mut end = ErrandEnd::default();
@@ -89,7 +90,7 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
         let mut stream = idle.stream;
         end = talk(&mut stream, errand).await;
         if end.broken.is_none() {
-            keep(links, name, stream, errand.now_ms);
+            keep(links, name, stream, errand.now);
             return end;
         }
         if !end.answers.is_empty() || end.timed_out {
@@ -105,20 +106,20 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     let _ = stream.set_nodelay(true);
     let end = talk(&mut stream, errand).await;
     if end.broken.is_none() {
-        keep(links, name, stream, errand.now_ms);
+        keep(links, name, stream, errand.now);
     }
     end
 }
 
-fn keep(links: &Links, name: (String, u16), stream: TcpStream, since_ms: i64) {
+fn keep(links: &Links, name: (String, u16), stream: TcpStream, since: SteadyMillis) {
     let mut links = links.borrow_mut();
-    let oldest = || links.iter().min_by_key(|(_, idle)| idle.since_ms).map(|one| one.0);
+    let oldest = || links.iter().min_by_key(|(_, idle)| idle.since).map(|one| one.0);
     if links.len() >= LINKS_MAX
         && let Some(oldest) = oldest().cloned()
     {
         links.remove(&oldest);
     }
-    links.insert(name, Idle { stream, since_ms });
+    links.insert(name, Idle { stream, since });
 }
 
 /// What comes of an attempt within the errand's patience.

@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::env::DiskFile;
+use crate::base::env::{DiskFile, SteadyMillis};
 use crate::base::logging::Role;
 use crate::base::mutation::{self, Mutation};
 use crate::base::text;
@@ -85,8 +85,8 @@ impl fmt::Debug for Reception {
 /// How far the link is.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// There is none; the next is tried then, in milliseconds since the epoch.
-    Waiting(i64),
+    /// There is none; the next is tried then.
+    Waiting(SteadyMillis),
     /// It is being made.
     Connecting,
     /// We introduce ourselves, and wait for what we get: the stream or a snapshot.
@@ -118,18 +118,18 @@ pub(crate) struct Upstream {
     uplink: Option<Box<dyn Uplink>>,
     /// The link's number: what earlier ones still say counts for nothing.
     number: u64,
-    /// When something was last heard, in milliseconds since the epoch.
-    pub(crate) heard_ms: i64,
-    /// Since when the stream comes, in milliseconds since the epoch.
-    pub(crate) online_since_ms: i64,
+    /// When something was last heard.
+    pub(crate) heard: SteadyMillis,
+    /// Since when the stream comes.
+    pub(crate) online_since: SteadyMillis,
     /// Whether our data is from there: by a link since REPLICAOF, or at the start.
     pub(crate) is_source: bool,
     /// Full syncs that came to nothing, one after the other.
     pub(crate) syncs_failed: u32,
     /// How far it was told that the log is durable.
     told_durable: Option<u64>,
-    /// Since when the link is down, in milliseconds since the epoch.
-    pub(crate) down_since_ms: i64,
+    /// Since when the link is down.
+    pub(crate) down_since: SteadyMillis,
     pub(crate) applier: Applier,
 }
 
@@ -216,20 +216,20 @@ impl Engine {
     }
 
     fn set_upstream(&mut self, host: String, port: u16) {
-        let now_ms = self.now().0;
-        let was_down = self.replication.upstream.as_ref().map(|old| old.down_since_ms);
+        let now = self.steady();
+        let was_down = self.replication.upstream.as_ref().map(|old| old.down_since);
         self.replication.upstream = Some(Box::new(Upstream {
             host,
             port,
-            stage: Stage::Waiting(now_ms),
+            stage: Stage::Waiting(now),
             uplink: None,
             number: 0,
-            heard_ms: now_ms,
-            online_since_ms: now_ms,
+            heard: now,
+            online_since: now,
             is_source: false,
             syncs_failed: 0,
             told_durable: None,
-            down_since_ms: was_down.unwrap_or(now_ms),
+            down_since: was_down.unwrap_or(now),
             applier: Applier::default(),
         }));
         self.note_role();
@@ -302,7 +302,7 @@ impl Engine {
 
     /// Tries a link.
     fn dial(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(dial) = &self.outside.dial else { return };
         let settings = &self.settings;
         let end = self.journal.end();
@@ -323,7 +323,7 @@ impl Engine {
         self.replication.links += 1;
         upstream.number = self.replication.links;
         upstream.stage = Stage::Connecting;
-        upstream.heard_ms = now_ms;
+        upstream.heard = now;
         upstream.applier = Applier::default();
         tracing::info!("Connecting to MASTER {}:{}", upstream.host, upstream.port);
         let order = UplinkOrder {
@@ -344,13 +344,13 @@ impl Engine {
 
     /// Something has come from the primary.
     pub(in crate::engine) fn take_uplink(&mut self, number: u64, event: UplinkEvent) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(upstream) = &mut self.replication.upstream else { return };
         if upstream.number != number || upstream.uplink.is_none() {
             return;
         }
-        upstream.heard_ms = now_ms;
-        self.sessions[self.replication.applier].traffic.active_ms = now_ms;
+        upstream.heard = now;
+        self.sessions[self.replication.applier].traffic.active = now;
         let outcome = match event {
             UplinkEvent::Connected(link) => {
                 self.note_primary_link(link);
@@ -398,11 +398,11 @@ impl Engine {
 
     /// The session that applies the stream is listed as a client once the stream comes.
     fn note_primary_link(&mut self, link: Arc<Link>) {
-        let (id, now_ms) = (self.take_client_id(), self.now().0);
+        let (id, now) = (self.take_client_id(), self.steady());
         let session = &mut self.sessions[self.replication.applier];
         session.id = id;
         session.link = Some(link);
-        session.traffic = Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() };
+        session.traffic = Traffic { created: now, active: now, ..Traffic::default() };
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Handshake;
         }
@@ -501,14 +501,14 @@ impl Engine {
             self.remove_received();
         }
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
-        let now_ms = self.now().0;
+        let now = self.steady();
         if let Some(upstream) = &mut self.replication.upstream
             && let Some(uplink) = &upstream.uplink
         {
             upstream.stage = Stage::Online;
-            upstream.online_since_ms = now_ms;
+            upstream.online_since = now;
             (upstream.is_source, upstream.syncs_failed) = (true, 0);
-            upstream.heard_ms = now_ms;
+            upstream.heard = now;
             uplink.resume();
             self.acknowledge();
         }
@@ -568,10 +568,10 @@ impl Engine {
             }
         }
         self.keep_backlog();
-        let now_ms = self.now().0;
+        let now = self.steady();
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Online;
-            upstream.online_since_ms = now_ms;
+            upstream.online_since = now;
             (upstream.is_source, upstream.syncs_failed) = (true, 0);
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
@@ -583,14 +583,14 @@ impl Engine {
     /// The link is over: it is tried again.
     pub(in crate::engine) fn lose_link(&mut self, why: &str) {
         tracing::warn!("{why}");
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(upstream) = &self.replication.upstream else { return };
         // One that has lasted is tried again at once: what ended it is no answer to our coming.
-        let lasted = upstream.is_online() && now_ms - upstream.online_since_ms > RETRY_MS;
+        let lasted = upstream.is_online() && now.since(upstream.online_since) > RETRY_MS;
         self.drop_link(why);
         if let Some(upstream) = &mut self.replication.upstream {
             let backoff_ms = RETRY_MS << upstream.syncs_failed.min(7);
-            upstream.stage = Stage::Waiting(now_ms + backoff_ms);
+            upstream.stage = Stage::Waiting(now.later(backoff_ms));
         }
         if lasted && !self.persistence.loading {
             self.dial();
@@ -599,10 +599,10 @@ impl Engine {
 
     /// Ends the link under way.
     fn drop_link(&mut self, why: &str) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(upstream) = &mut self.replication.upstream else { return };
         if upstream.is_online() {
-            upstream.down_since_ms = now_ms;
+            upstream.down_since = now;
             tracing::info!("Connection with master ended: {why}");
         }
         upstream.uplink = None;
@@ -616,7 +616,7 @@ impl Engine {
             !self.persistence.loading,
             "a snapshot that has come wholly is loaded to its end"
         );
-        upstream.stage = Stage::Waiting(now_ms);
+        upstream.stage = Stage::Waiting(now);
         let session = &mut self.sessions[self.replication.applier];
         session.transaction = None;
         session.link = None;
@@ -668,12 +668,12 @@ impl Engine {
 
     /// Once a second: the next try, our word, and the end of a link that is silent.
     pub(in crate::engine) fn uplink_cron(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let timeout_ms = self.settings.repl_timeout as i64 * 1000;
         let Some(upstream) = &self.replication.upstream else { return };
-        let silent = now_ms - upstream.heard_ms > timeout_ms;
+        let silent = now.since(upstream.heard) > timeout_ms;
         match &upstream.stage {
-            Stage::Waiting(at) if *at <= now_ms && !self.persistence.loading => self.dial(),
+            Stage::Waiting(at) if *at <= now && !self.persistence.loading => self.dial(),
             Stage::Connecting | Stage::Handshake if silent => {
                 self.lose_link("Timeout connecting to the PRIMARY...");
             }

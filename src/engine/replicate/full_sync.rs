@@ -53,9 +53,9 @@ impl Engine {
             }
             tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
         }
-        let since_ms = self.now().0;
+        let since = self.steady();
         if let Some(replica) = &mut self.sessions[slot].replica {
-            replica.feed = Feed::Waiting { since_ms };
+            replica.feed = Feed::Waiting { since };
         }
         if !matches!(self.persistence.walk, Walk::Idle | Walk::Sync(_)) {
             tracing::info!("Can't begin a snapshot for SYNC now: another is in progress");
@@ -70,12 +70,12 @@ impl Engine {
         {
             return;
         }
-        let (mut count, mut oldest_ms) = (0, i64::MAX);
+        let (mut count, mut oldest) = (0, self.steady());
         for slot in &self.replication.replicas {
             let replica = self.sessions.get(*slot).and_then(|session| session.replica.as_ref());
-            if let Some(Feed::Waiting { since_ms }) = replica.map(|replica| &replica.feed) {
+            if let Some(Feed::Waiting { since }) = replica.map(|replica| &replica.feed) {
                 count += 1;
-                oldest_ms = oldest_ms.min(*since_ms);
+                oldest = oldest.min(*since);
             }
         }
         if count == 0 {
@@ -85,7 +85,7 @@ impl Engine {
         let delay_ms = settings.repl_diskless_sync_delay as i64 * 1000;
         let enough = settings.repl_diskless_sync_max_replicas;
         let waits = settings.repl_diskless_sync
-            && self.now().0 - oldest_ms < delay_ms
+            && self.steady().since(oldest) < delay_ms
             && (enough == 0 || count < enough);
         if !waits {
             self.persistence.wanted.sync.ask();
@@ -176,7 +176,7 @@ impl Engine {
                 let mark = ReplicationId::random(&mut self.rng);
                 let mark = Bytes::copy_from_slice(mark.digits());
                 replica.piece = [&b"$EOF:"[..], &mark, b"\r\n"].concat().into();
-                replica.heard_ms = self.now_micros / 1000;
+                replica.heard = self.tick.steady;
                 Feed::Streaming(Stream { reader: relay.reader(), mark }, cursor)
             }
             Some(SyncTarget::File) | None => Feed::Walking(cursor),
@@ -271,7 +271,7 @@ impl Engine {
         };
         self.replication.replicas.remove(at);
         tracing::info!("Connection with replica {} lost.", replica_name(&self.sessions[slot]));
-        self.replication.backlog_used_ms = self.now().0;
+        self.replication.backlog_used = self.steady();
         let awaits = |feed: &Feed| {
             matches!(feed, Feed::Walking(_) | Feed::Streaming(..) | Feed::Waiting { .. })
         };

@@ -22,6 +22,7 @@
 //!
 //! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
 
+use crate::base::env::SteadyMillis;
 use crate::engine::Engine;
 use crate::engine::session::Session;
 use crate::mailbox::SessionId;
@@ -66,10 +67,10 @@ pub(crate) struct State {
     pub(crate) uncertain: u64,
     /// Whether a replica has said how far it is, since those who wait were last looked at.
     pub(crate) heard: bool,
-    /// When replicas were last pinged, in milliseconds since the epoch.
-    pub(crate) pinged_ms: i64,
-    /// When the backlog was last needed, in milliseconds since the epoch.
-    pub(crate) backlog_used_ms: i64,
+    /// When replicas were last pinged.
+    pub(crate) pinged: SteadyMillis,
+    /// When the backlog was last needed.
+    pub(crate) backlog_used: SteadyMillis,
     /// What INFO counts.
     pub(crate) counts: Counts,
 }
@@ -101,8 +102,8 @@ impl State {
             unconfirmed: false,
             uncertain: 0,
             heard: false,
-            pinged_ms: 0,
-            backlog_used_ms: 0,
+            pinged: SteadyMillis::default(),
+            backlog_used: SteadyMillis::default(),
             counts: Counts::default(),
         }
     }

@@ -46,7 +46,7 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     if args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
-    let now_ms = engine.now().0;
+    let now = engine.steady();
     for at in (1..args.len()).step_by(2) {
         let value = args.at(at + 1);
         if args.is(at, "ACK") {
@@ -54,7 +54,7 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
             return Ok(Flow::Done);
         }
         let session = &mut engine.sessions[slot];
-        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
+        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now)));
         if args.is(at, "listening-port") {
             let port = u16::try_from(args.int(at + 1)?);
             replica.port = port.map_err(|_| CommandError::NotInteger)?;
@@ -145,9 +145,9 @@ impl Engine {
                 "NOMASTERLINK Can't SYNC while not connected with my master",
             ));
         }
-        let now_ms = self.now().0;
+        let now = self.steady();
         let session = &mut self.sessions[slot];
-        session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
+        session.replica.get_or_insert_with(|| Box::new(Replica::new(now)));
         tracing::info!("Replica {} asks for synchronization", replica_name(session));
         Ok(())
     }
@@ -226,9 +226,9 @@ impl Engine {
             5.. if args.is(3, "FACK") => Some(u64::try_from(args.int(4)?).unwrap_or_default()),
             _ => None,
         };
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(replica) = &mut self.sessions[slot].replica else { return Ok(()) };
-        replica.heard_ms = now_ms;
+        replica.heard = now;
         replica.acked = replica.acked.max(acked);
         replica.durable = durable.or(replica.durable);
         self.replication.heard = true;
@@ -273,8 +273,8 @@ impl Engine {
     /// How many replicas were heard of within `min-replicas-max-lag`.
     pub(crate) fn good_replicas(&self) -> u64 {
         let lag_ms = self.settings.min_replicas_max_lag as i64 * 1000;
-        let now_ms = self.now().0;
-        let good = |replica: &&Replica| now_ms - replica.heard_ms <= lag_ms;
+        let now = self.steady();
+        let good = |replica: &&Replica| now.since(replica.heard) <= lag_ms;
         self.online_replicas().filter(good).count() as u64
     }
 
