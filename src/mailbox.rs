@@ -327,6 +327,8 @@ pub(crate) trait ErrandTask: fmt::Debug {}
 pub(crate) trait Courier {
     /// Begins one; [`Message::Errand`] tells its end.
     fn send(&self, errand: Errand) -> Box<dyn ErrandTask>;
+    /// Runs one to its end, and does nothing else meanwhile.
+    fn send_and_wait(&self, errand: Errand) -> ErrandEnd;
     /// Links that are kept for further errands.
     fn kept(&self, now: SteadyMillis) -> usize;
 }

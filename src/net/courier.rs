@@ -1,4 +1,5 @@
 //! Errands to other servers (MIGRATE): a request is written, its answers are read, and the actor is told.
+//! In a transaction or a script, which can't be interrupted, the actor waits for the end itself.
 //!
 //! Links are kept for the next errand to the same server: at most [`LINKS_MAX`], each for
 //! [`IDLE_MS_MAX`]. A kept link that turns out to be closed before anything was answered is made
@@ -26,6 +27,8 @@ const LINKS_MAX: usize = 64;
 const IDLE_MS_MAX: i64 = 10_000;
 /// The longest answer: an error's text.
 const REPLY_MAX: usize = 64 << 10;
+
+const CONNECTING: &str = "connecting to the client";
 
 type Links = Rc<RefCell<HashMap<(String, u16), Idle>>>;
 
@@ -67,6 +70,20 @@ impl Courier for Sender {
         Box::new(Task(task.abort_handle()))
     }
 
+    fn send_and_wait(&self, errand: Errand) -> ErrandEnd {
+        // A runtime can't wait inside another: it has a thread of its own.
+        let wait = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok::<_, std::io::Error>(runtime.block_on(run(&errand, &Links::default())))
+        };
+        let thread = std::thread::Builder::new().name("migrate".to_owned()).spawn(wait);
+        let end = thread.map(std::thread::JoinHandle::join);
+        let Ok(Ok(Ok(end))) = end else {
+            return ErrandEnd { broken: Some(CONNECTING), ..ErrandEnd::default() };
+        };
+        end
+    }
+
     fn kept(&self, now: SteadyMillis) -> usize {
         let mut links = self.links.borrow_mut();
         forget_old(&mut links, now);
@@ -99,7 +116,7 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     }
     let connect = TcpStream::connect((errand.host.as_str(), errand.port));
     let Ok(mut stream) = patiently(errand, &mut end, connect).await else {
-        end.broken = Some("connecting to the client");
+        end.broken = Some(CONNECTING);
         return end;
     };
     // Nothing is lost where the system refuses: small errands take longer then.
