@@ -1,4 +1,4 @@
-//! Following a primary: REPLICAOF, the state of the link, and what becomes of a snapshot that comes.
+//! Following a primary: REPLICAOF, and the state of the link.
 //!
 //! ```text
 //!   Waiting ──dial──► Connecting ──► Handshake ──+CONTINUE────────────────► Online
@@ -8,19 +8,14 @@
 //!      └──── the link ends, from every state but Loading
 //! ```
 //! The primary that is wanted is `settings.replicaof`. A link that ends is dialled again after half a
-//! second, after failed full syncs up to a minute later; cron looks once a second. The old data stays
-//! until a snapshot has come wholly, as its checksum says; then it goes, and the snapshot is loaded in
-//! slices as at a start. The log is off meanwhile; its files stay, so that a server that is killed comes
-//! back with the old data at its old place. Behind the load the log begins anew, and the file that came
-//! is its base. A unit that came in part is dropped with its link: the offset doesn't count it, so the
-//! next link brings it again.
+//! second, after failed full syncs up to a minute later; cron looks once a second. What becomes of a
+//! snapshot is told in [`receive`](super::receive). A unit that came in part is dropped with its link: the
+//! offset doesn't count it, so the next link brings it again.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::env::{DiskFile, SteadyMillis};
+use crate::base::env::SteadyMillis;
 use crate::base::logging::Role;
 use crate::base::mutation::{self, Mutation};
 use crate::base::text;
@@ -28,19 +23,13 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::value;
-use crate::engine::keep::load_slices::LoadEnd;
-use crate::engine::keep::walks::Purpose;
 use crate::engine::replicate::apply::Applier;
+use crate::engine::replicate::receive::{Load, Reception};
 use crate::engine::session::blocking::Release;
 use crate::engine::session::{Session, Traffic};
 use crate::engine::{ControlHandler, Engine};
-use crate::journal::{ReplicationId, StreamPosition};
-use crate::keyspace::databases::DbIndex;
+use crate::journal::ReplicationId;
 use crate::mailbox::{Link, SessionId, Uplink, UplinkEvent, UplinkOrder};
-use crate::persist::manifest::BaseForm;
-use crate::persist::recover::{RecoverError, RecoverOptions};
-use crate::rdb::arrival::Arrival;
-use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -65,23 +54,6 @@ const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:a
 const FOLLOWS: Flags =
     Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE).union(Flags::NO_ASYNC_LOADING);
 
-/// A snapshot that is arriving.
-pub(crate) struct Reception {
-    file: Box<dyn DiskFile>,
-    path: PathBuf,
-    /// What has come.
-    pub(crate) arrival: Arrival,
-    /// Bytes that are to come in all, where that is known.
-    pub(crate) total: Option<u64>,
-    position: StreamPosition,
-}
-
-impl fmt::Debug for Reception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reception").field("received", &self.arrival.bytes()).finish_non_exhaustive()
-    }
-}
-
 /// How far the link is.
 #[derive(Debug)]
 pub(crate) enum Stage {
@@ -97,14 +69,6 @@ pub(crate) enum Stage {
     Loading(Load),
     /// The stream comes.
     Online,
-}
-
-/// What is being loaded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    position: StreamPosition,
-    /// Whether the file may be the log's base: its version is no newer than those that this server writes.
-    is_base: bool,
 }
 
 /// The primary that is followed.
@@ -294,7 +258,7 @@ impl Engine {
     }
 
     /// Replicas of ours come back and hear what we are now.
-    fn drop_replicas(&mut self) {
+    pub(super) fn drop_replicas(&mut self) {
         for slot in self.replication.replicas.clone() {
             self.kill(slot);
         }
@@ -414,93 +378,8 @@ impl Engine {
         self.sessions.get(self.replication.applier).filter(|_| online)
     }
 
-    fn begin_reception(&mut self, id: &str, offset: u64) -> Result<(), String> {
-        let path = self.reception_temporary();
-        let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
-        let file = self.env.disk.create(&path).map_err(|error| {
-            format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}")
-        })?;
-        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        let position = StreamPosition { id, offset };
-        let arrival = Arrival::default();
-        let reception = Reception { file, path, arrival, total: None, position };
-        upstream.stage = Stage::Receiving(Box::new(reception));
-        Ok(())
-    }
-
-    /// The snapshot is there: what we had goes, and it is loaded.
-    fn begin_sync_load(&mut self) -> Result<(), String> {
-        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        let Stage::Receiving(reception) = &mut upstream.stage else {
-            return Err("the end of a snapshot that nobody expects".to_owned());
-        };
-        let (path, position) = (reception.path.clone(), reception.position);
-        let arrived = reception.arrival.end(self.settings.rdbchecksum);
-        if arrived.is_err() {
-            self.note_failed_sync();
-        }
-        let version = arrived.map_err(|error| {
-            format!("Failed trying to load the MASTER synchronization DB from disk: {error}")
-        })?;
-        let is_base =
-            version <= VERSION_FIELD_EXPIRY && self.base_form(Purpose::FirstBase) == BaseForm::Rdb;
-        self.refuse_emptiness(&path, position)?;
-        self.abort_walk();
-        if self.log.is_some() {
-            // Where that fails under `always`, the server ends with its files as they are.
-            self.close_log().inspect_err(|_| self.note_failed_sync())?;
-        }
-        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        upstream.stage = Stage::Loading(Load { position, is_base });
-        tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
-        self.clear_functions();
-        for index in 0..self.databases.count() {
-            self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
-        }
-        self.publish_notices();
-        tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let options = self.snapshot_options(&path);
-        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| {
-            self.begin_with_nothing();
-            error.to_string()
-        })
-    }
-
-    /// What is to be loaded of a full sync.
-    pub(in crate::engine) fn snapshot_options(&self, path: &Path) -> RecoverOptions {
-        let mut layout = self.layout();
-        layout.snapshot_name =
-            path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        RecoverOptions { layout, appendonly: false, repair: false, ..self.recover_options() }
-    }
-
-    /// A full sync came to nothing: the next is asked for later each time, up to a minute.
-    pub(in crate::engine) fn note_failed_sync(&mut self) {
-        if let Some(upstream) = &mut self.replication.upstream {
-            upstream.syncs_failed += 1;
-        }
-    }
-
-    /// The snapshot of a full sync is loaded, or can't be.
-    pub(in crate::engine) fn sync_loaded(&mut self, result: Result<(), RecoverError>) {
-        if let Err(error) = result {
-            self.remove_received();
-            self.note_failed_sync();
-            self.begin_with_nothing();
-            return self.lose_link(&format!(
-                "Failed trying to load the MASTER synchronization DB from disk: {error}"
-            ));
-        }
-        let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
-        let Some(&Stage::Loading(load)) = stage else { return };
-        let base = (load.is_base && self.settings.appendonly).then(|| self.reception_temporary());
-        let ahead = if mutation::is_on(Mutation::OffsetNotAdopted) { 40 } else { 0 };
-        let offset = load.position.offset + ahead;
-        self.restart_stream(StreamPosition { offset, ..load.position }, base.as_deref());
-        if base.is_none() {
-            self.remove_received();
-        }
-        tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+    /// The snapshot is loaded: the stream may come.
+    pub(super) fn begin_stream(&mut self) {
         let now = self.steady();
         if let Some(upstream) = &mut self.replication.upstream
             && let Some(uplink) = &upstream.uplink
@@ -511,47 +390,6 @@ impl Engine {
             upstream.heard = now;
             uplink.resume();
             self.acknowledge();
-        }
-    }
-
-    /// Removes the file that a snapshot came in.
-    fn remove_received(&self) {
-        let path = self.reception_temporary();
-        if let Err(error) = self.env.disk.remove(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!("Can't remove {}: {error}", path.display());
-        }
-    }
-
-    /// A full sync comes to nothing after what was there had gone: nobody, we included, may go on from
-    /// where that was.
-    fn begin_with_nothing(&mut self) {
-        self.clear_functions();
-        for index in 0..self.databases.count() {
-            self.databases.flush(DbIndex(index), false);
-        }
-        self.publish_notices();
-        self.databases.unit.clear();
-        let id = ReplicationId::random(&mut self.rng);
-        self.restart_stream(StreamPosition { id, offset: 0 }, None);
-    }
-
-    /// The data is that of another place in another history than before: the stream and the log begin
-    /// there, and replicas of ours come back. The log's base is this file, or a walk's.
-    fn restart_stream(&mut self, position: StreamPosition, base: Option<&Path>) {
-        self.journal.adopt(position);
-        self.keep_backlog();
-        self.drop_replicas();
-        if self.settings.appendonly
-            && self.log.is_none()
-            && let Err(error) = match base {
-                Some(file) => self.start_log_on(file),
-                None => self.start_log(),
-            }
-        {
-            tracing::error!("Can't begin the append only file after the sync: {error}");
-            self.persistence.wanted.first_base.ask();
         }
     }
 

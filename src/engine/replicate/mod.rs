@@ -11,8 +11,8 @@
 //! **Who owns what.** As a primary: [`primary`] the handshake and what acknowledgements mean,
 //! [`full_sync`] the walk and its file, [`feed`] the bytes to the sockets and how far a replica may be
 //! behind, [`quorum`] replies that wait for replicas, [`failover`] the handing over of a primary's place,
-//! [`farewell`] a shutdown that waits for replicas. As a replica: [`follow`] the link, [`apply`] the
-//! stream, [`empty_primary`] what must not empty us. [`causal`] tokens; [`crate::journal`] the stream.
+//! [`farewell`] a shutdown that waits for replicas. As a replica: [`follow`] the link, [`receive`] a
+//! snapshot, [`apply`] the stream, [`empty_primary`] what must not empty us. [`causal`] tokens; [`crate::journal`] the stream.
 //!
 //! **Faults.** A replica that reads nothing: it is fed from the log's files when it reads again; without
 //! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One
@@ -38,6 +38,7 @@ pub(crate) mod follow;
 pub(crate) mod full_sync;
 pub(crate) mod primary;
 pub(crate) mod quorum;
+pub(crate) mod receive;
 
 /// What is known of replicas together.
 #[derive(Debug)]

@@ -146,6 +146,37 @@ impl Engine {
         self.scripts.functions_machine = None;
     }
 
+    /// Loads libraries, all or none of them; `flushes` takes away those that were there.
+    fn load_libraries(
+        &mut self,
+        texts: &[impl AsRef<[u8]>],
+        flushes: bool,
+        existing: Existing,
+    ) -> Result<(), CommandError> {
+        let before: Vec<Rc<[u8]>> = self.library_texts().map(Rc::from).collect();
+        if flushes {
+            self.clear_functions();
+        }
+        for text in texts {
+            if let Err(error) = self.load_library(text.as_ref(), existing) {
+                self.clear_functions();
+                for text in before {
+                    self.load_library(&text, Existing::Keep)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// These libraries take the place of all that were there. Where one can't be loaded those stay.
+    pub(in crate::engine) fn replace_functions(
+        &mut self,
+        texts: &[Box<[u8]>],
+    ) -> Result<(), CommandError> {
+        self.load_libraries(texts, true, Existing::Keep)
+    }
+
     /// The texts of all libraries, for snapshots and logs.
     pub(in crate::engine) fn library_texts(&self) -> impl Iterator<Item = &[u8]> {
         self.scripts.libraries.by_name.values().map(|library| &*library.code)
@@ -229,20 +260,7 @@ fn restore(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
     };
     let texts = functions_payload(args.at(2), engine.limits.payload_checksum)
         .map_err(|error| CommandError::owned(format!("ERR {error}")))?;
-    let before: Vec<Rc<[u8]>> = engine.library_texts().map(Rc::from).collect();
-    if flushes {
-        engine.clear_functions();
-    }
-    for text in &texts {
-        if let Err(error) = engine.load_library(text, existing) {
-            // All or none.
-            engine.clear_functions();
-            for text in before {
-                engine.load_library(&text, Existing::Keep)?;
-            }
-            return Err(unquoted(error));
-        }
-    }
+    engine.load_libraries(&texts, flushes, existing).map_err(unquoted)?;
     engine.databases.unit.changes += 1;
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)

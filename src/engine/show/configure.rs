@@ -89,7 +89,7 @@ fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
     let link = engine.sessions[slot].link.as_ref();
     let origin = Origin {
         local: link.is_none_or(|link| link.origin.is_local()),
-        loading: engine.persistence.loading,
+        loading: engine.persistence.loading || engine.persistence.loads_beside(),
     };
     let mut wanted = engine.settings.clone();
     let changed = config::set(&mut wanted, &pairs, origin).map_err(refusal)?;

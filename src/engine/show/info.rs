@@ -189,7 +189,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         if this { now - since } else { -1 }
     };
     line!(out, "loading:{}", u8::from(state.loading));
-    line!(out, "async_loading:0");
+    line!(out, "async_loading:{}", u8::from(state.loads_beside()));
     line!(out, "current_cow_peak:0");
     let waiting = state.walk.job().map_or(0, crate::engine::keep::walk_job::Job::waiting_bytes);
     // There is no fork; it is what was copied and waits for the disk.
@@ -238,7 +238,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         line!(out, "aof_superseded_size:{}", log.superseded_bytes());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());
     }
-    if state.loading {
+    if state.load.is_some() {
         let progress = state.progress;
         line!(out, "loading_start_time:{}", progress.started_seconds);
         line!(out, "loading_total_bytes:{}", progress.total_bytes);
