@@ -84,6 +84,15 @@ impl fmt::Debug for Stream {
     }
 }
 
+/// What a replica asks for instead of all data (`rdb-filter-only`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Nothing at all.
+    Nothing,
+    /// Functions.
+    Functions,
+}
+
 /// What is known of a replica.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -97,6 +106,8 @@ pub(crate) struct Replica {
     pub(crate) takes_mark: bool,
     /// Whether it wants a snapshot and no stream (redis-cli --rdb).
     pub(crate) snapshot_only: bool,
+    /// The part of the data that it wants, if not all.
+    pub(crate) part: Option<Part>,
     /// Whether it asked by SYNC: then nothing is said of history and offset.
     pub(crate) plain: bool,
     /// How much of the stream it has applied.
@@ -122,6 +133,7 @@ impl Replica {
             understands_new_names: false,
             takes_mark: false,
             snapshot_only: false,
+            part: None,
             plain: false,
             acked: 0,
             durable: None,

@@ -252,6 +252,14 @@ impl Engine {
             }
             let silent = now.since(replica.heard) > timeout_ms;
             match replica.feed {
+                Feed::Done if replica.piece.is_empty() && session.output.pending() == 0 => {
+                    let name = replica_name(session);
+                    tracing::info!(
+                        "RDB transfer completed, rdb only replica ({name}) should be disconnected \
+                         asap"
+                    );
+                    self.kill(slot);
+                }
                 Feed::Waiting { .. } | Feed::Walking(_) => {
                     session.output.buffer.push(b'\n');
                     self.mark_dirty(slot);

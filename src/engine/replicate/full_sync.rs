@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::checksum::Crc64;
 use crate::engine::Engine;
 use crate::engine::keep::walk_job::Job;
 use crate::engine::keep::walks::{Purpose, Walk, Want};
@@ -19,7 +20,8 @@ use crate::journal::{Cursor, ReplicationId};
 use crate::mailbox::SessionId;
 use crate::persist::relay::Relay;
 use crate::persist::snapshot::{Outcome, Target};
-use crate::replication::replica::{Feed, Replica, Stream, Transfer};
+use crate::rdb::encode::{self, EncodeOptions};
+use crate::replication::replica::{Feed, Part, Replica, Stream, Transfer};
 
 /// A walk for replicas.
 #[derive(Debug)]
@@ -43,6 +45,10 @@ impl Engine {
         }
         self.replication.counts.full += 1;
         self.add_replica(slot);
+        let part = self.sessions[slot].replica.as_ref().and_then(|replica| replica.part);
+        if let Some(part) = part {
+            return self.send_part(slot, part);
+        }
         if let (Walk::Sync(job), Some(walk)) = (&self.persistence.walk, &self.replication.walk)
             && !job.is_cancelled()
         {
@@ -61,6 +67,33 @@ impl Engine {
             tracing::info!("Can't begin a snapshot for SYNC now: another is in progress");
         }
         self.want_due_sync();
+    }
+
+    /// Sends a snapshot without keys, which needs no walk.
+    fn send_part(&mut self, slot: SessionId, part: Part) {
+        let options = EncodeOptions { version: self.limits.rdb_version, ..Default::default() };
+        let mut snapshot = Vec::new();
+        self.push_aux(&mut snapshot, &options, Purpose::Sync);
+        if part == Part::Functions {
+            self.library_texts().for_each(|text| encode::function(&mut snapshot, &options, text));
+        }
+        encode::end(&mut snapshot);
+        let mut crc = Crc64::new();
+        crc.update(&snapshot);
+        encode::checksum(&mut snapshot, self.settings.rdbchecksum.then_some(&crc));
+        let end = self.journal.end();
+        let mark = ReplicationId::random(&mut self.rng);
+        let head = format!("$EOF:{mark}\r\n").into_bytes();
+        let session = &mut self.sessions[slot];
+        let Some(replica) = &mut session.replica else { return };
+        if !replica.plain {
+            let line = format!("+FULLRESYNC {} {}\r\n", end.id, end.offset);
+            session.output.buffer.extend_from_slice(line.as_bytes());
+        }
+        replica.piece = [&head[..], &snapshot, mark.digits()].concat().into();
+        let cursor = Cursor { offset: end.offset };
+        replica.feed = if replica.snapshot_only { Feed::Done } else { Feed::Sent(cursor) };
+        self.mark_dirty(slot);
     }
 
     /// Wants a walk where replicas wait for one, and have waited long enough for others to come.
@@ -213,6 +246,14 @@ impl Engine {
         });
         match outcome {
             Ok(outcome) => {
+                if relay.is_some() {
+                    // Those that have taken all of it by now, too.
+                    let count =
+                        walking.len() + self.fed_by(|feed| matches!(feed, Feed::Sent(_))).len();
+                    tracing::info!(
+                        "Diskless rdb transfer, done reading from pipe, {count} replicas still up."
+                    );
+                }
                 tracing::info!("Background saving terminated with success");
                 self.persistence.wanted.sync = Want::No;
                 if to_file {
@@ -242,6 +283,8 @@ impl Engine {
                 }
             }
         }
+        // Where nobody took its place in the stream, nothing else lets that go before the next write.
+        self.hold_backlog();
         self.want_due_sync();
     }
 

@@ -10,7 +10,7 @@ use crate::engine::session::{Session, client_list};
 use crate::engine::{ControlHandler, Engine};
 use crate::journal::{ReplicationId, Unlogged};
 use crate::mailbox::SessionId;
-use crate::replication::replica::{Feed, Replica};
+use crate::replication::replica::{Feed, Part, Replica};
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -71,7 +71,13 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
             replica.understands_new_names |= value.eq_ignore_ascii_case(b"psync2");
             replica.takes_mark |= value.eq_ignore_ascii_case(b"eof");
         } else if args.is(at, "rdb-only") {
-            replica.snapshot_only = args.int(at + 1)? == 1;
+            replica.snapshot_only = match args.int(at + 1)? {
+                0 => false,
+                1 => true,
+                _ => return Err(OUT_OF_RANGE),
+            };
+        } else if args.is(at, "rdb-filter-only") {
+            replica.part = Some(part(value)?);
         } else if args.is(at, "version") {
             // Every version that sends one reads what we write.
         } else if args.is(at, "getack") {
@@ -85,6 +91,20 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
+}
+
+const OUT_OF_RANGE: CommandError =
+    CommandError::text("ERR value is out of range, value must between 0 and 1");
+
+/// What `rdb-filter-only` names.
+fn part(value: &[u8]) -> Result<Part, CommandError> {
+    let names = text::split_arguments(value);
+    let names = names.map_err(|_| CommandError::text("ERR Missing rdb-filter-only values"))?;
+    if let Some(unknown) = names.iter().find(|name| !name.eq_ignore_ascii_case(b"functions")) {
+        let text = [b"ERR Unsupported rdb-filter-only option: ", error::quotable(unknown)];
+        return Err(CommandError::quoting(text.concat()));
+    }
+    Ok(if names.is_empty() { Part::Nothing } else { Part::Functions })
 }
 
 /// The longest address that a replica may tell, as upstream has it.
@@ -147,7 +167,10 @@ impl Engine {
         }
         let now = self.steady();
         let session = &mut self.sessions[slot];
-        session.replica.get_or_insert_with(|| Box::new(Replica::new(now)));
+        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now)));
+        if replica.part.is_some() && !replica.takes_mark {
+            return Err(CommandError::text("ERR Filtered replica requires EOF capability"));
+        }
         tracing::info!("Replica {} asks for synchronization", replica_name(session));
         Ok(())
     }

@@ -127,9 +127,15 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "config_file:{}", config.map_or_else(String::new, |path| path.to_string()));
     line!(out, "io_threads_active:0");
     line!(out, "availability_zone:{}", engine.settings.availability_zone);
-    let binds: Vec<String> =
-        engine.settings.bind.iter().map(|bind| format!("bind={}", bind.text)).collect();
-    line!(out, "listener0:name=tcp,{},port={}", binds.join(","), engine.settings.port);
+    let settings = &engine.settings;
+    if settings.port != 0 {
+        let binds: Vec<String> =
+            settings.bind.iter().map(|bind| format!("bind={},", bind.text)).collect();
+        line!(out, "listener0:name=tcp,{}port={}", binds.concat(), settings.port);
+    }
+    if !settings.unixsocket.as_os_str().is_empty() {
+        line!(out, "listener1:name=unix,bind={}", settings.unixsocket.display());
+    }
 }
 
 fn operating_system() -> String {
