@@ -288,7 +288,12 @@ impl Engine {
                 self.databases.flush(DbIndex(index), false);
             }
         }
-        self.replay(&options).map(|_| ())
+        self.replay(&options)?;
+        // What was left out because its time had come is still with replicas.
+        for (db, key) in std::mem::take(&mut self.persistence.loaded.due) {
+            self.databases.unit.record(DbIndex(db), &[b"DEL", &key]);
+        }
+        Ok(())
     }
 }
 

@@ -55,6 +55,11 @@ impl Engine {
         self.online_replicas().filter(|replica| replica.acked < end).count()
     }
 
+    /// Whether a client has asked for the end and waits for it.
+    pub(super) fn awaits_end(&self, slot: SessionId) -> bool {
+        self.shutdown.waiting.as_ref().is_some_and(|waiting| waiting.clients.contains(&slot))
+    }
+
     /// How long the end will wait at most, in milliseconds, where one does.
     pub(in crate::engine) fn farewell_left_ms(&self) -> Option<i64> {
         Some(self.shutdown.waiting.as_ref()?.until.since(self.steady()).max(0))

@@ -244,9 +244,13 @@ impl Engine {
         tracing::info!("MASTER MODE enabled (user request)");
     }
 
-    /// Clients that wait for keys would wait for what only a primary brings about.
+    /// Clients that wait for keys would wait for what only a primary brings about. Not those that have asked
+    /// for the end of the server: that comes.
     fn unblock_all(&mut self) {
         for slot in self.sessions.client_slots() {
+            if self.awaits_end(slot) {
+                continue;
+            }
             self.release(
                 slot,
                 Release::Error(CommandError::text(
