@@ -19,6 +19,7 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
+use crate::base::env::SteadyMillis;
 use crate::resp::request::{Bounds, ProtocolError, Requests};
 
 /// Size of a fresh read buffer in bytes: what a pipeline of a few hundred small commands takes.
@@ -304,8 +305,8 @@ pub(crate) struct Errand {
     pub(crate) request: Vec<u8>,
     /// How many there are.
     pub(crate) answers: usize,
-    /// When it begins, in milliseconds since the epoch.
-    pub(crate) now_ms: i64,
+    /// When it begins.
+    pub(crate) now: SteadyMillis,
 }
 
 /// What came of it.
@@ -326,8 +327,10 @@ pub(crate) trait ErrandTask: fmt::Debug {}
 pub(crate) trait Courier {
     /// Begins one; [`Message::Errand`] tells its end.
     fn send(&self, errand: Errand) -> Box<dyn ErrandTask>;
+    /// Runs one to its end, and does nothing else meanwhile.
+    fn send_and_wait(&self, errand: Errand) -> ErrandEnd;
     /// Links that are kept for further errands.
-    fn kept(&self, now_ms: i64) -> usize;
+    fn kept(&self, now: SteadyMillis) -> usize;
 }
 
 /// What a connection tells the actor.

@@ -96,3 +96,17 @@ fn an_end_that_waits_can_be_called_off() {
     replica.proceed();
     assert_equal(&[&primary, &replica]);
 }
+
+/// A change of roles frees clients that wait, as a rule; who has asked for the end was told UNBLOCKED by a server
+/// that then ended.
+#[test]
+fn a_failover_on_the_way_to_the_end_tells_who_asked_for_it_nothing() {
+    let (mut primary, replica) = lagging(&["--shutdown-timeout", "60"]);
+    assert_eq!(primary.connect().words("FAILOVER").text(), "OK");
+    let mut asker = ask(&primary);
+    replica.proceed();
+    primary.await_end();
+    assert!(asker.try_read().is_err(), "nobody is answered");
+    let mut client = replica.connect();
+    await_that("it is the primary", || client.words("SET next 1").text() == "OK");
+}

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use support::client::Value;
+use support::client::{Client, Value};
 use support::group::{assert_equal, await_that, follower, info, number, start, write};
 use support::random::{self, Random};
 use support::server::{Program, Server};
@@ -153,4 +153,62 @@ fn a_replica_that_loads_for_longer_than_the_timeout_is_kept() {
         assert_eq!(number(&mut client, "sync_partial_ok"), 0, "{}", program.name());
         assert_eq!(client.words("DBSIZE"), Value::Integer(3000));
     }
+}
+
+/// redis-cli asks for functions alone, and gets a file that a server starts on.
+#[test]
+fn functions_alone_are_sent_to_those_who_want_them() {
+    for program in [Program::Redstart, Program::Redis] {
+        let server = start(program, &[]);
+        let mut client = server.connect();
+        let code = "#!lua name=l\nredis.register_function('f', function() return 1 end)";
+        assert_eq!(client.call(&["FUNCTION", "LOAD", code]).text(), "l");
+        client.words("SET key 1");
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("dump.rdb");
+        let mut cli = std::process::Command::new("redis-cli");
+        cli.args(["-p", &server.port().to_string(), "--functions-rdb"]).arg(&file);
+        let output = cli.output().expect("redis-cli runs");
+        assert!(output.status.success(), "{program:?}: {output:?}");
+        let other = Server::start_in(Program::Redis, dir, &["--save", ""]);
+        let mut there = other.connect();
+        assert_eq!(there.words("FUNCTION LIST").elements().len(), 1, "{program:?}");
+        assert_eq!(there.words("DBSIZE"), Value::Integer(0), "{program:?}");
+        await_that("it is closed", || number(&mut client, "connected_slaves") == 0);
+        for (line, told) in [
+            ("REPLCONF rdb-only 2", "ERR value is out of range, value must between 0 and 1"),
+            ("REPLCONF rdb-only x", "ERR value is not an integer or out of range"),
+            ("REPLCONF rdb-filter-only nothing", "ERR Unsupported rdb-filter-only option: nothing"),
+            ("REPLCONF rdb-filter-only \"", "ERR Missing rdb-filter-only values"),
+            ("REPLCONF rdb-filter-only FUNCTIONS", "OK"),
+            ("PSYNC ? -1", "ERR Filtered replica requires EOF capability"),
+        ] {
+            assert_eq!(client.words(line).text(), told, "{program:?}: {line}");
+        }
+    }
+}
+
+/// The place in the stream that a full sync had begun at was kept until the next write, though nobody wanted
+/// the sync any more.
+#[test]
+fn what_a_replica_that_has_gone_lacked_goes_at_once() {
+    let quiet = ["--repl-ping-replica-period", "3600", "--repl-backlog-size", "16kb"];
+    let primary = start(Program::Redstart, &quiet);
+    let mut client = primary.connect();
+    client.words("SET key 1");
+    let replica = follower(Program::Redstart, &primary, &[]);
+    assert_equal(&[&primary, &replica]);
+    client.words("CONFIG SET rdb-key-save-delay 1000000");
+    client.words("DEBUG POPULATE 100");
+    let (taker, first) = Taker::ask(&primary, "capa eof capa psync2");
+    assert!(first.starts_with("EOF:"));
+    let value = "x".repeat(1000);
+    for key in 0..1000 {
+        client.words(&format!("SET a:{key} {value}"));
+    }
+    let kept = |client: &mut Client| number(client, "mem_total_replication_buffers");
+    assert!(kept(&mut client) > 1_000_000, "what it lacks is there");
+    drop(taker);
+    await_that("all of it goes", || kept(&mut client) < 100_000);
+    assert_eq!(number(&mut client, "connected_slaves"), 1);
 }

@@ -143,10 +143,6 @@ fn wrong_words_are_refused() {
     );
     refused("MIGRATE h x a 0 10", "IOERR error or timeout connecting to the client");
     refused("MIGRATE 127.0.0.1 1 a 0 10", "IOERR error or timeout connecting to the client");
-    refused("MULTI", "OK");
-    refused("MIGRATE h 1 a 0 10", "QUEUED");
-    let answers = client.words("EXEC").elements();
-    assert_eq!(answers[0].text(), "ERR MIGRATE has to wait, and can't here");
 }
 
 /// Begins to move `moving` to a server that accepts connections and says nothing.
@@ -357,5 +353,45 @@ fn what_is_counted_while_it_is_moved_is_not_lost() {
         };
         let there = [count(&mut clients[0][0]), count(&mut clients[1][0])];
         assert_eq!(there[0] + there[1], told, "n{key}: {there:?}");
+    }
+}
+
+/// What can't be interrupted waits for the other server; what moved goes with the rest of its unit.
+#[test]
+fn keys_move_from_transactions_and_scripts() {
+    for program in [Program::Redstart, Program::Redis] {
+        let (source, target) = (start(program, &[]), start(Program::Redstart, &[]));
+        let replica = follower(Program::Redstart, &source, &[]);
+        let (mut client, mut there) = (source.connect(), target.connect());
+        client.words("MSET a 1 b 2 c 3");
+        client.words("MULTI");
+        assert_eq!(migrate(&mut client, &target, "a 0 5000"), "QUEUED");
+        client.words("EXISTS a");
+        client.words("INCR b");
+        let answers = client.words("EXEC");
+        let texts: Vec<String> = answers.elements().iter().map(Value::text).collect();
+        assert_eq!(texts, ["OK", ":0", ":3"], "{program:?}");
+        let script = "return {redis.call('migrate','127.0.0.1',ARGV[1],'b',0,5000),redis.call('exists','b')}";
+        let answer = client.call(&["EVAL", script, "1", "b", &target.port().to_string()]);
+        let texts: Vec<String> = answer.elements().iter().map(Value::text).collect();
+        assert_eq!(texts, ["OK", ":0"], "{program:?}");
+        let moved = there.words("MGET a b");
+        let moved: Vec<String> = moved.elements().iter().map(Value::text).collect();
+        assert_eq!(moved, ["1", "3"], "{program:?}");
+        assert_equal(&[&source, &replica]);
+        // Nobody there: the error comes in the transaction's reply, and the key stays.
+        let nowhere = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = nowhere.local_addr().expect("an address").port();
+        client.words("MULTI");
+        client.words(&format!("MIGRATE 127.0.0.1 {port} c 0 50"));
+        client.words("EXISTS c");
+        let answers = client.words("EXEC");
+        let texts: Vec<String> = answers.elements().iter().map(Value::text).collect();
+        assert_eq!(texts[1], ":1", "{program:?}");
+        assert!(
+            texts[0].starts_with("IOERR error or timeout reading"),
+            "{program:?}: {}",
+            texts[0]
+        );
     }
 }

@@ -508,3 +508,17 @@ fn what_a_transaction_wrote_before_it_follows_another_is_in_its_own_stream() {
     assert_eq!(other.words("EXISTS alone").integer(), Some(0));
     assert_eq!(number(&mut client, "sync_full"), 2, "the stream had gone on from {at}");
 }
+
+/// DEBUG RELOAD left out what was due, and nobody told the replicas, who waited for a DEL.
+#[test]
+fn what_a_reload_leaves_out_goes_from_replicas_too() {
+    let (primary, replica) = pair(&[]);
+    let mut client = primary.connect();
+    for line in ["DEBUG SET-ACTIVE-EXPIRE 0", "SET lasting 1", "SET due 1 PX 1"] {
+        client.words(line);
+    }
+    client.words("DEBUG SLEEP 0.01");
+    assert_eq!(client.words("DEBUG RELOAD").text(), "OK");
+    assert_eq!(client.words("DBSIZE"), Value::Integer(1));
+    assert_equal(&[&primary, &replica]);
+}

@@ -9,10 +9,10 @@
 #
 # Environment: COMMAND_LOG_ROUNDS, COMMAND_LOG_SEED (tests/command_log.rs), DIFF_COMMANDS, DIFF_SEED
 # (tests/differential), SCRIPT_COUNT, SCRIPT_SEED, BUSY_ROUNDS, BUSY_SEED (tests/scripts), KILL_ROUNDS,
-# KILL_SEED (tests/kill.rs, tests/kill_busy.rs), LENT_SEED (tests/lent.rs), SESSION_ROUNDS, SESSION_SEED
-# (tests/sessions), SIM_SEED, SIM_SEEDS (tests/simulation), SWITCH_ROUNDS, SWITCH_SEED (tests/kill_switch.rs),
-# TRACKING_ROUNDS, TRACKING_SEED (tests/tracking), REDSTART_BIN (a server to test instead of this tree's),
-# VALKEY_SERVER_BIN, SKIP_SANITIZER=1.
+# KILL_SEED (tests/kill.rs, tests/kill_busy.rs), LENT_SEED (tests/lent.rs), ORDERS_STEPS, ORDERS_SEED
+# (tests/orders.rs), SESSION_ROUNDS, SESSION_SEED (tests/sessions), SIM_SEED, SIM_SEEDS (tests/simulation),
+# SWITCH_ROUNDS, SWITCH_SEED (tests/kill_switch.rs), TRACKING_ROUNDS, TRACKING_SEED (tests/tracking),
+# REDSTART_BIN (a server to test instead of this tree's), VALKEY_SERVER_BIN, SKIP_SANITIZER=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

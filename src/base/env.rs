@@ -18,6 +18,23 @@ use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub i64);
 
+/// Milliseconds of the clock that never goes back, from an arbitrary start: for how long something has
+/// lasted, whatever is done to the clock on the wall meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SteadyMillis(pub(crate) i64);
+
+impl SteadyMillis {
+    /// Milliseconds from an earlier time to this one.
+    pub(crate) fn since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+
+    /// So many milliseconds later.
+    pub(crate) fn later(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
 /// Where time comes from.
 pub trait Clock: Send + Sync {
     /// Wall-clock time in microseconds since the Unix epoch.

@@ -5,7 +5,8 @@
 //! and clients that write are held ([`crate::engine::session::pause`]), so that what is removed at the end
 //! is what was sent; others are served meanwhile, where upstream serves nobody. Keys whose RESTORE was
 //! accepted are deleted here, with one DEL in the log, whatever became of the others. Such a request to
-//! another server, from its sending to its last answer, is called an *errand*.
+//! another server, from its sending to its last answer, is called an *errand*. Within a transaction or a script
+//! the server waits for it and does nothing else, as upstream always does.
 //!
 //! **Faults.** The link breaks or is silent for the timeout: keys that weren't answered for stay, and may
 //! be on both servers, as upstream has it. The client goes: its errand ends the same way.
@@ -48,7 +49,9 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
             ("4.0.7", "Takes `AUTH`."),
             ("6.0.0", "Takes `AUTH2`."),
         ])
-        .deviates(&["not inside a transaction", "clients that don't write are served meanwhile"])];
+        .deviates(&[
+            "clients that don't write are served meanwhile, except in a transaction or script",
+        ])];
 
 const KEYS: &[Key] = &[
     Key::at(3).rw().access().delete(),
@@ -58,14 +61,20 @@ const SECRETS: Secrets = Secrets::Behind { from: 6, words: &[("AUTH", 1), ("AUTH
 /// The timeout where none is given, in milliseconds.
 const TIMEOUT_MS: u64 = 1000;
 
-/// A client's errand.
+/// What is sent.
 #[derive(Debug)]
-pub(in crate::engine) struct Migration {
-    number: u64,
+struct Sent {
     keys: Vec<Box<[u8]>>,
     /// Answers before those for the keys: AUTH and SELECT.
     before: usize,
     copies: bool,
+}
+
+/// A client's errand.
+#[derive(Debug)]
+pub(in crate::engine) struct Migration {
+    number: u64,
+    sent: Sent,
     #[expect(dead_code, reason = "dropped, it ends the errand")]
     task: Box<dyn ErrandTask>,
 }
@@ -144,9 +153,6 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
     let (Some(port), Some(courier)) = (port, &engine.outside.courier) else {
         return Err(broken("connecting to the client"));
     };
-    if !engine.sessions[slot].may_wait() {
-        return Err(CommandError::text("ERR MIGRATE has to wait, and can't here"));
-    }
     let mut request = Vec::new();
     if !options.login.is_empty() {
         let login = [&[&b"AUTH"[..]], &options.login[..]].concat();
@@ -164,18 +170,25 @@ fn migrate(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
         patience_ms: u64::try_from(patience).ok().filter(|ms| *ms > 0).unwrap_or(TIMEOUT_MS),
         request,
         answers: before + keys.len(),
-        now_ms: engine.now().0,
+        now: engine.steady(),
     };
-    let task = courier.0.send(errand);
-    let migration = Migration { number, keys, before, copies: options.copies, task };
-    engine.park_for_errand(slot, Box::new(migration));
+    let sent = Sent { keys, before, copies: options.copies };
+    if engine.sessions[slot].may_wait() {
+        let task = courier.0.send(errand);
+        engine.park_for_errand(slot, Box::new(Migration { number, sent, task }));
+        return Ok(Flow::Done);
+    }
+    let end = courier.0.send_and_wait(errand);
+    engine.remove_moved(slot, &sent, &end);
+    end_error(&end).map_or(Ok(()), Err)?;
+    engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
 
 impl Engine {
     /// Links that are kept for further errands.
     pub(in crate::engine) fn kept_links(&self) -> usize {
-        self.outside.courier.as_ref().map_or(0, |courier| courier.0.kept(self.now().0))
+        self.outside.courier.as_ref().map_or(0, |courier| courier.0.kept(self.steady()))
     }
 
     /// Adds what restores a key elsewhere, where it is there.
@@ -204,7 +217,7 @@ impl Engine {
     /// A client waits for its errand. Writers wait with it, unless the keys stay.
     pub(in crate::engine) fn enter_errand(&mut self, errand: &Migration, slot: SessionId) {
         self.blocking.errands.waiting.insert(errand.number, slot);
-        if !errand.copies {
+        if !errand.sent.copies {
             self.hold_for_errand();
         }
     }
@@ -212,7 +225,7 @@ impl Engine {
     /// It waits no more.
     pub(in crate::engine) fn leave_errand(&mut self, errand: &Migration) {
         self.blocking.errands.waiting.remove(&errand.number);
-        if !errand.copies {
+        if !errand.sent.copies {
             self.end_hold_for_errand();
         }
     }
@@ -227,27 +240,10 @@ impl Engine {
     pub(in crate::engine) fn take_errand(&mut self, number: u64, end: &ErrandEnd) {
         let Some(&slot) = self.blocking.errands.waiting.get(&number) else { return };
         let Some(errand) = self.take_errand_of(slot) else { return };
-        let (before, answers) = (self.sessions[slot].output.buffer.len(), &end.answers);
-        let accepted = answers.iter().take(errand.before).all(Result::is_ok);
-        let moved: Vec<&[u8]> = errand
-            .keys
-            .iter()
-            .zip(answers.iter().skip(errand.before))
-            .filter(|(_, answer)| accepted && answer.is_ok())
-            .map(|(key, _)| &**key)
-            .collect();
-        if !errand.copies && !moved.is_empty() {
-            self.remove_moved(slot, &moved);
-        }
-        let error = match (answers.iter().find_map(|answer| answer.as_ref().err()), end.broken) {
-            (Some(error), _) => {
-                let text = format!("ERR Target instance replied with error: {error}");
-                Some(CommandError::owned(text))
-            }
-            (None, Some(what)) => Some(broken(what)),
-            (None, None) => None,
-        };
-        match (error, self.sessions[slot].traffic.last_command) {
+        let before = self.sessions[slot].output.buffer.len();
+        self.remove_moved(slot, &errand.sent, end);
+        self.serve_waiting();
+        match (end_error(end), self.sessions[slot].traffic.last_command) {
             (None, _) => self.sessions[slot].reply().ok(),
             (Some(error), Some(command)) => self.answer_error(slot, command, &error),
             (Some(error), None) => self.sessions[slot].reply().error_bytes(&error.wire()),
@@ -256,18 +252,34 @@ impl Engine {
         self.tick.resumed.push_back(slot);
     }
 
-    fn remove_moved(&mut self, slot: SessionId, moved: &[&[u8]]) {
+    /// Removes the keys that the other server has accepted, unless they are to stay.
+    fn remove_moved(&mut self, slot: SessionId, sent: &Sent, end: &ErrandEnd) {
+        let accepted = end.answers.iter().take(sent.before).all(Result::is_ok);
+        let answers = sent.keys.iter().zip(end.answers.iter().skip(sent.before));
+        let moved = answers.filter(|(_, answer)| accepted && answer.is_ok()).map(|(key, _)| &**key);
+        let moved: Vec<&[u8]> = moved.collect();
+        if sent.copies || moved.is_empty() {
+            return;
+        }
         let index = self.sessions[slot].db;
         let unit = self.begin_unit(slot);
         let elsewhere = self.databases.policy.lazy_server_del;
-        for key in moved {
+        for key in &moved {
             self.databases.db(index).remove(key, elsewhere, Event::DEL);
         }
-        let words = [&[&b"DEL"[..]], moved].concat();
+        let words = [&[&b"DEL"[..]], &moved[..]].concat();
         self.databases.unit.record(index, &words);
         self.finish_command(unit, slot, index, Args::new(&[], &[]), None);
-        self.serve_waiting();
     }
+}
+
+/// What the client is told, if not OK.
+fn end_error(end: &ErrandEnd) -> Option<CommandError> {
+    let refused = end.answers.iter().find_map(|answer| answer.as_ref().err());
+    let refused = refused.map(|error| {
+        CommandError::owned(format!("ERR Target instance replied with error: {error}"))
+    });
+    refused.or(end.broken.map(broken))
 }
 
 fn broken(what: &str) -> CommandError {

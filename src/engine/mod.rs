@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::env::{Env, Rng, UnixMillis};
+use crate::base::env::{Env, Rng, SteadyMillis, UnixMillis};
 use crate::base::logging::LogHandle;
 use crate::command::args::Args;
 use crate::command::context::Limits;
@@ -196,10 +196,17 @@ impl Engine {
         UnixMillis(self.now_micros / 1000)
     }
 
-    /// Reads the clock for the next unit.
+    /// The same time on the clock that never goes back.
+    #[inline]
+    pub(crate) fn steady(&self) -> SteadyMillis {
+        self.tick.steady
+    }
+
+    /// Reads the clocks for the next unit.
     #[inline]
     pub fn refresh_time(&mut self) {
         self.now_micros = self.env.clock.unix_micros();
+        self.tick.steady = SteadyMillis((self.env.clock.monotonic_nanos() / 1_000_000) as i64);
         self.databases.set_now(self.now());
         if self.pause.until_ms != 0 {
             self.follow_expiry_mode();

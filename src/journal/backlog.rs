@@ -1,8 +1,8 @@
 //! The newest bytes of the stream, as chunks that readers share.
 //!
 //! Bytes go from the front one by one, but their memory goes a chunk at a time. A chunk of which more has
-//! gone than the backlog may hold is copied, so that one huge unit doesn't stay in memory for its last
-//! bytes: what is held is at most twice the limit and a chunk.
+//! gone than the backlog may hold, and than is left of it, is copied, so that one huge unit doesn't stay in
+//! memory for its last bytes: of a chunk at most the limit, or as much as is left of it, is held in vain.
 
 use std::collections::VecDeque;
 
@@ -86,7 +86,7 @@ impl Backlog {
             chunk.bytes.advance(surplus as usize);
             chunk.offset += surplus;
             let gone = chunk.memory - chunk.bytes.len();
-            if gone as u64 > self.limit.max(CHUNK_BYTES as u64) {
+            if gone as u64 > self.limit.max(chunk.bytes.len() as u64) {
                 chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
                 self.memory -= gone;
                 chunk.memory = chunk.bytes.len();

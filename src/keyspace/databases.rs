@@ -219,12 +219,23 @@ impl Databases {
     /// `count` empty databases. `seed` keys the hash and the sampling.
     pub(crate) fn new(count: u32, seed: u64, reclaimer: Reclaimer) -> Self {
         let mut rng = Rng::from_seed(seed);
+        let seed = HashSeed(rng.next_u64());
+        Self::with(count, seed, Pool::new(), rng, reclaimer)
+    }
+
+    pub(super) fn with(
+        count: u32,
+        seed: HashSeed,
+        pool: Pool,
+        rng: Rng,
+        reclaimer: Reclaimer,
+    ) -> Self {
         let mut tables = Vec::new();
         tables.resize_with(count as usize, || None);
         Self {
             tables,
-            seed: HashSeed(rng.next_u64()),
-            pool: Pool::new(),
+            seed,
+            pool,
             rng,
             unit: Unit::default(),
             watches: Watches::default(),

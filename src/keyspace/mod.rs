@@ -4,6 +4,7 @@
 //! [`databases::Db`], which notes every change in the [`unit::Unit`]. Knows no command, no log.
 
 pub(crate) mod access;
+mod beside;
 pub(crate) mod collection;
 pub mod databases;
 pub(crate) mod db;

@@ -1,4 +1,5 @@
 //! Errands to other servers (MIGRATE): a request is written, its answers are read, and the actor is told.
+//! In a transaction or a script, which can't be interrupted, the actor waits for the end itself.
 //!
 //! Links are kept for the next errand to the same server: at most [`LINKS_MAX`], each for
 //! [`IDLE_MS_MAX`]. A kept link that turns out to be closed before anything was answered is made
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::base::env::SteadyMillis;
 use crate::mailbox::{Courier, Errand, ErrandEnd, ErrandTask, Mailbox, Message};
 
 /// Links that are kept.
@@ -26,11 +28,13 @@ const IDLE_MS_MAX: i64 = 10_000;
 /// The longest answer: an error's text.
 const REPLY_MAX: usize = 64 << 10;
 
+const CONNECTING: &str = "connecting to the client";
+
 type Links = Rc<RefCell<HashMap<(String, u16), Idle>>>;
 
 struct Idle {
     stream: TcpStream,
-    since_ms: i64,
+    since: SteadyMillis,
 }
 
 /// Makes errands on tasks of their own. Errands must be begun inside a `LocalSet`.
@@ -66,22 +70,36 @@ impl Courier for Sender {
         Box::new(Task(task.abort_handle()))
     }
 
-    fn kept(&self, now_ms: i64) -> usize {
+    fn send_and_wait(&self, errand: Errand) -> ErrandEnd {
+        // A runtime can't wait inside another: it has a thread of its own.
+        let wait = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok::<_, std::io::Error>(runtime.block_on(run(&errand, &Links::default())))
+        };
+        let thread = std::thread::Builder::new().name("migrate".to_owned()).spawn(wait);
+        let end = thread.map(std::thread::JoinHandle::join);
+        let Ok(Ok(Ok(end))) = end else {
+            return ErrandEnd { broken: Some(CONNECTING), ..ErrandEnd::default() };
+        };
+        end
+    }
+
+    fn kept(&self, now: SteadyMillis) -> usize {
         let mut links = self.links.borrow_mut();
-        forget_old(&mut links, now_ms);
+        forget_old(&mut links, now);
         links.len()
     }
 }
 
-fn forget_old(links: &mut HashMap<(String, u16), Idle>, now_ms: i64) {
-    links.retain(|_, idle| now_ms - idle.since_ms < IDLE_MS_MAX);
+fn forget_old(links: &mut HashMap<(String, u16), Idle>, now: SteadyMillis) {
+    links.retain(|_, idle| now.since(idle.since) < IDLE_MS_MAX);
 }
 
 async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     let name = (errand.host.clone(), errand.port);
     let kept = {
         let mut links = links.borrow_mut();
-        forget_old(&mut links, errand.now_ms);
+        forget_old(&mut links, errand.now);
         links.remove(&name)
     };
     let mut end = ErrandEnd::default();
@@ -89,7 +107,7 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
         let mut stream = idle.stream;
         end = talk(&mut stream, errand).await;
         if end.broken.is_none() {
-            keep(links, name, stream, errand.now_ms);
+            keep(links, name, stream, errand.now);
             return end;
         }
         if !end.answers.is_empty() || end.timed_out {
@@ -98,27 +116,27 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
     }
     let connect = TcpStream::connect((errand.host.as_str(), errand.port));
     let Ok(mut stream) = patiently(errand, &mut end, connect).await else {
-        end.broken = Some("connecting to the client");
+        end.broken = Some(CONNECTING);
         return end;
     };
     // Nothing is lost where the system refuses: small errands take longer then.
     let _ = stream.set_nodelay(true);
     let end = talk(&mut stream, errand).await;
     if end.broken.is_none() {
-        keep(links, name, stream, errand.now_ms);
+        keep(links, name, stream, errand.now);
     }
     end
 }
 
-fn keep(links: &Links, name: (String, u16), stream: TcpStream, since_ms: i64) {
+fn keep(links: &Links, name: (String, u16), stream: TcpStream, since: SteadyMillis) {
     let mut links = links.borrow_mut();
-    let oldest = || links.iter().min_by_key(|(_, idle)| idle.since_ms).map(|one| one.0);
+    let oldest = || links.iter().min_by_key(|(_, idle)| idle.since).map(|one| one.0);
     if links.len() >= LINKS_MAX
         && let Some(oldest) = oldest().cloned()
     {
         links.remove(&oldest);
     }
-    links.insert(name, Idle { stream, since_ms });
+    links.insert(name, Idle { stream, since });
 }
 
 /// What comes of an attempt within the errand's patience.

@@ -22,6 +22,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 
+use crate::base::env::SteadyMillis;
 use crate::journal::Cursor;
 use crate::persist::relay::Reader;
 use crate::persist::stream_files::Place;
@@ -36,8 +37,8 @@ pub(crate) enum Feed {
     Greeting,
     /// A snapshot, for which a walk has to begin.
     Waiting {
-        /// Since when, in milliseconds since the epoch.
-        since_ms: i64,
+        /// Since when.
+        since: SteadyMillis,
     },
     /// The snapshot that is being written.
     Walking(Cursor),
@@ -83,6 +84,15 @@ impl fmt::Debug for Stream {
     }
 }
 
+/// What a replica asks for instead of all data (`rdb-filter-only`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Nothing at all.
+    Nothing,
+    /// Functions.
+    Functions,
+}
+
 /// What is known of a replica.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -96,38 +106,41 @@ pub(crate) struct Replica {
     pub(crate) takes_mark: bool,
     /// Whether it wants a snapshot and no stream (redis-cli --rdb).
     pub(crate) snapshot_only: bool,
+    /// The part of the data that it wants, if not all.
+    pub(crate) part: Option<Part>,
     /// Whether it asked by SYNC: then nothing is said of history and offset.
     pub(crate) plain: bool,
     /// How much of the stream it has applied.
     pub(crate) acked: u64,
     /// How much of it is durable there, if it says so.
     pub(crate) durable: Option<u64>,
-    /// When it was last heard of, or took a part of its snapshot, in milliseconds since the epoch.
-    pub(crate) heard_ms: i64,
+    /// When it was last heard of, or took a part of its snapshot.
+    pub(crate) heard: SteadyMillis,
     /// What it gets next.
     pub(crate) feed: Feed,
     /// What the socket hasn't taken of the last piece.
     pub(crate) piece: Bytes,
-    /// Since when it is behind by more than the soft limit, in milliseconds; 0 when it isn't.
-    pub(crate) behind_since_ms: i64,
+    /// Since when it has been behind by more than the soft limit, where it is.
+    pub(crate) behind_since: Option<SteadyMillis>,
 }
 
 impl Replica {
     /// One that has said nothing yet.
-    pub(crate) fn new(now_ms: i64) -> Self {
+    pub(crate) fn new(now: SteadyMillis) -> Self {
         Self {
             port: 0,
             address: String::new(),
             understands_new_names: false,
             takes_mark: false,
             snapshot_only: false,
+            part: None,
             plain: false,
             acked: 0,
             durable: None,
-            heard_ms: now_ms,
+            heard: now,
             feed: Feed::Greeting,
             piece: Bytes::new(),
-            behind_since_ms: 0,
+            behind_since: None,
         }
     }
 

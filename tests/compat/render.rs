@@ -195,20 +195,61 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "integration/replication",
-        "Diskless load swapdb, Blocked commands and configs during async-loading",
-        "`repl-diskless-load` has no effect: the old data is served until the new is there and checked, \
-         then -LOADING is answered",
+        "Diskless load swapdb: replica enter loading, enter async_loading, old database is exposed (two \
+         tests), Blocked commands and configs during async-loading; replica actually flushes db if use \
+         diskless load with flush-before-load; diskless replication read pipe cleanup",
+        "they make the primary slow and want the replica to load meanwhile: here a snapshot is received into a \
+         file, the old data is served, and orders are taken, until it is complete. `swapdb` is tested by \
+         tests/swapdb.rs",
     ),
     (
         "integration/replication",
-        "diskless replicas drop during rdb pipe, replication child being killed, child dies when parent is \
-         killed, read pipe cleanup",
-        "they look for a child process, and for its words in the log",
+        "old database is exposed after async replication fails",
+        "it fails after the one before it; and DEBUG POPULATE is told to replicas and the log here",
+    ),
+    (
+        "integration/replication",
+        "diskless slow, fast, all, timeout replicas drop during rdb pipe",
+        "they want a slow replica to hold the snapshot up; here it is complete soon, and waits for it in a \
+         file without a name",
+    ),
+    (
+        "integration/replication",
+        "diskless replication child being killed is collected; replication child dies when parent is killed",
+        "they look for a child process",
+    ),
+    (
+        "integration/replication",
+        "Kill rdb child process if its dumping RDB is not useful",
+        "its end wants a full sync's file to be kept as dump.rdb; here it is none, and is given up when no \
+         replica waits for it",
+    ),
+    (
+        "integration/replication",
+        "Discard cache master before loading transferred RDB ... dual-channel-replication yes",
+        "it counts a partial sync of that protocol",
+    ),
+    (
+        "integration/replication",
+        "replica can handle EINTR if use diskless load",
+        "it uses `watchdog-period`, which has no effect here",
+    ),
+    (
+        "integration/replication",
+        "Replica keep the old data if RDB file save fails in disk-based replication",
+        "it puts a directory in the way of dump.rdb, which a replica doesn't write here; a directory in the way \
+         of what it writes is in tests/links.rs",
     ),
     (
         "integration/replication-3",
-        "PFCOUNT updates cache on readonly replica, and the test after it",
-        "a replica has its primary's bytes and reckons anew each time",
+        "PFCOUNT updates cache on readonly replica",
+        "a replica has its primary's bytes and reckons anew each time; the test after it wants the key gone that \
+         this one leaves (it passes alone)",
+    ),
+    (
+        "integration/failover",
+        "failover aborts if target rejects sync request",
+        "it makes the target refuse by ACL SETUSER, which isn't there yet",
     ),
     (
         "integration/replication-buffer",
@@ -221,6 +262,12 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "a slow replica holds no buffer beyond the backlog that could become smaller: it reads from the log",
     ),
     ("integration/dual-channel-replication", "what asks for that protocol", "likewise"),
+    (
+        "integration/dual-channel-replication",
+        "Dual channel replication sync doesn't impair subsequent normal syncs",
+        "it wants a full sync for a replica that was a primary for a while and has written nothing; here that goes \
+         on partially",
+    ),
     (
         "unit/type/list, unit/type/string",
         "MULTI + LPUSH + EXPIRE + DEBUG SLEEP, SWAPDB wants to wake blocked client, SET EXAT / PXAT",

@@ -1,5 +1,6 @@
 //! Groups of servers that replicate: starting them, waiting for them, writing at random, comparing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{self, Client};
@@ -69,6 +70,30 @@ pub fn digest(client: &mut Client) -> String {
     client.words("DEBUG DIGEST").text()
 }
 
+/// The keys that two servers have differently: database, name, and the value's digest and expiry at both.
+fn differences(first: &Server, second: &Server) -> Vec<String> {
+    let content = |server: &Server| {
+        let mut client = server.connect();
+        let mut content = BTreeMap::new();
+        for db in 0..16 {
+            client.words(&format!("SELECT {db}"));
+            for key in client.words("KEYS *").elements() {
+                let key = key.text();
+                let digest = client.call(&["DEBUG", "DIGEST-VALUE", &key]);
+                let expiry = client.call(&["PEXPIRETIME", &key]);
+                content.insert((db, key), format!("{digest} {expiry}"));
+            }
+            let size = client.words("DBSIZE").to_string();
+            content.insert((db, "(keys, those that are due included)".to_owned()), size);
+        }
+        content
+    };
+    let (first, second) = (content(first), content(second));
+    let names: BTreeSet<_> = first.keys().chain(second.keys()).collect();
+    let differ = names.into_iter().filter(|name| first.get(name) != second.get(name));
+    differ.map(|name| format!("{name:?}: {:?} {:?}", first.get(name), second.get(name))).collect()
+}
+
 /// Waits until all have the first one's stream, and compares the data. Keys whose time has come and
 /// that nobody has removed yet count with some servers and not with others: they are waited for.
 pub fn assert_equal(servers: &[&Server]) {
@@ -81,9 +106,17 @@ pub fn assert_equal(servers: &[&Server]) {
                     == number(&mut primary, "master_repl_offset")
                 && info(&mut client, "master_replid") == info(&mut primary, "master_replid")
         });
-        await_that(&format!("{} has the data", server.program().name()), || {
-            digest(&mut primary) == digest(&mut client)
-        });
+        let began = Instant::now();
+        while digest(&mut primary) != digest(&mut client) {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{} at {} has other data:\n{}",
+                server.program().name(),
+                server.port(),
+                differences(servers[0], server).join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

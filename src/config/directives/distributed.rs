@@ -90,8 +90,8 @@ pub(crate) const ROWS: &[Directive] = &[
     .doc("Replicas at which not to wait; 0 for none."),
     choice("repl-diskless-load", field!(repl_diskless_load), "disabled")
         .not_while_loading()
-        .inert("a full copy is always received into a file")
-        .doc("How a replica loads a full copy."),
+        .doc("How a replica loads a full copy, which is always received into a file first: swapdb beside its \
+             data, the others in their place."),
     flag("dual-channel-replication-enabled", field!(dual_channel_replication_enabled), "no")
         .inert("full copies come on the link itself")
         .doc("Send full copies on a connection of their own."),

@@ -1,19 +1,23 @@
-//! Loading at the start, in slices: a thread recovers ahead ([`crate::persist::ahead`]), and each tick
+//! Loading at the start and behind a full sync, in slices: a thread recovers ahead ([`crate::persist::ahead`]), and each tick
 //! puts some of what it found in its place, so that clients are answered meanwhile (`-LOADING`, or
 //! what is allowed while loading). Keys are prefetched a window at a time, as commands are.
 //!
 //! When all is there, the log is opened and whoever wants to know is told; when it can't be loaded the
 //! server ends. Nothing is written to the disk's files before: a shutdown meanwhile saves nothing.
+//!
+//! What is loaded beside the data ([`Place::Beside`]) goes into databases of its own, which take the place of
+//! those in use for the time of a slice, so that a load is the same wherever it goes.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::command::args::Args;
+use crate::data::index::Room;
 use crate::data::value::NewValue;
 use crate::engine::Engine;
 use crate::engine::show::info_memory::human;
-use crate::keyspace::databases::DbIndex;
+use crate::keyspace::databases::{Databases, DbIndex};
 use crate::persist::ahead::{Ahead, Batch, Item, Next, Packed};
 use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay, Source};
 
@@ -64,6 +68,41 @@ pub(crate) struct Load {
     reported_nanos: u64,
     /// What follows.
     end: LoadEnd,
+    /// Where it goes, if not into the databases in use.
+    beside: Option<Beside>,
+}
+
+impl Load {
+    /// Whether clients are served what there was before.
+    pub(crate) fn serves(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.serves)
+    }
+
+    /// Bytes of the pages that tables beside those in use have mapped.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.beside.as_ref().map_or(0, |beside| beside.databases.segment_bytes())
+    }
+}
+
+/// Where a load goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Into the databases in use.
+    InUse,
+    /// Into others beside them, which take their place if it succeeds.
+    Beside {
+        /// Whether clients are served what there is, meanwhile.
+        serves: bool,
+    },
+}
+
+/// What is loaded beside the data.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(in crate::engine) databases: Box<Databases>,
+    /// The texts of libraries of functions.
+    pub(in crate::engine) libraries: Vec<Box<[u8]>>,
+    serves: bool,
 }
 
 /// What follows when all is loaded, or can't be.
@@ -93,7 +132,7 @@ impl Engine {
     pub fn begin_load(&mut self, ready: Ready) -> std::io::Result<()> {
         // Before anything is loaded: nothing of it may expire by itself.
         self.follow_configured();
-        self.begin_load_with(self.recover_options(), LoadEnd::Start(ready))
+        self.begin_load_with(self.recover_options(), LoadEnd::Start(ready), Place::InUse)
     }
 
     /// Begins to load what these options name.
@@ -101,10 +140,22 @@ impl Engine {
         &mut self,
         options: RecoverOptions,
         end: LoadEnd,
+        place: Place,
     ) -> std::io::Result<()> {
         let ahead = Ahead::start(self.env.clone(), options, self.remote_waker())?;
         let now = self.env.clock.monotonic_nanos();
-        self.begin_loading();
+        let beside = match place {
+            Place::InUse => {
+                self.begin_loading();
+                None
+            }
+            Place::Beside { serves } => {
+                self.forget_loaded();
+                self.persistence.loading = !serves;
+                let databases = Box::new(self.databases.beside());
+                Some(Beside { databases, libraries: Vec::new(), serves })
+            }
+        };
         self.persistence.load = Some(Load {
             ahead,
             batch: Batch::default(),
@@ -113,6 +164,7 @@ impl Engine {
             began_nanos: now,
             reported_nanos: now,
             end,
+            beside,
         });
         Ok(())
     }
@@ -120,6 +172,27 @@ impl Engine {
     /// Puts some of what was recovered in its place; true where the next slice should follow soon.
     pub(in crate::engine) fn load_slice(&mut self) -> bool {
         let Some(mut load) = self.persistence.load.take() else { return false };
+        let served = std::mem::replace(&mut self.persistence.loading, true);
+        self.change_places(&mut load);
+        let slice = self.load_some(&mut load);
+        self.change_places(&mut load);
+        self.persistence.loading = served;
+        let again = matches!(slice, Slice::Full);
+        match slice {
+            Slice::Full | Slice::Empty => self.persistence.load = Some(load),
+            Slice::End(result) => self.end_load(load, *result),
+        }
+        again
+    }
+
+    /// The databases that are loaded into are those in use, or are so no longer.
+    fn change_places(&mut self, load: &mut Load) {
+        if let Some(beside) = &mut load.beside {
+            std::mem::swap(&mut self.databases, &mut *beside.databases);
+        }
+    }
+
+    fn load_some(&mut self, load: &mut Load) -> Slice {
         let bound = self.env.stopwatch.ticks_of(SLICE_MICROS);
         let began = self.env.stopwatch.ticks();
         loop {
@@ -128,24 +201,17 @@ impl Engine {
                     Next::Batch(batch) => {
                         load.ahead.recycle(std::mem::replace(&mut load.batch, batch));
                         load.position = 0;
-                        self.report_progress(&mut load);
+                        self.report_progress(load);
                     }
-                    Next::Nothing => {
-                        self.persistence.load = Some(load);
-                        return false;
-                    }
-                    Next::End(result) => {
-                        self.end_load(load, *result);
-                        return false;
-                    }
+                    Next::Nothing => return Slice::Empty,
+                    Next::End(result) => return Slice::End(result),
                 }
             }
             let delay = self.settings.key_load_delay;
             let window = if delay == 0 { WINDOW } else { 1 };
             let end = (load.position + window).min(load.batch.items().len());
-            if let Err(error) = self.take_window(&mut load, end) {
-                self.end_load(load, Err(error));
-                return false;
+            if let Err(error) = self.take_window(load, end) {
+                return Slice::End(Box::new(Err(error)));
             }
             let is_slow = u64::try_from(delay).is_ok_and(|micros| micros > 0)
                 && matches!(
@@ -157,8 +223,7 @@ impl Engine {
             }
             load.position = end;
             if self.env.stopwatch.ticks() - began > bound {
-                self.persistence.load = Some(load);
-                return true;
+                return Slice::Full;
             }
         }
     }
@@ -186,6 +251,11 @@ impl Engine {
                 }
                 Item::Command { words, offset } => {
                     let args = Args::new(batch.bytes(), batch.words(*words));
+                    if let Some(beside) = &mut load.beside {
+                        // A snapshot holds no other commands than those that load its functions.
+                        beside.libraries.push(args.at(args.len() - 1).into());
+                        continue;
+                    }
                     self.replay_command(args).map_err(|error| RecoverError::Command {
                         file: load.file.clone(),
                         offset: *offset,
@@ -262,17 +332,16 @@ impl Engine {
 
     /// All is there, or can't be loaded: then the server ends.
     fn end_load(&mut self, load: Load, result: Result<Recovered, RecoverError>) {
-        let Load { ahead, end, began_nanos, .. } = load;
+        let Load { ahead, end, began_nanos, beside, .. } = load;
         drop(ahead);
+        if let Some(beside) = beside {
+            return self.end_load_beside(beside, result);
+        }
         self.end_loading();
         let ready = match end {
             LoadEnd::Start(ready) => ready,
             LoadEnd::Sync => {
-                let loaded = result.and_then(|recovered| match recovered.source {
-                    // It was received, and has gone since: that is no empty keyspace.
-                    Source::Nothing => Err(RecoverError::Received(ErrorKind::NotFound.into())),
-                    _ => Ok(()),
-                });
+                let loaded = received(result).map_err(|error| error.to_string());
                 return self.sync_loaded(loaded);
             }
         };
@@ -291,10 +360,42 @@ impl Engine {
         }
     }
 
+    /// What was loaded beside the data takes its place, or goes.
+    fn end_load_beside(&mut self, mut beside: Beside, result: Result<Recovered, RecoverError>) {
+        beside.databases.fit();
+        beside.databases.room = Room::Usual;
+        let loaded = match received(result) {
+            Ok(()) => self.take_loaded(beside),
+            Err(error) => Err(error.to_string()),
+        };
+        self.persistence.loading = false;
+        self.follow_expiry_mode();
+        self.observe_events();
+        self.sync_loaded(loaded);
+    }
+
     /// Gives up the loading under way: the server ends.
     pub(in crate::engine) fn abandon_load(&mut self) {
         self.persistence.load = None;
     }
+}
+
+/// What a slice came to.
+enum Slice {
+    /// There is more.
+    Full,
+    /// More is still to be recovered.
+    Empty,
+    /// That was all, or it can't be loaded.
+    End(Box<Result<Recovered, RecoverError>>),
+}
+
+/// A file that was received, and has gone since, is no empty keyspace.
+fn received(result: Result<Recovered, RecoverError>) -> Result<(), RecoverError> {
+    result.and_then(|recovered| match recovered.source {
+        Source::Nothing => Err(RecoverError::Received(ErrorKind::NotFound.into())),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

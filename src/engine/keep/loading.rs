@@ -232,6 +232,11 @@ impl Engine {
         self.databases.room = Room::All;
         self.observe_events();
         self.databases.unit.recording = false;
+        self.forget_loaded();
+    }
+
+    /// A load begins: what is known of the last one goes.
+    pub(in crate::engine) fn forget_loaded(&mut self) {
         let refuses_known = std::mem::take(&mut self.persistence.loaded.refuses_known);
         self.persistence.loaded = Loaded { refuses_known, ..Loaded::default() };
         self.persistence.progress =
@@ -249,6 +254,11 @@ impl Engine {
         let loader = &mut self.sessions[self.loader];
         loader.transaction = None;
         loader.output.buffer.clear();
+        self.select_loaded();
+    }
+
+    /// The stream behind what was loaded begins with the database that it says.
+    pub(in crate::engine) fn select_loaded(&mut self) {
         let db = self.persistence.loaded.stream_db.min(self.databases.count() - 1);
         self.sessions[self.replication.applier].db = DbIndex(db);
     }
@@ -278,7 +288,12 @@ impl Engine {
                 self.databases.flush(DbIndex(index), false);
             }
         }
-        self.replay(&options).map(|_| ())
+        self.replay(&options)?;
+        // What was left out because its time had come is still with replicas.
+        for (db, key) in std::mem::take(&mut self.persistence.loaded.due) {
+            self.databases.unit.record(DbIndex(db), &[b"DEL", &key]);
+        }
+        Ok(())
     }
 }
 

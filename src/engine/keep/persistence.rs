@@ -95,6 +95,11 @@ impl State {
         matches!(self.walk, Walk::Save(_))
     }
 
+    /// Whether data is being loaded beside those that clients are served.
+    pub(crate) fn loads_beside(&self) -> bool {
+        self.load.as_ref().is_some_and(Load::serves)
+    }
+
     /// Whether a rewrite or a first base is wanted that is not under way.
     pub fn rewrite_scheduled(&self) -> bool {
         let wanted = self.wanted.rewrite.is_wanted() || self.wanted.first_base.is_wanted();

@@ -93,15 +93,16 @@ impl Engine {
             config_file,
             mailbox,
         };
-        let mut session = Session::new(loader, 0, now_micros / 1000);
-        session.replaying = true;
-        engine.sessions.insert(session);
-        let mut session = Session::new(applier, 0, now_micros / 1000);
-        session.replaying = true;
-        engine.sessions.insert(session);
-        engine.sessions.insert(Session::new(caller, 0, now_micros / 1000));
-        engine.apply_settings();
         engine.refresh_time();
+        let now = engine.steady();
+        let mut session = Session::new(loader, 0, now);
+        session.replaying = true;
+        engine.sessions.insert(session);
+        let mut session = Session::new(applier, 0, now);
+        session.replaying = true;
+        engine.sessions.insert(session);
+        engine.sessions.insert(Session::new(caller, 0, now));
+        engine.apply_settings();
         engine.cron.startup_memory = engine.used_memory();
         engine
     }

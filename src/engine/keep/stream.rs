@@ -41,7 +41,7 @@ impl Engine {
     /// history begins.
     pub fn keep_backlog(&mut self) {
         self.journal.keep_backlog(self.settings.repl_backlog_size);
-        self.replication.backlog_used_ms = self.now().0;
+        self.replication.backlog_used = self.steady();
         self.note_readers();
     }
 
@@ -49,7 +49,7 @@ impl Engine {
     pub(in crate::engine) fn stream_cron(&mut self) {
         self.bound_superseded();
         let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
-        let unused_ms = self.now().0 - self.replication.backlog_used_ms;
+        let unused_ms = self.steady().since(self.replication.backlog_used);
         let unused = self.replication.replicas.is_empty();
         if unused && self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
             tracing::info!(

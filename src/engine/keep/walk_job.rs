@@ -467,6 +467,17 @@ impl Engine {
     }
 
     fn push_header(&mut self, bytes: &mut Vec<u8>, options: &EncodeOptions, purpose: Purpose) {
+        self.push_aux(bytes, options, purpose);
+        self.library_texts().for_each(|text| encode::function(bytes, options, text));
+    }
+
+    /// What a snapshot says of itself.
+    pub(in crate::engine) fn push_aux(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        options: &EncodeOptions,
+        purpose: Purpose,
+    ) {
         let base: &[u8] = match purpose {
             Purpose::Save | Purpose::Sync => b"0",
             Purpose::Rewrite | Purpose::FirstBase => b"1",
@@ -494,7 +505,6 @@ impl Engine {
             encode::aux(bytes, options, b"repl-id", position.id.digits());
             encode::aux(bytes, options, b"repl-offset", position.offset.to_string().as_bytes());
         }
-        self.library_texts().for_each(|text| encode::function(bytes, options, text));
     }
 }
 

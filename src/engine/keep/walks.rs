@@ -353,10 +353,9 @@ impl Engine {
     /// Does a slice of the walk; true where the next should follow soon. At the end of each tick.
     #[inline]
     pub(in crate::engine) fn background_slice(&mut self) -> bool {
-        if self.persistence.load.is_some() {
-            return self.load_slice();
-        }
-        if self.persistence.walk.job().is_none() { false } else { self.advance_walk() }
+        let loads = self.persistence.load.is_some() && self.load_slice();
+        let walks = self.persistence.walk.job().is_some() && self.advance_walk();
+        loads | walks
     }
 
     #[cold]

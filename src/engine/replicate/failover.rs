@@ -16,6 +16,7 @@
 //! FAILOVER ABORT. The answer is lost: the target is the primary then, and refuses to be asked again as
 //! such; it is followed. Before the first word has reached it, that refusal is one like any other.
 
+use crate::base::env::SteadyMillis;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
@@ -43,8 +44,8 @@ pub(crate) enum Failover {
     Syncing {
         /// The replica that is wanted; any where nothing is said.
         target: Option<(String, u16)>,
-        /// When its time is over, in milliseconds since the epoch.
-        deadline_ms: Option<i64>,
+        /// When its time is over.
+        deadline: Option<SteadyMillis>,
         /// Whether the target is asked even then.
         force: bool,
     },
@@ -75,14 +76,6 @@ impl Failover {
     pub(crate) fn is_handing(&self) -> bool {
         matches!(self, Self::Handing { .. })
     }
-
-    /// When its time is over, in milliseconds since the epoch.
-    pub(crate) fn deadline_ms(&self) -> Option<i64> {
-        match self {
-            Self::Syncing { deadline_ms, .. } => *deadline_ms,
-            _ => None,
-        }
-    }
 }
 
 /// What the command's words say.
@@ -108,10 +101,10 @@ fn failover(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
         Some((host, port)) => tracing::info!("FAILOVER requested to {host}:{port}."),
         None => tracing::info!("FAILOVER requested."),
     }
-    let now_ms = engine.now().0;
-    let deadline_ms = wish.timeout_ms.map(|timeout| now_ms.saturating_add(timeout));
+    let now = engine.steady();
+    let deadline = wish.timeout_ms.map(|timeout| now.later(timeout));
     engine.replication.failover =
-        Failover::Syncing { target: wish.target, deadline_ms, force: wish.force };
+        Failover::Syncing { target: wish.target, deadline, force: wish.force };
     engine.hold_for_handover(true);
     // The last that gets into the stream: replicas say at once how far they are.
     engine.journal.append_unlogged(Unlogged::GetAck);
@@ -176,6 +169,14 @@ impl Engine {
         }
     }
 
+    /// When the failover's time is over, in milliseconds since the epoch.
+    pub(in crate::engine) fn failover_deadline_ms(&self) -> Option<i64> {
+        let Failover::Syncing { deadline: Some(deadline), .. } = self.replication.failover else {
+            return None;
+        };
+        Some(self.now().0.saturating_add(deadline.since(self.steady())))
+    }
+
     /// The end of a tick: goes on with a failover where a replica has all, or where its time is over.
     #[inline]
     pub(in crate::engine) fn failover_tick(&mut self) {
@@ -186,10 +187,10 @@ impl Engine {
 
     #[cold]
     fn look_for_successor(&mut self) {
-        let Failover::Syncing { target, deadline_ms, force } = &self.replication.failover else {
+        let Failover::Syncing { target, deadline, force } = &self.replication.failover else {
             return;
         };
-        if deadline_ms.is_some_and(|deadline| deadline <= self.now().0) {
+        if deadline.is_some_and(|deadline| deadline <= self.steady()) {
             match target {
                 Some((host, port)) if *force => {
                     tracing::info!("Failover to {host}:{port} time out exceeded, failing over.");

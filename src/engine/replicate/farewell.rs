@@ -9,6 +9,7 @@
 //! asked for their word. Who asked by SHUTDOWN waits like a client in a blocking command. NOW and
 //! `shutdown-timeout 0` wait for nobody.
 
+use crate::base::env::SteadyMillis;
 use crate::command::error::CommandError;
 use crate::config::kinds::ShutdownFlags;
 use crate::engine::Engine;
@@ -25,7 +26,7 @@ pub(in crate::engine) const FAILED: CommandError =
 #[derive(Debug)]
 pub(in crate::engine) struct Waiting {
     flags: ShutdownFlags,
-    until_ms: i64,
+    until: SteadyMillis,
     /// Clients that asked for it.
     pub(in crate::engine) clients: Vec<SessionId>,
 }
@@ -40,8 +41,8 @@ impl Engine {
         if flags.now || timeout_ms == 0 || self.is_replica() || self.lagging() == 0 {
             return false;
         }
-        let until_ms = self.now().0.saturating_add(timeout_ms);
-        self.shutdown.waiting = Some(Waiting { flags, until_ms, clients: Vec::new() });
+        let until = self.steady().later(timeout_ms);
+        self.shutdown.waiting = Some(Waiting { flags, until, clients: Vec::new() });
         self.hold_for_end(true);
         self.journal.append_unlogged(Unlogged::GetAck);
         tracing::info!("Waiting for replicas before shutting down.");
@@ -55,9 +56,14 @@ impl Engine {
         self.replicas().filter(|(_, replica)| replica.acked < end).count()
     }
 
+    /// Whether a client has asked for the end and waits for it.
+    pub(super) fn awaits_end(&self, slot: SessionId) -> bool {
+        self.shutdown.waiting.as_ref().is_some_and(|waiting| waiting.clients.contains(&slot))
+    }
+
     /// How long the end will wait at most, in milliseconds, where one does.
     pub(in crate::engine) fn farewell_left_ms(&self) -> Option<i64> {
-        Some((self.shutdown.waiting.as_ref()?.until_ms - self.now().0).max(0))
+        Some(self.shutdown.waiting.as_ref()?.until.since(self.steady()).max(0))
     }
 
     /// The end of a tick: ends the server where nobody lags any more, or time is over.
@@ -84,7 +90,7 @@ impl Engine {
 
     /// Says in the log who has everything when the server ends.
     pub(in crate::engine) fn say_farewell(&self) {
-        let (end, now_ms) = (self.journal.offset(), self.now().0);
+        let (end, now) = (self.journal.offset(), self.steady());
         let (mut all, mut in_step) = (0, 0);
         for (session, replica) in self.replicas() {
             all += 1;
@@ -96,7 +102,7 @@ impl Engine {
                 "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
                 replica_name(session),
                 end.saturating_sub(replica.acked),
-                (now_ms - replica.heard_ms) / 1000,
+                now.since(replica.heard) / 1000,
                 replica.state()
             );
         }

@@ -62,7 +62,7 @@ impl Engine {
     pub(in crate::engine) fn add_replica(&mut self, slot: SessionId) {
         if self.replication.replicas.is_empty() {
             // The first ping comes a period from now.
-            self.replication.pinged_ms = self.now().0;
+            self.replication.pinged = self.steady();
         }
         self.replication.replicas.push(slot);
     }
@@ -145,7 +145,7 @@ impl Engine {
     /// Writes what there is for a replica, as much as its socket takes.
     #[cold]
     pub(in crate::engine) fn pump(&mut self, slot: SessionId) {
-        let (mut turn, now_ms) = (0, self.now().0);
+        let (mut turn, now) = (0, self.steady());
         loop {
             let Some(session) = self.sessions.get_mut(slot) else { return };
             let ends = matches!(session.run, Run::Leaving | Run::Closed);
@@ -178,7 +178,7 @@ impl Engine {
                 Ok(written) if written > 0 => {
                     replica.piece.advance(written);
                     if !replica.is_online() {
-                        replica.heard_ms = now_ms;
+                        replica.heard = now;
                     }
                     turn += written;
                     session.traffic.output_bytes += written as u64;
@@ -200,7 +200,7 @@ impl Engine {
 
     /// Closes a replica that is too far behind.
     fn check_behind(&mut self, slot: SessionId) {
-        let (now_ms, end) = (self.now().0, self.journal.offset());
+        let (now, end) = (self.steady(), self.journal.offset());
         let limit = self.settings.client_output_buffer_limit.replica;
         let backlog = self.settings.repl_backlog_size;
         let Some(session) = self.sessions.get_mut(slot) else { return };
@@ -211,12 +211,9 @@ impl Engine {
         // A limit below the backlog would close replicas that cost nothing.
         let hard = limit.hard != 0 && behind > limit.hard.max(backlog);
         let soft = limit.soft != 0 && behind > limit.soft.max(backlog);
-        if !soft {
-            replica.behind_since_ms = 0;
-        } else if replica.behind_since_ms == 0 {
-            replica.behind_since_ms = now_ms;
-        }
-        let too_long = soft && now_ms - replica.behind_since_ms > limit.soft_seconds as i64 * 1000;
+        let since = replica.behind_since.filter(|_| soft).unwrap_or(now);
+        replica.behind_since = soft.then_some(since);
+        let too_long = now.since(since) > limit.soft_seconds as i64 * 1000;
         if hard || too_long {
             tracing::warn!(
                 "Client id={} (replica {}) closed for overcoming of output buffer limits: {behind} \
@@ -231,19 +228,17 @@ impl Engine {
 
     /// Once a second: pings, signs of life to those that wait, and the end of those that are silent.
     pub(in crate::engine) fn replicas_cron(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         if self.replication.replicas.is_empty() {
             return;
         }
-        self.replication.backlog_used_ms = now_ms;
+        self.replication.backlog_used = now;
         let period_ms = self.settings.repl_ping_replica_period as i64 * 1000;
         // A replica passes its primary's pings on, and adds nothing to that stream.
         // A failover waits for the stream's end.
         let adds = !self.is_replica() && !self.pause.handover;
-        let since_ms = now_ms - self.replication.pinged_ms;
-        // Less than 0 where somebody has put the clock back.
-        if adds && !(0..period_ms).contains(&since_ms) {
-            self.replication.pinged_ms = now_ms;
+        if adds && now.since(self.replication.pinged) >= period_ms {
+            self.replication.pinged = now;
             self.journal.append_unlogged(Unlogged::Ping);
         }
         let timeout_ms = self.settings.repl_timeout as i64 * 1000;
@@ -253,10 +248,18 @@ impl Engine {
             let Some(replica) = &mut session.replica else { continue };
             // While it loads a snapshot it says nothing else.
             if session.link.as_ref().is_some_and(|link| link.take_blank()) {
-                replica.heard_ms = now_ms;
+                replica.heard = now;
             }
-            let silent = now_ms - replica.heard_ms > timeout_ms;
+            let silent = now.since(replica.heard) > timeout_ms;
             match replica.feed {
+                Feed::Done if replica.piece.is_empty() && session.output.pending() == 0 => {
+                    let name = replica_name(session);
+                    tracing::info!(
+                        "RDB transfer completed, rdb only replica ({name}) should be disconnected \
+                         asap"
+                    );
+                    self.kill(slot);
+                }
                 Feed::Waiting { .. } | Feed::Walking(_) => {
                     session.output.buffer.push(b'\n');
                     self.mark_dirty(slot);

@@ -1,4 +1,4 @@
-//! Following a primary: REPLICAOF, the state of the link, and what becomes of a snapshot that comes.
+//! Following a primary: REPLICAOF, and the state of the link.
 //!
 //! ```text
 //!   Waiting ──dial──► Connecting ──► Handshake ──+CONTINUE────────────────► Online
@@ -8,19 +8,14 @@
 //!      └──── the link ends, from every state but Loading
 //! ```
 //! The primary that is wanted is `settings.replicaof`. A link that ends is dialled again after half a
-//! second, after failed full syncs up to a minute later; cron looks once a second. The old data stays
-//! until a snapshot has come wholly, as its checksum says; then it goes, and the snapshot is loaded in
-//! slices as at a start. The log is off meanwhile; its files stay, so that a server that is killed comes
-//! back with the old data at its old place. Behind the load the log begins anew, and the file that came
-//! is its base. A unit that came in part is dropped with its link: the offset doesn't count it, so the
-//! next link brings it again.
+//! second, after failed full syncs up to a minute later; cron looks once a second. What becomes of a
+//! snapshot is told in [`receive`](super::receive). A unit that came in part is dropped with its link: the
+//! offset doesn't count it, so the next link brings it again.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::env::DiskFile;
+use crate::base::env::SteadyMillis;
 use crate::base::logging::Role;
 use crate::base::mutation::{self, Mutation};
 use crate::base::text;
@@ -28,19 +23,13 @@ use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
 use crate::config::value;
-use crate::engine::keep::load_slices::LoadEnd;
-use crate::engine::keep::walks::Purpose;
 use crate::engine::replicate::apply::Applier;
+use crate::engine::replicate::receive::{Load, Reception};
 use crate::engine::session::blocking::Release;
 use crate::engine::session::{Session, Traffic};
 use crate::engine::{ControlHandler, Engine};
-use crate::journal::{ReplicationId, StreamPosition};
-use crate::keyspace::databases::DbIndex;
+use crate::journal::ReplicationId;
 use crate::mailbox::{Link, SessionId, Uplink, UplinkEvent, UplinkOrder};
-use crate::persist::manifest::BaseForm;
-use crate::persist::recover::{RecoverError, RecoverOptions};
-use crate::rdb::arrival::Arrival;
-use crate::rdb::format::VERSION_FIELD_EXPIRY;
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -65,28 +54,11 @@ const FOLLOWED: &str = "<<host:string port:integer>:host-port|<NO ONE>:no-one>:a
 const FOLLOWS: Flags =
     Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE).union(Flags::NO_ASYNC_LOADING);
 
-/// A snapshot that is arriving.
-pub(crate) struct Reception {
-    file: Box<dyn DiskFile>,
-    path: PathBuf,
-    /// What has come.
-    pub(crate) arrival: Arrival,
-    /// Bytes that are to come in all, where that is known.
-    pub(crate) total: Option<u64>,
-    position: StreamPosition,
-}
-
-impl fmt::Debug for Reception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reception").field("received", &self.arrival.bytes()).finish_non_exhaustive()
-    }
-}
-
 /// How far the link is.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// There is none; the next is tried then, in milliseconds since the epoch.
-    Waiting(i64),
+    /// There is none; the next is tried then.
+    Waiting(SteadyMillis),
     /// It is being made.
     Connecting,
     /// We introduce ourselves, and wait for what we get: the stream or a snapshot.
@@ -97,14 +69,6 @@ pub(crate) enum Stage {
     Loading(Load),
     /// The stream comes.
     Online,
-}
-
-/// What is being loaded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    position: StreamPosition,
-    /// Whether the file may be the log's base: its version is no newer than those that this server writes.
-    is_base: bool,
 }
 
 /// The primary that is followed.
@@ -118,18 +82,18 @@ pub(crate) struct Upstream {
     uplink: Option<Box<dyn Uplink>>,
     /// The link's number: what earlier ones still say counts for nothing.
     number: u64,
-    /// When something was last heard, in milliseconds since the epoch.
-    pub(crate) heard_ms: i64,
-    /// Since when the stream comes, in milliseconds since the epoch.
-    pub(crate) online_since_ms: i64,
+    /// When something was last heard.
+    pub(crate) heard: SteadyMillis,
+    /// Since when the stream comes.
+    pub(crate) online_since: SteadyMillis,
     /// Whether our data is from there: by a link since REPLICAOF, or at the start.
     pub(crate) is_source: bool,
     /// Full syncs that came to nothing, one after the other.
     pub(crate) syncs_failed: u32,
     /// How far it was told that the log is durable.
     told_durable: Option<u64>,
-    /// Since when the link is down, in milliseconds since the epoch.
-    pub(crate) down_since_ms: i64,
+    /// Since when the link is down.
+    pub(crate) down_since: SteadyMillis,
     pub(crate) applier: Applier,
 }
 
@@ -216,20 +180,20 @@ impl Engine {
     }
 
     fn set_upstream(&mut self, host: String, port: u16) {
-        let now_ms = self.now().0;
-        let was_down = self.replication.upstream.as_ref().map(|old| old.down_since_ms);
+        let now = self.steady();
+        let was_down = self.replication.upstream.as_ref().map(|old| old.down_since);
         self.replication.upstream = Some(Box::new(Upstream {
             host,
             port,
-            stage: Stage::Waiting(now_ms),
+            stage: Stage::Waiting(now),
             uplink: None,
             number: 0,
-            heard_ms: now_ms,
-            online_since_ms: now_ms,
+            heard: now,
+            online_since: now,
             is_source: false,
             syncs_failed: 0,
             told_durable: None,
-            down_since_ms: was_down.unwrap_or(now_ms),
+            down_since: was_down.unwrap_or(now),
             applier: Applier::default(),
         }));
         self.note_role();
@@ -280,9 +244,13 @@ impl Engine {
         tracing::info!("MASTER MODE enabled (user request)");
     }
 
-    /// Clients that wait for keys would wait for what only a primary brings about.
+    /// Clients that wait for keys would wait for what only a primary brings about. Not those that have asked
+    /// for the end of the server: that comes.
     fn unblock_all(&mut self) {
         for slot in self.sessions.client_slots() {
+            if self.awaits_end(slot) {
+                continue;
+            }
             self.release(
                 slot,
                 Release::Error(CommandError::text(
@@ -294,7 +262,7 @@ impl Engine {
     }
 
     /// Replicas of ours come back and hear what we are now.
-    fn drop_replicas(&mut self) {
+    pub(super) fn drop_replicas(&mut self) {
         for slot in self.replication.replicas.clone() {
             self.kill(slot);
         }
@@ -302,7 +270,7 @@ impl Engine {
 
     /// Tries a link.
     fn dial(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(dial) = &self.outside.dial else { return };
         let settings = &self.settings;
         let end = self.journal.end();
@@ -323,7 +291,7 @@ impl Engine {
         self.replication.links += 1;
         upstream.number = self.replication.links;
         upstream.stage = Stage::Connecting;
-        upstream.heard_ms = now_ms;
+        upstream.heard = now;
         upstream.applier = Applier::default();
         tracing::info!("Connecting to MASTER {}:{}", upstream.host, upstream.port);
         let order = UplinkOrder {
@@ -344,13 +312,13 @@ impl Engine {
 
     /// Something has come from the primary.
     pub(in crate::engine) fn take_uplink(&mut self, number: u64, event: UplinkEvent) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(upstream) = &mut self.replication.upstream else { return };
         if upstream.number != number || upstream.uplink.is_none() {
             return;
         }
-        upstream.heard_ms = now_ms;
-        self.sessions[self.replication.applier].traffic.active_ms = now_ms;
+        upstream.heard = now;
+        self.sessions[self.replication.applier].traffic.active = now;
         let outcome = match event {
             UplinkEvent::Connected(link) => {
                 self.note_primary_link(link);
@@ -398,11 +366,11 @@ impl Engine {
 
     /// The session that applies the stream is listed as a client once the stream comes.
     fn note_primary_link(&mut self, link: Arc<Link>) {
-        let (id, now_ms) = (self.take_client_id(), self.now().0);
+        let (id, now) = (self.take_client_id(), self.steady());
         let session = &mut self.sessions[self.replication.applier];
         session.id = id;
         session.link = Some(link);
-        session.traffic = Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() };
+        session.traffic = Traffic { created: now, active: now, ..Traffic::default() };
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Handshake;
         }
@@ -414,144 +382,18 @@ impl Engine {
         self.sessions.get(self.replication.applier).filter(|_| online)
     }
 
-    fn begin_reception(&mut self, id: &str, offset: u64) -> Result<(), String> {
-        let path = self.reception_temporary();
-        let id = ReplicationId::parse(id.as_bytes()).ok_or("a wrong replication ID")?;
-        let file = self.env.disk.create(&path).map_err(|error| {
-            format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}")
-        })?;
-        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        let position = StreamPosition { id, offset };
-        let arrival = Arrival::default();
-        let reception = Reception { file, path, arrival, total: None, position };
-        upstream.stage = Stage::Receiving(Box::new(reception));
-        Ok(())
-    }
-
-    /// The snapshot is there: what we had goes, and it is loaded.
-    fn begin_sync_load(&mut self) -> Result<(), String> {
-        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        let Stage::Receiving(reception) = &mut upstream.stage else {
-            return Err("the end of a snapshot that nobody expects".to_owned());
-        };
-        let (path, position) = (reception.path.clone(), reception.position);
-        let arrived = reception.arrival.end(self.settings.rdbchecksum);
-        if arrived.is_err() {
-            self.note_failed_sync();
-        }
-        let version = arrived.map_err(|error| {
-            format!("Failed trying to load the MASTER synchronization DB from disk: {error}")
-        })?;
-        let is_base =
-            version <= VERSION_FIELD_EXPIRY && self.base_form(Purpose::FirstBase) == BaseForm::Rdb;
-        self.refuse_emptiness(&path, position)?;
-        self.abort_walk();
-        if self.log.is_some() {
-            // Where that fails under `always`, the server ends with its files as they are.
-            self.close_log().inspect_err(|_| self.note_failed_sync())?;
-        }
-        let Some(upstream) = &mut self.replication.upstream else { return Ok(()) };
-        upstream.stage = Stage::Loading(Load { position, is_base });
-        tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
-        self.clear_functions();
-        for index in 0..self.databases.count() {
-            self.databases.flush(DbIndex(index), self.settings.replica_lazy_flush);
-        }
-        self.publish_notices();
-        tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let options = self.snapshot_options(&path);
-        self.begin_load_with(options, LoadEnd::Sync).map_err(|error| {
-            self.begin_with_nothing();
-            error.to_string()
-        })
-    }
-
-    /// What is to be loaded of a full sync.
-    pub(in crate::engine) fn snapshot_options(&self, path: &Path) -> RecoverOptions {
-        let mut layout = self.layout();
-        layout.snapshot_name =
-            path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        RecoverOptions { layout, appendonly: false, repair: false, ..self.recover_options() }
-    }
-
-    /// A full sync came to nothing: the next is asked for later each time, up to a minute.
-    pub(in crate::engine) fn note_failed_sync(&mut self) {
-        if let Some(upstream) = &mut self.replication.upstream {
-            upstream.syncs_failed += 1;
-        }
-    }
-
-    /// The snapshot of a full sync is loaded, or can't be.
-    pub(in crate::engine) fn sync_loaded(&mut self, result: Result<(), RecoverError>) {
-        if let Err(error) = result {
-            self.remove_received();
-            self.note_failed_sync();
-            self.begin_with_nothing();
-            return self.lose_link(&format!(
-                "Failed trying to load the MASTER synchronization DB from disk: {error}"
-            ));
-        }
-        let stage = self.replication.upstream.as_ref().map(|upstream| &upstream.stage);
-        let Some(&Stage::Loading(load)) = stage else { return };
-        let base = (load.is_base && self.settings.appendonly).then(|| self.reception_temporary());
-        let ahead = if mutation::is_on(Mutation::OffsetNotAdopted) { 40 } else { 0 };
-        let offset = load.position.offset + ahead;
-        self.restart_stream(StreamPosition { offset, ..load.position }, base.as_deref());
-        if base.is_none() {
-            self.remove_received();
-        }
-        tracing::info!("MASTER <-> REPLICA sync: Finished with success");
-        let now_ms = self.now().0;
+    /// The snapshot is loaded: the stream may come.
+    pub(super) fn begin_stream(&mut self) {
+        let now = self.steady();
         if let Some(upstream) = &mut self.replication.upstream
             && let Some(uplink) = &upstream.uplink
         {
             upstream.stage = Stage::Online;
-            upstream.online_since_ms = now_ms;
+            upstream.online_since = now;
             (upstream.is_source, upstream.syncs_failed) = (true, 0);
-            upstream.heard_ms = now_ms;
+            upstream.heard = now;
             uplink.resume();
             self.acknowledge();
-        }
-    }
-
-    /// Removes the file that a snapshot came in.
-    fn remove_received(&self) {
-        let path = self.reception_temporary();
-        if let Err(error) = self.env.disk.remove(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!("Can't remove {}: {error}", path.display());
-        }
-    }
-
-    /// A full sync comes to nothing after what was there had gone: nobody, we included, may go on from
-    /// where that was.
-    fn begin_with_nothing(&mut self) {
-        self.clear_functions();
-        for index in 0..self.databases.count() {
-            self.databases.flush(DbIndex(index), false);
-        }
-        self.publish_notices();
-        self.databases.unit.clear();
-        let id = ReplicationId::random(&mut self.rng);
-        self.restart_stream(StreamPosition { id, offset: 0 }, None);
-    }
-
-    /// The data is that of another place in another history than before: the stream and the log begin
-    /// there, and replicas of ours come back. The log's base is this file, or a walk's.
-    fn restart_stream(&mut self, position: StreamPosition, base: Option<&Path>) {
-        self.journal.adopt(position);
-        self.keep_backlog();
-        self.drop_replicas();
-        if self.settings.appendonly
-            && self.log.is_none()
-            && let Err(error) = match base {
-                Some(file) => self.start_log_on(file),
-                None => self.start_log(),
-            }
-        {
-            tracing::error!("Can't begin the append only file after the sync: {error}");
-            self.persistence.wanted.first_base.ask();
         }
     }
 
@@ -568,10 +410,10 @@ impl Engine {
             }
         }
         self.keep_backlog();
-        let now_ms = self.now().0;
+        let now = self.steady();
         if let Some(upstream) = &mut self.replication.upstream {
             upstream.stage = Stage::Online;
-            upstream.online_since_ms = now_ms;
+            upstream.online_since = now;
             (upstream.is_source, upstream.syncs_failed) = (true, 0);
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
@@ -583,14 +425,14 @@ impl Engine {
     /// The link is over: it is tried again.
     pub(in crate::engine) fn lose_link(&mut self, why: &str) {
         tracing::warn!("{why}");
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(upstream) = &self.replication.upstream else { return };
         // One that has lasted is tried again at once: what ended it is no answer to our coming.
-        let lasted = upstream.is_online() && now_ms - upstream.online_since_ms > RETRY_MS;
+        let lasted = upstream.is_online() && now.since(upstream.online_since) > RETRY_MS;
         self.drop_link(why);
         if let Some(upstream) = &mut self.replication.upstream {
             let backoff_ms = RETRY_MS << upstream.syncs_failed.min(7);
-            upstream.stage = Stage::Waiting(now_ms + backoff_ms);
+            upstream.stage = Stage::Waiting(now.later(backoff_ms));
         }
         if lasted && !self.persistence.loading {
             self.dial();
@@ -599,10 +441,10 @@ impl Engine {
 
     /// Ends the link under way.
     fn drop_link(&mut self, why: &str) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(upstream) = &mut self.replication.upstream else { return };
         if upstream.is_online() {
-            upstream.down_since_ms = now_ms;
+            upstream.down_since = now;
             tracing::info!("Connection with master ended: {why}");
         }
         upstream.uplink = None;
@@ -616,7 +458,7 @@ impl Engine {
             !self.persistence.loading,
             "a snapshot that has come wholly is loaded to its end"
         );
-        upstream.stage = Stage::Waiting(now_ms);
+        upstream.stage = Stage::Waiting(now);
         let session = &mut self.sessions[self.replication.applier];
         session.transaction = None;
         session.link = None;
@@ -668,12 +510,12 @@ impl Engine {
 
     /// Once a second: the next try, our word, and the end of a link that is silent.
     pub(in crate::engine) fn uplink_cron(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let timeout_ms = self.settings.repl_timeout as i64 * 1000;
         let Some(upstream) = &self.replication.upstream else { return };
-        let silent = now_ms - upstream.heard_ms > timeout_ms;
+        let silent = now.since(upstream.heard) > timeout_ms;
         match &upstream.stage {
-            Stage::Waiting(at) if *at <= now_ms && !self.persistence.loading => self.dial(),
+            Stage::Waiting(at) if *at <= now && !self.persistence.loading => self.dial(),
             Stage::Connecting | Stage::Handshake if silent => {
                 self.lose_link("Timeout connecting to the PRIMARY...");
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::checksum::Crc64;
 use crate::engine::Engine;
 use crate::engine::keep::walk_job::Job;
 use crate::engine::keep::walks::{Purpose, Walk, Want};
@@ -19,7 +20,8 @@ use crate::journal::{Cursor, ReplicationId};
 use crate::mailbox::SessionId;
 use crate::persist::relay::Relay;
 use crate::persist::snapshot::{Outcome, Target};
-use crate::replication::replica::{Feed, Replica, Stream, Transfer};
+use crate::rdb::encode::{self, EncodeOptions};
+use crate::replication::replica::{Feed, Part, Replica, Stream, Transfer};
 
 /// A walk for replicas.
 #[derive(Debug)]
@@ -43,6 +45,10 @@ impl Engine {
         }
         self.replication.counts.full += 1;
         self.add_replica(slot);
+        let part = self.sessions[slot].replica.as_ref().and_then(|replica| replica.part);
+        if let Some(part) = part {
+            return self.send_part(slot, part);
+        }
         if let (Walk::Sync(job), Some(walk)) = (&self.persistence.walk, &self.replication.walk)
             && !job.is_cancelled()
         {
@@ -53,14 +59,41 @@ impl Engine {
             }
             tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
         }
-        let since_ms = self.now().0;
+        let since = self.steady();
         if let Some(replica) = &mut self.sessions[slot].replica {
-            replica.feed = Feed::Waiting { since_ms };
+            replica.feed = Feed::Waiting { since };
         }
         if !matches!(self.persistence.walk, Walk::Idle | Walk::Sync(_)) {
             tracing::info!("Can't begin a snapshot for SYNC now: another is in progress");
         }
         self.want_due_sync();
+    }
+
+    /// Sends a snapshot without keys, which needs no walk.
+    fn send_part(&mut self, slot: SessionId, part: Part) {
+        let options = EncodeOptions { version: self.limits.rdb_version, ..Default::default() };
+        let mut snapshot = Vec::new();
+        self.push_aux(&mut snapshot, &options, Purpose::Sync);
+        if part == Part::Functions {
+            self.library_texts().for_each(|text| encode::function(&mut snapshot, &options, text));
+        }
+        encode::end(&mut snapshot);
+        let mut crc = Crc64::new();
+        crc.update(&snapshot);
+        encode::checksum(&mut snapshot, self.settings.rdbchecksum.then_some(&crc));
+        let end = self.journal.end();
+        let mark = ReplicationId::random(&mut self.rng);
+        let head = format!("$EOF:{mark}\r\n").into_bytes();
+        let session = &mut self.sessions[slot];
+        let Some(replica) = &mut session.replica else { return };
+        if !replica.plain {
+            let line = format!("+FULLRESYNC {} {}\r\n", end.id, end.offset);
+            session.output.buffer.extend_from_slice(line.as_bytes());
+        }
+        replica.piece = [&head[..], &snapshot, mark.digits()].concat().into();
+        let cursor = Cursor { offset: end.offset };
+        replica.feed = if replica.snapshot_only { Feed::Done } else { Feed::Sent(cursor) };
+        self.mark_dirty(slot);
     }
 
     /// Wants a walk where replicas wait for one, and have waited long enough for others to come.
@@ -70,12 +103,12 @@ impl Engine {
         {
             return;
         }
-        let (mut count, mut oldest_ms) = (0, i64::MAX);
+        let (mut count, mut oldest) = (0, self.steady());
         for slot in &self.replication.replicas {
             let replica = self.sessions.get(*slot).and_then(|session| session.replica.as_ref());
-            if let Some(Feed::Waiting { since_ms }) = replica.map(|replica| &replica.feed) {
+            if let Some(Feed::Waiting { since }) = replica.map(|replica| &replica.feed) {
                 count += 1;
-                oldest_ms = oldest_ms.min(*since_ms);
+                oldest = oldest.min(*since);
             }
         }
         if count == 0 {
@@ -85,7 +118,7 @@ impl Engine {
         let delay_ms = settings.repl_diskless_sync_delay as i64 * 1000;
         let enough = settings.repl_diskless_sync_max_replicas;
         let waits = settings.repl_diskless_sync
-            && self.now().0 - oldest_ms < delay_ms
+            && self.steady().since(oldest) < delay_ms
             && (enough == 0 || count < enough);
         if !waits {
             self.persistence.wanted.sync.ask();
@@ -176,7 +209,7 @@ impl Engine {
                 let mark = ReplicationId::random(&mut self.rng);
                 let mark = Bytes::copy_from_slice(mark.digits());
                 replica.piece = [&b"$EOF:"[..], &mark, b"\r\n"].concat().into();
-                replica.heard_ms = self.now_micros / 1000;
+                replica.heard = self.tick.steady;
                 Feed::Streaming(Stream { reader: relay.reader(), mark }, cursor)
             }
             Some(SyncTarget::File) | None => Feed::Walking(cursor),
@@ -213,6 +246,14 @@ impl Engine {
         });
         match outcome {
             Ok(outcome) => {
+                if relay.is_some() {
+                    // Those that have taken all of it by now, too.
+                    let count =
+                        walking.len() + self.fed_by(|feed| matches!(feed, Feed::Sent(_))).len();
+                    tracing::info!(
+                        "Diskless rdb transfer, done reading from pipe, {count} replicas still up."
+                    );
+                }
                 tracing::info!("Background saving terminated with success");
                 self.persistence.wanted.sync = Want::No;
                 if to_file {
@@ -242,6 +283,8 @@ impl Engine {
                 }
             }
         }
+        // Where nobody took its place in the stream, nothing else lets that go before the next write.
+        self.hold_backlog();
         self.want_due_sync();
     }
 
@@ -271,7 +314,7 @@ impl Engine {
         };
         self.replication.replicas.remove(at);
         tracing::info!("Connection with replica {} lost.", replica_name(&self.sessions[slot]));
-        self.replication.backlog_used_ms = self.now().0;
+        self.replication.backlog_used = self.steady();
         let awaits = |feed: &Feed| {
             matches!(feed, Feed::Walking(_) | Feed::Streaming(..) | Feed::Waiting { .. })
         };

@@ -11,8 +11,8 @@
 //! **Who owns what.** As a primary: [`primary`] the handshake and what acknowledgements mean,
 //! [`full_sync`] the walk and its file, [`feed`] the bytes to the sockets and how far a replica may be
 //! behind, [`quorum`] replies that wait for replicas, [`failover`] the handing over of a primary's place,
-//! [`farewell`] a shutdown that waits for replicas. As a replica: [`follow`] the link, [`apply`] the
-//! stream, [`empty_primary`] what must not empty us. [`causal`] tokens; [`crate::journal`] the stream.
+//! [`farewell`] a shutdown that waits for replicas. As a replica: [`follow`] the link, [`receive`] a
+//! snapshot, [`apply`] the stream, [`empty_primary`] what must not empty us. [`causal`] tokens; [`crate::journal`] the stream.
 //!
 //! **Faults.** A replica that reads nothing: it is fed from the log's files when it reads again; without
 //! a log its place holds the backlog up to `client-output-buffer-limit replica`, then it is closed. One
@@ -22,6 +22,7 @@
 //!
 //! **Proof.** `tests/replication`: the real redis-server and Valkey follow us under load, with links cut.
 
+use crate::base::env::SteadyMillis;
 use crate::engine::Engine;
 use crate::engine::session::Session;
 use crate::mailbox::SessionId;
@@ -37,6 +38,7 @@ pub(crate) mod follow;
 pub(crate) mod full_sync;
 pub(crate) mod primary;
 pub(crate) mod quorum;
+pub(crate) mod receive;
 
 /// What is known of replicas together.
 #[derive(Debug)]
@@ -66,10 +68,10 @@ pub(crate) struct State {
     pub(crate) uncertain: u64,
     /// Whether a replica has said how far it is, since those who wait were last looked at.
     pub(crate) heard: bool,
-    /// When replicas were last pinged, in milliseconds since the epoch.
-    pub(crate) pinged_ms: i64,
-    /// When the backlog was last needed, in milliseconds since the epoch.
-    pub(crate) backlog_used_ms: i64,
+    /// When replicas were last pinged.
+    pub(crate) pinged: SteadyMillis,
+    /// When the backlog was last needed.
+    pub(crate) backlog_used: SteadyMillis,
     /// What INFO counts.
     pub(crate) counts: Counts,
 }
@@ -101,8 +103,8 @@ impl State {
             unconfirmed: false,
             uncertain: 0,
             heard: false,
-            pinged_ms: 0,
-            backlog_used_ms: 0,
+            pinged: SteadyMillis::default(),
+            backlog_used: SteadyMillis::default(),
             counts: Counts::default(),
         }
     }

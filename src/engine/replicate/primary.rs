@@ -10,7 +10,7 @@ use crate::engine::session::{Session, client_list};
 use crate::engine::{ControlHandler, Engine};
 use crate::journal::{ReplicationId, Unlogged};
 use crate::mailbox::SessionId;
-use crate::replication::replica::{Feed, Replica};
+use crate::replication::replica::{Feed, Part, Replica};
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -46,7 +46,7 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     if args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
-    let now_ms = engine.now().0;
+    let now = engine.steady();
     for at in (1..args.len()).step_by(2) {
         let value = args.at(at + 1);
         if args.is(at, "ACK") {
@@ -54,7 +54,7 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
             return Ok(Flow::Done);
         }
         let session = &mut engine.sessions[slot];
-        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
+        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now)));
         if args.is(at, "listening-port") {
             let port = u16::try_from(args.int(at + 1)?);
             replica.port = port.map_err(|_| CommandError::NotInteger)?;
@@ -71,7 +71,13 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
             replica.understands_new_names |= value.eq_ignore_ascii_case(b"psync2");
             replica.takes_mark |= value.eq_ignore_ascii_case(b"eof");
         } else if args.is(at, "rdb-only") {
-            replica.snapshot_only = args.int(at + 1)? == 1;
+            replica.snapshot_only = match args.int(at + 1)? {
+                0 => false,
+                1 => true,
+                _ => return Err(OUT_OF_RANGE),
+            };
+        } else if args.is(at, "rdb-filter-only") {
+            replica.part = Some(part(value)?);
         } else if args.is(at, "version") {
             // Every version that sends one reads what we write.
         } else if args.is(at, "getack") {
@@ -85,6 +91,20 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
+}
+
+const OUT_OF_RANGE: CommandError =
+    CommandError::text("ERR value is out of range, value must between 0 and 1");
+
+/// What `rdb-filter-only` names.
+fn part(value: &[u8]) -> Result<Part, CommandError> {
+    let names = text::split_arguments(value);
+    let names = names.map_err(|_| CommandError::text("ERR Missing rdb-filter-only values"))?;
+    if let Some(unknown) = names.iter().find(|name| !name.eq_ignore_ascii_case(b"functions")) {
+        let text = [b"ERR Unsupported rdb-filter-only option: ", error::quotable(unknown)];
+        return Err(CommandError::quoting(text.concat()));
+    }
+    Ok(if names.is_empty() { Part::Nothing } else { Part::Functions })
 }
 
 /// The longest address that a replica may tell, as upstream has it.
@@ -145,9 +165,12 @@ impl Engine {
                 "NOMASTERLINK Can't SYNC while not connected with my master",
             ));
         }
-        let now_ms = self.now().0;
+        let now = self.steady();
         let session = &mut self.sessions[slot];
-        session.replica.get_or_insert_with(|| Box::new(Replica::new(now_ms)));
+        let replica = session.replica.get_or_insert_with(|| Box::new(Replica::new(now)));
+        if replica.part.is_some() && !replica.takes_mark {
+            return Err(CommandError::text("ERR Filtered replica requires EOF capability"));
+        }
         tracing::info!("Replica {} asks for synchronization", replica_name(session));
         Ok(())
     }
@@ -226,9 +249,9 @@ impl Engine {
             5.. if args.is(3, "FACK") => Some(u64::try_from(args.int(4)?).unwrap_or_default()),
             _ => None,
         };
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(replica) = &mut self.sessions[slot].replica else { return Ok(()) };
-        replica.heard_ms = now_ms;
+        replica.heard = now;
         replica.acked = replica.acked.max(acked);
         replica.durable = durable.or(replica.durable);
         self.replication.heard = true;
@@ -273,8 +296,8 @@ impl Engine {
     /// How many replicas were heard of within `min-replicas-max-lag`.
     pub(crate) fn good_replicas(&self) -> u64 {
         let lag_ms = self.settings.min_replicas_max_lag as i64 * 1000;
-        let now_ms = self.now().0;
-        let good = |replica: &&Replica| now_ms - replica.heard_ms <= lag_ms;
+        let now = self.steady();
+        let good = |replica: &&Replica| now.since(replica.heard) <= lag_ms;
         self.online_replicas().filter(good).count() as u64
     }
 

@@ -82,11 +82,11 @@ impl Engine {
     /// Ten times a second: ends the replies that have waited for too long.
     pub(in crate::engine) fn end_overdue_replies(&mut self) {
         let Some(reached) = self.quorum_reached() else { return };
-        let before_ms = self.now().0 - self.settings.write_quorum_timeout as i64;
+        let (now, timeout_ms) = (self.steady(), self.settings.write_quorum_timeout as i64);
         loop {
             let front = self.output.quorum_front();
-            let Some((_, slot, _)) =
-                front.filter(|(offset, _, since)| *offset > reached && *since <= before_ms)
+            let Some((_, slot, _)) = front
+                .filter(|(offset, _, since)| *offset > reached && now.since(*since) >= timeout_ms)
             else {
                 return;
             };

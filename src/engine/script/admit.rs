@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::script::cache::ScriptFlags;
 use crate::engine::script::eval;
-use crate::engine::tick::admit::{ON_REPLICA, OUT_OF_MEMORY};
+use crate::engine::tick::admit::{LOADING, ON_REPLICA, OUT_OF_MEMORY};
 use crate::mailbox::SessionId;
 
 /// A script that runs.
@@ -139,7 +139,7 @@ impl Engine {
         let Some(running) = &self.scripts.running else { return Err(UNKNOWN) };
         let running = *running;
         if self.persistence.loading && !flags.contains(Flags::LOADING) && !running.obeyed {
-            return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+            return Err(LOADING);
         }
         if !flags.contains(Flags::STALE) && self.is_stale() {
             return Err(CommandError::text("ERR Can not execute the command on a stale replica"));

@@ -150,6 +150,30 @@ impl Engine {
         (libraries, self.scripts.functions_machine.take())
     }
 
+    /// Loads libraries, all or none of them; `flushes` takes away those that were there.
+    fn restore_libraries(
+        &mut self,
+        texts: &[impl AsRef<[u8]>],
+        flushes: bool,
+        existing: Existing,
+    ) -> Result<(), CommandError> {
+        let before = flushes.then(|| self.take_functions());
+        let loaded = self.load_libraries(texts.iter().map(AsRef::as_ref), existing);
+        if let (Err(_), Some((libraries, machine))) = (&loaded, before) {
+            self.scripts.libraries = libraries;
+            self.scripts.functions_machine = machine;
+        }
+        loaded.map(drop)
+    }
+
+    /// These libraries take the place of all that were there. Where one can't be loaded those stay.
+    pub(in crate::engine) fn replace_functions(
+        &mut self,
+        texts: &[Box<[u8]>],
+    ) -> Result<(), CommandError> {
+        self.restore_libraries(texts, true, Existing::Keep)
+    }
+
     /// The texts of all libraries, for snapshots and logs.
     pub(in crate::engine) fn library_texts(&self) -> impl Iterator<Item = &[u8]> {
         self.scripts.libraries.by_name.values().map(|library| &*library.code)
@@ -234,15 +258,7 @@ fn restore(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow,
     };
     let texts = functions_payload(args.at(2), engine.limits.payload_checksum)
         .map_err(|error| CommandError::owned(format!("ERR {error}")))?;
-    let before = flushes.then(|| engine.take_functions());
-    let texts = texts.iter().map(|text| &**text);
-    if let Err(error) = engine.load_libraries(texts, existing) {
-        if let Some((libraries, machine)) = before {
-            engine.scripts.libraries = libraries;
-            engine.scripts.functions_machine = machine;
-        }
-        return Err(unquoted(error));
-    }
+    engine.restore_libraries(&texts, flushes, existing).map_err(unquoted)?;
     engine.databases.unit.changes += 1;
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)

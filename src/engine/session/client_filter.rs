@@ -3,6 +3,7 @@
 //!
 //! Of a condition that is given twice the last counts, but numbers add up.
 
+use crate::base::env::SteadyMillis;
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::{self, CommandError};
@@ -84,7 +85,7 @@ enum Condition<'a> {
 }
 
 impl Condition<'_> {
-    fn holds(&self, session: &Session, now_ms: i64) -> bool {
+    fn holds(&self, session: &Session, now: SteadyMillis) -> bool {
         let Some(link) = &session.link else { return false };
         let identity = &session.identity;
         match self {
@@ -106,8 +107,8 @@ impl Condition<'_> {
             }
             Self::Capa => session.manner.contains(Manner::FOLLOWS),
             Self::Db(db) => i64::from(session.db.0) == *db,
-            Self::Age(age) => (now_ms - session.traffic.created_ms) / 1000 >= *age,
-            Self::Idle(idle) => (now_ms - session.traffic.active_ms) / 1000 >= *idle,
+            Self::Age(age) => now.since(session.traffic.created) / 1000 >= *age,
+            Self::Idle(idle) => now.since(session.traffic.active) / 1000 >= *idle,
         }
     }
 
@@ -184,13 +185,13 @@ impl<'a> Filter<'a> {
     }
 
     /// Whether a client is meant.
-    pub(super) fn admits(&self, session: &Session, now_ms: i64) -> bool {
+    pub(super) fn admits(&self, session: &Session, now: SteadyMillis) -> bool {
         self.spared != Some(session.slot)
             && session.link.is_some()
             && self
                 .conditions
                 .iter()
-                .all(|(negated, condition)| condition.holds(session, now_ms) != *negated)
+                .all(|(negated, condition)| condition.holds(session, now) != *negated)
     }
 }
 

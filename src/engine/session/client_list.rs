@@ -32,9 +32,9 @@ pub(crate) fn list(
 ) -> Result<Flow, CommandError> {
     const BAD_ID: &str = "ERR Invalid client ID";
     let filter = Filter::parse(engine, slot, args, false, BAD_ID)?;
-    let now_ms = engine.now().0;
+    let now = engine.steady();
     let mut lines = Vec::new();
-    for session in listed(engine).filter(|session| filter.admits(session, now_ms)) {
+    for session in listed(engine).filter(|session| filter.admits(session, now)) {
         push_line(&mut lines, engine, session);
     }
     engine.sessions[slot].reply().verbatim("txt", &lines);
@@ -66,9 +66,9 @@ pub(crate) fn kill(
     } else {
         Filter::parse(engine, slot, args, true, BAD_ID)?
     };
-    let now_ms = engine.now().0;
+    let now = engine.steady();
     let chosen: Vec<SessionId> = listed(engine)
-        .filter(|session| filter.admits(session, now_ms))
+        .filter(|session| filter.admits(session, now))
         .map(|session| session.slot)
         .collect();
     if old_form && chosen.is_empty() {
@@ -121,7 +121,7 @@ pub(super) fn letters(session: &Session) -> String {
 
 /// One client's line.
 pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: &Session) {
-    let now_ms = engine.now().0;
+    let now = engine.steady();
     let (peer, local, descriptor) = match &session.link {
         Some(link) => (link.origin.peer_text(), link.origin.local_text(), link.descriptor),
         None => (String::new(), String::new(), -1),
@@ -145,8 +145,8 @@ pub(in crate::engine) fn push_line(out: &mut Vec<u8>, engine: &Engine, session: 
          tot-net-in={} tot-net-out={} tot-cmds={}",
         session.id,
         String::from_utf8_lossy(&session.identity.name),
-        (now_ms - session.traffic.created_ms).max(0) / 1000,
-        (now_ms - session.traffic.active_ms).max(0) / 1000,
+        now.since(session.traffic.created) / 1000,
+        now.since(session.traffic.active) / 1000,
         letters(session),
         session.db.0,
         queued.map_or(-1, |transaction| transaction.len() as i64),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bitflags::bitflags;
 
+use crate::base::env::SteadyMillis;
 use crate::engine::registry::CommandId;
 use crate::engine::session::pubsub::listeners::Subscriptions;
 use crate::engine::session::run::{Input, Run};
@@ -103,8 +104,8 @@ pub struct Output {
     pub(crate) awaiting_writable: bool,
     /// Whether the session is on the list of those with something to write this tick.
     pub(crate) dirty: bool,
-    /// When the buffer passed the soft limit, in milliseconds; 0 when it is below.
-    pub(crate) soft_limit_since_ms: i64,
+    /// Since when the buffer has been past the soft limit, where it is.
+    pub(crate) soft_limit_since: Option<SteadyMillis>,
     /// Messages that came while the session's own command ran; they come behind the reply.
     pub deferred: Vec<u8>,
     /// The largest buffer so far, in bytes.
@@ -142,10 +143,10 @@ pub(crate) struct Identity {
 /// What CLIENT LIST counts.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
-    /// When it connected, in milliseconds since the epoch.
-    pub(crate) created_ms: i64,
-    /// When something was last read from it or written to it, in milliseconds since the epoch.
-    pub(crate) active_ms: i64,
+    /// When it connected.
+    pub(crate) created: SteadyMillis,
+    /// When something was last read from it or written to it.
+    pub(crate) active: SteadyMillis,
     /// The last command.
     pub(crate) last_command: Option<CommandId>,
     /// Commands executed.
@@ -235,7 +236,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// A client that has just connected.
-    pub(crate) fn new(slot: SessionId, id: u64, now_ms: i64) -> Self {
+    pub(crate) fn new(slot: SessionId, id: u64, now: SteadyMillis) -> Self {
         Self {
             slot,
             id,
@@ -257,7 +258,7 @@ impl Session {
                 lib_version: Vec::new(),
             },
             manner: Manner::empty(),
-            traffic: Traffic { created_ms: now_ms, active_ms: now_ms, ..Traffic::default() },
+            traffic: Traffic { created: now, active: now, ..Traffic::default() },
             written: 0,
             transaction: None,
             hears: Hears::default(),

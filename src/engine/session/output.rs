@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use std::collections::VecDeque;
 
+use crate::base::env::SteadyMillis;
 use crate::base::mutation::{self, Mutation};
 use crate::engine::Engine;
 use crate::engine::session::LogOffset;
@@ -37,8 +38,8 @@ pub(crate) struct State {
     pub(in crate::engine) spares: Spares,
 }
 
-/// What a session waits for, and since when, in milliseconds since the epoch.
-type Waiting = (LogOffset, SessionId, i64);
+/// What a session waits for, and since when.
+type Waiting = (LogOffset, SessionId, SteadyMillis);
 
 impl State {
     /// What has waited longest for a quorum.
@@ -72,7 +73,7 @@ impl Engine {
         outlet: Box<dyn Outlet>,
     ) {
         let id = self.take_client_id();
-        let mut session = Session::new(slot, id, self.now().0);
+        let mut session = Session::new(slot, id, self.steady());
         session.authenticated = self.settings.requirepass.is_empty();
         link.set_bounds(Bounds {
             bulk_max: self.settings.proto_max_bulk_len as i64,
@@ -176,7 +177,7 @@ impl Engine {
             offset = offset.max(if self.log.is_none() { self.replication.shown } else { 0 });
             quorum_answerable = answerable.min(reached);
         }
-        let now_ms = self.now().0;
+        let now = self.steady();
         let most = self.client_memory_max();
         // Writing may end or resume sessions, which marks further ones.
         while !self.tick.dirty.is_empty() {
@@ -205,7 +206,7 @@ impl Engine {
                         output.gates.push_back(Gate { offset, len, awaits_quorum: shows });
                         let State { for_log, for_quorum, .. } = &mut self.output;
                         let line = if shows { for_quorum } else { for_log };
-                        line.push_back((offset, slot, now_ms));
+                        line.push_back((offset, slot, now));
                     }
                 } else {
                     output.released = output.buffer.len();
@@ -299,7 +300,7 @@ impl Engine {
         let written = output.sent - sent;
         if written > 0 {
             session.traffic.output_bytes += written as u64;
-            session.traffic.active_ms = self.now_micros / 1000;
+            session.traffic.active = self.tick.steady;
             self.metrics.output_bytes += written as u64;
         }
         if failed {
@@ -309,7 +310,7 @@ impl Engine {
         output.reuse(&mut self.output.spares);
         let pending = output.pending();
         if pending == 0 {
-            output.soft_limit_since_ms = 0;
+            output.soft_limit_since = None;
         }
         match session.run {
             Run::Leaving if pending == 0 => self.kill(slot),
@@ -337,7 +338,7 @@ impl Engine {
 
     /// Closes a client whose unread replies are past `client-output-buffer-limit`.
     pub(in crate::engine) fn check_output_limit(&mut self, slot: SessionId) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if matches!(session.run, Run::Closed) {
             return;
@@ -347,14 +348,10 @@ impl Engine {
         let pending = session.output.pending() as u64;
         let hard = limit.hard != 0 && pending >= limit.hard;
         let soft = limit.soft != 0 && pending >= limit.soft;
-        if !soft {
-            session.output.soft_limit_since_ms = 0;
-        } else if session.output.soft_limit_since_ms == 0 {
-            session.output.soft_limit_since_ms = now_ms;
-        }
+        let since = session.output.soft_limit_since.filter(|_| soft).unwrap_or(now);
+        session.output.soft_limit_since = soft.then_some(since);
         let unauthenticated = !session.authenticated && session.output.pending() > UNCOUNTED_BYTES;
-        let too_long =
-            soft && now_ms - session.output.soft_limit_since_ms > limit.soft_seconds as i64 * 1000;
+        let too_long = now.since(since) > limit.soft_seconds as i64 * 1000;
         if hard || too_long || unauthenticated {
             tracing::warn!(
                 "Client id={} closed for overcoming of output buffer limits.",

@@ -89,10 +89,13 @@ fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
     let link = engine.sessions[slot].link.as_ref();
     let origin = Origin {
         local: link.is_none_or(|link| link.origin.is_local()),
-        loading: engine.persistence.loading,
+        loading: engine.persistence.loading || engine.persistence.loads_beside(),
     };
     let mut wanted = engine.settings.clone();
     let changed = config::set(&mut wanted, &pairs, origin).map_err(refusal)?;
+    if changed.iter().any(|row| row.name == "repl-backlog-size") {
+        wanted.repl_backlog_size = wanted.repl_backlog_size.max(BACKLOG_BYTES_MIN);
+    }
     let old = std::mem::replace(&mut engine.settings, wanted);
     if let Err(error) = engine.apply_changes(slot, &old, &changed) {
         engine.settings = old;
@@ -102,6 +105,9 @@ fn set(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Com
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
+
+/// A smaller backlog can only be had by the configuration file, as upstream has it.
+const BACKLOG_BYTES_MIN: u64 = 16 << 10;
 
 /// Names are quoted byte for byte, as they came.
 const UNKNOWN_SETTING: &[u8] = b"ERR Unknown option or number of arguments for CONFIG SET - '";

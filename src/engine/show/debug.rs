@@ -11,6 +11,7 @@ use crate::config::rewrite::Scope;
 use crate::data::value::NewValue;
 use crate::engine::session::client;
 use crate::engine::show::{debug_protocol, debug_values, info_memory};
+use crate::engine::tick::admit::LOADING;
 use crate::engine::{ControlHandler, Engine};
 use crate::keyspace::databases::Expiry;
 use crate::keyspace::shared_digest;
@@ -383,6 +384,9 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
             ));
         }
     }
+    if engine.persistence.loads_beside() {
+        return Err(LOADING);
+    }
     if save && !engine.save_now() {
         return Err(CommandError::text("ERR Error trying to save the DB. Check the logs."));
     }
@@ -403,6 +407,9 @@ fn reload(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<(), Co
 const LOAD_LOG_FAILED: &str = "ERR Error trying to load the AOF files, check server logs.";
 
 fn load_log(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<(), CommandError> {
+    if engine.persistence.loads_beside() {
+        return Err(LOADING);
+    }
     engine.write_log();
     // Without a log there may be one that was turned off, or a base that BGREWRITEAOF made.
     match engine.env.disk.exists(&engine.layout().manifest()) {

@@ -127,9 +127,15 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "config_file:{}", config.map_or_else(String::new, |path| path.to_string()));
     line!(out, "io_threads_active:0");
     line!(out, "availability_zone:{}", engine.settings.availability_zone);
-    let binds: Vec<String> =
-        engine.settings.bind.iter().map(|bind| format!("bind={}", bind.text)).collect();
-    line!(out, "listener0:name=tcp,{},port={}", binds.join(","), engine.settings.port);
+    let settings = &engine.settings;
+    if settings.port != 0 {
+        let binds: Vec<String> =
+            settings.bind.iter().map(|bind| format!("bind={},", bind.text)).collect();
+        line!(out, "listener0:name=tcp,{}port={}", binds.concat(), settings.port);
+    }
+    if !settings.unixsocket.as_os_str().is_empty() {
+        line!(out, "listener1:name=unix,bind={}", settings.unixsocket.display());
+    }
 }
 
 fn operating_system() -> String {
@@ -189,7 +195,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         if this { now - since } else { -1 }
     };
     line!(out, "loading:{}", u8::from(state.loading));
-    line!(out, "async_loading:0");
+    line!(out, "async_loading:{}", u8::from(state.loads_beside()));
     line!(out, "current_cow_peak:0");
     let waiting = state.walk.job().map_or(0, crate::engine::keep::walk_job::Job::waiting_bytes);
     // There is no fork; it is what was copied and waits for the disk.
@@ -238,7 +244,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         line!(out, "aof_superseded_size:{}", log.superseded_bytes());
         line!(out, "aof_delayed_fsync:{}", log.delayed_syncs());
     }
-    if state.loading {
+    if state.load.is_some() {
         let progress = state.progress;
         line!(out, "loading_start_time:{}", progress.started_seconds);
         line!(out, "loading_total_bytes:{}", progress.total_bytes);
@@ -260,7 +266,7 @@ fn replication(out: &mut String, engine: &mut Engine) {
     }
     for (index, (session, replica)) in engine.replicas().enumerate() {
         let (address, port) = replica_address(session);
-        let lag = if replica.is_online() { (engine.now().0 - replica.heard_ms) / 1000 } else { 0 };
+        let lag = if replica.is_online() { engine.steady().since(replica.heard) / 1000 } else { 0 };
         line!(
             out,
             "slave{index}:ip={address},port={port},state={},offset={},lag={lag}",
@@ -289,13 +295,13 @@ fn replication(out: &mut String, engine: &mut Engine) {
 
 /// What a replica tells of its primary.
 fn followed(out: &mut String, engine: &Engine, upstream: &Upstream) {
-    let now_ms = engine.now().0;
+    let now = engine.steady();
     let online = upstream.is_online();
     line!(out, "role:slave");
     line!(out, "master_host:{}", upstream.host);
     line!(out, "master_port:{}", upstream.port);
     line!(out, "master_link_status:{}", if online { "up" } else { "down" });
-    let heard = if online { (now_ms - upstream.heard_ms) / 1000 } else { -1 };
+    let heard = if online { now.since(upstream.heard) / 1000 } else { -1 };
     line!(out, "master_last_io_seconds_ago:{heard}");
     let syncs = matches!(upstream.stage, Stage::Receiving(_) | Stage::Loading(_));
     line!(out, "master_sync_in_progress:{}", u8::from(syncs));
@@ -309,10 +315,10 @@ fn followed(out: &mut String, engine: &Engine, upstream: &Upstream) {
         line!(out, "master_sync_read_bytes:{}", reception.arrival.bytes());
         line!(out, "master_sync_left_bytes:{}", total.saturating_sub(reception.arrival.bytes()));
         line!(out, "master_sync_perc:{:.2}", if total == 0 { 0.0 } else { percent });
-        line!(out, "master_sync_last_io_seconds_ago:{}", (now_ms - upstream.heard_ms) / 1000);
+        line!(out, "master_sync_last_io_seconds_ago:{}", now.since(upstream.heard) / 1000);
     }
     if !online {
-        line!(out, "master_link_down_since_seconds:{}", (now_ms - upstream.down_since_ms) / 1000);
+        line!(out, "master_link_down_since_seconds:{}", now.since(upstream.down_since) / 1000);
     }
     line!(out, "slave_priority:{}", engine.settings.replica_priority);
     line!(out, "slave_read_only:{}", u8::from(engine.settings.replica_read_only));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use crate::base::env::SteadyMillis;
 use crate::command::args::Args;
 use crate::engine::Engine;
 use crate::engine::registry::CommandId;
@@ -39,6 +40,8 @@ pub(crate) struct Tick {
     /// Sessions that are resuming, first come first; those among them that aren't any more count
     /// for nothing.
     pub(in crate::engine) resumed: VecDeque<SessionId>,
+    /// When it began, on the clock that never goes back.
+    pub(in crate::engine) steady: SteadyMillis,
     /// How many clients are at it.
     pub(in crate::engine) active: Active,
 }
@@ -126,14 +129,14 @@ impl Engine {
     /// Puts a batch in line, behind what waits for the same session already.
     #[inline]
     fn receive(&mut self, slot: SessionId, batch: Batch) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let Some(session) = self.sessions.get_mut(slot) else {
             self.mailbox.recycle(batch);
             return;
         };
-        if session.traffic.active_ms != now_ms {
-            session.traffic.active_ms = now_ms;
-            self.tick.active.note(now_ms, batch.requests.len());
+        if session.traffic.active != now {
+            session.traffic.active = now;
+            self.tick.active.note(now.0, batch.requests.len());
         }
         session.traffic.input_bytes += batch.buffer.len() as u64;
         self.metrics.input_bytes += batch.buffer.len() as u64;
@@ -400,7 +403,7 @@ impl Alarm {
         let ends = [
             engine.blocking.next_deadline_ms(),
             engine.pause.ends_ms(),
-            engine.replication.failover.deadline_ms(),
+            engine.failover_deadline_ms(),
         ];
         let next = ends.into_iter().flatten().min();
         if next == self.deadline_ms {

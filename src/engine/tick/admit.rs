@@ -260,8 +260,10 @@ impl Engine {
                  RESET are allowed in this context"
             )));
         }
-        if self.persistence.loading && !flags.contains(Flags::LOADING) {
-            return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        if self.persistence.loading && !flags.contains(Flags::LOADING)
+            || flags.contains(Flags::NO_ASYNC_LOADING) && self.persistence.loads_beside()
+        {
+            return Err(LOADING);
         }
         if busy && !flags.contains(Flags::ALLOW_BUSY) {
             return Err(self.busy_error());
@@ -361,6 +363,8 @@ pub(in crate::engine) const OUT_OF_MEMORY: CommandError =
     CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
 pub(in crate::engine) const ON_REPLICA: CommandError =
     CommandError::text("READONLY You can't write against a read only replica.");
+pub(in crate::engine) const LOADING: CommandError =
+    CommandError::text("LOADING Redis is loading the dataset in memory");
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
 
 /// The bytes of a request that came as a line.

@@ -131,7 +131,7 @@ impl Engine {
 
     /// Closes clients that have been silent for `timeout` seconds, and those over the soft limit.
     fn close_idle_clients(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         let timeout_ms = self.settings.timeout as i64 * 1000;
         for slot in self.sessions.client_slots() {
             let session = &self.sessions[slot];
@@ -141,11 +141,11 @@ impl Engine {
                 && !session.hears.monitors
                 && session.replica.is_none()
                 && !matches!(session.run, Run::Parked(_) | Run::Paused(_) | Run::Paced);
-            let idle = silent && now_ms - session.traffic.active_ms > timeout_ms;
+            let idle = silent && now.since(session.traffic.active) > timeout_ms;
             if timeout_ms > 0 && idle {
                 tracing::debug!("Closing idle client");
                 self.kill(slot);
-            } else if session.output.soft_limit_since_ms != 0 {
+            } else if session.output.soft_limit_since.is_some() {
                 self.check_output_limit(slot);
             }
         }

@@ -17,6 +17,7 @@ use std::fmt;
 use tikv_jemalloc_ctl::thread::{self, ThreadLocal};
 
 use crate::engine::Engine;
+use crate::engine::keep::load_slices::Load;
 
 /// The age at which the allocator's answer is asked for anew, in microseconds.
 const READING_MICROS_MAX: u64 = 1000;
@@ -102,8 +103,8 @@ impl Engine {
     /// Pages of tables, which they map themselves.
     #[inline]
     fn table_bytes(&self) -> u64 {
-        let tables = self.databases.occupied();
-        tables.map(|(_, table)| table.memory().segment_bytes as u64).sum()
+        let beside = self.persistence.load.as_ref().map_or(0, Load::segment_bytes);
+        self.databases.segment_bytes() + beside
     }
 
     /// Memory in use that doesn't count against `maxmemory`, in bytes.

@@ -126,7 +126,7 @@ impl Prefixes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::env::Rng;
+    use crate::base::env::{Rng, SteadyMillis};
     use crate::engine::session::Session;
     use crate::mailbox::SessionId;
 
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_key_is_noted_under_all_of_its_prefixes_and_no_other() {
         let mut rng = Rng::from_seed(3);
-        let client = Reader::of(&Session::new(SessionId(1), 1, 0));
+        let client = Reader::of(&Session::new(SessionId(1), 1, SteadyMillis::default()));
         for _ in 0..2000 {
             let mut prefixes = Prefixes::default();
             let names: Vec<_> = (0..rng.below(12)).map(|_| word(&mut rng, 5)).collect();
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_key_that_two_have_changed_is_nobodys_own() {
         let mut prefixes = Prefixes::default();
-        prefixes.add(b"", Reader::of(&Session::new(SessionId(1), 1, 0)));
+        prefixes.add(b"", Reader::of(&Session::new(SessionId(1), 1, SteadyMillis::default())));
         for (key, writer) in [(b"a", 1), (b"a", 1), (b"b", 1), (b"b", 2), (b"b", 1), (b"d", 2)] {
             prefixes.note(key, Writer::Client(writer));
         }
