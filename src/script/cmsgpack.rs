@@ -228,7 +228,8 @@ fn decode(lua: State, input: &mut Input<'_>) -> Result<(), Raised> {
         }
         0xcc..=0xcf => {
             let number = input.number(lua, 1 << (mark - 0xcc))?;
-            lua.push_number(number as f64);
+            // Upstream's go through Lua's integers, which have a sign.
+            lua.push_number(number.cast_signed() as f64);
         }
         0xd0..=0xd3 => {
             let bytes = 1 << (mark - 0xd0);

@@ -89,6 +89,13 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     ("unit/multi", "MULTI with BGREWRITEAOF", "it counts forks"),
     (
         "unit/multi",
+        "MULTI / EXEC with REPLICAOF, and what writes on the same server after it",
+        "a write behind REPLICAOF is refused in a transaction, too, and what was written before it is \
+         in the stream, so that no server has what the others lack; the test ends there and leaves its \
+         server a replica",
+    ),
+    (
+        "unit/multi",
         "MULTI with config set appendonly",
         "it counts forks and waits for the message of a delayed one; here the log begins soon after \
          the transaction",

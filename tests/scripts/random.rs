@@ -273,7 +273,9 @@ impl Scripts {
         let letters = self.several(4, |scripts| {
             scripts.word("b B h H l L i I i1 i2 I3 i8 I4 s c1 c3 c0 x f d > < !4 ! !3 z i33 T")
         });
-        format!("'{}'", letters.concat())
+        // A float as a length is one that C leaves undefined (redis-compat.md).
+        let letters = letters.concat().replace("fc0", "f").replace("dc0", "d");
+        format!("'{letters}'")
     }
 
     fn bits(&mut self) -> String {
