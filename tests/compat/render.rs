@@ -276,10 +276,17 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
          on partially",
     ),
     (
-        "unit/type/list, unit/type/string",
-        "MULTI + LPUSH + EXPIRE + DEBUG SLEEP, SWAPDB wants to wake blocked client, SET EXAT / PXAT",
-        "they want UNLINK for a key whose time has come (`lazyfree-lazy-expire yes`, Valkey 8's default); \
+        "unit/type/string",
+        "SET EXAT / PXAT",
+        "it wants UNLINK for a key whose time has come (`lazyfree-lazy-expire yes`, Valkey 8's default); \
          here, as in Redis 7.2, it is no, and DEL is told",
+    ),
+    (
+        "unit/type/list",
+        "SWAPDB wants to wake blocked client, but the key already expired; MULTI + LPUSH + EXPIRE + DEBUG SLEEP",
+        "likewise, and an expired key goes, and that is told, when a client that waits for it would be served, \
+         not when it is looked for next. The first leaves the unit in another database, for which the \
+         second fails, and the next BLPOP but one waits for ever",
     ),
     (
         "integration/aof",
