@@ -126,6 +126,7 @@ impl Orders {
                     lines.extend(some_orders(&mut self.random, program, &ports));
                 }
             }
+            println!("{}: {}", self.servers[at].port(), lines.join("; "));
             let line = |line: &String| client::encode(&client::argv(line));
             let bytes: Vec<u8> = lines.iter().flat_map(line).collect();
             sent.push(if client.try_send_raw(&bytes).is_ok() { lines.len() } else { 0 });
@@ -143,11 +144,13 @@ impl Orders {
         let at = self.random.below(self.servers.len());
         match self.random.below(20) {
             0 => {
+                println!("{} is killed\n{}", self.servers[at].port(), self.servers[at].log());
                 self.servers[at].kill();
                 self.servers[at].restart();
             }
             1 => {
                 let word = self.random.pick(&["SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOSAVE"]);
+                println!("{}: {word}\n{}", self.servers[at].port(), self.servers[at].log());
                 let mut client = self.servers[at].connect();
                 if client.try_call(&word.split(' ').collect::<Vec<_>>()).is_err() {
                     self.servers[at].await_end();
@@ -159,6 +162,7 @@ impl Orders {
                 let mut client = client.expect("it takes clients");
                 let commands: Vec<_> =
                     (0..100).map(|_| support::group::command(&mut self.random)).collect();
+                println!("{}: {} commands", self.servers[at].port(), commands.len());
                 // It may be paused, or hand over.
                 let _ = client.try_pipeline(&commands);
             }
@@ -177,6 +181,7 @@ impl Orders {
             });
         };
         let primary = self.random.below(self.servers.len());
+        println!("{} becomes the primary", self.servers[primary].port());
         obeys(&self.servers[primary], "REPLICAOF NO ONE");
         let mut client = self.servers[primary].connect();
         write(&mut client, &mut self.random, 50);

@@ -520,5 +520,25 @@ fn what_a_reload_leaves_out_goes_from_replicas_too() {
     client.words("DEBUG SLEEP 0.01");
     assert_eq!(client.words("DEBUG RELOAD").text(), "OK");
     assert_eq!(client.words("DBSIZE"), Value::Integer(1));
+    let mut below = replica.connect();
+    await_that("it goes there", || below.words("DBSIZE") == Value::Integer(1));
+}
+
+/// A restarted primary whose log was turned off recorded nothing any more, and still let replicas go on at the
+/// place where it had come back: they lacked what was written since.
+#[test]
+fn what_was_written_without_a_log_is_not_left_out() {
+    let mut primary = start(Program::Redstart, &["--appendonly", "yes"]);
+    let replica = follower(Program::Redstart, &primary, &[]);
+    primary.connect().words("SET before 1");
     assert_equal(&[&primary, &replica]);
+    primary.kill();
+    primary.restart();
+    let mut client = primary.connect();
+    assert_eq!(client.words("CONFIG SET appendonly no").text(), "OK");
+    client.words("SET since 1");
+    let mut below = replica.connect();
+    below.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(below.words("EXISTS since"), Value::Integer(1));
 }

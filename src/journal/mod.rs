@@ -373,6 +373,11 @@ impl Journal {
         self.recording == Recording::On
     }
 
+    /// Whether nobody has read for a while: the data may have changed since, and its place tells nothing.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.recording == Recording::Off
+    }
+
     /// Says whether anybody reads: a log, or replicas by the backlog. Where the stream stood still
     /// meanwhile, a history begins with an id that `fresh` makes.
     pub fn set_recording(&mut self, on: bool, fresh: impl FnOnce() -> ReplicationId) {

@@ -129,10 +129,8 @@ impl Node {
     /// Starts the process.
     pub fn start(&mut self, more: &[&str]) {
         let log = File::create(self.dir.path().join("log")).expect("a log file");
-        let path = match self.program {
-            Some(program) => program.path(),
-            None => "redis-sentinel".into(),
-        };
+        // Debian has redis-sentinel in a package of its own; it is the same program.
+        let path = self.program.unwrap_or(Program::Redis).path();
         let mut command = match &self.space {
             Some(space) => {
                 let mut command = Command::new("ip");
@@ -151,7 +149,7 @@ impl Node {
                 command.args(&self.more).args(more);
             }
             None => {
-                command.arg(self.dir.path().join("sentinel.conf"));
+                command.arg(self.dir.path().join("sentinel.conf")).arg("--sentinel");
             }
         }
         command.current_dir(self.dir.path()).stdin(Stdio::null());

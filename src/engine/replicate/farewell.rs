@@ -77,7 +77,8 @@ impl Engine {
     #[cold]
     fn look_for_lagging(&mut self) {
         let over = self.farewell_left_ms() == Some(0);
-        if !over && self.lagging() > 0 {
+        // Who is to be the primary hears of it first.
+        if !over && (self.lagging() > 0 || self.replication.failover.is_handing()) {
             return;
         }
         let Some(waiting) = &self.shutdown.waiting else { return };

@@ -187,6 +187,12 @@ impl Engine {
             return false;
         };
         let Ok(offset) = u64::try_from(wanted.saturating_sub(1)) else { return false };
+        if self.journal.is_broken() {
+            tracing::info!(
+                "Partial resynchronization not accepted: there was neither a log nor a backlog for a while"
+            );
+            return false;
+        }
         let history = self.journal.history();
         if !history.continues(id, offset) {
             if let Some(previous) = history.previous.filter(|previous| previous.id == id) {
