@@ -60,7 +60,8 @@ fn an_order(random: &mut Random, program: Program, ports: &[u16], queued: bool) 
     let ours = program == Program::Redstart;
     let yes = if random.chance(50) { "yes" } else { "no" };
     match random.below(19) {
-        0..=3 => format!("REPLICAOF 127.0.0.1 {other}"),
+        // A Redis that follows another in a transaction has what it wrote there, and its stream hasn't.
+        0..=3 if ours || !queued => format!("REPLICAOF 127.0.0.1 {other}"),
         4 | 5 => "REPLICAOF NO ONE".to_owned(),
         6 => format!("FAILOVER TIMEOUT {}", 20 + random.below(200)),
         7 => {

@@ -12,6 +12,7 @@ use std::io::{ErrorKind, Read};
 use bytes::{Buf, Bytes};
 
 use crate::engine::Engine;
+use crate::engine::keep::walks::Walk;
 use crate::engine::replicate::primary::replica_name;
 use crate::engine::session::run::Run;
 use crate::journal::{Cursor, Journal, Read as Piece, Unlogged};
@@ -84,7 +85,9 @@ impl Engine {
         let files = log.and_then(Log::stream_extent);
         let in_files =
             |offset: u64| files.is_some_and(|(start, end)| (start..=end).contains(&offset));
-        let walk = self.replication.walk.as_ref().map(|walk| walk.cursor.offset);
+        let given_up = matches!(&self.persistence.walk, Walk::Sync(job) if job.is_cancelled());
+        let walk = self.replication.walk.as_ref().filter(|_| !given_up);
+        let walk = walk.map(|walk| walk.cursor.offset);
         let mut held = walk.filter(|offset| !in_files(*offset)).unwrap_or(u64::MAX);
         let mut relies = walk.is_some();
         let mut lost = Vec::new();
