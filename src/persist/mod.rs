@@ -12,7 +12,8 @@
 //! - [`recover`]: a data directory's contents back into memory, and what may be cut off.
 //! - [`ahead`]: the same on a thread of its own, in batches.
 //! - [`tail`]: whether what is missing was only the unsynced end.
-//! - [`snapshot`]: a file of RDB bytes, written on a thread; [`relay`]: the same to replicas' sockets.
+//! - [`snapshot`]: a file of RDB bytes, written on a thread; [`relay`]: the same to replicas' sockets;
+//!   [`temporaries`]: what such a file is called before it is whole.
 //! - [`aof_value`]: values as the commands that make them, for a base in commands.
 //! - [`worker`]: that thread.
 //! - [`stream_files`]: the stream read back from the files, for replicas that are behind.
@@ -35,4 +36,5 @@ pub mod scan;
 pub mod snapshot;
 pub mod stream_files;
 pub mod tail;
+pub(crate) mod temporaries;
 pub mod worker;

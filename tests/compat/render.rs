@@ -393,7 +393,7 @@ const UPSTREAM_COUNTS: &[(&str, u32, u32, u32)] = &[
     ("unit/other", 27, 3, 4),
     ("unit/keyspace", 59, 0, 0),
     ("unit/scan", 23, 2, 1),
-    ("unit/multi", 56, 2, 7),
+    ("unit/multi", 37, 2, 26),
     ("unit/auth", 11, 2, 0),
     ("unit/protocol", 21, 4, 0),
     ("unit/quit", 3, 0, 0),

@@ -27,7 +27,7 @@ use crate::keyspace::unit::Unit;
 use crate::persist::log::{Log, LogError, LogOptions};
 use crate::persist::manifest::Layout;
 use crate::persist::recover::{self, RecoverError, RecoverOptions, Recovered, Replay, Source};
-use crate::persist::{scan, snapshot, worker};
+use crate::persist::{scan, temporaries, worker};
 use crate::rdb::decode::UnknownTypes;
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::{Access, OwnedValue};
@@ -158,7 +158,7 @@ impl Engine {
                 cut.found
             );
         }
-        snapshot::remove_leftovers(&*self.env.disk, &self.settings.dir);
+        temporaries::remove_leftovers(&*self.env.disk, &self.settings.dir);
         self.persistence.last_save_seconds = self.now_micros / 1_000_000;
         self.resume_stream(recovered.resume.position);
         if self.settings.appendonly {

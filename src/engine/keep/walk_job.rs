@@ -29,7 +29,8 @@ use crate::keyspace::databases::{Databases, DbIndex};
 use crate::keyspace::table::EntrySink;
 use crate::persist::detached::DetachedBase;
 use crate::persist::manifest::BaseForm;
-use crate::persist::snapshot::{self, Outcome, SnapshotOptions, SnapshotWriter, Target, Trailer};
+use crate::persist::snapshot::{Outcome, SnapshotOptions, SnapshotWriter, Target, Trailer};
+use crate::persist::temporaries;
 use crate::rdb::encode::{self, EncodeOptions};
 use crate::rdb::format::VERSION_FIELD_EXPIRY;
 use crate::resp::record::push_command;
@@ -444,7 +445,7 @@ impl Engine {
             (Purpose::Sync, _) => (self.sync_temporary(), self.sync_target()),
             (Purpose::Save, _) => {
                 let name = layout.data_file(&layout.snapshot_name);
-                (snapshot::temporary_name(&layout.dir), Target::Name(name))
+                (temporaries::temporary_name(&layout.dir), Target::Name(name))
             }
         };
         let options = SnapshotOptions {

@@ -32,7 +32,9 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .syntax("path [arg [arg ...]]")
                 .summary("Is refused: modules are not supported."),
             row("LOADEX", AtLeast(3), load, CHANGING, "7.0.0")
-                .syntax("path [CONFIG name value [CONFIG name value ...]] [ARGS arg [arg ...]]")
+                .syntax(
+                    "path [CONFIG name value [CONFIG name value ...]]:configs [ARGS arg [arg ...]]",
+                )
                 .summary("Is refused: modules are not supported."),
             row("UNLOAD", Exactly(3), unload, CHANGING, "4.0.0")
                 .syntax("name")
