@@ -31,11 +31,6 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
             row("LOAD", AtLeast(3), load, CHANGING, "4.0.0")
                 .syntax("path [arg [arg ...]]")
                 .summary("Is refused: modules are not supported."),
-            row("LOADEX", AtLeast(3), load, CHANGING, "7.0.0")
-                .syntax(
-                    "path [CONFIG name value [CONFIG name value ...]]:configs [ARGS arg [arg ...]]",
-                )
-                .summary("Is refused: modules are not supported."),
             row("UNLOAD", Exactly(3), unload, CHANGING, "4.0.0")
                 .syntax("name")
                 .summary("Is refused: no module is loaded."),
