@@ -3,6 +3,7 @@
 //! Each enum lists its words in upstream's order, since error messages quote them in that order.
 //! How a value is parsed and printed is in [`crate::config::value`]; here is only what it can be.
 
+use crate::base::env::SteadyMillis;
 use crate::base::logging::{LogFormat, LogLevel, TimestampFormat};
 
 /// A setting that is one of a few words.
@@ -198,6 +199,21 @@ pub struct OutputLimit {
     pub soft: u64,
     /// See `soft`.
     pub soft_seconds: u64,
+}
+
+impl OutputLimit {
+    /// Whether a client has been above the soft limit for too long. `above` says whether it is now, and
+    /// `since` keeps since when.
+    pub(crate) fn outlasted(
+        &self,
+        above: bool,
+        since: &mut Option<SteadyMillis>,
+        now: SteadyMillis,
+    ) -> bool {
+        let began = since.filter(|_| above).unwrap_or(now);
+        *since = above.then_some(began);
+        now.since(began) > self.soft_seconds as i64 * 1000
+    }
 }
 
 /// The output limits of the three classes of clients.

@@ -30,7 +30,7 @@ struct Head {
     state: AtomicUsize,
 }
 
-/// A reader has the block, too, which nobody changes then.
+/// A reader ([`Lent`]) uses the block as well; while this is set nobody changes its bytes.
 const LENT: usize = 1 << (usize::BITS - 1);
 /// The owner has let go of it: the reader frees it.
 const DROPPED: usize = 1 << (usize::BITS - 2);
@@ -44,8 +44,8 @@ const DOUBLING_LIMIT: usize = 1 << 20;
 /// An owned byte string whose handle is one pointer wide.
 pub struct HeapString {
     /// Invariant: a live block of `layout(capacity)` whose head is initialised and whose first
-    /// `len <= capacity` bytes are initialised. Nobody else has a pointer to it but a reader while
-    /// `LENT` is set.
+    /// `len <= capacity` bytes are initialised. Nobody else has a pointer to it, except for one
+    /// reader while `LENT` is set.
     head: NonNull<Head>,
 }
 
@@ -250,9 +250,10 @@ impl Drop for HeapString {
 
 /// A string that is lent to a reader, on any thread: the bytes are as they were when it was lent.
 pub(crate) struct Lent {
-    /// A block whose head and first `len` bytes nobody changes, nor frees, while `LENT` is set; and
-    /// it is until this is dropped.
+    /// The string's block. `LENT` is set in it until this is dropped, so that its first `len` bytes are
+    /// neither changed nor freed before.
     head: NonNull<Head>,
+    /// As in the head, which `prefetch` must not wait for.
     len: usize,
 }
 
@@ -272,7 +273,8 @@ impl Lent {
         let head = raw.cast::<Head>();
         // SAFETY: the pointer names a live string (caller), whose head is initialised.
         let (len, state) = unsafe { (head.as_ref().len, &head.as_ref().state) };
-        // Nobody else looks at it while there is no reader. Acquire: as in `make_own`.
+        // Without a reader only this thread changes the flags, so reading and storing them are safe apart.
+        // Acquire: as in `make_own`.
         let before = state.load(Ordering::Acquire);
         if before & LENT != 0 {
             return None;

@@ -273,7 +273,7 @@ impl Engine {
     }
 }
 
-/// What the client is told, if not OK.
+/// The error that the client is answered with; nothing where it is answered OK.
 fn end_error(end: &ErrandEnd) -> Option<CommandError> {
     let refused = end.answers.iter().find_map(|answer| answer.as_ref().err());
     let refused = refused.map(|error| {

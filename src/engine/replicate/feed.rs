@@ -214,9 +214,7 @@ impl Engine {
         // A limit below the backlog would close replicas that cost nothing.
         let hard = limit.hard != 0 && behind > limit.hard.max(backlog);
         let soft = limit.soft != 0 && behind > limit.soft.max(backlog);
-        let since = replica.behind_since.filter(|_| soft).unwrap_or(now);
-        replica.behind_since = soft.then_some(since);
-        let too_long = now.since(since) > limit.soft_seconds as i64 * 1000;
+        let too_long = limit.outlasted(soft, &mut replica.behind_since, now);
         if hard || too_long {
             tracing::warn!(
                 "Client id={} (replica {}) closed for overcoming of output buffer limits: {behind} \

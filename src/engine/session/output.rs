@@ -348,10 +348,8 @@ impl Engine {
         let pending = session.output.pending() as u64;
         let hard = limit.hard != 0 && pending >= limit.hard;
         let soft = limit.soft != 0 && pending >= limit.soft;
-        let since = session.output.soft_limit_since.filter(|_| soft).unwrap_or(now);
-        session.output.soft_limit_since = soft.then_some(since);
+        let too_long = limit.outlasted(soft, &mut session.output.soft_limit_since, now);
         let unauthenticated = !session.authenticated && session.output.pending() > UNCOUNTED_BYTES;
-        let too_long = now.since(since) > limit.soft_seconds as i64 * 1000;
         if hard || too_long || unauthenticated {
             tracing::warn!(
                 "Client id={} closed for overcoming of output buffer limits.",

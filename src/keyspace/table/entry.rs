@@ -242,10 +242,12 @@ impl RawEntry {
         unsafe { Lent::new(self.pointer(self.value_at())) }
     }
 
-    /// Asks the processor for the beginning of a value that stands elsewhere: of a string for as many
-    /// bytes.
+    /// Asks the processor for the beginning of a value that stands elsewhere; of a string whose bytes
+    /// won't be read, only for its length.
     #[inline]
-    pub(super) fn prefetch_value(self, string_bytes: usize) {
+    pub(super) fn prefetch_value(self, reads_strings: bool) {
+        // A string that stands elsewhere is mostly longer than any that doesn't.
+        let string_bytes = if reads_strings { VALUE_INLINE_MAX } else { 1 };
         let at = self.value_at();
         match self.byte(FLAGS) & KIND {
             KIND_STRING => {

@@ -13,7 +13,6 @@
 use std::ptr::NonNull;
 
 use super::directory::Handle;
-use super::entry::VALUE_INLINE_MAX;
 use super::grow::chain;
 use super::scan::segment_end;
 use super::segment::{BUCKETS, Segment};
@@ -41,8 +40,8 @@ pub(super) struct Running {
     sink: Box<dyn EntrySink>,
     /// All hashes below this are handed out.
     position: u64,
-    /// The bytes of a string that are looked at first.
-    string_bytes: usize,
+    /// [`EntrySink::reads_strings`].
+    reads_strings: bool,
     /// The marks of the segments that were written to; a segment's header has its place here. At
     /// most half a kilobyte a segment, until the snapshot ends.
     marks: Vec<SlotMarks>,
@@ -55,8 +54,8 @@ impl Table {
     /// Starts a snapshot of the table as it is now. An unfinished one is dropped.
     pub fn begin_snapshot(&mut self, sink: Box<dyn EntrySink>) {
         self.epoch += 1;
-        let string_bytes = if sink.reads_strings() { VALUE_INLINE_MAX } else { 1 };
-        self.snapshot = Some(Running { sink, position: 0, string_bytes, marks: Vec::new() });
+        let reads_strings = sink.reads_strings();
+        self.snapshot = Some(Running { sink, position: 0, reads_strings, marks: Vec::new() });
     }
 
     /// Whether a snapshot is under way.
@@ -172,8 +171,7 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     // of each value the rest while the one before is copied.
     segment.prefetch_slots(bucket, left.clone());
     for slot in left.clone() {
-        // A string that stands elsewhere is mostly longer than any that doesn't.
-        segment.entry(bucket, slot).prefetch_value(running.string_bytes);
+        segment.entry(bucket, slot).prefetch_value(running.reads_strings);
     }
     if bucket + 1 < BUCKETS {
         segment.prefetch_entries(bucket + 1);
@@ -182,7 +180,7 @@ fn hand_bucket(segment: &mut Segment, bucket: usize, epoch: u64, running: &mut R
     let mut ahead = left.clone().skip(1);
     for slot in left {
         if let Some(next) = ahead.next()
-            && running.string_bytes > 1
+            && running.reads_strings
         {
             segment.entry(bucket, next).prefetch_rest();
         }
