@@ -16,6 +16,7 @@ use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use crate::base::disk::close_elsewhere;
 use crate::base::env::DiskFile;
 
 /// What is written at once.
@@ -86,6 +87,12 @@ impl DirectFile {
         fcntl(&self.file, FcntlArg::F_SETFL(flags - OFlag::O_DIRECT))?;
         self.direct = false;
         Ok(())
+    }
+}
+
+impl Drop for DirectFile {
+    fn drop(&mut self) {
+        let _ = close_elsewhere(&self.file);
     }
 }
 

@@ -3,18 +3,25 @@
 //! Every file is opened with `O_APPEND`, so that a handle and its duplicate agree on where the end
 //! is, also after a truncation. Appending retries where a signal interrupted it; every other error
 //! goes to the caller, who alone knows what a partial write means. Nothing here buffers.
+//!
+//! Whoever closes a file last that has no name any more frees what it holds, pages and blocks, before
+//! it goes on: 0.16 s a GB. That is left to a thread: see [`close_elsewhere`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 #[cfg(target_os = "linux")]
 use crate::base::direct_file::DirectFile;
 use crate::base::env::{Disk, DiskFile, SyncPoint};
+use crate::base::process;
 
+/// From how many bytes on a file without a name is closed on a thread of its own.
+const CLOSED_ELSEWHERE_BYTES: u64 = 4 << 20;
 /// What is read and written at once where bytes are copied.
 const COPY_BYTES: usize = 64 << 10;
 
@@ -25,6 +32,12 @@ pub struct SystemDisk;
 /// A file of the operating system.
 #[derive(Debug)]
 struct SystemFile(File);
+
+impl Drop for SystemFile {
+    fn drop(&mut self) {
+        let _ = close_elsewhere(&self.0);
+    }
+}
 
 impl DiskFile for SystemFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -169,6 +182,21 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).mode(0o644).open(path)
 }
 
+/// Before a file is closed: where that may be the end of a big one, a thread that wants nothing but
+/// what processor time is left has it open until after that. Nothing where there is no need.
+pub(super) fn close_elsewhere(file: &File) -> Option<JoinHandle<()>> {
+    let about = file.metadata().ok()?;
+    if about.nlink() > 0 || about.len() < CLOSED_ELSEWHERE_BYTES {
+        return None;
+    }
+    let last = file.try_clone().ok()?;
+    let close = move || {
+        process::take_time_left_over();
+        drop(last);
+    };
+    thread::Builder::new().name("close-file".to_owned()).spawn(close).ok()
+}
+
 /// The parent of a bare file name is the empty path, which means the working directory.
 fn named(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
@@ -177,6 +205,23 @@ fn named(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_big_file_without_a_name_is_closed_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for (bytes, removed) in [(0, true), (CLOSED_ELSEWHERE_BYTES, false)] {
+            let file = open(&path).unwrap();
+            file.set_len(bytes).unwrap();
+            if removed {
+                fs::remove_file(&path).unwrap();
+            }
+            assert!(close_elsewhere(&file).is_none());
+        }
+        let file = open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        close_elsewhere(&file).expect("a thread").join().unwrap();
+    }
 
     #[test]
     fn a_file_is_appended_to_cut_and_renamed() {

@@ -15,11 +15,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::env::{Later, Threads};
-
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
+use crate::base::process;
 
 /// How long work that can wait does wait before it gets help.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,9 +28,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub(crate) enum Urgency {
     /// Clients may be waiting for it: the scheduler's usual share.
     Waited,
-    /// Nobody waits: the time that nobody else wants. A command that comes takes the core at once;
-    /// beside a thread of the usual share, or of the least (nice 19), it waits for the scheduler's
-    /// next tick, which is up to 4 ms away.
+    /// Nobody waits: see [`process::take_time_left_over`].
     CanWait,
 }
 
@@ -42,11 +36,7 @@ impl Urgency {
     /// To the calling thread.
     fn apply(self) {
         if self == Self::CanWait {
-            // SCHED_IDLE of sched(7). Where it isn't allowed, the thread has the usual share: slower
-            // for clients, and right.
-            let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-            let thread = thread_native_id();
-            let _ = set_thread_priority_and_policy(thread, ThreadPriority::Min, policy);
+            process::take_time_left_over();
         }
     }
 }
