@@ -168,7 +168,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
     let waits = &engine.databases.waits;
     line!(out, "total_blocking_keys:{}", waits.len());
     line!(out, "total_blocking_keys_on_nokey:{}", waits.len_with_loss());
-    let paused = engine.pause.until_ms > engine.now().0;
+    let paused = engine.is_client_pause();
     let handover = engine.pause.handover;
     let actions = match (paused || handover, engine.pause.all) {
         (false, _) => "none",
@@ -180,7 +180,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
         (false, true) => "client_pause",
         (false, false) => "none",
     };
-    let left = (engine.pause.until_ms - engine.now().0).max(0);
+    let left = engine.pause.until.map_or(0, |until| until.since(engine.steady()).max(0));
     line!(out, "paused_reason:{reason}");
     line!(out, "paused_actions:{actions}");
     line!(out, "paused_timeout_milliseconds:{left}");
