@@ -158,3 +158,23 @@ fn a_replica_killed_while_it_loads_has_its_log() {
     assert_eq!(digest(&mut reader), old, "{port}");
     assert!(number(&mut reader, "master_repl_offset") < offset);
 }
+
+/// A snapshot that is on its way to take the data's place is told of as with upstream, which loads it from the
+/// socket.
+#[test]
+fn a_copy_that_comes_counts_as_loading_beside() {
+    let (primary, replica) = pair(Program::Redstart, &[]);
+    let (mut above, mut reader) = (primary.connect(), replica.connect());
+    above.words("CONFIG SET rdb-key-save-delay 3000");
+    need_full_copy(&mut above);
+    await_load_beside(&mut reader);
+    assert_eq!(info(&mut reader, "master_sync_total_bytes"), "0", "it is still coming");
+    assert_eq!(reader.words("GET watched").text(), "old");
+    above.words("CONFIG SET repl-diskless-sync-delay 5");
+    above.words("CLIENT KILL TYPE replica");
+    await_that("it is given up", || info(&mut reader, "async_loading") == "0");
+    assert_eq!(reader.words("GET watched").text(), "old");
+    above.words("CONFIG SET rdb-key-save-delay 0");
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(reader.words("GET watched").text(), "new");
+}

@@ -195,7 +195,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         if this { now - since } else { -1 }
     };
     line!(out, "loading:{}", u8::from(state.loading));
-    line!(out, "async_loading:{}", u8::from(state.loads_beside()));
+    line!(out, "async_loading:{}", u8::from(engine.awaits_exchange()));
     line!(out, "current_cow_peak:0");
     let waiting = state.walk.job().map_or(0, crate::engine::keep::walk_job::Job::waiting_bytes);
     // There is no fork; it is what was copied and waits for the disk.
