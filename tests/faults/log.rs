@@ -1,12 +1,16 @@
 //! The log can't be written, or not be made durable.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::inject::{Fault, OPEN, RENAME, SYNC, WRITE, WRITE_OUT};
 use crate::support::client::Client;
 use crate::support::server::{Program, Server};
-use crate::{answer, assert_tidy, increment, info, say, send, until, until_info, until_logged};
+use crate::{
+    answer, assert_tidy, increment, info, log_dir, names_in, say, send, until, until_info,
+    until_logged,
+};
 
 fn start(policy: &str) -> Server {
     let directives = ["--appendonly", "yes", "--appendfsync", policy, "--save", ""];
@@ -208,6 +212,40 @@ fn under_always_the_process_ends() {
         let lost = say(&mut client, "GET lost");
         assert!(lost == "$nil" || lost == may_be, "{lost}");
     }
+}
+
+/// A replica whose log can't be brought to its end, when a full sync is about to take the data's place, ends
+/// with its files as they are, and comes back with what it had.
+#[test]
+fn under_always_a_full_sync_that_the_log_can_not_make_way_for_ends_the_process() {
+    for load in ["disabled", "swapdb"] {
+        let quiet = ["--appendonly", "no", "--save", "", "--repl-diskless-sync-delay", "0"];
+        let primary = Server::start_with(Program::Redstart, &quiet);
+        assert_eq!(say(&mut primary.connect(), "SET new 1"), "+OK");
+        let mut replica = start("always");
+        let client = &mut replica.connect();
+        assert_eq!(say(client, &format!("CONFIG SET repl-diskless-load {load}")), "+OK");
+        assert_eq!(say(client, "SET old 1"), "+OK");
+        let before = contents(&replica);
+        let fault = Fault::begin(&replica, WRITE, "ENOSPC", &[log_of(&replica)]);
+        send(client, &format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+        assert_eq!(replica.await_end().code(), Some(1));
+        let log = replica.log();
+        let received = log.find("MASTER <-> REPLICA sync: receiving").expect(&log);
+        let failed = log.find("Can't recover from AOF write error").expect(&log);
+        assert!(received < failed && !log.contains("Finished with success"), "{log}");
+        fault.end();
+        assert_eq!(contents(&replica), before, "{load}");
+        replica.restart();
+        assert_recovers(&mut replica, &[("old", "1")]);
+    }
+}
+
+/// The log's files.
+fn contents(server: &Server) -> Vec<(String, Vec<u8>)> {
+    let dir = log_dir(server.dir());
+    let read = |name: String| (name.clone(), fs::read(dir.join(name)).expect("a file"));
+    names_in(&dir).into_iter().map(read).collect()
 }
 
 /// A failed start of a log leaves the server as it was.
