@@ -126,9 +126,14 @@ impl Plan {
             ("replica-serve-stale-data", pick(&["yes", "yes", "no"])),
             ("repl-backlog-ttl", pick(&["0", "1", "3600"])),
             ("repl-log-catchup-size", pick(&["32gb", "32gb", "100kb", "0"])),
-            ("min-replicas-to-write", pick(&["0", "0", "0", "1"])),
             ("propagation-error-behavior", pick(&["ignore", "panic"])),
         ]);
+        let needed = pick(&["0", "0", "0", "1"]);
+        if self.promise == Promise::Eventual && needed == "1" {
+            // A primary that came back empty would get neither replicas nor writes.
+            self.directives.push(("repl-allow-empty-primary", "yes".to_owned()));
+        }
+        self.directives.push(("min-replicas-to-write", needed));
     }
 
     fn settings(&self) -> Settings {
