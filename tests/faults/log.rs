@@ -231,8 +231,9 @@ fn under_always_a_full_sync_that_the_log_can_not_make_way_for_ends_the_process()
         send(client, &format!("REPLICAOF 127.0.0.1 {}", primary.port()));
         assert_eq!(replica.await_end().code(), Some(1));
         let log = replica.log();
-        let received = log.find("MASTER <-> REPLICA sync: receiving").expect(&log);
-        let failed = log.find("Can't recover from AOF write error").expect(&log);
+        let place = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text:?} in {log}"));
+        let received = place("MASTER <-> REPLICA sync: receiving");
+        let failed = place("Can't recover from AOF write error");
         assert!(received < failed && !log.contains("Finished with success"), "{log}");
         fault.end();
         assert_eq!(contents(&replica), before, "{load}");
@@ -254,7 +255,7 @@ fn a_log_that_cannot_be_begun_is_not_turned_on() {
     let mut server = Server::start_with(Program::Redstart, &["--appendonly", "no", "--save", ""]);
     let client = &mut server.connect();
     assert_eq!(say(client, "SET a 1"), "+OK");
-    let temporary = crate::log_dir(server.dir()).join("temp-appendonly.aof.1.incr");
+    let temporary = log_dir(server.dir()).join("temp-appendonly.aof.1.incr");
     let fault = Fault::begin(&server, OPEN, "EIO", &[temporary]);
     let refused = say(client, "CONFIG SET appendonly yes");
     assert!(refused.starts_with("-ERR CONFIG SET failed"), "{refused}");
