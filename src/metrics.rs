@@ -133,18 +133,18 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, Default)]
 struct Rate {
     last_count: u64,
-    last_micros: i64,
+    last_micros: u64,
     samples: [u64; 16],
     at: usize,
 }
 
 impl Rate {
-    fn sample(&mut self, count: u64, now_micros: i64) {
-        let micros = now_micros - self.last_micros;
-        if micros <= 0 {
+    fn sample(&mut self, count: u64, now_micros: u64) {
+        let micros = now_micros.saturating_sub(self.last_micros);
+        if micros == 0 {
             return;
         }
-        let per_second = (count.saturating_sub(self.last_count)) * 1_000_000 / micros as u64;
+        let per_second = (count.saturating_sub(self.last_count)) * 1_000_000 / micros;
         self.samples[self.at] = per_second;
         self.at = (self.at + 1) % self.samples.len();
         self.last_count = count;
@@ -179,7 +179,7 @@ impl Metrics {
     }
 
     /// Takes a sample for the rates; called ten times a second.
-    pub(crate) fn sample_rates(&mut self, now_micros: i64) {
+    pub(crate) fn sample_rates(&mut self, now_micros: u64) {
         let counts = [self.commands, self.input_bytes, self.output_bytes, self.ticks];
         for (rate, count) in self.rate.iter_mut().zip(counts) {
             rate.sample(count, now_micros);

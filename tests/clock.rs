@@ -39,6 +39,7 @@ impl Clocks {
 
 struct World {
     clocks: Arc<Clocks>,
+    disk: SimDisk,
     server: Embedded,
     replica: Peer,
     client: Peer,
@@ -50,10 +51,11 @@ impl World {
         let clocks = Arc::new(Clocks::default());
         clocks.wall_micros.store(1_700_000_000_000_000, Ordering::Relaxed);
         clocks.pass(100);
+        let disk = SimDisk::default();
         let env = Env {
             clock: Arc::clone(&clocks) as Arc<_>,
             stopwatch: Stopwatch::still(),
-            disk: Arc::new(SimDisk::default()),
+            disk: Arc::new(disk.clone()),
             threads: Threads::None,
             seed: 1,
         };
@@ -68,7 +70,7 @@ impl World {
         ]);
         let server = Embedded::open(env, settings).expect("an empty disk");
         let (replica, client) = (server.join(), server.join());
-        let mut world = Self { clocks, server, replica, client };
+        let mut world = Self { clocks, disk, server, replica, client };
         for line in ["REPLCONF capa psync2", "PSYNC ? -1"] {
             world.say(line);
         }
@@ -94,6 +96,15 @@ impl World {
             }
             // Who asks is not silent.
             self.words("PING");
+            self.server.settle();
+        }
+    }
+
+    /// The same, while nobody asks for anything.
+    fn unwatched_seconds(&mut self, count: u64) {
+        for _ in 0..count {
+            self.clocks.pass(1);
+            self.server.engine.cron_tick();
             self.server.settle();
         }
     }
@@ -149,4 +160,66 @@ fn silence_ends_in_time_whatever_the_clock_says() {
     world.seconds(62);
     assert_eq!(world.info("connected_slaves"), "0");
     assert!(!world.is_served());
+}
+
+/// BLPOP, WAIT and CLIENT PAUSE went by the clock on the wall: set forward, it ended them early; put back, it
+/// held them for an hour.
+#[test]
+fn who_waits_waits_as_long_as_it_said() {
+    for jump in [HOUR_MICROS, -HOUR_MICROS] {
+        for (line, answer) in [
+            ("BLPOP list 10", "*-1\r\n"),
+            ("XREAD BLOCK 10000 STREAMS stream $", "*-1\r\n"),
+            ("WAIT 2 10000", ":1\r\n"),
+            ("CLIENT PAUSE 10000", "+OK\r\n+PONG\r\n"),
+        ] {
+            let mut world = World::new();
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            world.server.send_as(&world.client, &words);
+            if line.starts_with("CLIENT") {
+                world.server.send_as(&world.client, &[b"PING"]);
+            }
+            world.server.settle();
+            world.clocks.wall_micros.fetch_add(jump, Ordering::Relaxed);
+            world.unwatched_seconds(9);
+            let early = world.client.take_replies();
+            assert!(early == b"" || early == b"+OK\r\n", "{line}, {jump}: {early:?} too early");
+            world.unwatched_seconds(2);
+            let all = [early, world.client.take_replies()].concat();
+            assert_eq!(String::from_utf8_lossy(&all), answer, "{line}, {jump}");
+        }
+    }
+}
+
+/// `save` points went by the clock on the wall: put back an hour, it held snapshots for an hour.
+#[test]
+fn a_snapshot_that_is_due_comes_in_time() {
+    for jump in [HOUR_MICROS, -HOUR_MICROS] {
+        let mut world = World::new();
+        world.server.call(&[b"CONFIG", b"SET", b"save", b"10 1"]);
+        assert_eq!(world.words("SET a 1"), "+OK\r\n");
+        world.clocks.wall_micros.fetch_add(jump, Ordering::Relaxed);
+        world.seconds(5);
+        assert_eq!(world.info("rdb_saves"), "0", "{jump}");
+        world.seconds(9);
+        assert_eq!(world.info("rdb_saves"), "1", "{jump}");
+    }
+}
+
+/// So did the time until a walk that failed is tried again.
+#[test]
+fn a_walk_that_failed_is_tried_again_in_time() {
+    for jump in [HOUR_MICROS, -HOUR_MICROS] {
+        let mut world = World::new();
+        world.disk.set_full(true);
+        world.words("BGSAVE");
+        world.seconds(1);
+        assert_eq!(world.info("rdb_last_bgsave_status"), "err");
+        world.disk.set_full(false);
+        world.clocks.wall_micros.fetch_add(jump, Ordering::Relaxed);
+        world.seconds(3);
+        assert_eq!(world.info("rdb_saves"), "0", "{jump}");
+        world.seconds(4);
+        assert_eq!(world.info("rdb_saves"), "1", "{jump}");
+    }
 }

@@ -4,8 +4,9 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use support::client::{self, Client, Value};
 use support::group::{assert_equal, await_that, digest, follower, number, start};
@@ -394,4 +395,35 @@ fn keys_move_from_transactions_and_scripts() {
             texts[0]
         );
     }
+}
+
+/// Within a transaction the server waits for the other one: a write of somebody else that came meanwhile is
+/// executed behind it.
+#[test]
+fn a_transaction_that_moves_keys_is_not_divided() {
+    let source = start(Program::Redstart, &[]);
+    let (mut client, mut mover) = (source.connect(), source.connect());
+    let patience = Duration::from_millis(300);
+    let other = Client::try_connect_to("127.0.0.1", source.port(), patience);
+    let mut other = other.expect("it takes clients");
+    client.words("SET moving 1");
+    assert_eq!(other.words("PING").text(), "PONG");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let migrate = format!("MIGRATE 127.0.0.1 {port} moving 0 100000");
+    for line in ["MULTI", &migrate, "EXISTS moving other", "EXEC"] {
+        mover.try_send_raw(&client::encode(&client::argv(line))).expect("sent");
+    }
+    let (mut link, _) = listener.accept().expect("it comes");
+    let mut sent = [0; 4096];
+    assert!(link.read(&mut sent).expect("its request") > 0);
+    other.try_send_raw(&client::encode(&client::argv("SET other 1"))).expect("sent");
+    assert!(other.try_read().is_err(), "somebody is served in the midst of a transaction");
+    link.write_all(b"+OK\r\n+OK\r\n").expect("sent");
+    let answers: Vec<Value> = (0..4).map(|_| mover.try_read().expect("an answer")).collect();
+    let texts: Vec<String> = answers[3].elements().iter().map(Value::text).collect();
+    assert_eq!(texts, ["OK", ":0"], "{answers:?}");
+    await_that("the other is served", || other.has_answer());
+    assert_eq!(client.words("EXISTS moving other"), Value::Integer(1));
+    assert_eq!(other.try_read().expect("an answer").text(), "OK");
 }

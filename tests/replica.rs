@@ -542,3 +542,36 @@ fn what_was_written_without_a_log_is_not_left_out() {
     assert_equal(&[&primary, &replica]);
     assert_eq!(below.words("EXISTS since"), Value::Integer(1));
 }
+
+/// A replica without a log freed its backlog when `repl-backlog-ttl` had passed without replicas of its own,
+/// and with it its place: each broken link was a full sync from then on, and a replica of its own made it name
+/// its history anew. Made a primary, it waits as long again for the others.
+#[test]
+fn a_replica_keeps_its_place_however_long_nobody_follows_it() {
+    let (primary, replica) = pair(&["--repl-backlog-ttl", "4"]);
+    let (mut above, mut client) = (primary.connect(), replica.connect());
+    await_that("the time is over", || number(&mut client, "uptime_in_seconds") >= 7);
+    above.words("SET a 1");
+    await_offset(&mut above, &mut client);
+    assert_eq!(info(&mut client, "repl_backlog_active"), "1");
+    let partial = number(&mut above, "sync_partial_ok");
+    above.words("CLIENT KILL TYPE replica");
+    await_that("it comes back", || number(&mut above, "sync_partial_ok") == partial + 1);
+    let below = follower(Program::Redstart, &replica, &[]);
+    assert_equal(&[&primary, &replica, &below]);
+    assert_eq!(number(&mut above, "sync_full"), 1);
+    drop(below);
+    await_that("nobody follows it", || info(&mut client, "connected_slaves") == "0");
+    let since = number(&mut client, "uptime_in_seconds");
+    await_that("the time is over", || number(&mut client, "uptime_in_seconds") >= since + 6);
+    client.words("REPLICAOF NO ONE");
+    let promoted = number(&mut client, "uptime_in_seconds");
+    await_that("it has looked at its backlog", || {
+        let all = client.words("INFO everything").text();
+        let seconds = all.lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"));
+        let passed =
+            seconds.and_then(|text| text.parse::<i64>().ok()).expect("a number") - promoted;
+        assert!(passed >= 4 || all.contains("repl_backlog_active:1"), "after {passed} seconds");
+        passed >= 2
+    });
+}

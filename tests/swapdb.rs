@@ -5,8 +5,16 @@
 
 mod support;
 
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
 use support::client::{self, Client, Value};
 use support::group::{assert_equal, await_that, digest, follower, info, number, start};
+use support::random::{self, Random};
 use support::server::{Program, Server};
 
 const SWAPS: [&str; 2] = ["--repl-diskless-load", "swapdb"];
@@ -38,8 +46,11 @@ fn need_full_copy(primary: &mut Client) {
 
 /// Waits until the replica loads a copy beside its data, slowly.
 fn await_load_beside(replica: &mut Client) {
-    await_that("it loads", || info(replica, "async_loading") == "1");
-    assert_eq!(info(replica, "loading"), "0");
+    await_that("it loads", || !info(replica, "loading_total_bytes").is_empty());
+    assert_eq!(
+        (info(replica, "async_loading"), info(replica, "loading")),
+        ("1".into(), "0".into())
+    );
 }
 
 fn load_function(client: &mut Client, answer: &str) {
@@ -157,4 +168,174 @@ fn a_replica_killed_while_it_loads_has_its_log() {
     let mut reader = replica.connect();
     assert_eq!(digest(&mut reader), old, "{port}");
     assert!(number(&mut reader, "master_repl_offset") < offset);
+}
+
+/// A snapshot that is on its way to take the data's place is told of as with upstream, which loads it from the
+/// socket.
+#[test]
+fn a_copy_that_comes_counts_as_loading_beside() {
+    let (primary, replica) = pair(Program::Redstart, &[]);
+    let (mut above, mut reader) = (primary.connect(), replica.connect());
+    above.words("CONFIG SET rdb-key-save-delay 3000");
+    need_full_copy(&mut above);
+    await_that("it comes", || info(&mut reader, "async_loading") == "1");
+    assert_eq!(info(&mut reader, "loading"), "0");
+    assert_eq!(info(&mut reader, "master_sync_total_bytes"), "0", "it is still coming");
+    assert_eq!(reader.words("GET watched").text(), "old");
+    above.words("CONFIG SET repl-diskless-sync-delay 5");
+    above.words("CLIENT KILL TYPE replica");
+    await_that("it is given up", || info(&mut reader, "async_loading") == "0");
+    assert_eq!(reader.words("GET watched").text(), "old");
+    above.words("CONFIG SET rdb-key-save-delay 0");
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(reader.words("GET watched").text(), "new");
+}
+
+/// Between a replica and its primary: lets each connection pass as many bytes of the primary's as is next in
+/// line, and all where nothing is.
+struct Gate {
+    port: u16,
+    budgets: Arc<Mutex<VecDeque<usize>>>,
+}
+
+impl Gate {
+    fn before(primary: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let budgets = Arc::<Mutex<VecDeque<usize>>>::default();
+        let line = Arc::clone(&budgets);
+        thread::spawn(move || {
+            for below in listener.incoming() {
+                let (Ok(below), Ok(above)) = (below, TcpStream::connect(("127.0.0.1", primary)))
+                else {
+                    return;
+                };
+                let budget = line.lock().expect("nobody panicked").pop_front();
+                let ends = [&below, &above].map(|end| end.try_clone().expect("a second handle"));
+                thread::spawn(move || pass(&below, &above, usize::MAX));
+                let [below, above] = ends;
+                thread::spawn(move || pass(&above, &below, budget.unwrap_or(usize::MAX)));
+            }
+        });
+        Self { port, budgets }
+    }
+
+    fn set(&self, budgets: VecDeque<usize>) {
+        *self.budgets.lock().expect("nobody panicked") = budgets;
+    }
+}
+
+/// Passes so many bytes, and ends the connection.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, mut budget: usize) {
+    let mut buffer = [0; 4096];
+    while budget > 0 {
+        let most = buffer.len().min(budget);
+        match from.read(&mut buffer[..most]) {
+            Ok(read) if read > 0 && to.write_all(&buffer[..read]).is_ok() => budget -= read,
+            _ => break,
+        }
+    }
+    // They may have ended already.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+/// Keys of each generation, in each of two databases.
+const KEYS: usize = 100;
+
+/// What makes the next generation of a primary's data, as one unit; its replicas need a full copy of it.
+fn generation(number: usize, random: &mut Random) -> Vec<Vec<Vec<u8>>> {
+    let mut commands: Vec<_> =
+        ["MULTI", "CLIENT KILL TYPE replica"].iter().map(|line| client::argv(line)).collect();
+    let code = format!(
+        "#!lua name=l\nredis.register_function{{function_name='f',callback=function() return '{number}:' \
+         end,flags={{'no-writes'}}}}"
+    );
+    commands
+        .push(["FUNCTION", "LOAD", "REPLACE", &code].map(|word| word.as_bytes().to_vec()).into());
+    for db in 0..2 {
+        commands.push(client::argv(&format!("SELECT {db}")));
+        for key in 0..KEYS {
+            let filling = "x".repeat(random.below(1000));
+            commands.push(client::argv(&format!("SET k:{key} {number}:{filling}")));
+        }
+    }
+    commands.push(client::argv("EXEC"));
+    commands
+}
+
+/// The generation that a server shows in one look at both databases and the functions.
+fn look(client: &mut Client) -> usize {
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("k:{key}")).collect();
+    let keys = format!("MGET {}", keys.join(" "));
+    let lines = ["MULTI", "SELECT 0", &keys, "SELECT 1", &keys, "FCALL_RO f 0", "EXEC"];
+    let answers = client.pipeline(&lines.map(client::argv));
+    let answers = answers[6].elements();
+    assert_eq!(answers.len(), 5, "{answers:?}");
+    let mut seen = BTreeSet::new();
+    for answer in [answers[1].elements(), answers[3].elements(), vec![answers[4].clone()]].concat()
+    {
+        let text = answer.text();
+        let (number, _) =
+            text.split_once(':').unwrap_or_else(|| panic!("a key is missing: {text}"));
+        seen.insert(number.parse().unwrap_or_else(|_| panic!("{text}")));
+    }
+    assert_eq!(seen.len(), 1, "a mix of {seen:?}");
+    seen.pop_first().expect("it has one")
+}
+
+/// Full copies that break off at random bytes, and readers all the while: they see the old data or the new,
+/// whole. `SWAP_SEED` repeats a run (as far as time allows), `SWAP_ROUNDS` makes it longer.
+fn breaks_show_nothing(program: Program) {
+    let mut random = Random::new(random::seed_from_environment("SWAP_SEED"));
+    let rounds = random::from_environment("SWAP_ROUNDS", 3) as usize;
+    let primary = start(program, &["--repl-backlog-size", "16kb", "--rdbcompression", "no"]);
+    let mut above = primary.connect();
+    above.pipeline(&generation(0, &mut random));
+    let gate = Gate::before(primary.port());
+    let delay = random.below(300).to_string();
+    let replica = start(Program::Redstart, &[&SWAPS[..], &["--key-load-delay", &delay]].concat());
+    let mut reader = replica.connect();
+    reader.words(&format!("REPLICAOF 127.0.0.1 {}", gate.port));
+    assert_equal(&[&primary, &replica]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, mut client) = (Arc::clone(&stop), replica.connect());
+            thread::spawn(move || {
+                let (mut looks, mut last) = (0, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    let seen = look(&mut client);
+                    assert!(seen >= last, "{seen} behind {last}");
+                    (looks, last) = (looks + 1, seen);
+                }
+                looks
+            })
+        })
+        .collect();
+    for number in 1..=rounds {
+        let breaks = 1 + random.below(3);
+        // The handshake and the snapshot have about so many bytes.
+        gate.set((0..breaks).map(|_| random.below(120_000)).collect());
+        above.pipeline(&generation(number, &mut random));
+        let alive = || readers.iter().all(|reader| !reader.is_finished());
+        await_that("the next is there", || !alive() || look(&mut reader) == number);
+        gate.set(VecDeque::new());
+        assert_equal(&[&primary, &replica]);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let looks: usize =
+        readers.into_iter().map(|reader| reader.join().expect("it saw all whole")).sum();
+    let syncs = number(&mut above, "sync_full") - 1;
+    println!("{looks} looks, {syncs} full syncs for {rounds} generations");
+    assert!(looks > 100 && syncs > rounds as i64, "nothing was tested");
+}
+
+#[test]
+fn copies_of_ours_that_break_off_show_nothing() {
+    breaks_show_nothing(Program::Redstart);
+}
+
+#[test]
+fn copies_of_redis_that_break_off_show_nothing() {
+    breaks_show_nothing(Program::Redis);
 }

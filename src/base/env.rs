@@ -21,7 +21,7 @@ pub struct UnixMillis(pub i64);
 /// Milliseconds of the clock that never goes back, from an arbitrary start: for how long something has
 /// lasted, whatever is done to the clock on the wall meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SteadyMillis(pub(crate) i64);
+pub struct SteadyMillis(pub(crate) i64);
 
 impl SteadyMillis {
     /// Milliseconds from an earlier time to this one.

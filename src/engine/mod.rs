@@ -208,7 +208,7 @@ impl Engine {
         self.now_micros = self.env.clock.unix_micros();
         self.tick.steady = SteadyMillis((self.env.clock.monotonic_nanos() / 1_000_000) as i64);
         self.databases.set_now(self.now());
-        if self.pause.until_ms != 0 {
+        if self.pause.until.is_some() {
             self.follow_expiry_mode();
         }
     }

@@ -202,7 +202,7 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     ),
     (
         "integration/replication",
-        "Diskless load swapdb: replica enter loading, enter async_loading, old database is exposed (two \
+        "Diskless load swapdb: replica enter loading, old database is exposed (two \
          tests), Blocked commands and configs during async-loading; replica actually flushes db if use \
          diskless load with flush-before-load; diskless replication read pipe cleanup",
         "they make the primary slow and want the replica to load meanwhile: here a snapshot is received into a \
@@ -257,6 +257,12 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "integration/failover",
         "failover aborts if target rejects sync request",
         "it makes the target refuse by ACL SETUSER, which isn't there yet",
+    ),
+    (
+        "sentinel/07-down-conditions",
+        "SDOWN is triggered by misconfigured instance replying with errors, now and then",
+        "a BGSAVE that failed is tried again after five seconds, just when the test sends the next one, which may \
+         hear that one is in progress",
     ),
     (
         "integration/replication-buffer",

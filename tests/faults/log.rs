@@ -1,12 +1,16 @@
 //! The log can't be written, or not be made durable.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::inject::{Fault, OPEN, RENAME, SYNC, WRITE, WRITE_OUT};
 use crate::support::client::Client;
 use crate::support::server::{Program, Server};
-use crate::{answer, assert_tidy, increment, info, say, send, until, until_info, until_logged};
+use crate::{
+    answer, assert_tidy, increment, info, log_dir, names_in, say, send, until, until_info,
+    until_logged,
+};
 
 fn start(policy: &str) -> Server {
     let directives = ["--appendonly", "yes", "--appendfsync", policy, "--save", ""];
@@ -210,13 +214,48 @@ fn under_always_the_process_ends() {
     }
 }
 
+/// A replica whose log can't be brought to its end, when a full sync is about to take the data's place, ends
+/// with its files as they are, and comes back with what it had.
+#[test]
+fn under_always_a_full_sync_that_the_log_can_not_make_way_for_ends_the_process() {
+    for load in ["disabled", "swapdb"] {
+        let quiet = ["--appendonly", "no", "--save", "", "--repl-diskless-sync-delay", "0"];
+        let primary = Server::start_with(Program::Redstart, &quiet);
+        assert_eq!(say(&mut primary.connect(), "SET new 1"), "+OK");
+        let mut replica = start("always");
+        let client = &mut replica.connect();
+        assert_eq!(say(client, &format!("CONFIG SET repl-diskless-load {load}")), "+OK");
+        assert_eq!(say(client, "SET old 1"), "+OK");
+        let before = contents(&replica);
+        let fault = Fault::begin(&replica, WRITE, "ENOSPC", &[log_of(&replica)]);
+        send(client, &format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+        assert_eq!(replica.await_end().code(), Some(1));
+        let log = replica.log();
+        let place = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text:?} in {log}"));
+        let received = place("MASTER <-> REPLICA sync: receiving");
+        let failed = place("Can't recover from AOF write error");
+        assert!(received < failed && !log.contains("Finished with success"), "{log}");
+        fault.end();
+        assert_eq!(contents(&replica), before, "{load}");
+        replica.restart();
+        assert_recovers(&mut replica, &[("old", "1")]);
+    }
+}
+
+/// The log's files.
+fn contents(server: &Server) -> Vec<(String, Vec<u8>)> {
+    let dir = log_dir(server.dir());
+    let read = |name: String| (name.clone(), fs::read(dir.join(name)).expect("a file"));
+    names_in(&dir).into_iter().map(read).collect()
+}
+
 /// A failed start of a log leaves the server as it was.
 #[test]
 fn a_log_that_cannot_be_begun_is_not_turned_on() {
     let mut server = Server::start_with(Program::Redstart, &["--appendonly", "no", "--save", ""]);
     let client = &mut server.connect();
     assert_eq!(say(client, "SET a 1"), "+OK");
-    let temporary = crate::log_dir(server.dir()).join("temp-appendonly.aof.1.incr");
+    let temporary = log_dir(server.dir()).join("temp-appendonly.aof.1.incr");
     let fault = Fault::begin(&server, OPEN, "EIO", &[temporary]);
     let refused = say(client, "CONFIG SET appendonly yes");
     assert!(refused.starts_with("-ERR CONFIG SET failed"), "{refused}");

@@ -95,7 +95,6 @@ impl Plan {
             ("protected-mode", "no".to_owned()),
             ("repl-ping-replica-period", "1".to_owned()),
             ("repl-timeout", "3".to_owned()),
-            ("repl-diskless-sync-delay", "0".to_owned()),
             ("repl-backlog-size", backlog.to_owned()),
             ("min-replicas-max-lag", (1 + rng.below(4)).to_string()),
             // Without a log, who has saved a snapshot may have more than its primary.
@@ -111,6 +110,30 @@ impl Plan {
             ("spin-us", "0".to_owned()),
             ("gather-us", "0".to_owned()),
         ];
+        self.choose_for_replicas();
+    }
+
+    /// How full syncs are made and received, and what replicas and who waits for them do meanwhile.
+    fn choose_for_replicas(&mut self) {
+        let mut rng = Rng::from_seed(self.seed ^ 0x5ab);
+        let mut pick = |values: &[&str]| values[rng.below(values.len() as u64) as usize].to_owned();
+        self.directives.extend([
+            ("repl-diskless-load", pick(&["swapdb", "swapdb", "disabled", "on-empty-db"])),
+            ("repl-diskless-sync", pick(&["yes", "yes", "no"])),
+            ("repl-diskless-sync-delay", pick(&["0", "0", "1"])),
+            ("repl-diskless-sync-max-replicas", pick(&["0", "1", "2"])),
+            ("replica-lazy-flush", pick(&["yes", "no"])),
+            ("replica-serve-stale-data", pick(&["yes", "yes", "no"])),
+            ("repl-backlog-ttl", pick(&["0", "1", "3600"])),
+            ("repl-log-catchup-size", pick(&["32gb", "32gb", "100kb", "0"])),
+            ("propagation-error-behavior", pick(&["ignore", "panic"])),
+        ]);
+        let needed = pick(&["0", "0", "0", "1"]);
+        if self.promise == Promise::Eventual && needed == "1" {
+            // A primary that came back empty would get neither replicas nor writes.
+            self.directives.push(("repl-allow-empty-primary", "yes".to_owned()));
+        }
+        self.directives.push(("min-replicas-to-write", needed));
     }
 
     fn settings(&self) -> Settings {

@@ -160,6 +160,7 @@ impl Engine {
         }
         temporaries::remove_leftovers(&*self.env.disk, &self.settings.dir);
         self.persistence.last_save_seconds = self.now_micros / 1_000_000;
+        self.persistence.last_save = self.steady();
         self.resume_stream(recovered.resume.position);
         if self.settings.appendonly {
             self.open_log(recovered)?;

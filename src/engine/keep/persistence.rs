@@ -1,5 +1,6 @@
 //! What is known of snapshots, rewrites and loading: what walks, what is wanted, and what INFO tells.
 
+use crate::base::env::SteadyMillis;
 use crate::engine::keep::load_slices::{Load, Progress};
 use crate::engine::keep::walks::{Walk, Wanted};
 use crate::mailbox::SessionId;
@@ -18,6 +19,8 @@ pub struct State {
     pub(crate) dirty: u64,
     /// When the last snapshot was complete, in seconds since the epoch.
     pub(crate) last_save_seconds: i64,
+    /// The same on the clock that `save` points go by.
+    pub(in crate::engine) last_save: SteadyMillis,
     /// Whether the last snapshot in the background succeeded.
     pub last_save_ok: bool,
     /// How long the last background snapshot took, in seconds; -1 where there was none.
@@ -72,6 +75,7 @@ impl Default for State {
             paced: Vec::new(),
             dirty: 0,
             last_save_seconds: 0,
+            last_save: SteadyMillis::default(),
             last_save_ok: true,
             last_save_took: -1,
             saves: 0,

@@ -199,7 +199,7 @@ impl Engine {
     /// Wants a rewrite where the log has grown enough, or can't be relied on any more.
     pub(in crate::engine) fn want_grown_rewrite(&mut self) {
         let Some(log) = &self.log else { return };
-        let now = self.now_seconds();
+        let now = self.steady();
         let wanted = &mut self.persistence.wanted;
         if log.needs_rewrite() {
             // What failed when nobody waited for it would be put off for longer.

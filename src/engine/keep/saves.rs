@@ -63,9 +63,11 @@ impl Engine {
 
     fn note_saved(&mut self, job: &Job) {
         tracing::info!("DB saved on disk");
+        let now = self.steady();
         let state = &mut self.persistence;
         state.dirty -= job.dirty_at_start.min(state.dirty);
         state.last_save_seconds = self.now_micros / 1_000_000;
+        state.last_save = now;
         state.last_save_ok = true;
         state.saves += 1;
         self.fulfil(Purpose::Save);
@@ -126,7 +128,7 @@ impl Engine {
         if state.wanted.save.is_wanted() {
             return;
         }
-        let since = self.now_seconds() - state.last_save_seconds;
+        let since = self.steady().since(state.last_save) / 1000;
         let points = &self.settings.save;
         let due = points
             .iter()

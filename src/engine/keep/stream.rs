@@ -45,12 +45,13 @@ impl Engine {
         self.note_readers();
     }
 
-    /// Frees the backlog when no replica has come for `repl-backlog-ttl` seconds; 0 for never.
+    /// Frees the backlog when no replica has come for `repl-backlog-ttl` seconds; 0 for never. A replica keeps
+    /// it: without a log nothing else says where it is in its primary's stream.
     pub(in crate::engine) fn stream_cron(&mut self) {
         self.bound_superseded();
         let ttl_ms = (self.settings.repl_backlog_ttl as i64).saturating_mul(1000);
         let unused_ms = self.steady().since(self.replication.backlog_used);
-        let unused = self.replication.replicas.is_empty();
+        let unused = self.replication.replicas.is_empty() && !self.is_replica();
         if unused && self.journal.has_backlog() && ttl_ms > 0 && unused_ms > ttl_ms {
             tracing::info!(
                 "Replication backlog freed after {} seconds without connected replicas.",

@@ -39,6 +39,7 @@
 
 use std::fmt;
 
+use crate::base::env::SteadyMillis;
 use crate::engine::Engine;
 use crate::engine::keep::walk_job::Job;
 use crate::engine::session::run::Run;
@@ -214,8 +215,8 @@ pub enum Want {
     No,
     /// It is, since it was accepted and has not succeeded yet.
     Yes {
-        /// Not to be tried before, in seconds since the epoch.
-        not_before: i64,
+        /// Not to be tried before.
+        not_before: SteadyMillis,
         /// How often it has failed.
         failures: u32,
     },
@@ -225,7 +226,7 @@ impl Want {
     /// It is wanted, as soon as it can be.
     pub(crate) fn ask(&mut self) {
         let failures = if let Self::Yes { failures, .. } = self { *failures } else { 0 };
-        *self = Self::Yes { not_before: i64::MIN, failures };
+        *self = Self::Yes { not_before: SteadyMillis::default(), failures };
     }
 
     /// Whether it is wanted.
@@ -233,21 +234,21 @@ impl Want {
         self != Self::No
     }
 
-    fn is_due(self, now_seconds: i64) -> bool {
-        matches!(self, Self::Yes { not_before, .. } if not_before <= now_seconds)
+    fn is_due(self, now: SteadyMillis) -> bool {
+        matches!(self, Self::Yes { not_before, .. } if not_before <= now)
     }
 
     /// Where it is put off for longer than `pace` ever does, it is due that soon.
-    pub(in crate::engine) fn hasten(&mut self, now_seconds: i64, pace: Pace) {
+    pub(in crate::engine) fn hasten(&mut self, now: SteadyMillis, pace: Pace) {
         if let Self::Yes { not_before, .. } = self {
-            *not_before = (*not_before).min(now_seconds + pace.most);
+            *not_before = (*not_before).min(now.later(pace.most * 1000));
         }
     }
 
     /// It has failed, and is wanted later.
-    fn put_off(&mut self, now_seconds: i64, pace: Pace) {
+    fn put_off(&mut self, now: SteadyMillis, pace: Pace) {
         let failures = if let Self::Yes { failures, .. } = self { *failures + 1 } else { 1 };
-        *self = Self::Yes { not_before: now_seconds + pace.after(failures), failures };
+        *self = Self::Yes { not_before: now.later(pace.after(failures) * 1000), failures };
     }
 }
 
@@ -277,10 +278,10 @@ impl Wanted {
     }
 
     /// What is to be tried now: what most depends on comes first.
-    fn due(mut self, now_seconds: i64) -> Option<Purpose> {
+    fn due(mut self, now: SteadyMillis) -> Option<Purpose> {
         [Purpose::FirstBase, Purpose::Rewrite, Purpose::Sync, Purpose::Save]
             .into_iter()
-            .find(|purpose| self.of(*purpose).is_due(now_seconds))
+            .find(|purpose| self.of(*purpose).is_due(now))
     }
 }
 
@@ -293,7 +294,7 @@ impl Engine {
     /// a snapshot wholly or not at all.
     pub(in crate::engine) fn start_wanted(&mut self) {
         while self.persistence.walk.is_idle() && !self.persistence.loading {
-            let Some(purpose) = self.persistence.wanted.due(self.now_seconds()) else { return };
+            let Some(purpose) = self.persistence.wanted.due(self.steady()) else { return };
             // One that can't begin is put off, and so not found again.
             self.start(purpose);
         }
@@ -341,7 +342,7 @@ impl Engine {
             Purpose::Rewrite => Pace::REWRITE,
             Purpose::FirstBase => Pace::FIRST_BASE,
         };
-        let now = self.now_seconds();
+        let now = self.steady();
         self.persistence.wanted.of(purpose).put_off(now, pace);
     }
 
@@ -456,39 +457,43 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pace, Purpose, Want, Wanted};
+    use super::{Pace, Purpose, SteadyMillis, Want, Wanted};
+
+    fn at(seconds: i64) -> SteadyMillis {
+        SteadyMillis(seconds * 1000)
+    }
 
     #[test]
     fn what_fails_is_put_off_for_longer_each_time_and_asked_for_is_due_at_once() {
         let mut want = Want::No;
         let waits: Vec<i64> = (0..20)
             .map(|_| {
-                want.put_off(1000, Pace::SAVE);
+                want.put_off(at(1000), Pace::SAVE);
                 let Want::Yes { not_before, .. } = want else { panic!("it is wanted") };
-                assert!(!want.is_due(not_before - 1) && want.is_due(not_before));
-                not_before - 1000
+                assert!(!want.is_due(not_before.later(-1)) && want.is_due(not_before));
+                not_before.since(at(1000)) / 1000
             })
             .collect();
         assert_eq!(waits[..5], [5, 10, 20, 40, 60]);
         assert!(waits[5..].iter().all(|wait| *wait == 60));
         want.ask();
-        assert!(want.is_due(0));
-        want.put_off(0, Pace::REWRITE);
-        assert!(matches!(want, Want::Yes { not_before: 3600, .. }), "{want:?}");
-        want.hasten(100, Pace::AWAITED);
-        assert!(!want.is_due(159) && want.is_due(160));
+        assert!(want.is_due(at(0)));
+        want.put_off(at(0), Pace::REWRITE);
+        assert!(!want.is_due(at(3599)) && want.is_due(at(3600)));
+        want.hasten(at(100), Pace::AWAITED);
+        assert!(!want.is_due(at(159)) && want.is_due(at(160)));
     }
 
     #[test]
     fn a_first_base_comes_before_a_rewrite_and_that_before_a_snapshot() {
         let mut wanted = Wanted::default();
-        assert_eq!(wanted.due(0), None);
+        assert_eq!(wanted.due(at(0)), None);
         for purpose in [Purpose::Save, Purpose::Rewrite, Purpose::FirstBase] {
             wanted.of(purpose).ask();
-            assert_eq!(wanted.due(0), Some(purpose));
+            assert_eq!(wanted.due(at(0)), Some(purpose));
         }
-        wanted.first_base.put_off(0, Pace::FIRST_BASE);
-        assert_eq!(wanted.due(0), Some(Purpose::Rewrite));
-        assert_eq!(wanted.due(1), Some(Purpose::FirstBase));
+        wanted.first_base.put_off(at(0), Pace::FIRST_BASE);
+        assert_eq!(wanted.due(at(0)), Some(Purpose::Rewrite));
+        assert_eq!(wanted.due(at(1)), Some(Purpose::FirstBase));
     }
 }

@@ -49,7 +49,7 @@ impl Engine {
         if upstream.applier.buffer.len() + bytes.len() > BUFFER_BYTES_MAX {
             return Err("a command of the primary is too long".to_owned());
         }
-        if self.pause.ends_ms().is_some() || self.scripts.is_busy() {
+        if self.pause.until.is_some() || self.scripts.is_busy() {
             upstream.applier.buffer.extend_from_slice(bytes);
             upstream.applier.held = true;
             let most = self.settings.client_query_buffer_limit;
@@ -97,7 +97,7 @@ impl Engine {
     pub(in crate::engine) fn apply_held_stream(&mut self) {
         let held = self.replication.upstream.as_ref().is_some_and(|one| one.applier.held);
         if held
-            && self.pause.ends_ms().is_none()
+            && self.pause.until.is_none()
             && !self.is_busy()
             && let Err(why) = self.apply_stream(&[])
         {

@@ -169,12 +169,12 @@ impl Engine {
         }
     }
 
-    /// When the failover's time is over, in milliseconds since the epoch.
-    pub(in crate::engine) fn failover_deadline_ms(&self) -> Option<i64> {
-        let Failover::Syncing { deadline: Some(deadline), .. } = self.replication.failover else {
-            return None;
-        };
-        Some(self.now().0.saturating_add(deadline.since(self.steady())))
+    /// When the failover's time is over.
+    pub(in crate::engine) fn failover_deadline(&self) -> Option<SteadyMillis> {
+        match self.replication.failover {
+            Failover::Syncing { deadline, .. } => deadline,
+            _ => None,
+        }
     }
 
     /// The end of a tick: goes on with a failover where a replica has all, or where its time is over.

@@ -233,6 +233,8 @@ impl Engine {
         if !mutation::is_on(Mutation::PromotionKeepsHistory) {
             self.journal.rename(id);
         }
+        // Others are to come soon.
+        self.replication.backlog_used = self.steady();
         // Who follows the new history must be told the database anew.
         self.journal.forget_selected();
         self.note_role();

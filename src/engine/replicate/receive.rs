@@ -116,6 +116,19 @@ impl Engine {
         })
     }
 
+    /// Whether clients are served what is to be replaced at once by a snapshot that comes or is loaded.
+    pub(crate) fn awaits_exchange(&self) -> bool {
+        let upstream = self.replication.upstream.as_ref();
+        let comes = upstream.is_some_and(|upstream| match &upstream.stage {
+            Stage::Receiving(reception) => {
+                self.settings.repl_diskless_load == DisklessLoad::Swapdb
+                    && self.journal.history().id == reception.position.id
+            }
+            _ => false,
+        });
+        comes || self.persistence.loads_beside()
+    }
+
     /// Neither a walk nor the log stands for the data any more: they are about to become others.
     fn leave_old_files(&mut self) -> Result<(), String> {
         self.abort_walk();

@@ -15,6 +15,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use crate::base::env::SteadyMillis;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::Flow;
@@ -48,10 +49,10 @@ enum Awaited {
 #[derive(Debug)]
 pub struct Parked {
     awaited: Awaited,
-    /// When it gives up, in milliseconds since the epoch; `None` for never.
-    deadline_ms: Option<i64>,
+    /// When it gives up; `None` for never.
+    deadline: Option<SteadyMillis>,
     /// When its command runs again whatever happens; `None` for never.
-    again_ms: Option<i64>,
+    again: Option<SteadyMillis>,
     /// Its place in the lines of its keys.
     ticket: Ticket,
     /// What its command has taken so far, in ticks of the stopwatch.
@@ -60,8 +61,8 @@ pub struct Parked {
 
 impl Parked {
     /// When something is to be done for it.
-    fn alarm_ms(&self) -> Option<i64> {
-        self.deadline_ms.into_iter().chain(self.again_ms).min()
+    fn alarm(&self) -> Option<SteadyMillis> {
+        self.deadline.into_iter().chain(self.again).min()
     }
 }
 
@@ -73,7 +74,7 @@ pub struct State {
     /// The last ticket given.
     tickets: Ticket,
     /// Those that give up some day, or try again, by when.
-    deadlines: BTreeSet<(i64, SessionId)>,
+    deadlines: BTreeSet<(SteadyMillis, SessionId)>,
     /// MIGRATE's part.
     pub(in crate::engine) errands: migrate::State,
     /// Those among the parked that wait for copies of what they wrote.
@@ -86,8 +87,8 @@ impl State {
         self.count
     }
 
-    /// When the next one gives up or tries again, in milliseconds since the epoch.
-    pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
+    /// When the next one gives up or tries again.
+    pub(crate) fn next_deadline(&self) -> Option<SteadyMillis> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
@@ -130,16 +131,23 @@ impl Engine {
         if !self.may_stand_still(slot) {
             return;
         }
-        let now_ms = self.now().0;
-        let deadline_ms = wait.timeout_ms.map(|timeout| now_ms.saturating_add_unsigned(timeout));
+        let now = self.steady();
+        let deadline = wait.timeout_ms.map(|timeout| now.later(timeout.cast_signed()));
         let queued = match &wait.words {
             None => Queued::new(command, args),
             Some(words) => Queued::of_words(command, words.iter().map(Vec::as_slice)),
         };
         let ticket = self.blocking.ticket();
-        let again_ms = wait.again_ms.map(|at| at.max(now_ms + 1));
+        let again = self.next_try(&wait);
         let awaited = Awaited::Key { queued, command, wait };
-        self.enter_lines(slot, Box::new(Parked { awaited, deadline_ms, again_ms, ticket, spent }));
+        self.enter_lines(slot, Box::new(Parked { awaited, deadline, again, ticket, spent }));
+    }
+
+    /// When a command runs again for which time alone may bring something. Where the clock on the wall is
+    /// put back meanwhile, that try finds nothing and says anew when.
+    fn next_try(&self, wait: &Wait) -> Option<SteadyMillis> {
+        let left = |at: i64| at.saturating_sub(self.now().0).max(1);
+        wait.again_ms.map(|at| self.steady().later(left(at)))
     }
 
     /// A client waits for copies of what it wrote, for so many milliseconds; 0 for ever.
@@ -152,10 +160,10 @@ impl Engine {
         if !self.may_stand_still(slot) {
             return;
         }
-        let deadline_ms = (timeout_ms > 0).then(|| self.now().0.saturating_add(timeout_ms));
+        let deadline = (timeout_ms > 0).then(|| self.steady().later(timeout_ms));
         let ticket = self.blocking.ticket();
         let awaited = Awaited::Copies(copies);
-        let parked = Parked { awaited, deadline_ms, again_ms: None, ticket, spent: 0 };
+        let parked = Parked { awaited, deadline, again: None, ticket, spent: 0 };
         self.enter_lines(slot, Box::new(parked));
     }
 
@@ -165,7 +173,7 @@ impl Engine {
             return;
         }
         let (ticket, awaited) = (self.blocking.ticket(), Awaited::Errand(errand));
-        let parked = Parked { awaited, deadline_ms: None, again_ms: None, ticket, spent: 0 };
+        let parked = Parked { awaited, deadline: None, again: None, ticket, spent: 0 };
         self.enter_lines(slot, Box::new(parked));
     }
 
@@ -173,7 +181,7 @@ impl Engine {
     pub(in crate::engine) fn park_for_end(&mut self, slot: SessionId) {
         if self.sessions[slot].may_wait() && self.may_stand_still(slot) {
             let (ticket, awaited) = (self.blocking.ticket(), Awaited::End);
-            let parked = Parked { awaited, deadline_ms: None, again_ms: None, ticket, spent: 0 };
+            let parked = Parked { awaited, deadline: None, again: None, ticket, spent: 0 };
             self.enter_lines(slot, Box::new(parked));
         }
     }
@@ -213,7 +221,7 @@ impl Engine {
                 }
             }
         }
-        if let Some(at) = parked.alarm_ms() {
+        if let Some(at) = parked.alarm() {
             self.blocking.deadlines.insert((at, slot));
         }
         self.blocking.count += 1;
@@ -238,7 +246,7 @@ impl Engine {
                 }
             }
         }
-        if let Some(at) = parked.alarm_ms() {
+        if let Some(at) = parked.alarm() {
             self.blocking.deadlines.remove(&(at, slot));
         }
         self.blocking.count -= 1;
@@ -321,10 +329,10 @@ impl Engine {
         self.observe.hotkeys.enter_retry(before, took);
         // The call was counted when it came, and what it took then.
         self.metrics.by_command[command.0 as usize].ticks += took;
-        let mut again_ms = None;
+        let mut again = None;
         let served = match result {
             Ok(Flow::Block(wait)) => {
-                again_ms = wait.again_ms;
+                again = self.next_try(&wait);
                 false
             }
             Ok(Flow::Done) => true,
@@ -345,7 +353,7 @@ impl Engine {
             self.tick.resumed.push_back(slot);
         } else {
             parked.spent += took;
-            parked.again_ms = again_ms.map(|at| at.max(self.now().0 + 1));
+            parked.again = again;
             self.sessions[slot].doing = Doing::Nothing;
             self.enter_lines(slot, parked);
             self.sessions[slot].output.release_deferred();
@@ -385,12 +393,12 @@ impl Engine {
     /// Answers those whose time is over, and lets those try again for whom time may have brought
     /// something.
     pub(in crate::engine) fn release_overdue(&mut self) {
-        let now_ms = self.now().0;
+        let now = self.steady();
         while let Some(&(at, slot)) = self.blocking.deadlines.first() {
-            if at > now_ms {
+            if at > now {
                 break;
             }
-            if self.gives_up_later(slot, now_ms) {
+            if self.gives_up_later(slot, now) {
                 self.try_again(slot);
                 self.serve_waiting();
             } else if !self.release(slot, Release::Done) {
@@ -399,9 +407,9 @@ impl Engine {
         }
     }
 
-    fn gives_up_later(&self, slot: SessionId, now_ms: i64) -> bool {
+    fn gives_up_later(&self, slot: SessionId, now: SteadyMillis) -> bool {
         match self.sessions.get(slot).map(|session| &session.run) {
-            Some(Run::Parked(parked)) => parked.deadline_ms.is_none_or(|at| at > now_ms),
+            Some(Run::Parked(parked)) => parked.deadline.is_none_or(|at| at > now),
             _ => false,
         }
     }

@@ -367,12 +367,10 @@ fn pause(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     if timeout_ms < 0 {
         return Err(CommandError::text("ERR timeout is negative"));
     }
-    let until = engine
-        .now()
-        .0
-        .checked_add(timeout_ms)
-        .ok_or(CommandError::text("ERR timeout is out of range"))?;
-    engine.pause_clients(until, all);
+    if engine.now().0.checked_add(timeout_ms).is_none() {
+        return Err(CommandError::text("ERR timeout is out of range"));
+    }
+    engine.pause_clients(timeout_ms, all);
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }

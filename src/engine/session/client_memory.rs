@@ -73,9 +73,10 @@ impl Engine {
     pub(in crate::engine) fn check_client_memory(&mut self) {
         if self.client_memory_max().is_some() {
             let every = SUM_MICROS_MIN.max(self.sessions.client_count() as i64 * SUM_MICROS);
-            if self.evict.clients_due || self.now_micros - self.evict.clients_summed >= every {
+            let since = self.steady().since(self.evict.clients_summed) * 1000;
+            if self.evict.clients_due || since >= every {
                 self.evict.clients_due = false;
-                self.evict.clients_summed = self.now_micros;
+                self.evict.clients_summed = self.steady();
                 self.evict_clients();
             }
         }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::env::SteadyMillis;
 use crate::command::args::Args;
 use crate::command::spec::Flags;
 use crate::engine::Engine;
@@ -19,8 +20,8 @@ use crate::mailbox::SessionId;
 /// A pause in force.
 #[derive(Debug, Default)]
 pub struct Pause {
-    /// When it ends, in milliseconds since the epoch; 0 where there is none.
-    pub(crate) until_ms: i64,
+    /// When CLIENT PAUSE ends, where there is one.
+    pub(crate) until: Option<SteadyMillis>,
     /// Whether reading commands wait too.
     pub all: bool,
     /// Whether a failover holds those that write, whatever CLIENT PAUSE and UNPAUSE say.
@@ -41,15 +42,10 @@ impl Pause {
         self.held.len()
     }
 
-    /// When it ends, in milliseconds since the epoch, where there is one.
-    pub(crate) fn ends_ms(&self) -> Option<i64> {
-        (self.until_ms != 0).then_some(self.until_ms)
-    }
-
     /// Whether there is any: nobody writes then, and the server itself doesn't change the data.
     #[inline]
     pub(crate) fn is_any(&self) -> bool {
-        (self.until_ms != 0) | self.stands()
+        self.until.is_some() | self.stands()
     }
 
     /// Whether there is one that isn't CLIENT PAUSE.
@@ -67,16 +63,17 @@ impl Pause {
 
 impl Engine {
     /// Begins or extends a pause.
-    pub(crate) fn pause_clients(&mut self, until_ms: i64, all: bool) {
-        let running = self.pause.until_ms > self.now().0;
+    pub(crate) fn pause_clients(&mut self, timeout_ms: i64, all: bool) {
+        let running = self.is_client_pause();
         self.pause.all = all || (running && self.pause.all);
-        self.pause.until_ms = self.pause.until_ms.max(until_ms);
+        let until = self.steady().later(timeout_ms);
+        self.pause.until = self.pause.until.max(Some(until));
         self.follow_expiry_mode();
     }
 
     /// Ends the pause; what waited goes on.
     pub(crate) fn unpause_clients(&mut self) {
-        self.pause.until_ms = 0;
+        self.pause.until = None;
         self.pause.all = false;
         self.resume_held();
     }
@@ -125,9 +122,14 @@ impl Engine {
 
     /// Ends the pause when its time is over.
     pub(in crate::engine) fn check_pause(&mut self) {
-        if self.pause.until_ms != 0 && self.now().0 >= self.pause.until_ms {
+        if self.pause.until.is_some() && !self.is_client_pause() {
             self.unpause_clients();
         }
+    }
+
+    /// Whether CLIENT PAUSE holds commands back: its time isn't over.
+    pub(crate) fn is_client_pause(&self) -> bool {
+        self.pause.until.is_some_and(|until| until > self.steady())
     }
 
     /// Takes over what the pause and loading mean for keys whose time has come: during a pause the
@@ -135,7 +137,7 @@ impl Engine {
     pub(in crate::engine) fn follow_expiry_mode(&mut self) {
         self.databases.set_expiry_mode(if self.persistence.loading {
             ExpiryMode::AsLogged
-        } else if self.is_replica() || self.pause.stands() || self.pause.until_ms > self.now().0 {
+        } else if self.is_replica() || self.pause.stands() || self.is_client_pause() {
             ExpiryMode::Absent
         } else {
             ExpiryMode::Active

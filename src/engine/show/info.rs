@@ -168,7 +168,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
     let waits = &engine.databases.waits;
     line!(out, "total_blocking_keys:{}", waits.len());
     line!(out, "total_blocking_keys_on_nokey:{}", waits.len_with_loss());
-    let paused = engine.pause.until_ms > engine.now().0;
+    let paused = engine.is_client_pause();
     let handover = engine.pause.handover;
     let actions = match (paused || handover, engine.pause.all) {
         (false, _) => "none",
@@ -180,7 +180,7 @@ fn clients(out: &mut String, engine: &mut Engine) {
         (false, true) => "client_pause",
         (false, false) => "none",
     };
-    let left = (engine.pause.until_ms - engine.now().0).max(0);
+    let left = engine.pause.until.map_or(0, |until| until.since(engine.steady()).max(0));
     line!(out, "paused_reason:{reason}");
     line!(out, "paused_actions:{actions}");
     line!(out, "paused_timeout_milliseconds:{left}");
@@ -195,7 +195,7 @@ fn persistence(out: &mut String, engine: &mut Engine) {
         if this { now - since } else { -1 }
     };
     line!(out, "loading:{}", u8::from(state.loading));
-    line!(out, "async_loading:{}", u8::from(state.loads_beside()));
+    line!(out, "async_loading:{}", u8::from(engine.awaits_exchange()));
     line!(out, "current_cow_peak:0");
     let waiting = state.walk.job().map_or(0, crate::engine::keep::walk_job::Job::waiting_bytes);
     // There is no fork; it is what was copied and waits for the disk.

@@ -384,8 +384,7 @@ fn come_again(cx: &mut Context<'_>) {
 #[derive(Debug, Default)]
 struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// In milliseconds since the epoch.
-    deadline_ms: Option<i64>,
+    deadline: Option<SteadyMillis>,
 }
 
 impl Alarm {
@@ -400,18 +399,15 @@ impl Alarm {
 
     /// Sets it to the next deadline. True where that is now.
     fn set(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
-        let ends = [
-            engine.blocking.next_deadline_ms(),
-            engine.pause.ends_ms(),
-            engine.failover_deadline_ms(),
-        ];
+        let ends =
+            [engine.blocking.next_deadline(), engine.pause.until, engine.failover_deadline()];
         let next = ends.into_iter().flatten().min();
-        if next == self.deadline_ms {
+        if next == self.deadline {
             return false;
         }
-        self.deadline_ms = next;
+        self.deadline = next;
         self.sleep = next.map(|at| {
-            let millis = (at - engine.now().0).clamp(0, ALARM_MS_MAX);
+            let millis = at.since(engine.steady()).clamp(0, ALARM_MS_MAX);
             Box::pin(tokio::time::sleep(Duration::from_millis(millis as u64)))
         });
         // Asked once, it knows whom to wake.

@@ -68,7 +68,7 @@ impl Engine {
         self.check_pause();
         self.release_overdue();
         if tenth {
-            self.metrics.sample_rates(self.now_micros);
+            self.metrics.sample_rates(self.env.clock.monotonic_nanos() / 1000);
             self.cron.peak_memory = self.cron.peak_memory.max(self.used_memory());
             self.persistence_cron();
             self.evict_in_background();

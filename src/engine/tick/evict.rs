@@ -19,6 +19,7 @@
 //! data exceed `maxmemory` by no more than one command adds, unless `maxmemory` was lowered or no key
 //! may go.
 
+use crate::base::env::SteadyMillis;
 use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
 use crate::engine::tick::memory::Meter;
@@ -68,8 +69,8 @@ pub struct State {
     pub(in crate::engine) evicted_clients: u64,
     /// Whether what clients hold is to be summed at the end of the tick.
     pub(in crate::engine) clients_due: bool,
-    /// When that was done last, in microseconds since the epoch.
-    pub(in crate::engine) clients_summed: i64,
+    /// When that was done last.
+    pub(in crate::engine) clients_summed: SteadyMillis,
 }
 
 impl Default for State {
@@ -86,7 +87,7 @@ impl Default for State {
             evicted: 0,
             evicted_clients: 0,
             clients_due: false,
-            clients_summed: 0,
+            clients_summed: SteadyMillis::default(),
         }
     }
 }
