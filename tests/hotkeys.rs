@@ -1,12 +1,14 @@
 //! HOTKEYS: the keys that take the most time and network, what counts for them, and its bounds.
 
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
 mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use support::client::{Client, Value, encode};
-use support::random::Random;
+use support::random::{Random, seed_from_environment};
 use support::server::{Program, Server};
 
 fn start() -> Server {
@@ -291,4 +293,193 @@ fn its_memory_is_bounded() {
     client.words("HOTKEYS RESET");
     let kept = allocated(&mut client) - before;
     assert!(kept < 1 << 20, "{kept} of {grown} bytes");
+}
+
+/// How many bytes a reply has in RESP2.
+fn reply_bytes(reply: &Value) -> u64 {
+    let line = |number: usize| number.to_string().len() + 3;
+    (match reply {
+        Value::Simple(text) | Value::Error(text) => text.len() + 3,
+        Value::Integer(number) => number.to_string().len() + 3,
+        Value::Bulk(bytes) => line(bytes.len()) + bytes.len() + 2,
+        Value::NullBulk | Value::NullArray => 5,
+        Value::Array(items) => {
+            return line(items.len()) as u64 + items.iter().map(reply_bytes).sum::<u64>();
+        }
+        other => panic!("RESP2 has no {other}"),
+    }) as u64
+}
+
+/// A command, and the keys that its bytes count for.
+#[derive(Clone, Debug)]
+struct Call {
+    words: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl Call {
+    /// One whose keys are among its words.
+    fn new(words: &[&str], keys: &[&str]) -> Self {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Self { words: owned(words), keys: owned(keys) }
+    }
+
+    fn request_bytes(&self) -> u64 {
+        encode(&self.words).len() as u64
+    }
+}
+
+/// What a client sends at once.
+#[derive(Debug)]
+enum Request {
+    One(Call),
+    /// MULTI, these, and EXEC or DISCARD.
+    Transaction(Vec<Call>, &'static str),
+}
+
+/// What the test itself has counted.
+#[derive(Debug, Default)]
+struct Counted {
+    by_key: BTreeMap<String, u64>,
+    all: u64,
+}
+
+impl Counted {
+    fn count(&mut self, call: &Call, reply: &Value) {
+        let bytes = call.request_bytes() + reply_bytes(reply);
+        self.all += bytes;
+        self.count_keys(call, bytes);
+    }
+
+    fn count_keys(&mut self, call: &Call, bytes: u64) {
+        for key in &call.keys {
+            let share = bytes.div_ceil(call.keys.len() as u64);
+            *self.by_key.entry(key.clone()).or_default() += share;
+        }
+    }
+}
+
+impl Request {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::One(call) => encode(&call.words),
+            Self::Transaction(calls, end) => {
+                let mut bytes = encode(&["MULTI"]);
+                bytes.extend(calls.iter().flat_map(|call| encode(&call.words)));
+                bytes.extend(encode(&[end]));
+                bytes
+            }
+        }
+    }
+
+    /// Reads the replies, and counts by them.
+    fn finish(&self, client: &mut Client, counted: &mut Counted) {
+        let mut read = || client.try_read().expect("a reply");
+        match self {
+            Self::One(call) => counted.count(call, &read()),
+            Self::Transaction(calls, end) => {
+                counted.count(&Call::new(&["MULTI"], &[]), &read());
+                calls.iter().for_each(|_| assert_eq!(read().text(), "QUEUED"));
+                let reply = read();
+                counted.count(&Call::new(&[end], &[]), &reply);
+                for (call, reply) in calls.iter().zip(reply.elements()) {
+                    // Its reply is a part of EXEC's.
+                    counted.all += call.request_bytes();
+                    counted.count_keys(call, call.request_bytes() + reply_bytes(&reply));
+                }
+            }
+        }
+    }
+}
+
+fn random_call(random: &mut Random) -> Call {
+    let key = |random: &mut Random| format!("key:{}", random.below(30));
+    let (one, two) = (key(random), key(random));
+    let value = "v".repeat(random.below(300));
+    match random.below(9) {
+        0 => Call::new(&["SET", &one, &value], &[&one]),
+        1 => Call::new(&["GET", &one], &[&one]),
+        2 => Call::new(&["APPEND", &one, &value], &[&one]),
+        3 => Call::new(&["MGET", &one, &two, &one], &[&one, &two, &one]),
+        4 => Call::new(&["MSET", &one, &value, &two, "1"], &[&one, &two]),
+        // Refused where the key holds another type, which counts all the same.
+        5 => Call::new(&["LPUSH", &one, &value], &[&one]),
+        6 => Call::new(&["INCR", &one], &[&one]),
+        7 => Call::new(&["DEL", &one, &two], &[&one, &two]),
+        _ => {
+            let script = "for i = 1, 5 do redis.pcall('INCR', KEYS[1]) end \
+                          return redis.pcall('GET', KEYS[2])";
+            Call::new(&["EVAL", script, "2", &one, &two], &[&one, &two])
+        }
+    }
+}
+
+/// A push onto a line, straight, or by a script, whose own call has no bytes.
+fn push(random: &mut Random, line: &str) -> Call {
+    if random.chance(50) {
+        return Call::new(&["RPUSH", line, "element"], &[line]);
+    }
+    Call::new(&["EVAL", "return redis.call('RPUSH', ARGV[1], 'element')", "1", "k", line], &["k"])
+}
+
+/// Clients whose requests fall into one tick, with transactions, scripts, and waiting clients that those
+/// serve: each byte counts once, for the keys that its own command names.
+#[test]
+fn every_byte_of_many_clients_counts_once() {
+    let server = start();
+    let mut control = server.connect();
+    let mut workers: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    let mut waiters: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    let mut random = Random::new(seed_from_environment("HOTKEYS_SEED"));
+    let mut counted = Counted::default();
+    control.words("HOTKEYS START METRICS 2 CPU NET COUNT 100");
+    for _ in 0..300 {
+        let mut requests: Vec<Request> = Vec::new();
+        for worker in 0..workers.len() {
+            // Each line that somebody waits in gets one element in each round.
+            let served = (worker < waiters.len()).then(|| format!("line:{worker}"));
+            let served = served.map(|line| push(&mut random, &line));
+            requests.push(if random.chance(40) {
+                let count = random.below(5);
+                let mut calls: Vec<Call> = (0..count).map(|_| random_call(&mut random)).collect();
+                calls.extend(served.clone());
+                let end = if served.is_none() && random.chance(20) { "DISCARD" } else { "EXEC" };
+                Request::Transaction(calls, end)
+            } else {
+                Request::One(served.unwrap_or_else(|| random_call(&mut random)))
+            });
+        }
+        let waits: Vec<Call> = (0..waiters.len())
+            .map(|waiter| format!("line:{waiter}"))
+            .map(|line| Call::new(&["BLPOP", &line, "0"], &[&line]))
+            .collect();
+        // Some wait already when the elements come, some only then.
+        let early = random.below(waiters.len() + 1);
+        let mut send_waits = |range: std::ops::Range<usize>| {
+            for waiter in range {
+                waiters[waiter].try_send_raw(&encode(&waits[waiter].words)).unwrap();
+            }
+        };
+        send_waits(0..early);
+        for (worker, request) in workers.iter_mut().zip(&requests) {
+            worker.try_send_raw(&request.encode()).unwrap();
+        }
+        send_waits(early..waits.len());
+        for (worker, request) in workers.iter_mut().zip(&requests) {
+            request.finish(worker, &mut counted);
+        }
+        for (waiter, call) in waiters.iter_mut().zip(&waits) {
+            counted.count(call, &waiter.try_read().expect("an element"));
+        }
+    }
+    control.words("HOTKEYS STOP");
+    let found: BTreeMap<String, u64> = list(&mut control, "by-net-bytes").into_iter().collect();
+    assert_eq!(found, counted.by_key);
+    let all = get(&mut control, "net-bytes-all-commands-all-slots").integer();
+    assert_eq!(all, Some(counted.all as i64));
+    // What scripts call is in the scripts' time, which counts for no key again.
+    let timed = list(&mut control, "by-cpu-time-us");
+    let sum: u64 = timed.iter().map(|one| one.1).sum();
+    let whole = get(&mut control, "all-commands-all-slots-us").integer().unwrap() as u64;
+    assert!(sum <= whole + timed.len() as u64, "{sum} of {whole} microseconds");
 }

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::client::{Client, argv, encode};
+use support::client::{Client, Value, argv, encode};
 use support::server::{Program, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -213,4 +213,38 @@ fn consumers_of_a_group_are_served_one_by_one_as_they_came() {
         assert!(reply.contains(id), "{one}: {reply}");
     }
     assert_eq!(control.words("CLIENT LIST").text().matches("flags=b").count(), 17);
+}
+
+/// A try makes the consumer seen, whether there is something for it or not: who wasn't seen anew wasn't
+/// tried.
+#[test]
+fn an_entry_has_one_of_fifty_consumers_try() {
+    const IDLE_MS: i64 = 300;
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    let mut clients: Vec<Client> = (0..50)
+        .map(|one| {
+            let line = format!("XREADGROUP GROUP g c{one} BLOCK 0 STREAMS s >");
+            park(&mut control, &server, &line)
+        })
+        .collect();
+    let idle = |consumers: &Value| -> Vec<(String, i64)> {
+        let one = |one: &Value| {
+            let (name, idle) = (one.field("name"), one.field("idle"));
+            (name.expect("a name").text(), idle.and_then(|ms| ms.integer()).expect("a number"))
+        };
+        consumers.elements().iter().map(one).collect()
+    };
+    let began = Instant::now();
+    while idle(&control.words("XINFO CONSUMERS s g")).iter().any(|(_, ms)| *ms < IDLE_MS) {
+        assert!(began.elapsed() < PATIENCE, "time passes");
+        std::thread::yield_now();
+    }
+    let replies = control.pipeline(&[argv("XADD s 2-0 a b"), argv("XINFO CONSUMERS s g")]);
+    let idle = idle(&replies[1]);
+    assert_eq!(idle.len(), 50);
+    let tried: Vec<&(String, i64)> = idle.iter().filter(|(_, ms)| *ms < IDLE_MS).collect();
+    assert!(matches!(tried[..], [(name, _)] if name == "c0"), "{tried:?}");
+    assert!(read(&mut clients[0]).contains("\"2-0\""));
 }

@@ -80,8 +80,11 @@ fn flush_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let elsewhere = elsewhere(cx, args)?;
     let indices = (0..cx.databases.count()).map(DbIndex);
     let keys: u64 = indices.map(|index| cx.databases.flush(index, elsewhere)).sum();
-    // One more, so that it is logged even where there was nothing, as upstream does.
-    cx.databases.unit.changes += keys + 1;
+    cx.databases.unit.changes += keys;
+    if keys == 0 {
+        // As above.
+        cx.databases.unit.record_words(cx.selected, args.from(0));
+    }
     cx.databases.unit.emptied = true;
     cx.reply.ok();
     Ok(Flow::Done)

@@ -474,9 +474,12 @@ fn search(cx: &mut Cx<'_>, args: Args<'_>, form: Form) -> Result<Flow, CommandEr
         reply_found(&mut cx.reply, &found, &request);
         return Ok(Flow::Done);
     };
+    let found_count = found.len() as u64;
     let result = collect(&found, &request, thresholds);
     let event = if form == Form::Store { Event::GEOSEARCHSTORE } else { Event::GEORADIUSSTORE };
     store(cx, destination, result, event);
+    // Each member counts as a change, as upstream counts; the key has counted as one.
+    cx.databases.unit.changes += found_count.saturating_sub(1);
     Ok(Flow::Done)
 }
 

@@ -98,29 +98,32 @@ fn pfadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let is_new = !is_there(cx, key)?;
     let sparse_max = cx.limits.thresholds.hll_sparse_bytes;
     let mut failed = None;
-    let mut changed = is_new;
+    // As upstream counts: the key, and each element that raised a register.
+    let mut changes = u64::from(is_new);
     cx.db().edit_string(key, Event::PFADD, |string| {
         if is_new {
             string.append(&hll::empty());
         }
         for element in args.from(2) {
             match hll::add(string, element, sparse_max) {
-                Ok(raised) => changed |= raised,
+                Ok(raised) => changes += u64::from(raised),
                 Err(error) => {
                     failed = Some(error);
                     break;
                 }
             }
         }
-        if changed {
+        if changes > 0 {
             hll::forget_cardinality(string.bytes_mut());
         }
-        changed
+        changes > 0
     })?;
+    // The edit has counted one.
+    cx.databases.unit.changes += changes.saturating_sub(1);
     if let Some(error) = failed {
         return Err(error.into());
     }
-    cx.reply.int(i64::from(changed));
+    cx.reply.int(i64::from(changes > 0));
     Ok(Flow::Done)
 }
 

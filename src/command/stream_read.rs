@@ -270,6 +270,8 @@ fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             }
         }
     }
+    // Upstream looks each stream up once more to read it, and counts that, too.
+    cx.databases.stats.hits += options.keys.len() as u64;
     let mut streams = Streams::new(&mut cx.reply);
     for index in options.keys.clone() {
         let id_index = options.id_index(index);

@@ -296,7 +296,7 @@ impl Unit {
     /// Whether nothing has changed so far.
     #[inline]
     pub(crate) fn is_blank(&self) -> bool {
-        self.changes == 0 && self.marks.is_empty()
+        self.changes == 0 && self.marks.is_empty() && !self.emptied
     }
 
     /// Notes that a key was changed, where anybody wants to know.

@@ -15,8 +15,9 @@ const COLLECTED_KIBIBYTES: c_int = 256;
 
 /// Puts them into the table of globals.
 pub(super) fn install(lua: State, globals: c_int) {
-    let functions: [(&str, CFunction); 10] = [
+    let functions: [(&str, CFunction); 11] = [
         ("pcall", native!(pcall)),
+        ("xpcall", native!(pcall_handled)),
         ("rawset", native!(raw_set)),
         ("rawget", native!(raw_get)),
         ("next", native!(next)),
@@ -83,6 +84,30 @@ fn pcall(lua: State) -> Native {
         lua.set_top(2);
     }
     Ok(lua.top())
+}
+
+/// `xpcall`, as Lua's but for [`handle`].
+fn pcall_handled(lua: State) -> Native {
+    lua.check_any(2);
+    lua.set_top(2);
+    lua.push_function(native!(handle), 1);
+    lua.insert(1);
+    let outcome = lua.protected_call(0, ALL, 1);
+    lua.push_boolean(outcome.is_ok());
+    lua.replace(1);
+    Ok(lua.top())
+}
+
+/// Calls the script's handler of errors, which is the upvalue; not where the script has been told to end:
+/// the hook raises that, and no hook is called within what is called from there, so that a handler that
+/// loops would hold the server up for ever.
+fn handle(lua: State) -> Native {
+    if !lua.host().hook.ended {
+        lua.push_value(upvalue(1));
+        lua.insert(1);
+        lua.call(lua.top() - 1, 1);
+    }
+    Ok(1)
 }
 
 fn raw_set(lua: State) -> Native {

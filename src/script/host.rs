@@ -39,6 +39,8 @@ pub(super) struct Hook {
     pub(super) hurried: bool,
     /// Steps of functions of ours that are left until the next look.
     pub(super) fuel: usize,
+    /// Whether the script has been told to end: all that it does raises that.
+    pub(super) ended: bool,
 }
 
 /// A command's words.
@@ -121,6 +123,7 @@ impl Host {
         };
         self.server = Some(NonNull::from(server));
         self.mode = mode;
+        self.hook.ended = false;
     }
 
     /// Nothing runs any more.

@@ -362,6 +362,7 @@ fn look_at_time(lua: State) -> Result<(), Raised> {
         Err(why) => {
             // Every further instruction fails as well, until the innermost pcall that goes on is left.
             host.hook.hurried = true;
+            host.hook.ended = true;
             lua.hook(on_count, 1);
             Err(redis_lib::error_table(lua, why.as_bytes()))
         }

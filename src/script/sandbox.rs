@@ -37,7 +37,6 @@ const ALLOWED: &[&str] = &[
     "tonumber",
     "tostring",
     "type",
-    "xpcall",
 ];
 
 /// Makes the globals; the real table is left on the stack.

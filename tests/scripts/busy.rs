@@ -16,9 +16,11 @@ const FUNCTIONS: &str = "#!lua name=busy\n\
     redis.register_function('count', function(_, args) redis.call('INCR', 'n') \
         for i = 1, args[1] do end return 'counted' end)";
 const COUNT: &str = "redis.call('INCR', 'n') for i = 1, ARGV[1] do end return 'counted'";
-const ENDLESS: [&str; 4] = [
+const ENDLESS: [&str; 5] = [
     "while true do end",
     "while true do pcall(function() while true do end end) end",
+    // Its handler once ran where no hook is called.
+    "xpcall(function() while true do end end, function() while true do end end)",
     "return ('a'):rep(300):match(('(a*)'):rep(12) .. 'b')",
     "while true do redis.call('GET', 'x') end",
 ];

@@ -170,9 +170,14 @@ impl Shape {
         let middle = Place { latitude, ..self.middle };
         let mut step = step_for(self.reach(&bounds), latitude);
         let mut own = Cell::of(middle, step, LATITUDE_MAX);
-        if step > 1 && !reaches(own, &bounds) {
+        while step > 1 && !reaches(own, &bounds) {
             step -= 1;
             own = Cell::of(middle, step, LATITUDE_MAX);
+            // Once, as upstream. But of a wide polygon's bounds the corners aren't what is furthest from
+            // its middle, so that the reach may be too small by far.
+            if !matches!(self.outline, Outline::Polygon(_)) {
+                break;
+            }
         }
         let area = own.area();
         let wanted = move |(east, north): (i32, i32)| {

@@ -51,12 +51,15 @@ fn random_place(rng: &mut Rng) -> Place {
 fn random_shape(rng: &mut Rng) -> Shape {
     let size = 10f64.powf(rng.below(6000) as f64 / 1000.0);
     let middle = place(random_place(rng).longitude * 0.8, random_place(rng).latitude * 0.7);
-    match rng.below(3) {
+    match rng.below(4) {
         0 => Shape::around(middle, Outline::Circle(size)),
         1 => {
             let height = size * (rng.below(100) + 1) as f64 / 100.0;
             Shape::around(middle, Outline::Box { width: size, height })
         }
+        // Around much of the world. Once only one more cell on each side was looked at than the corners'
+        // distance asks for.
+        2 => Shape::polygon((0..3 + rng.below(5)).map(|_| random_place(rng)).collect()),
         _ => {
             let wide = size / 1e5;
             let corners = (0..3 + rng.below(5)).map(|_| {

@@ -1,6 +1,8 @@
 //! A listpack against a vector, and bytes that only look like one.
 
-use super::{Listpack, ListpackError, entry_bytes};
+use super::entry::{STRING_12, STRING_32};
+use super::validate::SHORT_LENGTHS;
+use super::{Listpack, ListpackError, entry, entry_bytes};
 use crate::base::env::Rng;
 use crate::data::element::Element;
 
@@ -160,4 +162,14 @@ fn refuses_damage() {
         Listpack::from_bytes(&[9, 0, 0, 0, 2, 0, 1, 1, 0xff]),
         Err(ListpackError::Count { told: 2, found: 1 })
     );
+}
+
+#[test]
+fn short_lengths_are_those_of_the_entries() {
+    for first in 0..=u8::MAX {
+        let told = usize::from(SHORT_LENGTHS[usize::from(first)]);
+        let short = !(STRING_12..=STRING_32).contains(&first);
+        let found = entry::data_len(&[first, 0, 0, 0, 0], 0).filter(|_| short);
+        assert_eq!(told, found.unwrap_or(0), "{first:#x}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Whether bytes from elsewhere are a listpack, so that walking it forwards and backwards can't
 //! leave it.
 
-use super::entry::{self, INT_13, INT_16, STRING_6, STRING_12, STRING_32};
+use super::entry::{self, INT_13, INT_16, INT_24, INT_32, INT_64, STRING_6, STRING_12, STRING_32};
 use super::{END, HEADER_BYTES, MANY};
 
 /// What is wrong with bytes that should be a listpack. Offsets count from its first byte.
@@ -45,6 +45,31 @@ pub enum ListpackError {
 
 /// Behind the encodings of numbers of 13 bits whose sign isn't set.
 const INT_13_NEGATIVE: u8 = INT_13 | 0x10;
+
+/// Bytes of encoding and data by an entry's first byte; 0 where that alone doesn't tell them, or is no
+/// encoding. A table, since numbers of all widths by turns would mispredict a chain of comparisons.
+pub(super) const SHORT_LENGTHS: [u8; 256] = short_lengths();
+
+const fn short_lengths() -> [u8; 256] {
+    let mut lengths = [0; 256];
+    let mut first = 0;
+    loop {
+        lengths[first as usize] = match first {
+            0x00..STRING_6 => 1,
+            STRING_6..INT_13 => 1 + (first & 0x3f),
+            INT_13..STRING_12 => 2,
+            INT_16 => 3,
+            INT_24 => 4,
+            INT_32 => 5,
+            INT_64 => 9,
+            _ => 0,
+        };
+        if first == u8::MAX {
+            return lengths;
+        }
+        first += 1;
+    }
+}
 
 /// Walks over all entries; returns how many there are.
 pub(super) fn validate(bytes: &[u8]) -> Result<usize, ListpackError> {
@@ -92,16 +117,12 @@ impl<'a> Cells<'a> {
     /// Passes over an entry; false where the walk stops.
     #[inline]
     pub(crate) fn pass(&mut self) -> bool {
-        // The lengths of nearly all are told by the first byte, and again by one behind them.
-        let len = match self.bytes.get(self.at) {
-            Some(first @ STRING_6..INT_13) => 1 + usize::from(first & 0x3f),
-            Some(0x00..STRING_6) => 1,
-            Some(INT_13..STRING_12) => 2,
-            Some(&INT_16) => 3,
-            Some(_) => return self.pass_long(),
-            None => return false,
-        };
-        self.pass_short(len)
+        let Some(&first) = self.bytes.get(self.at) else { return false };
+        // A backward length of one byte is compared in place; longer ones are rare.
+        match SHORT_LENGTHS[usize::from(first)] {
+            0 => self.pass_long(),
+            len => self.pass_short(usize::from(len)),
+        }
     }
 
     /// Passes over an entry with `len` bytes of encoding and data.
