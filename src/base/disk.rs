@@ -4,8 +4,8 @@
 //! is, also after a truncation. Appending retries where a signal interrupted it; every other error
 //! goes to the caller, who alone knows what a partial write means. Nothing here buffers.
 //!
-//! Whoever closes a file last that has no name any more frees what it holds, pages and blocks, before
-//! it goes on: 0.16 s a GB. That is left to a thread: see [`close_elsewhere`].
+//! The last close of a deleted file frees its pages and blocks before it returns, which takes 0.16 s a
+//! GB. A thread does that: see [`close_elsewhere`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
@@ -20,7 +20,7 @@ use crate::base::direct_file::DirectFile;
 use crate::base::env::{Disk, DiskFile, SyncPoint};
 use crate::base::process;
 
-/// From how many bytes on a file without a name is closed on a thread of its own.
+/// A deleted file of so many bytes or more is closed by a thread.
 const CLOSED_ELSEWHERE_BYTES: u64 = 4 << 20;
 /// What is read and written at once where bytes are copied.
 const COPY_BYTES: usize = 64 << 10;
@@ -182,8 +182,9 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).mode(0o644).open(path)
 }
 
-/// Before a file is closed: where that may be the end of a big one, a thread that wants nothing but
-/// what processor time is left has it open until after that. Nothing where there is no need.
+/// To be called before `file` is closed. If it is big and deleted, a thread gets a handle of its own and
+/// closes it at idle priority, so that the caller's close isn't the last one. None where that isn't
+/// needed, or can't be had.
 pub(super) fn close_elsewhere(file: &File) -> Option<JoinHandle<()>> {
     let about = file.metadata().ok()?;
     if about.nlink() > 0 || about.len() < CLOSED_ELSEWHERE_BYTES {

@@ -65,9 +65,9 @@ pub(crate) fn thread_cpu_nanos() -> u64 {
         .map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
 
-/// From now on the calling thread takes the processor time that nobody else wants. A command that
-/// comes takes the core at once; beside a thread of the usual share, or of the least (nice 19), it
-/// waits for the scheduler's next tick, which is up to 4 ms away.
+/// Gives the calling thread idle priority: it runs only while no other thread wants the core. The actor
+/// takes the core from it at once; from a thread of the usual priority, or of the lowest (nice 19), it
+/// would get it at the scheduler's next tick, up to 4 ms later.
 pub(crate) fn take_time_left_over() {
     // SCHED_IDLE of sched(7). Where it isn't allowed, the thread has the usual share: slower for
     // clients, and right.

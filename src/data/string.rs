@@ -30,7 +30,7 @@ struct Head {
     state: AtomicUsize,
 }
 
-/// A reader ([`Lent`]) uses the block as well; while this is set nobody changes its bytes.
+/// Set while a reader ([`Lent`]) has a pointer to the block: its bytes must not change.
 const LENT: usize = 1 << (usize::BITS - 1);
 /// The owner has let go of it: the reader frees it.
 const DROPPED: usize = 1 << (usize::BITS - 2);
@@ -44,8 +44,8 @@ const DOUBLING_LIMIT: usize = 1 << 20;
 /// An owned byte string whose handle is one pointer wide.
 pub struct HeapString {
     /// Invariant: a live block of `layout(capacity)` whose head is initialised and whose first
-    /// `len <= capacity` bytes are initialised. Nobody else has a pointer to it, except for one
-    /// reader while `LENT` is set.
+    /// `len <= capacity` bytes are initialised. The only other pointer to it is a reader's, and only
+    /// while `LENT` is set.
     head: NonNull<Head>,
 }
 

@@ -98,9 +98,9 @@ fn pcall_handled(lua: State) -> Native {
     Ok(lua.top())
 }
 
-/// Calls the script's handler of errors, which is the upvalue; not where the script has been told to end:
-/// the hook raises that, and no hook is called within what is called from there, so that a handler that
-/// loops would hold the server up for ever.
+/// Calls the script's error handler, which is the upvalue, unless the script has been told to end. That
+/// error is raised by the hook, and Lua calls no hook while one is running: a handler that loops could
+/// not be stopped.
 fn handle(lua: State) -> Native {
     if !lua.host().hook.ended {
         lua.push_value(upvalue(1));

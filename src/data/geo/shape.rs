@@ -173,8 +173,8 @@ impl Shape {
         while step > 1 && !reaches(own, &bounds) {
             step -= 1;
             own = Cell::of(middle, step, LATITUDE_MAX);
-            // Once, as upstream. But of a wide polygon's bounds the corners aren't what is furthest from
-            // its middle, so that the reach may be too small by far.
+            // Upstream takes one step. A wide polygon may need more: the farthest point of its bounds need
+            // not be a corner, so that `reach` is too small.
             if !matches!(self.outline, Outline::Polygon(_)) {
                 break;
             }

@@ -53,8 +53,9 @@ const STUCK_NANOS: u64 = 5_000_000_000;
 /// their writes for 1.3 s a GB (26: 31 % for 1.5 s); alone a walk lasts 0.8 s.
 const LOADED_PERCENT: u64 = 28;
 /// It takes its part in turns, which begin when it has saved up so much time, and end when it owes as
-/// much, in nanoseconds. With turns as short as a slice 26 % costs clients 39 %: whoever waits for a
-/// reply sleeps all the time, and waking it is dear; in between two long turns nobody sleeps.
+/// much, in nanoseconds. With turns as short as a slice, 26 % of a core costs clients 39 % of their writes:
+/// they and the server then sleep before each reply, and waking a thread costs time on both sides.
+/// Between long turns both stay awake.
 const TURN_NANOS: i64 = 30_000_000;
 /// How much of that time may be owed: a burst, not a standstill.
 const ALLOWANCE_NANOS: i64 = 5 * TURN_NANOS;
