@@ -268,3 +268,30 @@ fn a_pause_holds_everything_and_ends_on_time() {
         assert!(began.elapsed() >= Duration::from_millis(45), "held until the pause ended");
     });
 }
+
+/// What a client gets before HELLO is the directive's to say; RESET goes back to it, and links of the
+/// server's own, which read RESP2, don't follow it.
+#[test]
+fn clients_begin_with_the_protocol_version_of_the_directive() {
+    let directives = ["--client-default-resp", "3", "--repl-diskless-sync-delay", "0"];
+    let server = Server::start_with(Program::Redstart, &directives);
+    let mut client = server.connect();
+    let answers = |client: &mut Client| client.words("CONFIG GET client-default-resp").to_string();
+    let map = Value::Map(vec![(Value::bulk("client-default-resp"), Value::bulk("3"))]).to_string();
+    let flat = Value::Array(vec![Value::bulk("client-default-resp"), Value::bulk("3")]).to_string();
+    assert_eq!(answers(&mut client), map);
+    assert!(matches!(client.words("HELLO 2"), Value::Array(_)));
+    assert_eq!(answers(&mut client), flat);
+    assert_eq!(client.words("RESET").to_string(), "+RESET");
+    assert_eq!(answers(&mut client), map);
+    let typed = client.words("EVAL return(redis.call('GET','absent')==false) 0");
+    assert_eq!(typed, Value::Integer(1), "a script begins with RESP2");
+    let refused = client.words("CONFIG SET client-default-resp 2");
+    assert!(refused.text().contains("can't set immutable config"), "{refused}");
+
+    let replica = Server::start_with(Program::Redstart, &directives);
+    client.words("SET k v");
+    let mut other = replica.connect();
+    other.words(&format!("REPLICAOF 127.0.0.1 {}", server.port()));
+    until("the replica has the key", || other.words("GET k") == Value::bulk("v"));
+}

@@ -64,6 +64,7 @@ settings! {
     client_output_buffer_limit: OutputLimits,
     client_query_buffer_limit: u64,
     proto_max_bulk_len: u64,
+    client_default_resp: i64,
     max_new_connections_per_cycle: u64,
     max_new_tls_connections_per_cycle: u64,
     io_threads: u64,

@@ -8,10 +8,10 @@ use std::fmt::Display;
 
 use crate::base::text;
 
-/// The protocol version that a client chose with HELLO.
+/// The protocol version that a client chose with HELLO, before that `client-default-resp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// RESP2, what every connection starts with.
+    /// RESP2.
     #[default]
     Resp2,
     /// RESP3.
@@ -19,6 +19,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The version with a number that HELLO or a directive gives; `None` where there is none.
+    pub(crate) const fn of(number: i64) -> Option<Self> {
+        match number {
+            2 => Some(Self::Resp2),
+            3 => Some(Self::Resp3),
+            _ => None,
+        }
+    }
+
     /// The number that HELLO takes and CLIENT LIST shows.
     pub(crate) const fn number(self) -> u8 {
         match self {

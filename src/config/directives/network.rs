@@ -64,6 +64,10 @@ pub(crate) const ROWS: &[Directive] = &[
         "512mb",
     )
     .doc("Longest single argument and longest string; at most a MiB less than 4 GiB."),
+    number("client-default-resp", field!(client_default_resp), (2, 3), "2")
+        .hidden()
+        .fixed()
+        .doc("Version of RESP for clients that have not said HELLO."),
     number("max-new-connections-per-cycle", field!(max_new_connections_per_cycle), (1, 1000), "10")
         .inert("the listener takes turns with the clients")
         .doc("Connections accepted in one go."),

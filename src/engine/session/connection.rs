@@ -131,9 +131,10 @@ fn reset(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, 
     engine.untrack(slot);
     engine.unmonitor(slot);
     let open = engine.settings.requirepass.is_empty();
+    let protocol = engine.first_protocol();
     let session = &mut engine.sessions[slot];
     session.transaction = None;
-    session.protocol = Protocol::Resp2;
+    session.protocol = protocol;
     session.db = DbIndex(0);
     session.identity.user = b"default".to_vec();
     session.identity.name.clear();
@@ -201,11 +202,10 @@ fn hello(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
         let version = args.int(1).map_err(|_| {
             CommandError::text("ERR Protocol version is not an integer or out of range")
         })?;
-        protocol = Some(match version {
-            2 => Protocol::Resp2,
-            3 => Protocol::Resp3,
-            _ => return Err(CommandError::text("NOPROTO unsupported protocol version")),
-        });
+        protocol = Protocol::of(version);
+        if protocol.is_none() {
+            return Err(CommandError::text("NOPROTO unsupported protocol version"));
+        }
     }
     let (mut login, mut name) = (None, None);
     let mut index = 2;

@@ -16,6 +16,7 @@ use crate::engine::session::LogOffset;
 use crate::engine::session::run::{PENDING_MAX, Run};
 use crate::engine::session::{Gate, Output, Session};
 use crate::mailbox::{Link, Outlet, SessionId};
+use crate::resp::reply::Protocol;
 use crate::resp::request::Bounds;
 
 /// Reply buffers kept for reuse, and the largest that is kept, in bytes.
@@ -75,6 +76,7 @@ impl Engine {
         let id = self.take_client_id();
         let mut session = Session::new(slot, id, self.steady());
         session.authenticated = self.settings.requirepass.is_empty();
+        session.protocol = self.first_protocol();
         link.set_bounds(Bounds {
             bulk_max: self.settings.proto_max_bulk_len as i64,
             authenticated: session.authenticated,
@@ -95,6 +97,11 @@ impl Engine {
         if refused {
             self.mark_dirty(slot);
         }
+    }
+
+    /// The protocol version of a client that has not said HELLO (`client-default-resp`).
+    pub(in crate::engine) fn first_protocol(&self) -> Protocol {
+        Protocol::of(self.settings.client_default_resp).unwrap_or_default()
     }
 
     /// Why a new client can't be served, where it can't.
