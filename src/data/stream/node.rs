@@ -16,7 +16,7 @@
 //! Invariant, checked by [`from_bytes`] for bytes from elsewhere: the cells are complete, the counts are
 //! right, ids rise, and at least one entry isn't deleted. So walking a node can't fail.
 
-use std::sync::Arc;
+use triomphe::Arc;
 
 use crate::data::element::Element;
 use crate::data::listpack::{Cells, Cursor, Entries, Iter, Listpack, ListpackError};
@@ -29,7 +29,7 @@ const SAME_FIELDS: i64 = 2;
 /// Cells of an entry before its fields: flags and both numbers of the id.
 const HEAD_CELLS: usize = 3;
 /// What an `Arc` allocates beside the value.
-const ARC_BYTES: usize = 16;
+const ARC_BYTES: usize = 8;
 
 /// One node.
 #[derive(Clone, Debug)]
