@@ -123,7 +123,7 @@ fn an_eviction_that_a_transaction_causes_does_not_divide_it() {
     let log = world.log().split_off(before).concat();
     let at = |name: &str| log.iter().position(|other| other == name).unwrap();
     assert_eq!(log[at("MULTI") + 1..at("EXEC")], ["SET first", "SET last"]);
-    assert!(log[at("EXEC")..].iter().any(|name| name.starts_with("DEL ")), "{log:?}");
+    assert!(log[at("EXEC")..].iter().any(|name| name.starts_with("UNLINK ")), "{log:?}");
     world.restarts_as_it_is();
 }
 
@@ -148,7 +148,7 @@ fn what_expires_inside_a_transaction_is_part_of_it() {
     world.words("DEBUG SET-ACTIVE-EXPIRE 0");
     world.words("SET short 1 PX 5");
     world.clock.advance(10_000_000);
-    assert_eq!(world.transaction(&["GET short"]), ["SET first", "DEL short", "SET last"]);
+    assert_eq!(world.transaction(&["GET short"]), ["SET first", "UNLINK short", "SET last"]);
     world.restarts_as_it_is();
 }
 

@@ -120,11 +120,12 @@ fn set_expiry(
     Ok(Flow::Done)
 }
 
-/// Deletes a key whose new expiry time has passed, and logs it as a deletion.
-fn delete_expired(cx: &mut Cx<'_>, key: &[u8]) {
+/// Deletes a key, where it is there, whose new expiry time has passed, and logs it as a deletion.
+pub(super) fn delete_expired(cx: &mut Cx<'_>, key: &[u8]) {
     let elsewhere = cx.databases.policy.lazy_expire;
-    cx.db().remove(key, elsewhere, Event::DEL);
-    cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+    if cx.db().remove(key, elsewhere, Event::DEL) {
+        cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+    }
 }
 
 fn ttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

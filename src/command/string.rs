@@ -8,6 +8,7 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::expire::delete_expired;
 use crate::command::expiry::{Change, Form, Given, Range, Timeless};
 use crate::command::spec::{
     Arity::{AtLeast, Exactly},
@@ -301,9 +302,7 @@ pub(super) fn put_until(cx: &mut Cx<'_>, key: &[u8], value: &[u8], expiry: Expir
         && at <= cx.now
         && !cx.replaying
     {
-        if cx.db().remove(key, false, Event::DEL) {
-            cx.log(&[b"DEL", key]);
-        }
+        delete_expired(cx, key);
         return;
     }
     cx.db().put(key, NewValue::from_bytes(value), expiry, Event::SET);
@@ -365,7 +364,7 @@ fn getdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if reply_with(cx, key)? {
         let elsewhere = cx.limits.lazy_user_del;
         cx.db().remove(key, elsewhere, Event::DEL);
-        cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+        cx.log(&[b"DEL", key]);
     }
     Ok(Flow::Done)
 }
@@ -404,8 +403,7 @@ fn getex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn apply_getex(cx: &mut Cx<'_>, key: &[u8], change: Change) {
     match change {
         Change::At(at) if at <= cx.now && !cx.replaying => {
-            cx.db().remove(key, false, Event::DEL);
-            cx.log(&[b"UNLINK", key]);
+            delete_expired(cx, key);
         }
         Change::At(at) => {
             cx.db().set_expiry(key, Some(at), Event::EXPIRE);

@@ -145,7 +145,7 @@ fn remove(cx: &mut Cx<'_>, key: &[u8]) -> Flow {
     let elsewhere = cx.limits.lazy_user_del;
     let removed = cx.db().remove(key, elsewhere, Event::DEL);
     if removed {
-        cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+        cx.log(&[b"DEL", key]);
     }
     cx.reply.count(usize::from(removed));
     Flow::Done

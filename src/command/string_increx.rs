@@ -7,6 +7,7 @@ use crate::base::text::{LongDouble, parse_i64};
 use crate::command::args::Args;
 use crate::command::context::Cx;
 use crate::command::error::CommandError;
+use crate::command::expire::delete_expired;
 use crate::command::expiry::{Change, Given, Range, Timeless};
 use crate::command::spec::{
     Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow, Group, Key, write,
@@ -256,9 +257,7 @@ fn put(
     };
     match expiry {
         Expiry::At(at) if at <= cx.now && !cx.replaying => {
-            if cx.db().remove(key, false, Event::DEL) {
-                cx.log(&[b"DEL", key]);
-            }
+            delete_expired(cx, key);
         }
         Expiry::At(at) => {
             cx.db().put(key, value, expiry, event);

@@ -246,6 +246,16 @@ pub const REPLIES: &[Exception] = &[
         },
     },
     Exception {
+        reason: "lazyfree-lazy-* are on by default, as in Valkey 8",
+        explains: |argv, _, ours| {
+            argv.len() == 3
+                && argv[0].eq_ignore_ascii_case(b"CONFIG")
+                && argv[1].eq_ignore_ascii_case(b"GET")
+                && argv[2] == b"lazyfree-*"
+                && ours.elements().chunks(2).all(|pair| pair[1] == Value::bulk("yes"))
+        },
+    },
+    Exception {
         reason: "loglevel knows the word nothing, as in 7.2",
         explains: |argv, _, _| {
             argv.len() > 3

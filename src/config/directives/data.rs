@@ -25,16 +25,15 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("How hard to look for expired keys, 1 to 10."),
     single("notify-keyspace-events", field!(notify_keyspace_events), "")
         .doc("Classes of keyspace events to publish, as letters; empty for none."),
-    flag("lazyfree-lazy-eviction", field!(lazyfree_lazy_eviction), "no")
-        .inert("big values are always freed in the background")
+    flag("lazyfree-lazy-eviction", field!(lazyfree_lazy_eviction), "yes")
         .doc("Free evicted values in the background."),
-    flag("lazyfree-lazy-expire", field!(lazyfree_lazy_expire), "no")
+    flag("lazyfree-lazy-expire", field!(lazyfree_lazy_expire), "yes")
         .doc("Free expired values in the background."),
-    flag("lazyfree-lazy-server-del", field!(lazyfree_lazy_server_del), "no")
+    flag("lazyfree-lazy-server-del", field!(lazyfree_lazy_server_del), "yes")
         .doc("Free overwritten values in the background."),
-    flag("lazyfree-lazy-user-del", field!(lazyfree_lazy_user_del), "no")
+    flag("lazyfree-lazy-user-del", field!(lazyfree_lazy_user_del), "yes")
         .doc("Let DEL free in the background, as UNLINK does."),
-    flag("lazyfree-lazy-user-flush", field!(lazyfree_lazy_user_flush), "no")
+    flag("lazyfree-lazy-user-flush", field!(lazyfree_lazy_user_flush), "yes")
         .doc("Let FLUSHALL and FLUSHDB free in the background unless told otherwise."),
     flag("activerehashing", field!(activerehashing), "yes")
         .inert("the table grows segment by segment")

@@ -261,7 +261,8 @@ impl Engine {
         let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
         self.note_latency("eviction-del", began);
         if evicted {
-            self.databases.unit.record(candidate.db, &[b"DEL", &candidate.key]);
+            let word: &[u8] = if elsewhere { b"UNLINK" } else { b"DEL" };
+            self.databases.unit.record(candidate.db, &[word, &candidate.key]);
             self.evict.evicted += 1;
         }
         // A key whose time has come is gone as well, though not counted here.
