@@ -223,3 +223,23 @@ fn a_walk_that_failed_is_tried_again_in_time() {
         assert_eq!(world.info("rdb_saves"), "1", "{jump}");
     }
 }
+
+/// So did HOTKEYS: its DURATION, and how long it says that it has collected.
+#[test]
+fn hotkeys_collect_as_long_as_they_were_told() {
+    for jump in [HOUR_MICROS, -HOUR_MICROS] {
+        let mut world = World::new();
+        let active =
+            |world: &mut World| world.words("HOTKEYS GET").contains("tracking-active\r\n:1");
+        assert_eq!(world.words("HOTKEYS START METRICS 1 CPU DURATION 10"), "+OK\r\n");
+        world.clocks.wall_micros.fetch_add(jump, Ordering::Relaxed);
+        world.seconds(9);
+        assert!(active(&mut world), "{jump}: ended early");
+        let report = world.words("HOTKEYS GET");
+        assert!(report.contains("collection-duration-ms\r\n:9000\r\n"), "{jump}: {report}");
+        world.seconds(2);
+        assert!(!active(&mut world), "{jump}: ended late");
+        let report = world.words("HOTKEYS GET");
+        assert!(report.contains("collection-duration-ms\r\n:10000\r\n"), "{jump}: {report}");
+    }
+}

@@ -90,7 +90,6 @@ fn we_follow_ourselves_and_take_over() {
     follow_and_compare(Program::Redstart, &[]);
 }
 
-/// The log holds the primary's bytes with their offsets: a crash costs no copy of all data.
 /// A primary and its replicas under a mixed load, with links cut all the time: for `REPLICATION_SOAK_SECONDS`
 /// (two where nothing is said), after which everybody has the same.
 fn soak(primary: Program, replicas: &[Program]) {
@@ -153,6 +152,7 @@ fn links_from_valkey_are_cut_under_load() {
     soak(Program::Valkey, &[Program::Redstart, Program::Valkey]);
 }
 
+/// The log holds the primary's bytes with their offsets: a crash costs no copy of all data.
 #[test]
 fn a_killed_replica_goes_on_where_its_log_ends() {
     for program in [Program::Redis, Program::Redstart] {

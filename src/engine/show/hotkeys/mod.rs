@@ -29,6 +29,7 @@
 //! With RESP3 the reply of GET is a map, and its lists are flat arrays with either protocol. The options'
 //! bounds and the errors' texts are our own.
 
+use crate::base::env::{SteadyMillis, UnixMillis};
 use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
@@ -136,9 +137,11 @@ impl Usage {
 #[derive(Debug)]
 struct Collection {
     options: Options,
-    /// When it began and when it ends by itself, in microseconds since the epoch.
-    began: i64,
-    ends: i64,
+    /// When it began, by the clock that everybody reads.
+    began_at: UnixMillis,
+    /// When it began and when it ends by itself.
+    began: SteadyMillis,
+    ends: SteadyMillis,
     /// The process's figures when it began.
     before: Usage,
     /// Of all clients' commands: ticks of the stopwatch and bytes.
@@ -273,14 +276,15 @@ fn start(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
     if matches!(engine.observe.hotkeys.phase, Phase::Collecting(_)) {
         return Err(CommandError::text("ERR HOTKEYS is collecting already"));
     }
-    let began = engine.now_micros;
+    let began = engine.steady();
     let seconds = options.seconds.unwrap_or(i64::MAX);
     let seed = engine.rng.next_u64();
     engine.observe.hotkeys.calls.clear();
     engine.observe.hotkeys.phase = Phase::Collecting(Box::new(Collection {
         options,
+        began_at: engine.now(),
         began,
-        ends: began.saturating_add(seconds.saturating_mul(1_000_000)),
+        ends: began.later(seconds.saturating_mul(1_000)),
         before: engine.usage(),
         ticks: 0,
         bytes: 0,
@@ -298,7 +302,7 @@ fn stop(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
     if !matches!(engine.observe.hotkeys.phase, Phase::Collecting(_)) {
         return Err(CommandError::text("ERR HOTKEYS isn't collecting"));
     }
-    engine.stop_hotkeys(engine.now_micros);
+    engine.stop_hotkeys(engine.steady());
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
 }
@@ -315,7 +319,7 @@ fn reset(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comm
 
 fn get(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     engine.end_overdue_hotkeys();
-    let (now, usage) = (engine.now_micros, engine.usage());
+    let (now, usage) = (engine.steady(), engine.usage());
     let stopwatch = &engine.env.stopwatch;
     let mut reply = engine.sessions[slot].reply();
     let (active, collection, spent, millis) = match &engine.observe.hotkeys.phase {
@@ -324,7 +328,7 @@ fn get(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comman
             return Ok(Flow::Done);
         }
         Phase::Collecting(collection) => {
-            let millis = (now - collection.began) / 1000;
+            let millis = now.since(collection.began);
             (1, collection, usage.since(collection.before), millis)
         }
         Phase::Stopped(collection, spent, millis) => (0, collection, *spent, *millis),
@@ -342,7 +346,7 @@ fn get(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comman
     reply.array(0);
     integer(&mut reply, "all-commands-all-slots-us", micros(collection.ticks));
     integer(&mut reply, "net-bytes-all-commands-all-slots", collection.bytes as i64);
-    integer(&mut reply, "collection-start-time-unix-ms", collection.began / 1000);
+    integer(&mut reply, "collection-start-time-unix-ms", collection.began_at.0);
     integer(&mut reply, "collection-duration-ms", millis);
     if cpu {
         integer(&mut reply, "total-cpu-time-user-ms", spent.user_ms as i64);
@@ -404,14 +408,14 @@ impl Engine {
     /// Ends collecting where DURATION is over.
     pub(in crate::engine) fn end_overdue_hotkeys(&mut self) {
         if let Phase::Collecting(collection) = &self.observe.hotkeys.phase
-            && collection.ends <= self.now_micros
+            && collection.ends <= self.steady()
         {
             let ends = collection.ends;
             self.stop_hotkeys(ends);
         }
     }
 
-    fn stop_hotkeys(&mut self, at_micros: i64) {
+    fn stop_hotkeys(&mut self, at: SteadyMillis) {
         let usage = self.usage();
         let hotkeys = &mut self.observe.hotkeys;
         self.observe.on.remove(Observers::HOTKEYS);
@@ -419,7 +423,7 @@ impl Engine {
         hotkeys.phase = match std::mem::take(&mut hotkeys.phase) {
             Phase::Collecting(collection) => {
                 let spent = usage.since(collection.before);
-                let millis = (at_micros - collection.began) / 1000;
+                let millis = at.since(collection.began);
                 Phase::Stopped(collection, spent, millis)
             }
             other => other,
