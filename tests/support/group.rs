@@ -100,12 +100,22 @@ pub fn assert_equal(servers: &[&Server]) {
     let mut primary = servers[0].connect();
     for server in &servers[1..] {
         let mut client = server.connect();
-        await_that("it has caught up", || {
-            info(&mut client, "master_link_status") == "up"
-                && number(&mut client, "master_repl_offset")
-                    == number(&mut primary, "master_repl_offset")
+        let (mut reached, mut moved) = (0, Instant::now());
+        loop {
+            let offset = number(&mut client, "master_repl_offset");
+            if info(&mut client, "master_link_status") == "up"
+                && offset == number(&mut primary, "master_repl_offset")
                 && info(&mut client, "master_replid") == info(&mut primary, "master_replid")
-        });
+            {
+                break;
+            }
+            // Who is far behind may take its time, as long as it gets on.
+            if offset != reached {
+                (reached, moved) = (offset, Instant::now());
+            }
+            assert!(moved.elapsed() < PATIENCE, "it stands at {offset} and has not caught up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let began = Instant::now();
         while digest(&mut primary) != digest(&mut client) {
             assert!(
