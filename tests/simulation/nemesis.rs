@@ -289,6 +289,9 @@ impl Nemesis {
             true => Some((address(known).to_string(), PORT)),
             false => Some((NOWHERE.to_owned(), PORT)),
         };
+        if follows.is_some() {
+            self.scene.record.end_reign_of(host, self.scene.world.now());
+        }
         self.scene.world.start(host, |settings| settings.replicaof = follows);
     }
 

@@ -125,6 +125,14 @@ impl Record {
         }
     }
 
+    /// A host begins another life as a replica, of nobody that is there perhaps: until the agent has seen
+    /// it as the primary again it answers reads as replicas do.
+    pub fn end_reign_of(&self, host: usize, at: u64) {
+        if let Some(last) = self.reigns.borrow_mut().last_mut().filter(|last| last.host == host) {
+            last.until = last.until.min(at);
+        }
+    }
+
     fn was_primary(&self, host: usize, at: u64) -> bool {
         let reigns = self.reigns.borrow();
         reigns.iter().any(|one| one.host == host && one.from <= at && at < one.until)
