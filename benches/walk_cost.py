@@ -33,17 +33,21 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def encode(words):
+    out = [b"*%d\r\n" % len(words)]
+    for word in words:
+        word = word if isinstance(word, bytes) else str(word).encode()
+        out.append(b"$%d\r\n%s\r\n" % (len(word), word))
+    return b"".join(out)
+
+
 class Client:
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         self.file = self.socket.makefile("rb")
 
     def send(self, *words):
-        out = [b"*%d\r\n" % len(words)]
-        for word in words:
-            word = word if isinstance(word, bytes) else str(word).encode()
-            out.append(b"$%d\r\n%s\r\n" % (len(word), word))
-        self.socket.sendall(b"".join(out))
+        self.socket.sendall(encode(words))
 
     def read(self):
         line = self.file.readline()
@@ -70,14 +74,13 @@ def value():
     return bytes(out)
 
 
-class Server:
-    def __init__(self, binary, rewrites, keys):
-        self.dir = tempfile.mkdtemp(prefix="walk-cost-", dir=os.environ.get("BENCH_DIR"))
+class Process:
+    """A server of a binary, with its files in a directory of its own."""
+
+    def __init__(self, binary, *directives):
+        self.dir = tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR"))
         self.port = free_port()
-        self.job = "BGREWRITEAOF" if rewrites else "BGSAVE"
-        log = ["--appendonly", "yes", "--appendfsync", "everysec"] if rewrites else ["--appendonly", "no"]
-        command = [binary, "--port", str(self.port), "--dir", self.dir, "--save", "", *log]
-        command += ["--auto-aof-rewrite-percentage", "0"]
+        command = [binary, "--port", str(self.port), "--dir", self.dir, "--save", "", *directives]
         out = open(os.path.join(self.dir, "server.out"), "ab")
         self.process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         began = time.time()
@@ -89,12 +92,6 @@ class Server:
                 if time.time() - began > 20:
                     raise
                 time.sleep(0.05)
-        data, batch = value(), 1000
-        for first in range(0, keys, batch):
-            for key in range(first, first + batch):
-                self.client.send("SET", "key:%012d" % key, data)
-            for _ in range(batch):
-                self.client.read()
 
     @staticmethod
     def children(pid):
@@ -125,6 +122,24 @@ class Server:
             except OSError:
                 pass
         return total
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Server(Process):
+    def __init__(self, binary, rewrites, keys):
+        self.job = "BGREWRITEAOF" if rewrites else "BGSAVE"
+        log = ["--appendonly", "yes", "--appendfsync", "everysec"] if rewrites else ["--appendonly", "no"]
+        super().__init__(binary, *log, "--auto-aof-rewrite-percentage", "0")
+        data, batch = value(), 1000
+        for first in range(0, keys, batch):
+            for key in range(first, first + batch):
+                self.client.send("SET", "key:%012d" % key, data)
+            for _ in range(batch):
+                self.client.read()
 
     def cpu_micros(self):
         """Processor time of the thread that executes commands."""
@@ -164,12 +179,6 @@ class Server:
         if "err" in (info["rdb_last_bgsave_status"], info["aof_last_bgrewrite_status"]):
             raise SystemExit("the job failed: " + self.dir)
         return took, writes / took, cpu / writes, most[0]
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
 
 class Load:
     def __init__(self, port, keys):
