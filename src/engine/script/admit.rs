@@ -146,11 +146,9 @@ impl Engine {
         }
         if flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
             if running.flags.contains(ScriptFlags::NO_WRITES) {
-                return Err(CommandError::text(if flags.contains(Flags::WRITE) {
-                    "ERR Write commands are not allowed from read-only scripts."
-                } else {
-                    "ERR May-replicate commands are not allowed in read-only scripts."
-                }));
+                return Err(CommandError::text(
+                    "ERR Write commands are not allowed from read-only scripts.",
+                ));
             }
             if flags.contains(Flags::WRITE) {
                 self.admit_writing_call(running)?;
