@@ -61,6 +61,26 @@ fn a_snapshot_asked_for_in_a_transaction_has_it_whole() {
     });
 }
 
+/// A HyperLogLog that is stored in its other encoding counts what it counted.
+#[test]
+fn what_turns_a_hyperloglog_dense_breaks_no_transaction() {
+    each(|_, mut client, mut other| {
+        for command in ["PFDEBUG GETREG h", "PFDEBUG TODENSE h", "PFADD h b"] {
+            other.words("DEL h");
+            other.words("PFADD h a");
+            client.words("WATCH h");
+            client.words("MULTI");
+            client.words("PING");
+            assert!(!other.words(command).is_error(), "{command}");
+            assert_eq!(
+                client.words("EXEC").elements().is_empty(),
+                command == "PFADD h b",
+                "{command}"
+            );
+        }
+    });
+}
+
 /// The key that a swap puts in place of a watched one may have expired already: then nothing has
 /// changed for the watcher.
 #[test]
