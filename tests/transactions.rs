@@ -8,7 +8,7 @@ use support::server::{Program, Server};
 
 const BOTH: [Program; 2] = [Program::Redis, Program::Redstart];
 
-fn each(story: fn(&Server, Client, Client)) {
+fn each(mut story: impl FnMut(&Server, Client, Client)) {
     for program in BOTH {
         let directives = ["--appendonly", "no", "--save", "", "--enable-debug-command", "yes"];
         let server = Server::start_with(program, &directives);
@@ -58,6 +58,86 @@ fn a_snapshot_asked_for_in_a_transaction_has_it_whole() {
         assert_eq!(client.words("DEBUG RELOAD NOSAVE").text(), "OK");
         let left = client.words("MGET a b");
         assert!(left.elements().iter().all(|value| value.text() == "1"), "{left:?}");
+    });
+}
+
+/// Scripts that say what they do are judged by that, queued ones too: they were judged when they ran, and
+/// a reading one stood still in a pause of writes.
+#[test]
+fn queued_scripts_are_judged_by_what_they_say_of_themselves() {
+    let states = [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ];
+    let library = "#!lua name=l\nlocal function one() return 1 end\n\
+        redis.register_function{function_name='reads', callback=one, flags={'no-writes'}}\n\
+        redis.register_function('writes', one)";
+    let scripts = [
+        "EVAL|return 1|0",
+        "EVAL|#!lua\nreturn 1|0",
+        "EVAL|#!lua flags=no-writes\nreturn 1|0",
+        "EVAL|#!lua flags=allow-oom\nreturn 1|0",
+        "EVAL_RO|#!lua\nreturn 1|0",
+        "FCALL|reads|0",
+        "FCALL|writes|0",
+        "FCALL|no-such|0",
+        "FCALL_RO|reads|0",
+    ];
+    let mut told = Vec::new();
+    each(|_, mut client, mut other| {
+        client.call(&["FUNCTION", "LOAD", library]);
+        let mut replies = Vec::new();
+        for (enter, leave) in states {
+            for script in scripts {
+                let script: Vec<&str> = script.split('|').collect();
+                for early in [true, false] {
+                    if early {
+                        other.words(enter);
+                    }
+                    client.words("MULTI");
+                    let queued = client.call(&script);
+                    if !early {
+                        other.words(enter);
+                    }
+                    let outcome = client.words("EXEC");
+                    other.words(leave);
+                    let what = format!("{enter}, {script:?}, {early}");
+                    replies.push(format!("{what}: {queued} {outcome}"));
+                }
+            }
+        }
+        told.push(replies);
+        other.words("CLIENT PAUSE 60000 WRITE");
+        for script in
+            ["FCALL|reads|0", "EVAL_RO|return 1|0", "EVAL|#!lua flags=no-writes\nreturn 1|0"]
+        {
+            client.words("MULTI");
+            client.call(&script.split('|').collect::<Vec<&str>>());
+            assert_eq!(client.words("EXEC").to_string(), "*[:1]", "{script}");
+        }
+        other.words("CLIENT UNPAUSE");
+    });
+    assert_eq!(told[0], told[1]);
+}
+
+/// A HyperLogLog that is stored in its other encoding counts what it counted.
+#[test]
+fn what_turns_a_hyperloglog_dense_breaks_no_transaction() {
+    each(|_, mut client, mut other| {
+        for command in ["PFDEBUG GETREG h", "PFDEBUG TODENSE h", "PFADD h b"] {
+            other.words("DEL h");
+            other.words("PFADD h a");
+            client.words("WATCH h");
+            client.words("MULTI");
+            client.words("PING");
+            assert!(!other.words(command).is_error(), "{command}");
+            assert_eq!(
+                client.words("EXEC").elements().is_empty(),
+                command == "PFADD h b",
+                "{command}"
+            );
+        }
     });
 }
 

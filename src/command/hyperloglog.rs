@@ -221,9 +221,10 @@ fn pfdebug(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let densifies = args.is(1, "GETREG") || args.is(1, "TODENSE");
     let mut turned = Ok(false);
     if densifies {
-        cx.db().edit_string(key, Event::UNHEARD, |string| {
+        // The value is as it was to those who watch it.
+        cx.db().edit_string(key, Event::RECODED, |string| {
             turned = hll::make_dense(string);
-            if turned == Ok(true) { Edited::Unheard } else { Edited::Nothing }
+            Edited::from(turned == Ok(true))
         })?;
     }
     let turned = turned?;

@@ -606,9 +606,11 @@ impl Db<'_> {
     #[inline(always)]
     pub(super) fn noted(&mut self, key: &[u8], event: Event, exists: bool) {
         self.all.unit.notice(event, self.index, key);
-        self.all.unit.touch(self.index, key, event);
-        if event.reach.has_watchers() && !self.all.watches.is_empty() {
-            self.all.watches.touch(self.index, key, exists);
+        if event.reach.has_watchers() {
+            self.all.unit.touch(self.index, key, event);
+            if !self.all.watches.is_empty() {
+                self.all.watches.touch(self.index, key, exists);
+            }
         }
         if event.reach.has_waiters() {
             self.all.waits.note(self.index, key, exists);

@@ -24,13 +24,13 @@ pub struct Event {
     pub reach: Reach,
 }
 
-/// Who hears of an event beside listeners and those who follow keys. What changes nothing but a
-/// stream's groups is no change of the key to upstream's WATCH.
+/// Who hears of an event beside listeners. What changes nothing but a stream's groups is no change of
+/// the key to upstream's WATCH and CLIENT TRACKING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Clients that watch the key, and those that wait for it.
+    /// Clients that watch or track the key, and those that wait for it.
     Everybody,
-    /// Clients that watch it: there is less of what others wait for.
+    /// Clients that watch or track it: there is less of what others wait for.
     Watchers,
     /// Clients that wait for it.
     Waiters,
@@ -39,7 +39,7 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Whether WATCH sees it.
+    /// Whether WATCH and CLIENT TRACKING see it.
     #[inline]
     pub(super) fn has_watchers(self) -> bool {
         matches!(self, Self::Everybody | Self::Watchers)
@@ -160,6 +160,7 @@ events! {
     XGROUP_DELCONSUMER = "xgroup-delconsumer", 't', Listeners;
     PENDING = "", '\0', Listeners;
     RELEASED = "", '\0', Waiters;
+    RECODED = "", '\0', Listeners;
 }
 
 /// One note for keyspace notifications.

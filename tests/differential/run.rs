@@ -219,8 +219,12 @@ impl Run {
             "#{index} on connection {connection}: {}\n  theirs {theirs}\n  ours   {ours}\n",
             shorten(&quote(&step.argv))
         );
-        self.tell_story(&mut text, Some(connection), &step.argv[1..step.argv.len().min(4)]);
         let mut kind = String::from_utf8_lossy(&step.argv[0]).to_uppercase();
+        let keys = match kind.as_str() {
+            "EXEC" => self.watched_by(connection),
+            _ => step.argv[1..step.argv.len().min(4)].to_vec(),
+        };
+        self.tell_story(&mut text, Some(connection), &keys);
         // A container's subcommands are commands of their own.
         if matches!(kind.as_str(), "CLIENT" | "CONFIG" | "COMMAND" | "OBJECT" | "MEMORY" | "DEBUG")
         {
@@ -229,6 +233,16 @@ impl Run {
             kind = format!("{kind} {}", subcommand.unwrap_or_default());
         }
         self.report(&kind, text);
+    }
+
+    /// The keys that a connection's last accepted WATCH named.
+    fn watched_by(&self, connection: usize) -> Vec<Vec<u8>> {
+        let watch = self.history.iter().rev().find(|sent| {
+            sent.connection == connection
+                && sent.step.argv[0].eq_ignore_ascii_case(b"WATCH")
+                && !sent.reply.is_error()
+        });
+        watch.map_or_else(Vec::new, |sent| sent.step.argv[1..].to_vec())
     }
 
     /// The last commands that named one of the keys, or framed this connection's state.

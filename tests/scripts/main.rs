@@ -62,6 +62,11 @@ fn first_lines_are_read_as_by_redis_server() {
         "#!lua flags=\"no-writes\"",
         "#!lua flags=no-writes,no-cluster",
         "#!lua flags=no-such",
+        "#!lua flags=",
+        "#!lua flags=,",
+        "#!lua flags=no-writes,",
+        "#!lua flags=no-writes,,no-cluster",
+        "#!lua flags=no-writes, no-cluster",
         "#!lua name=six flags=no-writes",
         "#!js",
     ] {
@@ -74,6 +79,12 @@ fn first_lines_are_read_as_by_redis_server() {
         let script = format!("{line}\nreturn 1");
         let [theirs, ours] = clients.each_mut().map(|client| eval(client, &script));
         assert_eq!(ours, theirs, "{line}");
+    }
+    // What may go to replicas counts as a write.
+    for call in ["'PUBLISH', 'c', 'm'", "'PFCOUNT', 'a'", "'SPUBLISH', 'c', 'm'"] {
+        let script = format!("#!lua flags=no-writes\nreturn redis.call({call})");
+        let [theirs, ours] = clients.each_mut().map(|client| eval(client, &script));
+        assert_eq!(ours, theirs, "{call}");
     }
 }
 
@@ -521,6 +532,24 @@ fn dumped_functions_are_exchanged_with_redis_server() {
         let text = to.call(&[b"FUNCTION".as_slice(), b"RESTORE", &wrong]).text();
         assert_eq!(text, "ERR DUMP payload version or checksum are wrong");
     }
+}
+
+/// What ends a script, and tells of a function, is refused where the other kind runs.
+#[test]
+fn functions_are_not_asked_for_while_a_script_runs() {
+    let server = slow_server();
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client
+        .try_send_raw(&support::client::encode(&["EVAL", "while true do end", "0"]))
+        .expect("it reads");
+    while !other.words("PING").text().starts_with("BUSY") {}
+    for command in ["FUNCTION STATS", "FUNCTION KILL"] {
+        let text = other.words(command).text();
+        assert!(text.contains("You can only call SCRIPT KILL"), "{command}: {text}");
+    }
+    assert_eq!(other.words("SCRIPT KILL").text(), "OK");
+    client.try_read().expect("an answer");
+    assert_eq!(other.words("FUNCTION STATS").elements().len(), 4);
 }
 
 /// A function that doesn't end, and a library that doesn't.

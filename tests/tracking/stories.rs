@@ -67,6 +67,35 @@ fn a_script_that_stood_still_ends_caching() {
     assert_eq!(next(&mut client), told("*[\"asked\"]"));
 }
 
+/// XREADGROUP and XACK once told everyone who had read a queue's length, at each message.
+#[test]
+fn what_changes_a_streams_groups_alone_invalidates_nothing() {
+    for program in [Program::Redis, Program::Redstart] {
+        let server = Server::start_with(program, &["--appendonly", "no", "--save", ""]);
+        let mut other = server.connect();
+        other.words("XADD st 1-1 a b");
+        let (mut reader, mut hearer) = (tracker(&server, ""), tracker(&server, "BCAST"));
+        assert_eq!(reader.words("XLEN st").integer(), Some(1));
+        for command in [
+            "XGROUP CREATE st g 0",
+            "XREADGROUP GROUP g me STREAMS st >",
+            "XCLAIM st g you 0 1-1",
+            "XACK st g 1-1",
+            "XGROUP CREATECONSUMER st g third",
+            "XGROUP DELCONSUMER st g third",
+            "XGROUP SETID st g 0",
+            "XSETID st 5-5",
+            "XGROUP DESTROY st g",
+        ] {
+            assert!(!other.words(command).is_error(), "{command}");
+        }
+        other.words("SET last 1");
+        assert_eq!(next(&mut hearer), told("*[\"last\"]"));
+        other.words("XADD st 6-6 a b");
+        assert_eq!(next(&mut reader), told("*[\"st\"]"));
+    }
+}
+
 /// What Redis and Valkey do in other ways: see redis-compat.md.
 #[test]
 fn a_redirects_target_reads_its_own_protocol_behind_its_own_reply() {
@@ -222,6 +251,14 @@ fn what_does_not_fit_is_refused_in_redis_servers_words() {
         "CACHING YES",
         "CACHING NO",
         "CACHING maybe",
+        "TRACKING ON OPTIN",
+        "TRACKINGINFO",
+        // What was said for the next request holds where the mode is chosen anew in between.
+        "CACHING YES",
+        "TRACKING ON OPTIN NOLOOP",
+        "TRACKINGINFO",
+        "TRACKING ON",
+        "TRACKINGINFO",
         "TRACKING ON OPTIN",
         "TRACKINGINFO",
         "TRACKING ON OPTOUT",

@@ -36,19 +36,45 @@ pub(in crate::engine) struct Running {
 }
 
 impl Engine {
-    /// Whether what a command runs says of itself that it doesn't write. `args` are those of a command
-    /// that runs scripts: a text, the name of one, or a function's name, which no text can be.
-    pub(in crate::engine) fn runs_reading_script(&mut self, args: Args<'_>) -> bool {
-        let script = args.at(1);
-        let flags = if script.starts_with(b"#!") {
+    /// A command's flags, as the script changes them that it runs: one that says what it does is admitted,
+    /// queued and paused as a command that does that. What says nothing, or isn't known, changes nothing.
+    pub(in crate::engine) fn flags_with_script(
+        &mut self,
+        command: CommandId,
+        args: Args<'_>,
+    ) -> Flags {
+        let flags = self.registry[command].spec.flags;
+        if !flags.contains(Flags::RUNS_SCRIPTS) {
+            return flags;
+        }
+        let said = self.said_of_script(args);
+        let Some(said) = said.filter(|said| !said.contains(ScriptFlags::COMPATIBLE)) else {
+            return flags;
+        };
+        let mut flags = flags.difference(
+            Flags::STALE.union(Flags::DENYOOM).union(Flags::WRITE).union(Flags::MAY_REPLICATE),
+        );
+        flags.set(Flags::WRITE, !said.contains(ScriptFlags::NO_WRITES));
+        flags.set(
+            Flags::DENYOOM,
+            !said.intersects(ScriptFlags::ALLOW_OOM.union(ScriptFlags::NO_WRITES)),
+        );
+        flags.set(Flags::STALE, said.contains(ScriptFlags::ALLOW_STALE));
+        flags
+    }
+
+    /// What a script says of itself. `args` are those of a command that runs one: a text, the name of one,
+    /// or a function's name, which no text can be.
+    fn said_of_script(&mut self, args: Args<'_>) -> Option<ScriptFlags> {
+        let script = args.get(1)?;
+        if script.starts_with(b"#!") {
             eval::shebang(script).ok().map(|(flags, _)| flags)
         } else if let Some(function) = self.scripts.libraries.function(script) {
             Some(function.flags)
         } else {
             let sha = eval::sha_of(script);
             sha.and_then(|sha| self.scripts.cache.by_sha(&sha)).map(|script| script.flags)
-        };
-        flags.is_some_and(|flags| flags.contains(ScriptFlags::NO_WRITES))
+        }
     }
 
     /// Whether a script may begin. `read_only` is what the command that calls it says.
@@ -146,11 +172,9 @@ impl Engine {
         }
         if flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
             if running.flags.contains(ScriptFlags::NO_WRITES) {
-                return Err(CommandError::text(if flags.contains(Flags::WRITE) {
-                    "ERR Write commands are not allowed from read-only scripts."
-                } else {
-                    "ERR May-replicate commands are not allowed in read-only scripts."
-                }));
+                return Err(CommandError::text(
+                    "ERR Write commands are not allowed from read-only scripts.",
+                ));
             }
             if flags.contains(Flags::WRITE) {
                 self.admit_writing_call(running)?;

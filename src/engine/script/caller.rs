@@ -40,8 +40,7 @@ impl Server for Engine {
     fn may_run(&self, args: Args<'_>) -> Option<bool> {
         let command = self.registry.resolve(args)?;
         let entry = &self.registry[command];
-        let named = entry.subcommands.is_empty() || args.len() == 1;
-        (named && entry.spec.arity.admits(args.len())).then_some(true)
+        (entry.subcommands.is_empty() || args.len() == 1).then_some(true)
     }
 
     fn log(&self, level: u8, text: &[u8]) {

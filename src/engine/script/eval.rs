@@ -206,7 +206,8 @@ pub(super) fn shebang(text: &[u8]) -> Result<(ScriptFlags, usize), CommandError>
             let text = [b"ERR Unknown lua shebang option: ", word].concat();
             return Err(CommandError::quoting(text));
         };
-        for name in names.split(|byte| *byte == b',').filter(|name| !name.is_empty()) {
+        // No flags at all are fine, none between two commas is not.
+        for name in names.split(|byte| *byte == b',').filter(|_| !names.is_empty()) {
             let Some(flag) = ScriptFlags::named(name) else {
                 let text = [b"ERR Unexpected flag in script shebang: ", name].concat();
                 return Err(CommandError::quoting(text));

@@ -329,6 +329,9 @@ fn list(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, Co
 }
 
 fn stats(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    if engine.is_busy() && !engine.scripts.running.is_some_and(|running| running.is_function) {
+        return Err(engine.busy_error());
+    }
     let running = engine.running_script();
     let libraries = engine.scripts.libraries.by_name.len();
     let functions = engine.scripts.libraries.functions.len();

@@ -124,6 +124,8 @@ const SUBCOMMANDS: &[Command<ControlHandler>] = &[
              of the other protocol can't read",
             "a client that others redirect to hears what its own command invalidates behind that \
              command's reply, as in Valkey; Redis pushes in front of it or between its elements",
+            "once no client tracks any more, what was read is forgotten; upstream tells a client \
+             that turns tracking off and on again of what it had read before",
         ]),
     row("TRACKINGINFO", Exactly(2), tracking_info, OPEN, "6.2.0")
         .summary("Tells how keys are tracked for this connection."),

@@ -157,10 +157,7 @@ impl Engine {
 
     #[cold]
     fn holds(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) -> bool {
-        let mut flags = self.effective_flags(slot, command);
-        if flags.contains(Flags::RUNS_SCRIPTS) && self.runs_reading_script(args) {
-            flags.remove(Flags::MAY_REPLICATE);
-        }
+        let flags = self.effective_flags(slot, command, args);
         let writes = flags.contains(Flags::WRITE);
         if self.pause.is_any() && (self.pause.all || writes || flags.contains(Flags::MAY_REPLICATE))
         {

@@ -99,10 +99,16 @@ impl Engine {
         true
     }
 
-    /// A command's flags, together with those of the commands that it runs where it runs a queue:
-    /// what refuses or holds back one of them refuses or holds back EXEC.
-    pub(in crate::engine) fn effective_flags(&self, slot: SessionId, command: CommandId) -> Flags {
-        let flags = self.registry[command].spec.flags;
+    /// A command's flags, together with what a script that it runs says of itself, and with those of the
+    /// commands that it runs where it runs a queue: what refuses or holds back one of them refuses or holds
+    /// back EXEC.
+    pub(in crate::engine) fn effective_flags(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+    ) -> Flags {
+        let flags = self.flags_with_script(command, args);
         match &self.sessions[slot].transaction {
             Some(transaction) if flags.contains(Flags::RUNS_QUEUE) => {
                 let refusing = Flags::DENYOOM.union(Flags::WRITE).union(Flags::MAY_REPLICATE);
@@ -166,8 +172,9 @@ impl Engine {
         if !plain
             || !self.is_at_ease()
             || flags.intersects(Flags::PROTECTED.union(Flags::RUNS_QUEUE))
+            || flags.contains(Flags::RUNS_SCRIPTS) && self.doubts_keeping()
         {
-            return self.check_closely(slot, command);
+            return self.check_closely(slot, command, args);
         }
         if flags.intersects(Flags::WRITE.union(Flags::CHECKS_DISK)) && self.doubts_keeping() {
             self.check_kept(flags)?;
@@ -204,9 +211,14 @@ impl Engine {
     }
 
     /// All that may refuse a command whose arity is right.
-    fn check_closely(&mut self, slot: SessionId, command: CommandId) -> Result<(), CommandError> {
+    fn check_closely(
+        &mut self,
+        slot: SessionId,
+        command: CommandId,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
         let entry = &self.registry[command];
-        let mut flags = entry.spec.flags;
+        let flags = entry.spec.flags;
         if flags.contains(Flags::PROTECTED) {
             self.check_protected(slot, entry.spec.name)?;
         }
@@ -215,11 +227,10 @@ impl Engine {
         if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
             return Err(NO_AUTH);
         }
+        let flags = self.effective_flags(slot, command, args);
+        let session = &self.sessions[slot];
         let queues = session.in_transaction();
         let listens = session.is_listening() && session.protocol == Protocol::Resp2;
-        if flags.contains(Flags::RUNS_QUEUE) {
-            flags = self.effective_flags(slot, command);
-        }
         let follows = self.is_replica() && self.follows_redirections(slot, flags);
         if follows && !self.replication.failover.is_handing() {
             return Err(self.redirection());
@@ -349,7 +360,7 @@ impl Engine {
     }
 
     fn queue(&mut self, slot: SessionId, command: CommandId, args: Args<'_>) {
-        let flags = self.registry[command].spec.flags;
+        let flags = self.flags_with_script(command, args);
         let session = &mut self.sessions[slot];
         session.traffic.last_command = Some(command);
         if let Some(transaction) = &mut session.transaction {

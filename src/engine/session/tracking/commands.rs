@@ -85,8 +85,8 @@ impl<'a> Options<'a> {
                 "ERR You can't specify both OPTIN mode and OPTOUT mode",
             ));
         }
-        if matches!(current, Some(Mode::OptOut { .. })) && self.opt_in
-            || matches!(current, Some(Mode::OptIn { .. })) && self.opt_out
+        if matches!(current, Some(Mode::OptOut)) && self.opt_in
+            || matches!(current, Some(Mode::OptIn)) && self.opt_out
         {
             return Err(CommandError::text(
                 "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, \
@@ -148,15 +148,15 @@ pub(crate) fn caching(
 ) -> Result<Flow, CommandError> {
     let session = &mut engine.sessions[slot];
     let Some(tracking) = &mut session.hears.tracking else { return Err(NOT_TRACKING) };
-    match (args.is(2, "YES"), &mut tracking.mode) {
-        (true, Mode::OptIn { now }) => *now = true,
+    match (args.is(2, "YES"), &tracking.mode) {
+        (true, Mode::OptIn) => tracking.caching = true,
         (true, _) => {
             return Err(CommandError::text(
                 "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
             ));
         }
         (false, _) if !args.is(2, "NO") => return Err(CommandError::Syntax),
-        (false, Mode::OptOut { not_now }) => *not_now = true,
+        (false, Mode::OptOut) => tracking.caching = true,
         (false, _) => {
             return Err(CommandError::text(
                 "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
@@ -195,13 +195,13 @@ fn words(tracking: Option<&Tracking>) -> Vec<&'static str> {
     match tracking.mode {
         Mode::Read => {}
         Mode::Broadcast(_) => words.push("bcast"),
-        Mode::OptIn { now } => {
+        Mode::OptIn => {
             words.push("optin");
-            words.extend(now.then_some("caching-yes"));
+            words.extend(tracking.caching.then_some("caching-yes"));
         }
-        Mode::OptOut { not_now } => {
+        Mode::OptOut => {
             words.push("optout");
-            words.extend(not_now.then_some("caching-no"));
+            words.extend(tracking.caching.then_some("caching-no"));
         }
     }
     words.extend(tracking.no_loop.then_some("noloop"));
@@ -244,11 +244,13 @@ impl Engine {
     fn track(&mut self, slot: SessionId, options: &Options<'_>) {
         let session = &mut self.sessions[slot];
         let reader = Reader::of(session);
-        let before = session.hears.tracking.take().map(|tracking| tracking.mode);
+        let before = session.hears.tracking.take();
+        let caching = before.as_ref().is_some_and(|tracking| tracking.caching);
+        let before = before.map(|tracking| tracking.mode);
         self.observe.tracking.clients += usize::from(before.is_none());
         let mode = match before {
-            _ if options.opt_in => Mode::OptIn { now: false },
-            _ if options.opt_out => Mode::OptOut { not_now: false },
+            _ if options.opt_in => Mode::OptIn,
+            _ if options.opt_out => Mode::OptOut,
             before if options.broadcast => {
                 let mut prefixes = match before {
                     Some(Mode::Broadcast(prefixes)) => prefixes,
@@ -265,7 +267,7 @@ impl Engine {
             _ => Mode::Read,
         };
         let redirect = options.redirect.map_or(Redirect::Own, Redirect::To);
-        let tracking = Tracking { mode, redirect, no_loop: options.no_loop };
+        let tracking = Tracking { mode, redirect, no_loop: options.no_loop, caching };
         session.hears.tracking = Some(Box::new(tracking));
         self.observe_tracking();
     }

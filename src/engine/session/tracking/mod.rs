@@ -70,9 +70,9 @@ pub(crate) enum Mode {
     /// Those that its reading commands name.
     Read,
     /// Those that its next reading commands name, once it has said CLIENT CACHING YES.
-    OptIn { now: bool },
+    OptIn,
     /// Those that its reading commands name, but for the next once it has said CLIENT CACHING NO.
-    OptOut { not_now: bool },
+    OptOut,
     /// Those with these prefixes.
     Broadcast(BTreeSet<Box<[u8]>>),
 }
@@ -95,6 +95,9 @@ pub(crate) struct Tracking {
     pub(crate) redirect: Redirect,
     /// Whether it wants no word of its own changes.
     pub(crate) no_loop: bool,
+    /// Whether it has said CLIENT CACHING for its next request. As upstream, that holds if the mode is
+    /// chosen anew in between.
+    pub(crate) caching: bool,
 }
 
 impl Tracking {
@@ -102,8 +105,8 @@ impl Tracking {
     fn remembers(&self) -> bool {
         match self.mode {
             Mode::Read => true,
-            Mode::OptIn { now } => now,
-            Mode::OptOut { not_now } => !not_now,
+            Mode::OptIn => self.caching,
+            Mode::OptOut => !self.caching,
             Mode::Broadcast(_) => false,
         }
     }
@@ -383,11 +386,7 @@ impl Engine {
             return;
         }
         if let Some(tracking) = &mut session.hears.tracking {
-            match &mut tracking.mode {
-                Mode::OptIn { now } => *now = false,
-                Mode::OptOut { not_now } => *not_now = false,
-                Mode::Read | Mode::Broadcast(_) => {}
-            }
+            tracking.caching = false;
         }
     }
 
