@@ -121,6 +121,29 @@ fn queued_scripts_are_judged_by_what_they_say_of_themselves() {
     assert_eq!(told[0], told[1]);
 }
 
+/// A function that has a script's name says nothing of that script: a reading one had EVALSHA of a
+/// writing script taken into the queue.
+#[test]
+fn a_function_named_as_a_script_is_not_asked_about_it() {
+    each(|_, mut client, mut other| {
+        let name = client.call(&["SCRIPT", "LOAD", "#!lua\nreturn 1"]).text();
+        let library = format!(
+            "#!lua name=l\nredis.register_function{{function_name='{name}', \
+             callback=function() return 2 end, flags={{'no-writes'}}}}"
+        );
+        assert_eq!(client.call(&["FUNCTION", "LOAD", &library]).text(), "l");
+        other.words("CONFIG SET min-replicas-to-write 1");
+        client.words("MULTI");
+        let queued = client.words(&format!("EVALSHA {name} 0"));
+        assert!(queued.text().starts_with("NOREPLICAS"), "{queued}");
+        client.words("DISCARD");
+        client.words("MULTI");
+        client.words(&format!("FCALL {name} 0"));
+        assert_eq!(client.words("EXEC").to_string(), "*[:2]");
+        other.words("CONFIG SET min-replicas-to-write 0");
+    });
+}
+
 /// A HyperLogLog that is stored in its other encoding counts what it counted.
 #[test]
 fn what_turns_a_hyperloglog_dense_breaks_no_transaction() {

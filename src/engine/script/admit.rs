@@ -47,7 +47,7 @@ impl Engine {
         if !flags.contains(Flags::RUNS_SCRIPTS) {
             return flags;
         }
-        let said = self.said_of_script(args);
+        let said = self.said_of_script(command, args);
         let Some(said) = said.filter(|said| !said.contains(ScriptFlags::COMPATIBLE)) else {
             return flags;
         };
@@ -63,17 +63,19 @@ impl Engine {
         flags
     }
 
-    /// What a script says of itself. `args` are those of a command that runs one: a text, the name of one,
-    /// or a function's name, which no text can be.
-    fn said_of_script(&mut self, args: Args<'_>) -> Option<ScriptFlags> {
+    /// What the script that a command runs says of itself: a text's, a known one's, or a function's.
+    fn said_of_script(&mut self, command: CommandId, args: Args<'_>) -> Option<ScriptFlags> {
         let script = args.get(1)?;
-        if script.starts_with(b"#!") {
-            eval::shebang(script).ok().map(|(flags, _)| flags)
-        } else if let Some(function) = self.scripts.libraries.function(script) {
-            Some(function.flags)
-        } else {
-            let sha = eval::sha_of(script);
-            sha.and_then(|sha| self.scripts.cache.by_sha(&sha)).map(|script| script.flags)
+        match self.registry[command].spec.name {
+            "FCALL" | "FCALL_RO" => {
+                self.scripts.libraries.function(script).map(|function| function.flags)
+            }
+            "EVALSHA" | "EVALSHA_RO" => {
+                let sha = eval::sha_of(script)?;
+                self.scripts.cache.by_sha(&sha).map(|script| script.flags)
+            }
+            _ if script.starts_with(b"#!") => eval::shebang(script).ok().map(|(flags, _)| flags),
+            _ => None,
         }
     }
 

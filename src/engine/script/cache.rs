@@ -77,8 +77,8 @@ pub(super) struct Cache {
     free: Vec<u32>,
     by_sha: HashMap<Sha, u32, ahash::RandomState>,
     by_text: HashMap<Rc<[u8]>, u32, ahash::RandomState>,
-    /// How many were brought by EVAL alone.
-    evaluated: usize,
+    /// Places of those that EVAL alone has brought, at most [`EVALUATED_MAX`].
+    evaluated: Vec<u32>,
     uses: u64,
     evicted: u64,
     text_bytes: usize,
@@ -121,7 +121,7 @@ impl Cache {
         if let Some(script) = &mut self.scripts[*index as usize]
             && !std::mem::replace(&mut script.loaded, true)
         {
-            self.evaluated -= 1;
+            self.evaluated.retain(|other| other != index);
         }
     }
 
@@ -135,11 +135,10 @@ impl Cache {
         loaded: bool,
         machine: &mut Machine,
     ) {
-        if !loaded && self.evaluated >= EVALUATED_MAX {
+        if !loaded && self.evaluated.len() >= EVALUATED_MAX {
             self.evict(machine);
         }
         self.uses += 1;
-        self.evaluated += usize::from(!loaded);
         self.text_bytes += text.len();
         let text: Rc<[u8]> = text.into();
         let script = Script { kept, flags, sha, text: Rc::clone(&text), loaded, used: self.uses };
@@ -148,23 +147,23 @@ impl Cache {
             self.scripts.len() as u32 - 1
         });
         self.scripts[index as usize] = Some(script);
+        self.evaluated.extend((!loaded).then_some(index));
         self.by_sha.insert(sha, index);
         self.by_text.insert(text, index);
     }
 
     /// Forgets the script of EVAL's that was used least recently.
     fn evict(&mut self, machine: &mut Machine) {
-        let evaluated = self.scripts.iter().enumerate().filter_map(|(index, script)| {
-            script.as_ref().filter(|script| !script.loaded).map(|script| (script.used, index))
-        });
-        let Some((_, index)) = evaluated.min() else { return };
-        if let Some(script) = self.scripts[index].take() {
+        let used = |index: &u32| self.scripts[*index as usize].as_ref().map(|script| script.used);
+        let oldest = self.evaluated.iter().enumerate().min_by_key(|(_, index)| used(index));
+        let Some((place, _)) = oldest else { return };
+        let index = self.evaluated.swap_remove(place);
+        if let Some(script) = self.scripts[index as usize].take() {
             machine.forget(script.kept);
             self.by_sha.remove(&script.sha);
             self.by_text.remove(&script.text);
             self.text_bytes -= script.text.len();
-            self.free.push(index as u32);
-            self.evaluated -= 1;
+            self.free.push(index);
             self.evicted += 1;
         }
     }
