@@ -3,7 +3,8 @@
 //!
 //! `SENTINEL_ROUNDS=100` measures instead (`failovers_under_load`): how long nobody takes writes, and how
 //! many acknowledged writes are lost. `SENTINEL_PROGRAM=redis` does so with redis-server, and
-//! `SENTINEL_DIRECTIVES="--min-replicas-to-write 1 ..."` with further directives.
+//! `SENTINEL_DIRECTIVES="--min-replicas-to-write 1 ..."` with further directives, `SENTINEL_DOWN_AFTER=1000`
+//! with so many milliseconds until a server is taken for down.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
@@ -213,7 +214,8 @@ fn failovers_under_load() {
     if rounds == 0 {
         return;
     }
-    let mut group = Group::start([program; 3], &more, None, 2000);
+    let down_after_ms = variable("SENTINEL_DOWN_AFTER").parse().unwrap_or(2000);
+    let mut group = Group::start([program; 3], &more, None, down_after_ms);
     let (mut outages, mut lost, mut rounds_that_lost, mut written) = (Vec::new(), 0, 0, 0);
     for round in 0..rounds {
         let load = Load::start(&group, 3, Duration::ZERO);
