@@ -222,6 +222,7 @@ fn push_many(client: &mut Client, key: &str) {
 fn removing_a_big_key_is_an_event_of_expiry_and_of_eviction() {
     let server = start(Program::Redstart);
     let mut client = server.connect();
+    client.words("CONFIG SET lazyfree-lazy-expire no lazyfree-lazy-eviction no");
     push_many(&mut client, "expires");
     client.words("CONFIG SET latency-monitor-threshold 1");
     client.words("DEBUG SET-ACTIVE-EXPIRE 0");

@@ -25,14 +25,15 @@ fn log_of(dir: &Path) -> String {
 }
 
 #[test]
-fn an_expired_key_is_logged_where_clients_have_no_del() {
-    let mut server = Server::start_with(Program::Redstart, &with(&["--rename-command", "DEL", ""]));
+fn an_expired_key_is_logged_where_clients_have_no_unlink() {
+    let mut server =
+        Server::start_with(Program::Redstart, &with(&["--rename-command", "UNLINK", ""]));
     let mut client = server.connect();
-    assert!(client.words("DEL k").is_error());
+    assert!(client.words("UNLINK k").is_error());
     client.words("SET k v PX 1");
     while client.words("EXISTS k").integer() != Some(0) {}
     client.words("SET other 1");
-    assert!(log_of(server.dir()).contains("\r\nDEL\r\n"));
+    assert!(log_of(server.dir()).contains("\r\nUNLINK\r\n"));
     server.kill();
     server.restart();
     assert_eq!(server.connect().words("DBSIZE").integer(), Some(1));
