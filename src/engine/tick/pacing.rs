@@ -30,8 +30,9 @@ const PIPELINE: usize = 4;
 /// Ticks gather while commands come in less than this part of `gather-us`.
 const GATHER_GAPS: u64 = 5;
 
-/// So many clients are worth looking for, for so many times `spin-us`.
-const SEVERAL_CLIENTS: usize = 8;
+/// So many clients are worth looking for, for so many times `spin-us`; of fewer each waits for its answer
+/// before it asks again, and threads that write a snapshot beside them need the processor.
+const SEVERAL_CLIENTS: usize = 16;
 const SEVERAL_SPINS: u64 = 3;
 
 /// The waits before sleep (`spin-us`) and before a tick (`gather-us`).
