@@ -12,6 +12,7 @@ use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Group, Key, read, write,
 };
+use crate::keyspace::reclaim::removal_word;
 use crate::keyspace::unit::Event;
 use crate::rdb::decode::{RestoreError, restore_payload};
 use crate::rdb::encode::dump_payload;
@@ -156,7 +157,7 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn replace_by_nothing(cx: &mut Cx<'_>, key: &[u8], options: Options) {
     let elsewhere = cx.databases.policy.lazy_server_del;
     if options.replace && cx.db().remove(key, elsewhere, Event::DEL) {
-        cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+        cx.log(&[removal_word(elsewhere), key]);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::command::spec::{
     Arity::{AtLeast, Exactly},
     Command, DataHandler, Effect, Flags, Flow, Key, read, write,
 };
+use crate::keyspace::reclaim::removal_word;
 use crate::keyspace::unit::Event;
 
 /// Commands on expiry times.
@@ -124,7 +125,7 @@ fn set_expiry(
 pub(super) fn delete_expired(cx: &mut Cx<'_>, key: &[u8]) {
     let elsewhere = cx.databases.policy.lazy_expire;
     if cx.db().remove(key, elsewhere, Event::DEL) {
-        cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+        cx.log(&[removal_word(elsewhere), key]);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::command::set::{READ, reader, writer};
 use crate::command::spec::{Arity::AtLeast, Command, DataHandler, Effect, Flags, Flow, Key};
 use crate::data::set::Set;
 use crate::keyspace::collection::Changed;
+use crate::keyspace::reclaim::removal_word;
 use crate::keyspace::unit::Event;
 use crate::resp::reply::Reply;
 
@@ -93,7 +94,7 @@ fn pop_some(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         let elsewhere = cx.databases.policy.lazy_server_del;
         cx.databases.unit.notice(Event::SPOP, cx.selected, key);
         cx.db().remove(key, elsewhere, Event::DEL);
-        cx.log(&[if elsewhere { b"UNLINK" } else { b"DEL" }, key]);
+        cx.log(&[removal_word(elsewhere), key]);
         return Ok(Flow::Done);
     }
     let popped = db.edit_existing(key, Event::SPOP, |set: &mut Set| {

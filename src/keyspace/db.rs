@@ -11,6 +11,7 @@ use crate::keyspace::databases::{
     Databases, DbIndex, Expiry, ExpiryMode, KeyspaceStats, Look, WrongType,
 };
 use crate::keyspace::field_expiry;
+use crate::keyspace::reclaim::removal_word;
 use crate::keyspace::string_edit::{Edited, StringEdit};
 use crate::keyspace::table::{Entry, EntryMut, Table, Taken};
 use crate::keyspace::unit::{Classes, Event, Unit};
@@ -123,8 +124,8 @@ impl Db<'_> {
             let took = stopwatch.ticks().saturating_sub(began);
             self.all.expiry.longest = self.all.expiry.longest.max(took);
         }
-        let record: &[u8] = if self.all.policy.lazy_expire { b"UNLINK" } else { b"DEL" };
-        self.all.unit.record(self.index, &[record, key]);
+        let word = removal_word(self.all.policy.lazy_expire);
+        self.all.unit.record(self.index, &[word, key]);
         self.all.stats.expired += 1;
         // Not counted as a change: the command that met the key did nothing by that.
         self.noted(key, Event::EXPIRED, false);

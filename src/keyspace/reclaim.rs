@@ -10,6 +10,11 @@ use crate::keyspace::table::Table;
 /// Something to be dropped elsewhere.
 pub(crate) type Garbage = Box<dyn Send>;
 
+/// The command that tells of a removed key: UNLINK where its value is freed elsewhere, so that it is there, too.
+pub(crate) const fn removal_word(elsewhere: bool) -> &'static [u8] {
+    if elsewhere { b"UNLINK" } else { b"DEL" }
+}
+
 /// What the thread gets.
 struct Load {
     garbage: Garbage,

@@ -24,6 +24,7 @@ use crate::config::kinds::EvictionPolicy;
 use crate::engine::Engine;
 use crate::engine::tick::memory::Meter;
 use crate::keyspace::databases::{Databases, DbIndex, ExpiryMode};
+use crate::keyspace::reclaim::removal_word;
 use crate::keyspace::table::Entry;
 use crate::keyspace::unit::Event;
 
@@ -261,8 +262,7 @@ impl Engine {
         let evicted = db.remove(&candidate.key, elsewhere, Event::EVICTED);
         self.note_latency("eviction-del", began);
         if evicted {
-            let word: &[u8] = if elsewhere { b"UNLINK" } else { b"DEL" };
-            self.databases.unit.record(candidate.db, &[word, &candidate.key]);
+            self.databases.unit.record(candidate.db, &[removal_word(elsewhere), &candidate.key]);
             self.evict.evicted += 1;
         }
         // A key whose time has come is gone as well, though not counted here.

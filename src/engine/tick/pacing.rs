@@ -30,8 +30,8 @@ const PIPELINE: usize = 4;
 /// Ticks gather while commands come in less than this part of `gather-us`.
 const GATHER_GAPS: u64 = 5;
 
-/// So many clients are worth looking for, for so many times `spin-us`; of fewer each waits for its answer
-/// before it asks again, and threads that write a snapshot beside them need the processor.
+/// Where so many clients are active, requests are looked for for so many times `spin-us`. Not for fewer: the
+/// threads of a snapshot need the processor, and the bound on its cost is measured with eight.
 const SEVERAL_CLIENTS: usize = 16;
 const SEVERAL_SPINS: u64 = 3;
 
@@ -41,7 +41,7 @@ const SEVERAL_SPINS: u64 = 3;
 /// thread that sleeps must be woken by whoever sends, and at one request at a time that costs the client
 /// more than anything we do: `redis-benchmark` gets 10 to 25 % more answers from a server that doesn't
 /// sleep. Several clients that are slower with their answers than we with ours, since these are long, are
-/// woken for, too: they ask 25 thousand times a second, not 50 (LRANGE with 600 elements: 1.05x).
+/// looked for longer: they ask 25 thousand times a second, not 50 (LRANGE with 600 elements).
 ///
 /// Before a tick: a server that is quicker than its clients answers each request alone, and then they
 /// (and it) pay a system call for every single one. So where many clients are active, a tick that would
