@@ -94,7 +94,8 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("Keys fetched ahead together."),
     number("spin-us", field!(spin_us), (0, 1_000_000), "20").doc(
         "Microseconds to look for requests before going to sleep, while they come that fast, and \
-             three times as many for 16 active clients; 0 to sleep at once, for less CPU.",
+             three times as many for 8 active clients and more, except while a snapshot runs; 0 to \
+             sleep at once, for less CPU.",
     ),
     number("gather-us", field!(gather_us), (0, 1_000_000), "200").doc(
         "Microseconds from the beginning of one round of commands within which the next one waits \

@@ -30,9 +30,9 @@ const PIPELINE: usize = 4;
 /// Ticks gather while commands come in less than this part of `gather-us`.
 const GATHER_GAPS: u64 = 5;
 
-/// Where so many clients are active, requests are looked for for so many times `spin-us`. Not for fewer: the
-/// threads of a snapshot need the processor, and the bound on its cost is measured with eight.
-const SEVERAL_CLIENTS: usize = 16;
+/// Where so many clients are active, requests are looked for for so many times `spin-us`. Not while a
+/// snapshot or a rewrite runs, whose threads need the processor.
+const SEVERAL_CLIENTS: usize = 8;
 const SEVERAL_SPINS: u64 = 3;
 
 /// The waits before sleep (`spin-us`) and before a tick (`gather-us`).
@@ -131,7 +131,8 @@ impl Pacing {
         let now = engine.env.stopwatch.ticks();
         let gap = now.saturating_sub(self.last_command);
         let commands = engine.metrics.commands.saturating_sub(before);
-        let several = engine.tick.active.clients() >= SEVERAL_CLIENTS;
+        let several =
+            engine.tick.active.clients() >= SEVERAL_CLIENTS && engine.persistence.walk.is_idle();
         let spin = if several { SEVERAL_SPINS * self.spin } else { self.spin };
         if commands == 0 {
             return self.mean_gap < spin && gap < spin && !waits_for_disk(engine);
