@@ -497,9 +497,9 @@ impl Mailbox {
         }
     }
 
-    /// Lets go of buffers kept for reuse beyond a few; called now and then when traffic is low.
+    /// Lets go of buffers kept for reuse; called now and then when traffic is low, and they cost nothing.
     pub(crate) fn shrink(&self) {
-        self.spares.borrow_mut().truncate(16);
+        self.spares.borrow_mut().clear();
     }
 
     /// The largest incomplete request that a connection may hold (`client-query-buffer-limit`).

@@ -53,6 +53,25 @@ fn count_of(replies: &[Value], text: &str) -> usize {
 
 const VOLATILE: [&str; 4] = ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"];
 
+/// Buffers for a client's pipelines once stayed for the next ones: a quarter of a megabyte beside a stream of 26.
+#[test]
+fn what_pipelines_took_is_given_back() {
+    let server = start(Program::Redstart, &[]);
+    let (mut client, mut watcher) = (server.connect(), server.connect());
+    let before = info(&mut watcher, "used_memory");
+    let pipeline: Vec<_> = (0..1000).map(|_| argv("XADD stream * field value other value")).collect();
+    client.pipeline(&pipeline);
+    let stream = watcher.words("MEMORY USAGE stream").integer().expect("a number");
+    let taken = |watcher: &mut Client| info(watcher, "used_memory") - before - stream;
+    assert!(taken(&mut watcher) > 50_000, "{} bytes beside the stream", taken(&mut watcher));
+    // What stays is the key's place, and the buffers that the next second's INFO makes again.
+    let deadline = Instant::now() + PATIENCE;
+    while taken(&mut watcher) > 40_000 {
+        assert!(Instant::now() < deadline, "{} bytes beside the stream", taken(&mut watcher));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Candidates are kept between rounds: meanwhile each may have lost its expiry, or be another value.
 #[test]
 fn keys_that_do_not_expire_stay_under_volatile_policies() {

@@ -404,9 +404,9 @@ impl Spares {
         self.0.retain(|buffer| buffer.capacity() <= NEW_BYTES);
     }
 
-    /// Lets go of all but a few.
+    /// Lets go of all, where traffic is low, and new ones cost nothing.
     pub(crate) fn shrink(&mut self) {
-        self.0.truncate(16);
+        self.0.clear();
     }
 }
 
