@@ -270,6 +270,11 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
         "it makes the target refuse by ACL SETUSER, which isn't there yet",
     ),
     (
+        "sentinel/03-runtime-reconf",
+        "Sentinels (re)connection following primary ACL change",
+        "it uses ACL SETUSER, which isn't there yet",
+    ),
+    (
         "sentinel/07-down-conditions",
         "SDOWN is triggered by misconfigured instance replying with errors, now and then",
         "a BGSAVE that failed is tried again after five seconds, just when the test sends the next one, which may \
@@ -283,8 +288,9 @@ const UPSTREAM_TESTS: &[(&str, &str, &str)] = &[
     ("integration/dual-channel-replication", "what asks for that protocol", "likewise"),
     (
         "integration/dual-channel-replication",
-        "Dual channel replication sync doesn't impair subsequent normal syncs",
-        "it wants a full sync for a replica that was a primary for a while and has written nothing; here that goes \
+        "Dual channel replication sync doesn't impair subsequent normal syncs; dual-channel-replication fails when \
+         primary diskless disabled",
+        "they want a full sync for a replica that was a primary for a while and has written nothing; here that goes \
          on partially",
     ),
     (

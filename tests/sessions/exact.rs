@@ -7,11 +7,21 @@
 //! same); one that is known to be parked is served, unblocked or killed by one other. Within a stage
 //! clients are ranked, and givers stand below their takers: nobody waits for each other in a circle.
 
-use crate::plan::{Act, Command, Hold, Leave, Round, Stage, command};
+use crate::plan::{Act, Command, Hold, Leave, Round, Stage, command, script};
 use crate::support::random::Random;
 
 /// Stages that a round may have.
 const STAGES: (i64, i64) = (3, 9);
+
+/// What a script may say of itself: CLIENT PAUSE and transactions go by it.
+const HEADS: [&str; 6] = [
+    "",
+    "",
+    "#!lua\n",
+    "#!lua flags=no-writes\n",
+    "#!lua flags=no-writes,allow-stale\n",
+    "#!lua flags=allow-oom\n",
+];
 
 /// What is known of a client between two stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,9 +342,15 @@ impl Maker {
                 chunk.push(command(format!("RPUSH {own} x y")));
                 format!("LMOVE {own} {key} LEFT RIGHT")
             }
+            (3, _) => {
+                let (push, values) = if zset { ("zadd", "2,'b'") } else { ("rpush", "'a','b'") };
+                let head = self.random.pick(&["", "#!lua\n"]);
+                let text = format!("{head}return redis.call('{push}',KEYS[1],{values})");
+                return script("EVAL", &text, key);
+            }
             (_, true) => format!("ZADD {key} 1 a 2 b 2 c"),
-            (3, false) => format!("LPUSH {key} a b c"),
-            (4, false) => format!("RPUSH {key} a b"),
+            (4, false) => format!("LPUSH {key} a b c"),
+            (5, false) => format!("RPUSH {key} a b"),
             (_, false) => format!("RPUSH {key} a"),
         };
         command(line)
@@ -378,7 +394,7 @@ impl Maker {
 
     fn say(&mut self, c: usize, commands: &mut Vec<Command>) {
         let number = self.random.below(1000);
-        let line = match self.random.below(29) {
+        let line = match self.random.below(32) {
             0..=2 => format!("SET p{c} {number}"),
             3..=4 => format!("GET p{c}"),
             5..=6 => format!("APPEND p{c} {number}"),
@@ -405,9 +421,28 @@ impl Maker {
                 commands.push(command(format!("ZADD z{c} {number} m")));
                 format!("BZPOPMAX z{c} z{c} 0")
             }
+            24..=26 => return commands.push(self.evaluate(c)),
             _ => return self.transaction(c, commands),
         };
         commands.push(command(line));
+    }
+
+    /// A script about a client's own keys, of which some don't hold to what they say of themselves.
+    fn evaluate(&mut self, c: usize) -> Command {
+        let head = self.random.pick(&HEADS);
+        let (body, key) = self.random.pick(&[
+            ("return redis.call('get',KEYS[1])", "p"),
+            ("return redis.call('get',KEYS[1])", "p"),
+            ("return redis.call('append',KEYS[1],'e')", "p"),
+            ("return redis.call('append',KEYS[1],'e')", "p"),
+            ("redis.call('append',KEYS[1],'e') return redis.call('llen',KEYS[1])", "p"),
+            ("return redis.pcall('append',KEYS[1],'e')", "l"),
+            ("return redis.call('publish','nobody',KEYS[1])", "p"),
+            ("return redis.call('rpush',KEYS[1],'e')", "l"),
+            ("redis.setresp(3) return redis.call('lrange',KEYS[1],0,1)", "l"),
+        ]);
+        let call = self.random.pick(&["EVAL", "EVAL", "EVAL", "EVAL_RO"]);
+        script(call, &format!("{head}{body}"), &format!("{key}{c}"))
     }
 
     /// A message to somebody who listens, from one whose commands run in this stage, so that the
@@ -429,7 +464,7 @@ impl Maker {
         }
         commands.push(command("MULTI"));
         for _ in 0..self.random.below(4) {
-            let line = match self.random.below(9) {
+            let line = match self.random.below(11) {
                 0 => format!("BLPOP none{c} 0"),
                 1 => format!("BLMOVE l{c} l{c} LEFT RIGHT 0"),
                 2 => format!("BZPOPMIN z{c} 0"),
@@ -438,6 +473,10 @@ impl Maker {
                 5 => format!("LPUSH p{c} t"),
                 6 => format!("BLMPOP 0 1 l{c} RIGHT"),
                 7 => "WAIT 1 0".into(),
+                8..=9 => {
+                    commands.push(self.evaluate(c));
+                    continue;
+                }
                 _ => format!("SET p{c} t"),
             };
             commands.push(command(line));

@@ -1,8 +1,8 @@
 //! Random sessions: a few clients whose requests meet in one tick, on redis-server and on Redstart.
 //!
 //! A round is made from its seed ([`plan`]) and played on both servers ([`world`]): pipelines, blocking
-//! commands, pushes, transactions, CLIENT PAUSE, REPLY, UNBLOCK and KILL, connections that are closed,
-//! half or wholly. There are rounds of two kinds:
+//! commands, pushes, transactions, scripts, CLIENT PAUSE, REPLY, UNBLOCK and KILL, connections that are
+//! closed, half or wholly. There are rounds of two kinds:
 //!
 //! - [`exact`]: made so that it doesn't matter who is read first: both servers must say the same.
 //! - [`racy`]: anything goes, and each server's outcome is judged by itself: every client is answered

@@ -111,3 +111,8 @@ impl fmt::Display for Round {
 pub fn command(line: impl AsRef<str>) -> Command {
     line.as_ref().split_whitespace().map(str::to_owned).collect()
 }
+
+/// A command that runs a script with one key.
+pub fn script(call: &str, text: &str, key: &str) -> Command {
+    [call, text, "1", key].map(str::to_owned).to_vec()
+}
