@@ -445,6 +445,7 @@ const UPSTREAM_COUNTS: &[(&str, u32, u32, u32)] = &[
     ("integration/replica-redirect", 8, 0, 0),
     ("integration/shutdown", 5, 0, 0),
     ("unit/wait", 38, 0, 0),
+    ("sentinel, with Valkey 9.1.2's Sentinel over servers of ours", 208, 1, 0),
     ("unit/type/stream-cgroups", 65, 0, 0),
     ("integration/convert-zipmap-hash-on-load", 3, 0, 0),
     ("integration/convert-ziplist-hash-on-load", 2, 0, 0),
