@@ -87,11 +87,12 @@ class Process:
         while True:
             try:
                 self.client = Client(self.port)
-                break
+                if self.client("PING") == b"+PONG":
+                    break
             except OSError:
                 if time.time() - began > 20:
                     raise
-                time.sleep(0.05)
+            time.sleep(0.05)
 
     @staticmethod
     def children(pid):

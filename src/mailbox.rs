@@ -373,6 +373,9 @@ pub struct Mailbox {
     query_buffer_max: Cell<usize>,
     /// What a new connection is held to before the actor has seen it.
     opening_bounds: Cell<Option<Bounds>>,
+    /// Whether connections are accepted, and who is to be told when they are.
+    accepts: Cell<bool>,
+    accepting: Notify,
 }
 
 impl fmt::Debug for Mailbox {
@@ -387,6 +390,20 @@ impl Mailbox {
         let mailbox = Self::default();
         mailbox.query_buffer_max.set(1 << 30);
         mailbox
+    }
+
+    /// Connections are accepted from now on.
+    pub(crate) fn accept(&self) {
+        if !self.accepts.replace(true) {
+            self.accepting.notify_waiters();
+        }
+    }
+
+    /// Waits until connections are to be accepted.
+    pub(crate) async fn accepting(&self) {
+        while !self.accepts.get() {
+            self.accepting.notified().await;
+        }
     }
 
     /// A place in the actor's table for a new connection.

@@ -84,7 +84,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Accepts connections from now on. Must be called inside a `LocalSet`. What comes back listens
+    /// Accepts connections once the mailbox wants them. Must be called inside a `LocalSet`. What comes back listens
     /// elsewhere when `port` or `bind` change.
     fn start(self, mailbox: &Rc<Mailbox>) -> Relisten {
         let options = self.options.unwrap_or(SocketOptions { backlog: 0, keepalive_seconds: 0 });
@@ -229,6 +229,7 @@ pub async fn serve(mut engine: Engine, listeners: Listeners) -> (i32, Engine) {
 pub async fn serve_on<N: Network>(mut engine: Engine, network: Rc<N>) -> (i32, Engine) {
     let (accepting, mailbox) = (Rc::clone(&network), Rc::clone(&engine.mailbox));
     tokio::task::spawn_local(async move {
+        mailbox.accepting().await;
         loop {
             let Stream { read, write, peer, local, descriptor } = accepting.accept().await;
             let link = Arc::new(Link::new(Origin::Tcp { peer, local }, descriptor));

@@ -87,6 +87,28 @@ fn clients_are_told_that_it_loads() {
     }
 }
 
+/// Where little is there to load, even who comes at once finds it loaded. Ours listened, and said
+/// `-LOADING` for some milliseconds, an empty server, too. (As redis-server does with a log.)
+#[test]
+fn a_small_load_is_not_told() {
+    let ours = [SNAPSHOT, LOG].map(|directives| (Program::Redstart, directives));
+    for (program, directives) in [(Program::Redis, SNAPSHOT)].into_iter().chain(ours) {
+        let mut dir = tempfile::tempdir().expect("a temporary directory");
+        for keys in 0..6 {
+            let mut server = Server::start_loading(program, dir, directives);
+            let mut client = server.connect();
+            let size = client.words("DBSIZE");
+            assert_eq!(size.integer(), Some(keys), "{program:?} {directives:?}: {size:?}");
+            client.words(&format!("SET key{keys} value"));
+            if directives == SNAPSHOT {
+                client.words("SAVE");
+            }
+            server.terminate();
+            dir = server.into_dir();
+        }
+    }
+}
+
 /// A shutdown with save points would put what is loaded so far in the snapshot's place.
 #[test]
 fn a_shutdown_meanwhile_leaves_the_files_alone() {

@@ -74,12 +74,13 @@ pub(crate) fn bind_unix(
     UnixListener::from_std(socket.into())
 }
 
-/// Accepts TCP connections for ever; each is served by a task of its own.
+/// Accepts TCP connections for ever, once the mailbox wants them; each is served by a task of its own.
 pub(crate) async fn accept_tcp(
     listener: Rc<TcpListener>,
     mailbox: Rc<Mailbox>,
     options: SocketOptions,
 ) {
+    mailbox.accepting().await;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -115,8 +116,9 @@ fn start_tcp(
     Ok(())
 }
 
-/// Accepts connections of the Unix socket for ever.
+/// Accepts connections of the Unix socket for ever, once the mailbox wants them.
 pub(crate) async fn accept_unix(listener: UnixListener, path: String, mailbox: Rc<Mailbox>) {
+    mailbox.accepting().await;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {

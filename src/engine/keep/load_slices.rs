@@ -1,6 +1,7 @@
-//! Loading at the start and behind a full sync, in slices: a thread recovers ahead ([`crate::persist::ahead`]), and each tick
-//! puts some of what it found in its place, so that clients are answered meanwhile (`-LOADING`, or
-//! what is allowed while loading). Keys are prefetched a window at a time, as commands are.
+//! Loading at the start and behind a full sync, in slices: a thread recovers ahead ([`crate::persist::ahead`]),
+//! and each tick puts some of what it found in its place, so that clients are answered meanwhile
+//! (`-LOADING`, or what is allowed while loading); but at the start, where little is there, they find it
+//! loaded. Keys are prefetched a window at a time, as commands are.
 //!
 //! When all is there, the log is opened and whoever wants to know is told; when it can't be loaded the
 //! server ends. Nothing is written to the disk's files before: a shutdown meanwhile saves nothing.
@@ -25,6 +26,9 @@ use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay, S
 const WINDOW: usize = 16;
 /// Time that one tick gives to loading, in microseconds: the longest that a client waits to be told.
 const SLICE_MICROS: u64 = 3_000;
+/// Time in nanoseconds that the load at the start may take before anybody is told of it: clients that come
+/// meanwhile wait. So they do with redis-server for the first two megabytes of a snapshot.
+const UNTOLD_NANOS: u64 = 250_000_000;
 /// Time between two lines in the log, in nanoseconds.
 const REPORT_NANOS: u64 = 5_000_000_000;
 
@@ -179,7 +183,13 @@ impl Engine {
         self.persistence.loading = served;
         let again = matches!(slice, Slice::Full);
         match slice {
-            Slice::Full | Slice::Empty => self.persistence.load = Some(load),
+            Slice::Full | Slice::Empty => {
+                if self.env.clock.monotonic_nanos().saturating_sub(load.began_nanos) >= UNTOLD_NANOS
+                {
+                    self.mailbox.accept();
+                }
+                self.persistence.load = Some(load);
+            }
             Slice::End(result) => self.end_load(load, *result),
         }
         again
@@ -350,7 +360,10 @@ impl Engine {
             Err(error) => Err(error.into()),
         };
         match opened {
-            Ok(()) => (ready.0)(self),
+            Ok(()) => {
+                (ready.0)(self);
+                self.mailbox.accept();
+            }
             Err(error) => {
                 for line in error.to_string().lines() {
                     tracing::error!("{line}");

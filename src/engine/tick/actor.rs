@@ -325,6 +325,9 @@ impl Engine {
 
 /// Runs the engine as a task until it is to end; returns the exit code.
 pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
+    if engine.persistence.load.is_none() {
+        engine.mailbox.accept();
+    }
     let mut messages = Vec::new();
     let mut interval = cron_interval(&engine);
     let mut hz = engine.cron.hz();
