@@ -213,7 +213,7 @@ impl Engine {
                     self.databases.waits.wait(waiter, db, args.at(index), &wait.awaited);
                 }
             }
-            Awaited::Copies(_) => self.blocking.copies.enter(slot),
+            Awaited::Copies(copies) => self.blocking.copies.enter(slot, *copies),
             Awaited::Errand(errand) => self.enter_errand(errand, slot),
             Awaited::End => {
                 if let Some(waiting) = &mut self.shutdown.waiting {
@@ -238,7 +238,7 @@ impl Engine {
                     self.databases.waits.leave(parked.ticket, db, key, &wait.awaited);
                 }
             }
-            Awaited::Copies(_) => self.blocking.copies.leave(slot),
+            Awaited::Copies(copies) => self.blocking.copies.leave(slot, *copies),
             Awaited::Errand(errand) => self.leave_errand(errand),
             Awaited::End => {
                 if let Some(waiting) = &mut self.shutdown.waiting {

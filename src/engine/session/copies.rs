@@ -61,21 +61,32 @@ pub(crate) enum Copies {
     Here(StreamPosition),
 }
 
+impl Copies {
+    /// Whether they are what a token stands for.
+    fn are_here(self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+}
+
 /// Who waits for copies.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct State {
     waiting: BTreeSet<SessionId>,
+    /// How many of them wait for what a token stands for.
+    for_tokens: usize,
     /// How far the log was durable when they were last looked at.
     seen: Option<LogOffset>,
 }
 
 impl State {
-    pub(crate) fn enter(&mut self, slot: SessionId) {
+    pub(crate) fn enter(&mut self, slot: SessionId, copies: Copies) {
         self.waiting.insert(slot);
+        self.for_tokens += usize::from(copies.are_here());
     }
 
-    pub(crate) fn leave(&mut self, slot: SessionId) {
+    pub(crate) fn leave(&mut self, slot: SessionId, copies: Copies) {
         self.waiting.remove(&slot);
+        self.for_tokens -= usize::from(copies.are_here());
     }
 }
 
@@ -200,8 +211,9 @@ impl Engine {
     #[cold]
     fn look_for_copies(&mut self) {
         let kept = self.durable_here();
-        // A replica's stream goes on without words of others.
-        let heard = std::mem::take(&mut self.replication.heard) || self.is_replica();
+        // The stream goes on, or becomes another, without words of others.
+        let heard =
+            std::mem::take(&mut self.replication.heard) || self.blocking.copies.for_tokens > 0;
         if kept == self.blocking.copies.seen && !heard {
             return;
         }
