@@ -91,7 +91,12 @@ impl State {
 }
 
 fn wait(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    refuse_on_replica(engine, "WAIT")?;
+    refuse_on_replica(
+        engine,
+        "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a \
+         replica is configured to be writable (which is not the default) writes to replicas are just \
+         local and are not propagated.",
+    )?;
     let copies = Copies::Replicas(args.int(1)?);
     let timeout_ms = timeout(engine, args, 2)?;
     Ok(engine.await_copies(slot, copies, timeout_ms))
@@ -102,7 +107,11 @@ fn wait_for_logs(
     slot: SessionId,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    refuse_on_replica(engine, "WAITAOF")?;
+    refuse_on_replica(
+        engine,
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas \
+         are just local and are not propagated.",
+    )?;
     let here = match args.int(1)? {
         0 => false,
         1 => true,
@@ -122,14 +131,8 @@ fn wait_for_logs(
     Ok(engine.await_copies(slot, Copies::Logs { here, replicas }, timeout_ms))
 }
 
-fn refuse_on_replica(engine: &Engine, name: &str) -> Result<(), CommandError> {
-    if !engine.is_replica() {
-        return Ok(());
-    }
-    Err(CommandError::owned(format!(
-        "ERR {name} cannot be used with replica instances. Please also note that writes to replicas \
-         are just local and are not propagated."
-    )))
+fn refuse_on_replica(engine: &Engine, refusal: &'static str) -> Result<(), CommandError> {
+    if engine.is_replica() { Err(CommandError::text(refusal)) } else { Ok(()) }
 }
 
 /// Milliseconds; 0 for ever.
