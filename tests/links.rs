@@ -188,6 +188,31 @@ fn a_primary_may_send_garbage() {
     assert_eq!(reader.words("LLEN list"), Value::Integer(3));
 }
 
+/// Where a stream begins so far on that its offset overflowed, nothing is begun.
+#[test]
+fn a_stream_that_leaves_no_room_for_an_offset_is_refused() {
+    let (snapshot, stream) = material();
+    let replica = start(Program::Redstart, &[]);
+    let puppet = Puppet::new();
+    let mut client = replica.connect();
+    for (offset, refused) in [(u64::MAX - 30, true), (i64::MAX as u64, true), (1 << 62, false)] {
+        let mut script = Script::new(&snapshot, &stream);
+        let last = script.answers.last_mut().expect("PSYNC's answer");
+        let head = format!("+FULLRESYNC {HISTORY} 0\r\n");
+        last.splice(..head.len(), format!("+FULLRESYNC {HISTORY} {offset}\r\n").into_bytes());
+        begin_to_follow(&mut client, puppet.port());
+        let _link = puppet.play(&script, usize::MAX);
+        if refused {
+            let told = format!("Wrong offset from master: +FULLRESYNC {HISTORY} {offset}");
+            await_that("the log says so", || replica.log().contains(&told));
+            assert_eq!(client.words("EXISTS string"), Value::Integer(0));
+        } else {
+            let end = offset as i64 + stream.len() as i64;
+            await_that("it is there", || number(&mut client, "master_repl_offset") == end);
+        }
+    }
+}
+
 /// A primary that was started again without its data, at the same address.
 fn restarted_empty(more: &[&str]) -> (Server, Puppet, TcpStream) {
     let (snapshot, stream) = material();

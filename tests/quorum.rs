@@ -195,6 +195,57 @@ fn a_token_is_waited_for_on_another_node() {
     assert!(!answer.is_empty() && answer != "1", "{answer}");
 }
 
+/// Nothing looked at those who wait for a token where there is neither a log nor a replica: they waited for
+/// ever.
+#[test]
+fn a_token_is_not_waited_for_in_vain_where_nobody_else_is() {
+    let primary = start(Program::Redstart, &["--appendonly", "no"]);
+    let replica = follower(Program::Redstart, &primary, &["--appendonly", "no"]);
+    assert_equal(&[&primary, &replica]);
+    let token = primary.connect().words("CAUSAL TOKEN").text();
+    let (id, offset) = token.split_once(':').expect("two parts");
+    let offset: u64 = offset.parse().expect("a number");
+    let wait = |server: &Server, beyond: u64| {
+        let mut client = server.connect();
+        let token = format!("{id}:{}", offset + beyond);
+        client.try_send_raw(&client::encode(&["CAUSAL", "WAIT", &token, "0"])).expect("sent");
+        let mut other = server.connect();
+        await_that("it waits", || number(&mut other, "blocked_clients") == 1);
+        client
+    };
+    let mut left = wait(&replica, 1_000_000);
+    replica.connect().words("REPLICAOF NO ONE");
+    let answer = left.try_read().expect("an answer").text();
+    assert!(answer.starts_with("OTHERHISTORY "), "{answer}");
+    // A primary gets there by its own writes.
+    let mut reached = wait(&primary, 60);
+    primary.connect().words(&format!("SET a {}", "2".repeat(200)));
+    assert_eq!(reached.try_read().expect("an answer").integer(), Some(1));
+}
+
+/// What a closed client had waited for was held against the next one in its place.
+#[test]
+fn a_closed_client_leaves_no_doubt_to_the_next() {
+    let (primary, replica) = pair(Program::Redstart, &["--appendonly", "no"]);
+    let mut writer = primary.connect();
+    let id = writer.words("CLIENT ID").integer().expect("a number");
+    let mut other = primary.connect();
+    replica.halt();
+    writer.try_send_raw(&client::encode(&["SET", "a", "1"])).expect("sent");
+    await_that("it is executed", || info(&mut other, "cmdstat_set").starts_with("calls=2,"));
+    assert_eq!(other.words(&format!("CLIENT KILL ID {id}")).integer(), Some(1));
+    drop(writer);
+    await_that("it has gone", || number(&mut other, "connected_clients") == 1);
+    // Others' doubt ends when the first's would.
+    let mut next: Vec<Client> = (0..3).map(|_| primary.connect()).collect();
+    assert!(next.iter_mut().all(|client| client.words("PING").text() == "PONG"));
+    assert!(attempt(&mut other, "GET a").is_some_and(|answer| answer.starts_with("UNCERTAIN ")));
+    for client in &mut next {
+        assert_eq!(attempt(client, "PING").as_deref(), Some("PONG"));
+    }
+    replica.proceed();
+}
+
 const SYNCED: [&str; 6] =
     ["--appendonly", "yes", "--appendfsync", "always", "--write-quorum-durable", "yes"];
 

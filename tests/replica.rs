@@ -166,6 +166,52 @@ fn a_replica_that_sends_commands_is_closed() {
     assert_eq!(number(&mut client, "connected_slaves"), 0);
 }
 
+/// What a replica waited for was answered in the midst of its stream.
+#[test]
+fn a_replica_that_waits_for_an_answer_is_closed() {
+    let primary = start(Program::Redstart, &[]);
+    let mut client = primary.connect();
+    for (sent, named) in [("WAIT 5 100", "wait"), ("WAITAOF 0 5 100", "waitaof")] {
+        let mut link = primary.connect();
+        link.try_send_raw(&client::encode(&["PSYNC", "?", "-1"])).expect("sent");
+        let answer = link.try_read().expect("an answer").text();
+        assert!(answer.starts_with("FULLRESYNC "), "{answer}");
+        link.try_send_raw(&client::encode(&client::argv(sent))).expect("sent");
+        link.read_to_close().expect("it is closed");
+        let told = format!("Replica generated a reply to command '{named}', disconnecting it: id=");
+        assert!(primary.log().contains(&told), "{named}");
+        await_that("it has gone", || number(&mut client, "connected_slaves") == 0);
+    }
+}
+
+/// The word of one that isn't fed counted once it was, one that stood behind other options was taken from the
+/// wrong place, and one that is no number was answered, which closed the link.
+#[test]
+fn only_what_a_replica_says_of_its_place_counts() {
+    let primary = start(Program::Redstart, &["--repl-diskless-sync", "no"]);
+    let mut client = primary.connect();
+    client.words("SET a b");
+    let mut link = primary.connect();
+    let mut say = |line: &str| {
+        link.try_send_raw(&client::encode(&client::argv(line))).expect("sent");
+    };
+    say("REPLCONF ACK nothing FACK nothing");
+    say("REPLCONF listening-port 7777");
+    say("REPLCONF ACK 1000000");
+    say("PING");
+    say("SYNC");
+    await_that("it is fed", || info(&mut client, "slave0").contains("state=online"));
+    assert!(info(&mut client, "slave0").contains(",offset=0,"), "{}", info(&mut client, "slave0"));
+    say("REPLCONF ACK nothing");
+    say("REPLCONF ACK 10 FACK nothing");
+    await_that("it is heard", || info(&mut client, "slave0").contains(",offset=10,"));
+    say("REPLCONF getack * ACK 11");
+    say("REPLCONF ACK 12");
+    await_that("it is heard", || info(&mut client, "slave0").contains(",offset=12,"));
+    assert_eq!(link.try_read().expect("an answer").text(), "OK");
+    assert_eq!(link.try_read().expect("an answer").text(), "PONG");
+}
+
 /// Following somebody else in vain costs those behind nothing.
 #[test]
 fn replicas_of_a_replica_stay_while_it_looks_for_another_primary() {

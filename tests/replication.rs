@@ -323,16 +323,24 @@ fn listeners_of_a_replica_hear_what_is_published_at_its_primary() {
     assert_eq!(heard.last().map(Value::text).as_deref(), Some("hello"));
 }
 
+/// What it had sent behind that was executed on a replica, where upstream ends the connection.
 #[test]
 fn a_blocked_client_is_sent_away_when_its_server_becomes_a_replica() {
     let (primary, other) = (start(Program::Redstart, &[]), start(Program::Redstart, &[]));
-    let mut waiter = other.connect();
-    waiter.try_send_raw(&client::encode(&["BLPOP", "nothing", "0"])).expect("sent");
+    let redis = start(Program::Redis, &[]);
+    let told = [&redis, &other].map(|server| {
+        let mut waiter = server.connect();
+        let batch = [client::encode(&["BLPOP", "nothing", "0"]), client::encode(&["PING"])];
+        waiter.try_send_raw(&batch.concat()).expect("sent");
+        let mut client = server.connect();
+        await_that("it waits", || number(&mut client, "blocked_clients") == 1);
+        client.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+        let told = waiter.read_to_close().expect("its end");
+        (String::from_utf8_lossy(&told).into_owned(), client.words("WAIT 0 0").text())
+    });
+    assert!(told[0].0.starts_with("-UNBLOCKED force unblock"), "{told:?}");
+    assert_eq!(told[1], told[0]);
     let mut client = other.connect();
-    await_that("it waits", || number(&mut client, "blocked_clients") == 1);
-    client.words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
-    let answer = waiter.try_read().expect("an answer").text();
-    assert!(answer.starts_with("UNBLOCKED force unblock"), "{answer}");
     assert_equal(&[&primary, &other]);
     client.words("REPLICAOF NO ONE");
     // The log's lines say what the server was when it wrote them.

@@ -121,6 +121,28 @@ fn an_entry_wakes_the_first_that_waits_in_each_group() {
     assert_eq!(read(&mut client), "*nil");
 }
 
+/// Entries were taken over during a pause that holds writes, and so in the midst of a failover.
+#[test]
+fn time_brings_nothing_during_a_pause() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    control.words("XADD s 5-1 f v");
+    control.words("XREADGROUP GROUP g slow STREAMS s >");
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 300 STREAMS s >";
+    let mut waiter = park(&mut control, &server, line);
+    control.words("CLIENT PAUSE 60000 WRITE");
+    let began = Instant::now();
+    let mut pending = Vec::new();
+    while pending.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it is never pending for long enough");
+        pending = control.words("XPENDING s g IDLE 500 - + 1").elements();
+    }
+    assert_eq!(pending[0].elements()[1].text(), "slow");
+    control.words("CLIENT UNPAUSE");
+    assert!(read(&mut waiter).contains("5-1"), "it waits no longer than the pause");
+}
+
 /// Redis 8.4's CLAIM: what has been pending for long enough comes to whoever waits, by time alone, and
 /// what is given back (XNACK of 8.8) comes at once.
 #[test]

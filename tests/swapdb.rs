@@ -113,6 +113,36 @@ fn a_replica_of_redis_serves_what_it_has_while_it_loads() {
     serves_meanwhile(Program::Redis);
 }
 
+/// What was queued before the load began ran in it: a replica made a primary meanwhile took the copy over under
+/// its own name, at its old place.
+#[test]
+fn a_queue_does_nothing_that_a_load_beside_the_data_forbids() {
+    let (primary, replica) = pair(Program::Redstart, &["--key-load-delay", "400"]);
+    let (mut above, mut reader) = (primary.connect(), replica.connect());
+    let lines = ["REPLICAOF NO ONE", "REPLICAOF 127.0.0.1 1", "BGSAVE", "BGREWRITEAOF"];
+    let mut queues: Vec<Client> = lines
+        .iter()
+        .map(|line| {
+            let mut client = replica.connect();
+            client.words("MULTI");
+            assert_eq!(client.words(line).text(), "QUEUED");
+            client
+        })
+        .collect();
+    need_full_copy(&mut above);
+    await_load_beside(&mut reader);
+    for (client, line) in queues.iter_mut().zip(lines) {
+        assert_eq!(
+            client.words("EXEC").text(),
+            "EXECABORT Transaction discarded because of: LOADING Redis is loading the dataset in memory",
+            "{line}"
+        );
+    }
+    assert_eq!(info(&mut reader, "async_loading"), "1", "it was loading all the while");
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(info(&mut reader, "role"), "slave");
+}
+
 /// Behind a copy that can't be loaded the old data is there, and served.
 #[test]
 fn what_can_not_be_loaded_takes_nothing_away() {

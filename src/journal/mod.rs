@@ -49,6 +49,9 @@ use crate::journal::encode::{EXEC, MULTI, push_select};
 
 /// The block becomes a chunk of the backlog when it has grown to this.
 pub(crate) const CHUNK_BYTES: usize = 64 << 10;
+/// The largest offset at which a stream may begin: peers read offsets as signed numbers, and no stream
+/// gets from here to their end.
+pub(crate) const OFFSET_MAX: u64 = 1 << 62;
 /// The block keeps up to this much room between ticks.
 const BLOCK_KEPT_BYTES: usize = 1 << 20;
 

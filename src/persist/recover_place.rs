@@ -5,7 +5,7 @@
 //! until a frame names its history.
 
 use crate::base::text;
-use crate::journal::{ReplicationId, StreamPosition};
+use crate::journal::{OFFSET_MAX, ReplicationId, StreamPosition};
 use crate::persist::scan::Scanner;
 
 /// The place, as far as it is known.
@@ -31,7 +31,9 @@ impl StreamPlace {
     pub(crate) fn note_field(&mut self, key: &[u8], value: &[u8]) {
         match key {
             b"repl-id" => self.id = ReplicationId::parse(value),
-            b"repl-offset" => self.offset = text::parse_u64(value),
+            b"repl-offset" => {
+                self.offset = text::parse_u64(value).filter(|offset| *offset <= OFFSET_MAX);
+            }
             _ => return,
         }
         if let (Some(id), Some(offset)) = (self.id, self.offset) {

@@ -246,20 +246,24 @@ impl Engine {
         tracing::info!("MASTER MODE enabled (user request)");
     }
 
-    /// Clients that wait for keys would wait for what only a primary brings about. Not those that have asked
-    /// for the end of the server: that comes.
+    /// Clients that wait for keys would wait for what only a primary brings about. They are told, and their
+    /// connections end: what they sent behind it was meant for a primary. Not those that have asked for the
+    /// end of the server: that comes.
     fn unblock_all(&mut self) {
         for slot in self.sessions.client_slots() {
             if self.awaits_end(slot) {
                 continue;
             }
-            self.release(
+            let told = self.release(
                 slot,
                 Release::Error(CommandError::text(
                     "UNBLOCKED force unblock from blocking operation, instance state changed \
                      (master -> replica?)",
                 )),
             );
+            if told {
+                self.leave(slot);
+            }
         }
     }
 

@@ -50,7 +50,7 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     for at in (1..args.len()).step_by(2) {
         let value = args.at(at + 1);
         if args.is(at, "ACK") {
-            engine.note_word(slot, args)?;
+            engine.note_word(slot, value, args.from(at + 2));
             return Ok(Flow::Done);
         }
         let session = &mut engine.sessions[slot];
@@ -248,15 +248,20 @@ impl Engine {
         true
     }
 
-    /// A replica says how far it is.
-    fn note_word(&mut self, slot: SessionId, args: Args<'_>) -> Result<(), CommandError> {
-        let acked = u64::try_from(args.int(2)?).unwrap_or_default();
-        let durable = match args.len() {
-            5.. if args.is(3, "FACK") => Some(u64::try_from(args.int(4)?).unwrap_or_default()),
-            _ => None,
-        };
+    /// A replica says how far it is. What is said wrongly, or by anybody else, is not answered either.
+    fn note_word<'a>(
+        &mut self,
+        slot: SessionId,
+        acked: &[u8],
+        mut more: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let offset =
+            |word: &[u8]| text::parse_i64(word).map(|at| u64::try_from(at).unwrap_or_default());
         let now = self.steady();
-        let Some(replica) = &mut self.sessions[slot].replica else { return Ok(()) };
+        let replica = self.sessions[slot].replica.as_mut().filter(|replica| replica.is_fed());
+        let (Some(replica), Some(acked)) = (replica, offset(acked)) else { return };
+        let names_durable = more.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FACK"));
+        let durable = more.next().filter(|_| names_durable).and_then(offset);
         replica.heard = now;
         replica.acked = replica.acked.max(acked);
         replica.durable = durable.or(replica.durable);
@@ -269,7 +274,6 @@ impl Engine {
             }
             self.mark_dirty(slot);
         }
-        Ok(())
     }
 
     /// Replicas that follow the stream.

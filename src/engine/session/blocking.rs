@@ -32,6 +32,9 @@ use crate::keyspace::databases::DbIndex;
 use crate::keyspace::waits::{Awaited as WaitedFor, Ticket};
 use crate::mailbox::SessionId;
 
+/// How long what can't be tried again during a pause is put off, in milliseconds.
+const PAUSED_MS: i64 = 50;
+
 /// What a client waits for.
 #[derive(Debug)]
 enum Awaited {
@@ -213,7 +216,7 @@ impl Engine {
                     self.databases.waits.wait(waiter, db, args.at(index), &wait.awaited);
                 }
             }
-            Awaited::Copies(_) => self.blocking.copies.enter(slot),
+            Awaited::Copies(copies) => self.blocking.copies.enter(slot, *copies),
             Awaited::Errand(errand) => self.enter_errand(errand, slot),
             Awaited::End => {
                 if let Some(waiting) = &mut self.shutdown.waiting {
@@ -238,7 +241,7 @@ impl Engine {
                     self.databases.waits.leave(parked.ticket, db, key, &wait.awaited);
                 }
             }
-            Awaited::Copies(_) => self.blocking.copies.leave(slot),
+            Awaited::Copies(copies) => self.blocking.copies.leave(slot, *copies),
             Awaited::Errand(errand) => self.leave_errand(errand),
             Awaited::End => {
                 if let Some(waiting) = &mut self.shutdown.waiting {
@@ -398,12 +401,26 @@ impl Engine {
             if at > now {
                 break;
             }
-            if self.gives_up_later(slot, now) {
+            if !self.gives_up_later(slot, now) {
+                if !self.release(slot, Release::Done) {
+                    break;
+                }
+            } else if self.pause.is_any() {
+                self.try_later(slot, at);
+            } else {
                 self.try_again(slot);
                 self.serve_waiting();
-            } else if !self.release(slot, Release::Done) {
-                break;
             }
+        }
+    }
+
+    /// What is tried again may write, which waits for a pause to end.
+    fn try_later(&mut self, slot: SessionId, alarm: SteadyMillis) {
+        self.blocking.deadlines.remove(&(alarm, slot));
+        let again = self.steady().later(PAUSED_MS);
+        if let Some(Run::Parked(parked)) = self.sessions.get_mut(slot).map(|one| &mut one.run) {
+            parked.again = Some(again);
+            self.blocking.deadlines.extend(parked.alarm().map(|at| (at, slot)));
         }
     }
 

@@ -61,26 +61,42 @@ pub(crate) enum Copies {
     Here(StreamPosition),
 }
 
+impl Copies {
+    /// Whether they are what a token stands for.
+    fn are_here(self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+}
+
 /// Who waits for copies.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct State {
     waiting: BTreeSet<SessionId>,
+    /// How many of them wait for what a token stands for.
+    for_tokens: usize,
     /// How far the log was durable when they were last looked at.
     seen: Option<LogOffset>,
 }
 
 impl State {
-    pub(crate) fn enter(&mut self, slot: SessionId) {
+    pub(crate) fn enter(&mut self, slot: SessionId, copies: Copies) {
         self.waiting.insert(slot);
+        self.for_tokens += usize::from(copies.are_here());
     }
 
-    pub(crate) fn leave(&mut self, slot: SessionId) {
+    pub(crate) fn leave(&mut self, slot: SessionId, copies: Copies) {
         self.waiting.remove(&slot);
+        self.for_tokens -= usize::from(copies.are_here());
     }
 }
 
 fn wait(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    refuse_on_replica(engine, "WAIT")?;
+    refuse_on_replica(
+        engine,
+        "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a \
+         replica is configured to be writable (which is not the default) writes to replicas are just \
+         local and are not propagated.",
+    )?;
     let copies = Copies::Replicas(args.int(1)?);
     let timeout_ms = timeout(engine, args, 2)?;
     Ok(engine.await_copies(slot, copies, timeout_ms))
@@ -91,7 +107,11 @@ fn wait_for_logs(
     slot: SessionId,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    refuse_on_replica(engine, "WAITAOF")?;
+    refuse_on_replica(
+        engine,
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas \
+         are just local and are not propagated.",
+    )?;
     let here = match args.int(1)? {
         0 => false,
         1 => true,
@@ -111,14 +131,8 @@ fn wait_for_logs(
     Ok(engine.await_copies(slot, Copies::Logs { here, replicas }, timeout_ms))
 }
 
-fn refuse_on_replica(engine: &Engine, name: &str) -> Result<(), CommandError> {
-    if !engine.is_replica() {
-        return Ok(());
-    }
-    Err(CommandError::owned(format!(
-        "ERR {name} cannot be used with replica instances. Please also note that writes to replicas \
-         are just local and are not propagated."
-    )))
+fn refuse_on_replica(engine: &Engine, refusal: &'static str) -> Result<(), CommandError> {
+    if engine.is_replica() { Err(CommandError::text(refusal)) } else { Ok(()) }
 }
 
 /// Milliseconds; 0 for ever.
@@ -200,8 +214,9 @@ impl Engine {
     #[cold]
     fn look_for_copies(&mut self) {
         let kept = self.durable_here();
-        // A replica's stream goes on without words of others.
-        let heard = std::mem::take(&mut self.replication.heard) || self.is_replica();
+        // The stream goes on, or becomes another, without words of others.
+        let heard =
+            std::mem::take(&mut self.replication.heard) || self.blocking.copies.for_tokens > 0;
         if kept == self.blocking.copies.seen && !heard {
             return;
         }

@@ -325,9 +325,10 @@ impl Session {
         matches!(self.run, Run::Leaving | Run::Closed)
     }
 
-    /// Whether a command of it may wait. Not inside EXEC, and not in the engine's own sessions.
+    /// Whether a command of it may wait. Not inside EXEC, not in the engine's own sessions, and not on a
+    /// replica's link, which carries no answers.
     pub(crate) fn may_wait(&self) -> bool {
-        self.doing != Doing::Exec && !self.replaying && self.outlet.is_some()
+        self.doing != Doing::Exec && !self.replaying && self.outlet.is_some() && !self.is_fed()
     }
 
     /// Whether it listens to anything.

@@ -123,14 +123,18 @@ impl Engine {
         self.unwatch_all(slot);
         self.untrack(slot);
         self.unmonitor(slot);
-        if let Some(session) = self.sessions.remove(slot)
-            && let Some(link) = &session.link
-        {
-            tracing::trace!(
-                "Client closed connection id={} {}",
-                session.id,
-                link.origin.peer_text()
-            );
+        if let Some(session) = self.sessions.remove(slot) {
+            if !session.output.gates.is_empty() {
+                // Its place is given to another.
+                self.output.forget_waiting(slot);
+            }
+            if let Some(link) = &session.link {
+                tracing::trace!(
+                    "Client closed connection id={} {}",
+                    session.id,
+                    link.origin.peer_text()
+                );
+            }
         }
         self.mailbox.release(slot);
     }

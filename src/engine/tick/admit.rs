@@ -111,7 +111,10 @@ impl Engine {
         let flags = self.flags_with_script(command, args);
         match &self.sessions[slot].transaction {
             Some(transaction) if flags.contains(Flags::RUNS_QUEUE) => {
-                let refusing = Flags::DENYOOM.union(Flags::WRITE).union(Flags::MAY_REPLICATE);
+                let refusing = Flags::DENYOOM
+                    .union(Flags::WRITE)
+                    .union(Flags::MAY_REPLICATE)
+                    .union(Flags::NO_ASYNC_LOADING);
                 let allowing = Flags::STALE.union(Flags::LOADING);
                 flags
                     .union(transaction.flags().intersection(refusing))
