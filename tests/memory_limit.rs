@@ -59,7 +59,8 @@ fn what_pipelines_took_is_given_back() {
     let server = start(Program::Redstart, &[]);
     let (mut client, mut watcher) = (server.connect(), server.connect());
     let before = info(&mut watcher, "used_memory");
-    let pipeline: Vec<_> = (0..1000).map(|_| argv("XADD stream * field value other value")).collect();
+    let pipeline: Vec<_> =
+        (0..1000).map(|_| argv("XADD stream * field value other value")).collect();
     client.pipeline(&pipeline);
     let stream = watcher.words("MEMORY USAGE stream").integer().expect("a number");
     let taken = |watcher: &mut Client| info(watcher, "used_memory") - before - stream;

@@ -63,6 +63,29 @@ fn a_dollar_means_the_last_entry_of_when_the_command_came() {
     assert_eq!(read(&mut client), "*[*[\"s\", *[*[\"8-0\", *[\"a\", \"b\"]]]]]");
 }
 
+/// `+` was resolved once as `$` is: of two entries added at once a waiting client got both, and it found
+/// nothing in a stream whose last entry was deleted.
+#[test]
+fn a_plus_means_the_last_entry_that_there_is() {
+    let server = start();
+    let mut control = server.connect();
+    let last = |id: &str| format!("*[*[\"s\", *[*[\"{id}\", *[\"a\", \"b\"]]]]]");
+    for stands in ["DEL s", "XGROUP CREATE s g $ MKSTREAM"] {
+        control.words(stands);
+        let mut client = park(&mut control, &server, "XREAD BLOCK 0 STREAMS none s + +");
+        for line in ["MULTI", "XADD s 6-0 a b", "XADD s 7-0 a b", "EXEC"] {
+            control.words(line);
+        }
+        assert_eq!(read(&mut client), last("7-0"), "{stands}");
+        control.words("XDEL s 7-0");
+        let reply = control.words("XREAD BLOCK 1 COUNT 5 STREAMS s +").to_string();
+        assert_eq!(reply.replace('\\', ""), last("6-0"));
+        control.words("XDEL s 6-0");
+        assert_eq!(control.words("XREAD STREAMS s +").to_string(), "*nil");
+        control.words("DEL s");
+    }
+}
+
 #[test]
 fn readers_of_a_group_hear_that_key_or_group_are_gone() {
     let server = start();
