@@ -174,6 +174,32 @@ fn time_brings_what_others_have_not_acknowledged() {
     assert_eq!(control.words("XPENDING s g 3 3 1 c").elements().len(), 1);
 }
 
+/// XCLAIM woke no reader with CLAIM: what it made pending, or what it says was delivered long ago, came
+/// when the reader would have looked by itself, which may be never.
+#[test]
+fn a_claim_lets_readers_look_for_what_has_been_pending_for_long() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 100000 STREAMS s >";
+    for claim in [
+        "XCLAIM s g other 0 1-1 FORCE IDLE 100001 JUSTID",
+        "XCLAIM s g other 0 1-1 IDLE 200000 JUSTID",
+        "XCLAIM s g other 0 1-1 TIME 1000 JUSTID",
+    ] {
+        let mut client = park(&mut control, &server, line);
+        assert_eq!(control.words(claim).elements().len(), 1, "{claim}");
+        let reply = read(&mut client);
+        assert!(reply.starts_with("*[*[\"s\", *[*[\"1-1\", *[\"a\", \"b\"], "), "{reply}");
+    }
+    // What is made pending now comes when its time has come.
+    control.words("XACK s g 1-1");
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 50 STREAMS s >";
+    let mut client = park(&mut control, &server, line);
+    control.words("XCLAIM s g other 0 1-1 FORCE JUSTID");
+    assert!(read(&mut client).starts_with("*[*[\"s\", *[*[\"1-1\", "));
+}
+
 #[test]
 fn xgroup_takes_as_many_words_as_all_its_options_have() {
     let server = start();
