@@ -32,7 +32,11 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(M) for M entries of reply")
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>:streams")
         .summary("Replies with the entries of streams behind ids, or waits for some.")
-        .deviates(&["no MAXCOUNT and MAXSIZE of Redis 8.10"]),
+        .deviates(&[
+            "`+` is the last entry that there is, as in Redis from 7.4.2 on; Valkey finds nothing where \
+             the last that was added is deleted",
+            "no MAXCOUNT and MAXSIZE of Redis 8.10",
+        ]),
     writer("XREADGROUP", AtLeast(7), xreadgroup)
         .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(4).ro().access()])
