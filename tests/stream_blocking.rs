@@ -200,6 +200,30 @@ fn a_claim_lets_readers_look_for_what_has_been_pending_for_long() {
     assert!(read(&mut client).starts_with("*[*[\"s\", *[*[\"1-1\", "));
 }
 
+/// A reader with CLAIM claimed when its time came, whatever was paused: it changed data while a failover or
+/// CLIENT PAUSE holds those that write.
+#[test]
+fn time_claims_nothing_while_writers_are_paused() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    control.words("XADD s 2-0 a b");
+    control.words("XREADGROUP GROUP g slow STREAMS s >");
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 300 STREAMS s >";
+    let mut client = park(&mut control, &server, line);
+    let mut timed =
+        park(&mut control, &server, "XREADGROUP GROUP g d BLOCK 350 CLAIM 300 STREAMS s >");
+    control.words("CLIENT PAUSE 100000 WRITE");
+    // Its time passes while what only reads goes on, and what waits gives up in time.
+    assert_eq!(control.words("XREAD BLOCK 500 STREAMS none $").to_string(), "*nil");
+    assert_eq!(read(&mut timed), "*nil");
+    assert_eq!(control.words("XPENDING s g - + 9 slow").elements().len(), 1);
+    assert!(!client.has_answer());
+    control.words("CLIENT UNPAUSE");
+    let reply = read(&mut client);
+    assert!(reply.starts_with("*[*[\"s\", *[*[\"2-0\", *[\"a\", \"b\"], "), "{reply}");
+}
+
 #[test]
 fn xgroup_takes_as_many_words_as_all_its_options_have() {
     let server = start();
