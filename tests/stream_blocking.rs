@@ -63,6 +63,29 @@ fn a_dollar_means_the_last_entry_of_when_the_command_came() {
     assert_eq!(read(&mut client), "*[*[\"s\", *[*[\"8-0\", *[\"a\", \"b\"]]]]]");
 }
 
+/// `+` was resolved once as `$` is: of two entries added at once a waiting client got both, and it found
+/// nothing in a stream whose last entry was deleted.
+#[test]
+fn a_plus_means_the_last_entry_that_there_is() {
+    let server = start();
+    let mut control = server.connect();
+    let last = |id: &str| format!("*[*[\"s\", *[*[\"{id}\", *[\"a\", \"b\"]]]]]");
+    for stands in ["DEL s", "XGROUP CREATE s g $ MKSTREAM"] {
+        control.words(stands);
+        let mut client = park(&mut control, &server, "XREAD BLOCK 0 STREAMS none s + +");
+        for line in ["MULTI", "XADD s 6-0 a b", "XADD s 7-0 a b", "EXEC"] {
+            control.words(line);
+        }
+        assert_eq!(read(&mut client), last("7-0"), "{stands}");
+        control.words("XDEL s 7-0");
+        let reply = control.words("XREAD BLOCK 1 COUNT 5 STREAMS s +").to_string();
+        assert_eq!(reply.replace('\\', ""), last("6-0"));
+        control.words("XDEL s 6-0");
+        assert_eq!(control.words("XREAD STREAMS s +").to_string(), "*nil");
+        control.words("DEL s");
+    }
+}
+
 #[test]
 fn readers_of_a_group_hear_that_key_or_group_are_gone() {
     let server = start();
@@ -121,28 +144,6 @@ fn an_entry_wakes_the_first_that_waits_in_each_group() {
     assert_eq!(read(&mut client), "*nil");
 }
 
-/// Entries were taken over during a pause that holds writes, and so in the midst of a failover.
-#[test]
-fn time_brings_nothing_during_a_pause() {
-    let server = start();
-    let mut control = server.connect();
-    group(&mut control);
-    control.words("XADD s 5-1 f v");
-    control.words("XREADGROUP GROUP g slow STREAMS s >");
-    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 300 STREAMS s >";
-    let mut waiter = park(&mut control, &server, line);
-    control.words("CLIENT PAUSE 60000 WRITE");
-    let began = Instant::now();
-    let mut pending = Vec::new();
-    while pending.is_empty() {
-        assert!(began.elapsed() < PATIENCE, "it is never pending for long enough");
-        pending = control.words("XPENDING s g IDLE 500 - + 1").elements();
-    }
-    assert_eq!(pending[0].elements()[1].text(), "slow");
-    control.words("CLIENT UNPAUSE");
-    assert!(read(&mut waiter).contains("5-1"), "it waits no longer than the pause");
-}
-
 /// Redis 8.4's CLAIM: what has been pending for long enough comes to whoever waits, by time alone, and
 /// what is given back (XNACK of 8.8) comes at once.
 #[test]
@@ -171,6 +172,56 @@ fn time_brings_what_others_have_not_acknowledged() {
     let reply = read(&mut client);
     assert!(reply.starts_with("*[*[\"s\", *[*[\"3-0\", *[\"a\", \"b\"], "), "{reply}");
     assert_eq!(control.words("XPENDING s g 3 3 1 c").elements().len(), 1);
+}
+
+/// XCLAIM woke no reader with CLAIM: what it made pending, or what it says was delivered long ago, came
+/// when the reader would have looked by itself, which may be never.
+#[test]
+fn a_claim_lets_readers_look_for_what_has_been_pending_for_long() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 100000 STREAMS s >";
+    for claim in [
+        "XCLAIM s g other 0 1-1 FORCE IDLE 100001 JUSTID",
+        "XCLAIM s g other 0 1-1 IDLE 200000 JUSTID",
+        "XCLAIM s g other 0 1-1 TIME 1000 JUSTID",
+    ] {
+        let mut client = park(&mut control, &server, line);
+        assert_eq!(control.words(claim).elements().len(), 1, "{claim}");
+        let reply = read(&mut client);
+        assert!(reply.starts_with("*[*[\"s\", *[*[\"1-1\", *[\"a\", \"b\"], "), "{reply}");
+    }
+    // What is made pending now comes when its time has come.
+    control.words("XACK s g 1-1");
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 50 STREAMS s >";
+    let mut client = park(&mut control, &server, line);
+    control.words("XCLAIM s g other 0 1-1 FORCE JUSTID");
+    assert!(read(&mut client).starts_with("*[*[\"s\", *[*[\"1-1\", "));
+}
+
+/// A reader with CLAIM claimed when its time came, whatever was paused: it changed data while a failover or
+/// CLIENT PAUSE holds those that write.
+#[test]
+fn time_claims_nothing_while_writers_are_paused() {
+    let server = start();
+    let mut control = server.connect();
+    group(&mut control);
+    control.words("XADD s 2-0 a b");
+    control.words("XREADGROUP GROUP g slow STREAMS s >");
+    let line = "XREADGROUP GROUP g c BLOCK 0 CLAIM 300 STREAMS s >";
+    let mut client = park(&mut control, &server, line);
+    let mut timed =
+        park(&mut control, &server, "XREADGROUP GROUP g d BLOCK 350 CLAIM 300 STREAMS s >");
+    control.words("CLIENT PAUSE 100000 WRITE");
+    // Its time passes while what only reads goes on, and what waits gives up in time.
+    assert_eq!(control.words("XREAD BLOCK 500 STREAMS none $").to_string(), "*nil");
+    assert_eq!(read(&mut timed), "*nil");
+    assert_eq!(control.words("XPENDING s g - + 9 slow").elements().len(), 1);
+    assert!(!client.has_answer());
+    control.words("CLIENT UNPAUSE");
+    let reply = read(&mut client);
+    assert!(reply.starts_with("*[*[\"s\", *[*[\"2-0\", *[\"a\", \"b\"], "), "{reply}");
 }
 
 #[test]

@@ -87,7 +87,8 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
             "key last-id [ENTRIESADDED entries_added:integer] [MAXDELETEDID max_deleted_entry_id]",
         )
         .summary("Sets the last id of a stream; for replication and the log.")
-        .history(&[("7.0.0", "Takes ENTRIESADDED and MAXDELETEDID.")]),
+        .history(&[("7.0.0", "Takes ENTRIESADDED and MAXDELETEDID.")])
+        .deviates(&["counts of entries end at 2^63 - 1, behind which upstream's are negative"]),
 ];
 
 /// A row that writes.

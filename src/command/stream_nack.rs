@@ -110,7 +110,7 @@ fn xnack(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     }
     // A log may tell of an entry that was deleted while it was pending.
     let may_be_gone = cx.replaying;
-    let released = cx.db().edit_existing(key, Event::RELEASED, |stream: &mut Stream| {
+    let released = cx.db().edit_existing(key, Event::CLAIMABLE, |stream: &mut Stream| {
         let release = |id: StreamId| release(stream, name, id, &request, may_be_gone);
         let released: Vec<Pending> = ids.into_iter().filter_map(release).collect();
         Changed::count(released.len(), released)

@@ -320,9 +320,12 @@ fn has_group(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn xclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     has_group(cx, args)?;
     let Options { claim, last_id, ids } = Options::parse(cx, args)?;
+    // What is made pending, or is older than it was, others may claim sooner than they know of.
+    let is_sooner = claim.force || claim.delivered_ms < claim.now_ms;
+    let event = if is_sooner { Event::CLAIMABLE } else { Event::PENDING };
     let mut db = cx.databases.db(cx.selected);
     let reply = &mut cx.reply;
-    let claimed = db.edit_existing(args.at(1), Event::PENDING, |stream: &mut Stream| {
+    let claimed = db.edit_existing(args.at(1), event, |stream: &mut Stream| {
         let name = args.at(2);
         let (mut claimed, consumer) = begin(stream, args, claim.now_ms);
         stream.edit_group(name, |group| {

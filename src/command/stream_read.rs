@@ -32,7 +32,11 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(M) for M entries of reply")
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>:streams")
         .summary("Replies with the entries of streams behind ids, or waits for some.")
-        .deviates(&["no MAXCOUNT and MAXSIZE of Redis 8.10"]),
+        .deviates(&[
+            "`+` is the last entry that there is, as in Redis from 7.4.2 on; Valkey finds nothing where \
+             the last that was added is deleted",
+            "no MAXCOUNT and MAXSIZE of Redis 8.10",
+        ]),
     writer("XREADGROUP", AtLeast(7), xreadgroup)
         .flags(Flags::BLOCKING.union(Flags::MOVABLE_KEYS))
         .keys(&[streams_from(4).ro().access()])
@@ -206,9 +210,9 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         let id_index = options.id_index(index);
         behind.push(match args.at(id_index) {
             b"$" => stream.map_or(StreamId::MIN, |stream| stream.counts().last_id),
-            // The last entry, unless it isn't the last that was added.
+            // What is behind the id before the last entry is that entry.
             b"+" => {
-                stream.and_then(|stream| stream.counts().last_id.previous()).unwrap_or_default()
+                stream.and_then(|stream| stream.last_entry_id()?.previous()).unwrap_or_default()
             }
             b">" => {
                 return Err(CommandError::text(
@@ -242,10 +246,11 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Block(Wait { awaited, words, keys, timeout_ms, again_ms: None, on_timeout }))
 }
 
-/// The command's words with the ids that `$` and `+` stand for now, where it has such.
+/// The command's words with the ids that `$` stands for now, where it has such. A `+` stays: it is the
+/// last entry whenever the command runs.
 fn resolved(args: Args<'_>, options: &Options<'_>, behind: &[StreamId]) -> Option<Vec<Vec<u8>>> {
     let ids = options.keys.end..args.len();
-    let is_open = |index: usize| matches!(args.at(index), b"$" | b"+");
+    let is_open = |index: usize| args.at(index) == b"$";
     if !ids.clone().any(is_open) {
         return None;
     }

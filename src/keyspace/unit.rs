@@ -159,7 +159,7 @@ events! {
     XGROUP_CREATECONSUMER = "xgroup-createconsumer", 't', Listeners;
     XGROUP_DELCONSUMER = "xgroup-delconsumer", 't', Listeners;
     PENDING = "", '\0', Listeners;
-    RELEASED = "", '\0', Waiters;
+    CLAIMABLE = "", '\0', Waiters;
     RECODED = "", '\0', Listeners;
 }
 

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use crate::data::stream::{Counts, Group, Stream, StreamId};
+use crate::data::stream::{COUNT_MAX, Counts, Group, Stream, StreamId};
 
 impl Stream {
     /// Whether an entry at or behind `id` was deleted, as far as the greatest deleted id tells.
@@ -61,7 +61,7 @@ impl Stream {
             read = match read {
                 Some(read) if self.counts_on(last_id, first) => {
                     // What holds behind one holds behind all that follow.
-                    return Some(read.saturating_add((ids.len() - index) as u64));
+                    return Some(COUNT_MAX.min(read + (ids.len() - index) as u64));
                 }
                 read if self.counts().added == 0 => read,
                 _ => self.added_before(*id, first),

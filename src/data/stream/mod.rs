@@ -27,7 +27,8 @@
 //!
 //! A stream without an entry is a value like any other: it has its last id and its groups.
 //!
-//! Deliberately absent: squeezing deleted entries out of a node.
+//! Deliberately absent: squeezing deleted entries out of a node, but for the last one where XSETID goes
+//! back behind them.
 
 mod counting;
 mod entries;
@@ -64,6 +65,8 @@ pub use trim::{Trim, TrimTo};
 
 /// The most bytes that an entry's fields and values, or a node, may have.
 pub(crate) const ENTRY_BYTES_MAX: usize = 1 << 30;
+/// Where counts of entries end: the greatest number that commands and files can tell.
+pub(crate) const COUNT_MAX: u64 = i64::MAX.cast_unsigned();
 /// Bytes that a group takes in the map beside its name and its own heap, about.
 const GROUP_BYTES: usize = size_of::<Group>() + 32;
 
@@ -142,9 +145,25 @@ impl Stream {
         self.0.counts
     }
 
-    /// Sets what it knows of such entries, as XSETID and files do.
+    /// Sets what it knows of such entries, as XSETID and files do. The last id must not be less than that
+    /// of an entry.
     pub(crate) fn set_counts(&mut self, counts: Counts) {
+        if counts.last_id < self.0.counts.last_id {
+            self.rise_above(counts.last_id);
+        }
         self.0.counts = counts;
+    }
+
+    /// Makes the last node one to which an entry behind `last_id` can be added: deleted entries that have
+    /// greater ids go.
+    fn rise_above(&mut self, last_id: StreamId) {
+        let nodes = &mut self.0.nodes;
+        let (Some(tail), Some(at)) = (nodes.tail(), nodes.last()) else { return };
+        if tail.last_id() > last_id {
+            let squeezed = tail.without_deleted();
+            nodes.remove(at);
+            squeezed.into_iter().for_each(|node| nodes.push(node));
+        }
     }
 
     /// The first entry's id, where there is one.
@@ -179,7 +198,7 @@ impl Stream {
         }
         body.nodes.edit_tail(|tail| tail.push(id, fields));
         body.len += 1;
-        body.counts.added = body.counts.added.wrapping_add(1);
+        body.counts.added = COUNT_MAX.min(body.counts.added + 1);
         body.counts.last_id = id;
         Ok(())
     }
@@ -346,6 +365,9 @@ impl StreamBuilder {
     /// Where the last id is less than that of an entry.
     pub(crate) fn finish(mut self, counts: Counts) -> Result<Stream, &'static str> {
         if self.last.is_some_and(|last| last > counts.last_id) {
+            self.stream.rise_above(counts.last_id);
+        }
+        if self.stream.last_entry_id().is_some_and(|last| last > counts.last_id) {
             return Err("a last id that is less than an entry's");
         }
         self.stream.set_counts(counts);

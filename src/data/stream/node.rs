@@ -161,6 +161,24 @@ impl Node {
         }
     }
 
+    /// The same entries without those that are deleted; nothing where none is left.
+    pub(super) fn without_deleted(&self) -> Option<Self> {
+        let mut squeezed: Option<Self> = None;
+        let mut walk = Walk::forward(self);
+        while let Some(entry) = walk.next_entry() {
+            if entry.is_deleted() {
+                continue;
+            }
+            let fields = std::iter::from_fn(|| walk.next_field());
+            let words: Vec<_> =
+                fields.flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect();
+            let words = words.iter().map(|word| &**word);
+            let node = squeezed.get_or_insert_with(|| Self::for_entry(entry.id, words.clone()));
+            node.push(entry.id, words);
+        }
+        squeezed
+    }
+
     /// The id of the last entry, be it deleted or not.
     pub(super) fn last_id(&self) -> StreamId {
         Walk::backward(self).next_entry().map_or(self.base, |entry| entry.id)

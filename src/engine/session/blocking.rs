@@ -7,7 +7,7 @@
 //! as long as the key holds what they wait for: a push costs what it serves, not what waits. That
 //! may ready further keys, and so on until none is. A client that still finds nothing keeps its
 //! place and its deadline. Some commands find something by time alone and say when
-//! ([`Wait::again_ms`]): then they run again, too.
+//! ([`Wait::again_ms`]): then they run again, too, but not during a pause, for they write.
 //!
 //! What belongs to the waiting request stays with it: its deadline, the time it has taken, and
 //! CLIENT REPLY's mode, which moves on when the command is answered (`Engine::end_request`).
@@ -32,8 +32,8 @@ use crate::keyspace::databases::DbIndex;
 use crate::keyspace::waits::{Awaited as WaitedFor, Ticket};
 use crate::mailbox::SessionId;
 
-/// How long what can't be tried again during a pause is put off, in milliseconds.
-const PAUSED_MS: i64 = 50;
+/// By how much a try is put off while those that write are paused.
+const PUT_OFF_MS: i64 = 20;
 
 /// What a client waits for.
 #[derive(Debug)]
@@ -401,27 +401,27 @@ impl Engine {
             if at > now {
                 break;
             }
-            if !self.gives_up_later(slot, now) {
-                if !self.release(slot, Release::Done) {
-                    break;
-                }
-            } else if self.pause.is_any() {
-                self.try_later(slot, at);
-            } else {
+            let gives_up_later = self.gives_up_later(slot, now);
+            if gives_up_later && (self.pause.stands() || self.is_client_pause()) {
+                self.try_later(slot, now);
+            } else if gives_up_later {
                 self.try_again(slot);
                 self.serve_waiting();
+            } else if !self.release(slot, Release::Done) {
+                break;
             }
         }
     }
 
-    /// What is tried again may write, which waits for a pause to end.
-    fn try_later(&mut self, slot: SessionId, alarm: SteadyMillis) {
-        self.blocking.deadlines.remove(&(alarm, slot));
-        let again = self.steady().later(PAUSED_MS);
-        if let Some(Run::Parked(parked)) = self.sessions.get_mut(slot).map(|one| &mut one.run) {
-            parked.again = Some(again);
-            self.blocking.deadlines.extend(parked.alarm().map(|at| (at, slot)));
-        }
+    /// Puts the next try off of a client whose command would write, while those that write are paused.
+    fn try_later(&mut self, slot: SessionId, now: SteadyMillis) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Run::Parked(parked) = &mut session.run else { return };
+        let alarm = parked.alarm();
+        parked.again = Some(now.later(PUT_OFF_MS));
+        let deadlines = &mut self.blocking.deadlines;
+        alarm.map(|at| deadlines.remove(&(at, slot)));
+        parked.alarm().map(|at| deadlines.insert((at, slot)));
     }
 
     fn gives_up_later(&self, slot: SessionId, now: SteadyMillis) -> bool {
