@@ -184,6 +184,35 @@ fn a_replica_that_waits_for_an_answer_is_closed() {
     }
 }
 
+/// What a subscriber, a client that tracks, and a monitor are told came in the midst of the stream.
+#[test]
+fn a_replica_hears_nothing_but_its_stream() {
+    let primary = start(Program::Redstart, &["--repl-diskless-sync", "no"]);
+    let mut client = primary.connect();
+    client.words("SET a b");
+    let mut links = Vec::new();
+    for (index, line) in ["SUBSCRIBE news", "CLIENT TRACKING ON BCAST"].iter().enumerate() {
+        let mut link = primary.connect();
+        link.words("HELLO 3");
+        link.try_send_raw(&client::encode(&client::argv(line))).expect("sent");
+        link.next_value().expect("an answer");
+        link.try_send_raw(b"SYNC\r\n").expect("sent");
+        await_that("it is fed", || {
+            info(&mut client, &format!("slave{index}")).contains("state=online")
+        });
+        client.words("PUBLISH news hello");
+        client.words("SET a c");
+        assert_eq!(info(&mut client, "pubsub_clients"), "0", "{line}");
+        assert_eq!(info(&mut client, "tracking_clients"), "0", "{line}");
+        links.push(link);
+    }
+    let mut monitor = primary.connect();
+    monitor.words("MONITOR");
+    monitor.try_send_raw(b"SYNC\r\nPING\r\n").expect("sent");
+    await_that("it is asked", || info(&mut client, "cmdstat_sync").starts_with("calls=3,"));
+    assert_eq!(number(&mut client, "connected_slaves"), 2);
+}
+
 /// The word of one that isn't fed counted once it was, one that stood behind other options was taken from the
 /// wrong place, and one that is no number was answered, which closed the link.
 #[test]

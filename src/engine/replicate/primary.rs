@@ -111,7 +111,7 @@ fn part(value: &[u8]) -> Result<Part, CommandError> {
 const ADDRESS_MAX: usize = 255;
 
 fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    if engine.sessions[slot].is_fed() {
+    if engine.sessions[slot].carries_a_stream() {
         return Ok(Flow::Done);
     }
     if !engine.replication.failover.is_idle() {
@@ -138,7 +138,7 @@ fn psync(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, C
 }
 
 fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
-    if engine.sessions[slot].is_fed() {
+    if engine.sessions[slot].carries_a_stream() {
         return Ok(Flow::Done);
     }
     if !engine.replication.failover.is_idle() {
@@ -156,6 +156,13 @@ fn sync(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, Comma
 pub(super) const NOT_ENOUGH: CommandError =
     CommandError::text("NOREPLICAS Not enough good replicas to write.");
 
+impl Session {
+    /// Whether what it gets is a stream already: a replica's, or a monitor's.
+    fn carries_a_stream(&self) -> bool {
+        self.is_fed() || self.hears.monitors
+    }
+}
+
 impl Engine {
     /// Makes sure that the session is known as a replica. A replica whose own link is down can't be
     /// followed.
@@ -172,6 +179,9 @@ impl Engine {
             return Err(CommandError::text("ERR Filtered replica requires EOF capability"));
         }
         tracing::info!("Replica {} asks for synchronization", replica_name(session));
+        // Messages would come in the midst of the stream.
+        self.silence(slot);
+        self.untrack(slot);
         Ok(())
     }
 
