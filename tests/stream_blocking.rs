@@ -224,6 +224,25 @@ fn time_claims_nothing_while_writers_are_paused() {
     assert!(reply.starts_with("*[*[\"s\", *[*[\"2-0\", *[\"a\", \"b\"], "), "{reply}");
 }
 
+/// What a transaction pushed that began a pause was popped by those who waited for it at once: a write
+/// during the pause. Valkey serves them when it is over, too.
+#[test]
+fn waiting_clients_are_served_when_a_pause_is_over() {
+    let server = start();
+    let mut control = server.connect();
+    for end in ["CLIENT UNPAUSE", "PING"] {
+        let mut client = park(&mut control, &server, "BLPOP l 0");
+        let pause = format!("CLIENT PAUSE {} WRITE", if end == "PING" { 300 } else { 100_000 });
+        for line in ["MULTI", "RPUSH l x", &pause, "EXEC"] {
+            assert!(!control.words(line).is_error(), "{line}");
+        }
+        assert_eq!(control.words("LLEN l").integer(), Some(1));
+        assert!(!client.has_answer());
+        assert!(!control.words(end).is_error());
+        assert_eq!(read(&mut client), "*[\"l\", \"x\"]", "{end}");
+    }
+}
+
 #[test]
 fn xgroup_takes_as_many_words_as_all_its_options_have() {
     let server = start();

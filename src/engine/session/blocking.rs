@@ -266,7 +266,8 @@ impl Engine {
         }
     }
 
-    /// Lets the clients try again whose keys have changed. To be called between units.
+    /// Lets the clients try again whose keys have changed; those of a transaction that began a pause, when
+    /// that is over. To be called between units.
     #[inline]
     pub(in crate::engine) fn serve_waiting(&mut self) {
         if self.databases.waits.any_ready() && !self.is_busy() {
@@ -276,6 +277,9 @@ impl Engine {
 
     #[cold]
     fn serve_ready(&mut self) {
+        if self.is_quiet() {
+            return;
+        }
         // What a long transaction pushed may have expired by its end.
         self.refresh_time();
         while self.databases.waits.any_ready() {
@@ -402,7 +406,7 @@ impl Engine {
                 break;
             }
             let gives_up_later = self.gives_up_later(slot, now);
-            if gives_up_later && (self.pause.stands() || self.is_client_pause()) {
+            if gives_up_later && self.is_quiet() {
                 self.try_later(slot, now);
             } else if gives_up_later {
                 self.try_again(slot);
@@ -422,6 +426,11 @@ impl Engine {
         let deadlines = &mut self.blocking.deadlines;
         alarm.map(|at| deadlines.remove(&(at, slot)));
         parked.alarm().map(|at| deadlines.insert((at, slot)));
+    }
+
+    /// Whether a pause is in force, of whatever kind.
+    fn is_quiet(&self) -> bool {
+        self.pause.stands() || self.is_client_pause()
     }
 
     fn gives_up_later(&self, slot: SessionId, now: SteadyMillis) -> bool {
