@@ -31,7 +31,10 @@ pub const COMMANDS: &[Command<DataHandler>] = &[write("INCREX", AtLeast(2), incr
          PXAT unix-time-milliseconds|PERSIST]:expiration [ENX]",
     )
     .summary("Adds to a number within bounds and sets its expiry time.")
-    .deviates(&["what BYFLOAT added is told as the difference of the two numbers"])];
+    .deviates(&[
+        "what BYFLOAT added is told as the difference of the two numbers",
+        "no NX and XX of Valkey 9.2",
+    ])];
 
 /// By how much, and the least and the greatest that the sum may be.
 #[derive(Clone, Copy, Debug)]
