@@ -90,8 +90,9 @@ class Process:
                 if self.client("PING") == b"+PONG":
                     break
             except OSError:
-                if time.time() - began > 20:
-                    raise
+                pass
+            if time.time() - began > 20:
+                raise SystemExit(f"{binary} does not answer")
             time.sleep(0.05)
 
     @staticmethod

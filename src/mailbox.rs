@@ -514,7 +514,8 @@ impl Mailbox {
         }
     }
 
-    /// Lets go of buffers kept for reuse; called now and then when traffic is low, and they cost nothing.
+    /// Frees the buffers kept for reuse. For when traffic is low: buffers are then allocated anew so seldom
+    /// that it costs nothing.
     pub(crate) fn shrink(&self) {
         self.spares.borrow_mut().clear();
     }

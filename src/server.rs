@@ -84,8 +84,8 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Accepts connections once the mailbox wants them. Must be called inside a `LocalSet`. What comes back listens
-    /// elsewhere when `port` or `bind` change.
+    /// Accepts connections once the mailbox wants them. Must be called inside a `LocalSet`. What comes
+    /// back listens elsewhere when `port` or `bind` change.
     fn start(self, mailbox: &Rc<Mailbox>) -> Relisten {
         let options = self.options.unwrap_or(SocketOptions { backlog: 0, keepalive_seconds: 0 });
         if let Some((socket, path)) = self.unix {

@@ -1,6 +1,8 @@
 //! What a replica is: its primary's link among the clients, what it lets clients write, what stays with
 //! it over restarts and changes of its primary, and what it does with a stream that it can't apply.
 
+#![expect(clippy::expect_used, reason = "a test may fail this way")]
+
 mod support;
 
 use support::client::{self, Client, Value};
@@ -143,20 +145,25 @@ fn a_restarted_primary_tells_its_replicas_what_expired_meanwhile() {
     assert_eq!(replicas[1].connect().words("DBSIZE"), Value::Integer(17));
 }
 
+/// A replica asks for the data and sends a command; its primary closes the link, and the log says why.
+fn closes_its_replica(primary: &Server, sent: &str, named: &str) {
+    let mut link = primary.connect();
+    link.try_send_raw(&client::encode(&["PSYNC", "?", "-1"])).expect("sent");
+    let answer = link.try_read().expect("an answer").text();
+    assert!(answer.starts_with("FULLRESYNC "), "{answer}");
+    link.try_send_raw(&client::encode(&client::argv(sent))).expect("sent");
+    link.read_to_close().expect("it is closed");
+    let told = format!("Replica generated a reply to command '{named}', disconnecting it: id=");
+    await_that("the log says why", || primary.log().contains(&told));
+}
+
 #[test]
 fn a_replica_that_sends_commands_is_closed() {
     let primary = start(Program::Redstart, &[]);
     let mut client = primary.connect();
     client.words("SET a b");
     for (sent, named) in [("PING", "ping"), ("GET a", "get"), ("SLOWLOG GET", "slowlog|get")] {
-        let mut link = primary.connect();
-        link.try_send_raw(&client::encode(&["PSYNC", "?", "-1"])).expect("sent");
-        let answer = link.try_read().expect("an answer").text();
-        assert!(answer.starts_with("FULLRESYNC "), "{answer}");
-        link.try_send_raw(&client::encode(&client::argv(sent))).expect("sent");
-        link.read_to_close().expect("it is closed");
-        let told = format!("Replica generated a reply to command '{named}', disconnecting it: id=");
-        await_that("the log says why", || primary.log().contains(&told));
+        closes_its_replica(&primary, sent, named);
     }
     assert!(primary.log().contains("ERR Replica can't interact with the keyspace"));
     assert_eq!(
@@ -172,14 +179,7 @@ fn a_replica_that_waits_for_an_answer_is_closed() {
     let primary = start(Program::Redstart, &[]);
     let mut client = primary.connect();
     for (sent, named) in [("WAIT 5 100", "wait"), ("WAITAOF 0 5 100", "waitaof")] {
-        let mut link = primary.connect();
-        link.try_send_raw(&client::encode(&["PSYNC", "?", "-1"])).expect("sent");
-        let answer = link.try_read().expect("an answer").text();
-        assert!(answer.starts_with("FULLRESYNC "), "{answer}");
-        link.try_send_raw(&client::encode(&client::argv(sent))).expect("sent");
-        link.read_to_close().expect("it is closed");
-        let told = format!("Replica generated a reply to command '{named}', disconnecting it: id=");
-        assert!(primary.log().contains(&told), "{named}");
+        closes_its_replica(&primary, sent, named);
         await_that("it has gone", || number(&mut client, "connected_slaves") == 0);
     }
 }

@@ -44,6 +44,7 @@ pub(crate) use crate::journal::history::History;
 pub use crate::journal::history::{Previous, ReplicationId, StreamPosition};
 pub use crate::journal::skipped::Unlogged;
 
+use crate::base::text;
 use crate::journal::backlog::Backlog;
 use crate::journal::encode::{EXEC, MULTI, push_select};
 
@@ -51,9 +52,14 @@ use crate::journal::encode::{EXEC, MULTI, push_select};
 pub(crate) const CHUNK_BYTES: usize = 64 << 10;
 /// The largest offset at which a stream may begin: peers read offsets as signed numbers, and no stream
 /// gets from here to their end.
-pub(crate) const OFFSET_MAX: u64 = 1 << 62;
+const OFFSET_MAX: u64 = 1 << 62;
 /// The block keeps up to this much room between ticks.
 const BLOCK_KEPT_BYTES: usize = 1 << 20;
+
+/// The offset at which a stream begins, as a peer or a file names it; nothing where none can begin there.
+pub(crate) fn parse_offset(word: &[u8]) -> Option<u64> {
+    text::parse_u64(word).filter(|offset| *offset <= OFFSET_MAX)
+}
 
 /// The stream, as far as it is in memory.
 #[derive(Debug)]

@@ -21,8 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::base::text;
-use crate::journal::OFFSET_MAX;
+use crate::journal;
 use crate::mailbox::{Link, Mailbox, Message, Origin, Uplink, UplinkEvent, UplinkOrder};
 use crate::net::transport::{Network, ReadSide, Stream, StreamOf, WriteSide};
 
@@ -243,10 +242,8 @@ impl<W: WriteSide> Reader<W> {
         match (words.next(), words.next(), words.next()) {
             (Some("+FULLRESYNC"), Some(id), Some(offset)) => {
                 tracing::info!("Full resync from master: {id}:{offset}");
-                let (id, offset) = (id.to_owned(), text::parse_u64(offset.as_bytes()));
-                let offset = offset
-                    .filter(|offset| *offset <= OFFSET_MAX)
-                    .ok_or_else(|| format!("Wrong offset from master: {answer}"))?;
+                let (id, offset) = (id.to_owned(), journal::parse_offset(offset.as_bytes()));
+                let offset = offset.ok_or_else(|| format!("Wrong offset from master: {answer}"))?;
                 self.tell(UplinkEvent::Full { id, offset });
                 Ok(true)
             }

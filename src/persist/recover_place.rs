@@ -4,8 +4,7 @@
 //! frame. Frames of the earlier form and commands without frames say nothing: behind them it is unknown,
 //! until a frame names its history.
 
-use crate::base::text;
-use crate::journal::{OFFSET_MAX, ReplicationId, StreamPosition};
+use crate::journal::{self, ReplicationId, StreamPosition};
 use crate::persist::scan::Scanner;
 
 /// The place, as far as it is known.
@@ -31,9 +30,7 @@ impl StreamPlace {
     pub(crate) fn note_field(&mut self, key: &[u8], value: &[u8]) {
         match key {
             b"repl-id" => self.id = ReplicationId::parse(value),
-            b"repl-offset" => {
-                self.offset = text::parse_u64(value).filter(|offset| *offset <= OFFSET_MAX);
-            }
+            b"repl-offset" => self.offset = journal::parse_offset(value),
             _ => return,
         }
         if let (Some(id), Some(offset)) = (self.id, self.offset) {

@@ -26,8 +26,9 @@ use crate::persist::recover::{RecoverError, RecoverOptions, Recovered, Replay, S
 const WINDOW: usize = 16;
 /// Time that one tick gives to loading, in microseconds: the longest that a client waits to be told.
 const SLICE_MICROS: u64 = 3_000;
-/// Time in nanoseconds that the load at the start may take before anybody is told of it: clients that come
-/// meanwhile wait. So they do with redis-server for the first two megabytes of a snapshot.
+/// How long connections are left unaccepted while the server loads at its start, in nanoseconds. Most loads are
+/// over by then, and the clients find the data; after it they are accepted, and told `-LOADING`.
+/// redis-server does the same for the first two megabytes of a snapshot.
 const UNTOLD_NANOS: u64 = 250_000_000;
 /// Time between two lines in the log, in nanoseconds.
 const REPORT_NANOS: u64 = 5_000_000_000;

@@ -179,7 +179,7 @@ impl Engine {
             return Err(CommandError::text("ERR Filtered replica requires EOF capability"));
         }
         tracing::info!("Replica {} asks for synchronization", replica_name(session));
-        // Messages would come in the midst of the stream.
+        // What is published or invalidated would be written between the bytes of the stream.
         self.silence(slot);
         self.untrack(slot);
         Ok(())

@@ -277,7 +277,7 @@ impl Engine {
 
     #[cold]
     fn serve_ready(&mut self) {
-        if self.is_quiet() {
+        if self.is_paused() {
             return;
         }
         // What a long transaction pushed may have expired by its end.
@@ -406,7 +406,7 @@ impl Engine {
                 break;
             }
             let gives_up_later = self.gives_up_later(slot, now);
-            if gives_up_later && self.is_quiet() {
+            if gives_up_later && self.is_paused() {
                 self.try_later(slot, now);
             } else if gives_up_later {
                 self.try_again(slot);
@@ -426,11 +426,6 @@ impl Engine {
         let deadlines = &mut self.blocking.deadlines;
         alarm.map(|at| deadlines.remove(&(at, slot)));
         parked.alarm().map(|at| deadlines.insert((at, slot)));
-    }
-
-    /// Whether a pause is in force, of whatever kind.
-    fn is_quiet(&self) -> bool {
-        self.pause.stands() || self.is_client_pause()
     }
 
     fn gives_up_later(&self, slot: SessionId, now: SteadyMillis) -> bool {

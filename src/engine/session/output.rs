@@ -408,7 +408,7 @@ impl Spares {
         self.0.retain(|buffer| buffer.capacity() <= NEW_BYTES);
     }
 
-    /// Lets go of all, where traffic is low, and new ones cost nothing.
+    /// Frees all. For when traffic is low: buffers are then allocated anew so seldom that it costs nothing.
     pub(crate) fn shrink(&mut self) {
         self.0.clear();
     }

@@ -120,11 +120,18 @@ impl Engine {
         }
     }
 
-    /// Ends the pause when its time is over.
+    /// Ends the pause when its time is over, and serves those whose keys were filled as it began. To be
+    /// called between units.
     pub(in crate::engine) fn check_pause(&mut self) {
         if self.pause.until.is_some() && !self.is_client_pause() {
             self.unpause_clients();
         }
+        self.serve_waiting();
+    }
+
+    /// Whether a pause of whatever kind is in force: CLIENT PAUSE counts until its time is over.
+    pub(in crate::engine) fn is_paused(&self) -> bool {
+        self.pause.stands() || self.is_client_pause()
     }
 
     /// Whether CLIENT PAUSE holds commands back: its time isn't over.
@@ -137,7 +144,7 @@ impl Engine {
     pub(in crate::engine) fn follow_expiry_mode(&mut self) {
         self.databases.set_expiry_mode(if self.persistence.loading {
             ExpiryMode::AsLogged
-        } else if self.is_replica() || self.pause.stands() || self.is_client_pause() {
+        } else if self.is_replica() || self.is_paused() {
             ExpiryMode::Absent
         } else {
             ExpiryMode::Active

@@ -339,7 +339,6 @@ pub(crate) async fn run(mut engine: Engine) -> (i32, Engine) {
             if !engine.is_busy() {
                 engine.release_overdue();
                 engine.check_pause();
-                engine.serve_waiting();
                 engine.failover_tick();
             }
         }

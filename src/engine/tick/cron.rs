@@ -66,7 +66,6 @@ impl Engine {
         self.note_latency("expire-cycle", began);
         self.note_longest_expiry();
         self.check_pause();
-        self.serve_waiting();
         self.release_overdue();
         if tenth {
             self.metrics.sample_rates(self.env.clock.monotonic_nanos() / 1000);

@@ -30,8 +30,8 @@ const PIPELINE: usize = 4;
 /// Ticks gather while commands come in less than this part of `gather-us`.
 const GATHER_GAPS: u64 = 5;
 
-/// Where so many clients are active, requests are looked for for so many times `spin-us`. Not while a
-/// snapshot or a rewrite runs, whose threads need the processor.
+/// With so many active clients the actor looks for requests three times as long before it sleeps. Not while
+/// a snapshot or a rewrite runs: its threads need the processor.
 const SEVERAL_CLIENTS: usize = 8;
 const SEVERAL_SPINS: u64 = 3;
 
