@@ -17,6 +17,8 @@ use crate::data::stream::sorted::{Record, Sorted};
 /// Deliveries that are counted at most. Clients are told 2^63 - 1 for it, the mark of an entry that no
 /// consumer should try again (XNACK FATAL).
 pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
+/// Taking one record out by its id costs less than looking at so many.
+const RECORDS_FOR_ONE: usize = 64;
 /// Bytes that a name in an ordered map takes beside itself, about.
 const NAME_BYTES: usize = 48;
 
@@ -260,10 +262,15 @@ impl Group {
         let id = self.names.remove(name)?;
         let consumer = self.consumers.get_mut(id.index())?.take()?;
         self.consumer_bytes -= NAME_BYTES + name.len() + consumer.pending.heap_bytes();
-        if consumer.pending.len() > 0 {
+        let owned = consumer.pending.len();
+        if owned < self.pending.len() / RECORDS_FOR_ONE {
+            consumer.pending.iter().for_each(|id| {
+                self.pending.remove(*id);
+            });
+        } else {
             self.pending.retain(|pending| pending.consumer != id);
         }
-        Some(consumer.pending.len())
+        Some(owned)
     }
 
     /// The ids that are pending at a consumer; `None` for [`ConsumerId::NOBODY`], which stands for
