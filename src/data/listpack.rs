@@ -17,11 +17,13 @@
 //! ```
 //!
 //! What is the canonical decimal form of an integer is stored as one. `entry` reads and writes
-//! single entries, `validate` looks at bytes that came from elsewhere; every `Listpack` is
+//! single entries, `validate` looks at bytes that came from elsewhere, `widths` brings newer servers' to
+//! this form; every `Listpack` is
 //! well-formed, so walking it can't fail.
 
 mod entry;
 mod validate;
+mod widths;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub use entry::Entries;
 #[cfg(test)]
 pub(crate) use entry::entry_bytes;
 pub(crate) use validate::{Cells, ListpackError};
+pub(crate) use widths::widened;
 
 /// Bytes before the first entry.
 pub(crate) const HEADER_BYTES: usize = 6;
@@ -74,6 +77,8 @@ impl Listpack {
     /// # Errors
     /// [`ListpackError`] says what is wrong with them, and where.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ListpackError> {
+        let widened = widened(bytes);
+        let bytes = widened.as_deref().unwrap_or(bytes);
         validate::validate(bytes)?;
         Ok(Self(Block::new(bytes)))
     }

@@ -4,6 +4,7 @@
 //!
 //! - [`data`] and [`collections`] are the dataset: every type in every encoding.
 //! - [`contents`] reads all that a server holds through a client, and compares.
+//! - [`lengths`]: elements of the lengths that today's Valkey writes another way.
 //! - [`usage`]: how keys were used, and how many there are.
 //! - [`timed`]: expiry times of fields, which came after 7.0, so they go from ours to ours only.
 
@@ -12,6 +13,7 @@
 mod collections;
 mod contents;
 mod data;
+mod lengths;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

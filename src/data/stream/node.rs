@@ -19,7 +19,7 @@
 use triomphe::Arc;
 
 use crate::data::element::Element;
-use crate::data::listpack::{Cells, Cursor, Entries, Iter, Listpack, ListpackError};
+use crate::data::listpack::{self, Cells, Cursor, Entries, Iter, Listpack, ListpackError};
 use crate::data::stream::id::StreamId;
 
 /// The entry is deleted.
@@ -361,7 +361,8 @@ pub(super) fn from_bytes(
     bytes: &[u8],
     after: Option<StreamId>,
 ) -> Result<(Node, usize, StreamId), NodeError> {
-    let mut cells = Cells::new(bytes)?;
+    let widened = listpack::widened(bytes);
+    let mut cells = Cells::new(widened.as_deref().unwrap_or(bytes))?;
     match check(base, &mut cells, after) {
         Ok((live, last)) => {
             let pack = Arc::new(Listpack::from_cells(&cells)?);
