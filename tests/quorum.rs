@@ -68,6 +68,36 @@ fn a_write_without_its_quorum_is_refused_or_uncertain_and_never_ok() {
     }
 }
 
+/// A replica of Redis acknowledges what is in front of a REPLCONF GETACK, and that again a second later: so
+/// long did every read behind a write wait, where there is no log.
+#[test]
+fn a_read_does_not_wait_for_words_that_change_nothing() {
+    let (primary, _replica) = pair(Program::Redis, &["--appendonly", "no"]);
+    let mut client = primary.connect();
+    let began = Instant::now();
+    for number in 0..20 {
+        assert_eq!(client.words(&format!("SET a {number}")).text(), "OK");
+        assert_eq!(client.words("GET a").text(), number.to_string());
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "each took a second");
+}
+
+/// Who says nothing of its log can't have a write durably: it is refused, and not executed and uncertain.
+#[test]
+fn a_replica_without_a_log_is_no_durable_copy() {
+    let more = ["--write-quorum-durable", "yes", "--write-quorum", "1"];
+    let primary = start(Program::Redstart, &more);
+    let mut client = primary.connect();
+    for program in [Program::Redis, Program::Redstart] {
+        let _replica = follower(program, &primary, &["--appendonly", "no"]);
+        await_that("it is there", || info(&mut client, "slave0").contains("state=online"));
+        let refused = "NOREPLICAS Not enough good replicas to write.";
+        assert_eq!(client.words("SET a 1").text(), refused);
+    }
+    let _replica = follower(Program::Redstart, &primary, &["--appendonly", "yes"]);
+    await_that("it counts", || client.words("SET a 1").text() == "OK");
+}
+
 /// The primary is killed under load, and the replica stands still now and then: what was acknowledged is at
 /// the replica.
 #[test]

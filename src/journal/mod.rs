@@ -76,6 +76,8 @@ pub struct Journal {
     selected_sealed: Option<u32>,
     /// What was appended since the last seal that is not for the log.
     marks: Vec<Mark>,
+    /// Where the last unit ended that was sealed.
+    units_end: u64,
     backlog: Option<Backlog>,
     /// The oldest byte that a reader needs: the backlog keeps it whatever its size.
     held: Option<u64>,
@@ -197,6 +199,7 @@ impl Journal {
             selected: None,
             selected_sealed: None,
             marks: Vec::new(),
+            units_end: 0,
             backlog: None,
             held: None,
         }
@@ -219,6 +222,7 @@ impl Journal {
         let StreamPosition { id, offset } = position;
         *self = Self {
             open_start: offset,
+            units_end: offset,
             backlog: self.backlog.take().map(|backlog| Backlog::new(backlog.limit(), offset)),
             ..Self::new(id)
         };
@@ -314,6 +318,7 @@ impl Journal {
 
     /// What is sealed becomes the backlog's, or goes.
     fn retire(&mut self) {
+        self.units_end = self.units_end();
         self.selected_sealed = self.selected;
         self.marks.clear();
         self.sealed = self.open.len();
@@ -461,6 +466,19 @@ impl Journal {
     #[inline]
     pub fn offset(&self) -> u64 {
         self.open_start + self.open.len() as u64
+    }
+
+    /// Where its last unit ends: what is behind it are words for replicas ([`Unlogged`]), which change
+    /// nothing.
+    pub(crate) fn units_end(&self) -> u64 {
+        let mut end = self.open.len();
+        for mark in self.marks.iter().rev() {
+            if mark.at + mark.what.bytes().len() != end {
+                break;
+            }
+            end = mark.at;
+        }
+        if end > self.sealed { self.open_start + end as u64 } else { self.units_end }
     }
 
     /// Where the data stands now, between units. Nothing where the stream doesn't follow it.

@@ -63,7 +63,9 @@ fn what_the_log_only_notes_counts_and_is_told_apart() {
     journal.append_unlogged(Unlogged::Ping);
     journal.append_unlogged(Unlogged::GetAck);
     journal.append_raw(&record("B"), Some(2));
+    let end = journal.offset();
     journal.append_unlogged(Unlogged::Ping);
+    assert_eq!(journal.units_end(), end);
     let [ping, ask] = [Unlogged::Ping, Unlogged::GetAck].map(|what| what.bytes().len() as u64);
     let parts = sealed(&mut journal);
     let [a, b] = [&parts[0], &parts[3]].map(|part| (part.0, part.1, part.2.len() as u64));
@@ -71,7 +73,11 @@ fn what_the_log_only_notes_counts_and_is_told_apart() {
     let names: Vec<_> = [1, 2, 4].map(|at: usize| parts[at].2.as_str()).into();
     assert_eq!(names, ["Ping", "GetAck", "Ping"]);
     assert_eq!((parts.len(), journal.offset()), (5, a.2 + ask + 2 * ping + 11));
+    assert_eq!(journal.units_end(), end);
+    journal.append_unlogged(Unlogged::Ping);
+    assert_eq!((sealed(&mut journal).len(), journal.units_end()), (1, end));
     journal.append(2, &record("C"));
+    assert_eq!(journal.units_end(), journal.offset());
     assert_eq!(sealed(&mut journal)[0].1, Some(2));
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct State {
     pub(crate) walk: Option<full_sync::SyncWalk>,
     /// Whether somebody waits for replicas' word: they are asked at the end of the tick.
     pub(crate) wants_word: bool,
-    /// Where the units of the last tick end in the stream.
+    /// Where the units end in the stream that the replies of this tick can show.
     pub(crate) shown: u64,
     /// Up to where in the stream they were asked.
     pub(crate) asked: u64,

@@ -307,18 +307,25 @@ impl Engine {
     pub(crate) fn check_replicas(&self) -> Result<(), CommandError> {
         let wanted = self.settings.min_replicas_to_write;
         let lag = self.settings.min_replicas_max_lag;
-        if wanted == 0 || lag == 0 || self.good_replicas() >= wanted {
+        // What a replica has is its primary's to confirm.
+        if wanted == 0 || lag == 0 || self.is_replica() || self.good_replicas() >= wanted {
             return Ok(());
         }
         Err(NOT_ENOUGH)
     }
 
-    /// How many replicas were heard of within `min-replicas-max-lag`.
+    /// How many replicas were heard of lately.
     pub(crate) fn good_replicas(&self) -> u64 {
+        self.heard_replicas().count() as u64
+    }
+
+    /// Replicas that were heard of within `min-replicas-max-lag`; all that follow the stream, where that
+    /// is 0.
+    pub(in crate::engine) fn heard_replicas(&self) -> impl Iterator<Item = &Replica> {
         let lag_ms = self.settings.min_replicas_max_lag as i64 * 1000;
         let now = self.steady();
-        let good = |replica: &&Replica| now.since(replica.heard) <= lag_ms;
-        self.online_replicas().filter(good).count() as u64
+        self.online_replicas()
+            .filter(move |replica| lag_ms == 0 || now.since(replica.heard) <= lag_ms)
     }
 
     /// The end of a tick, before the journal is sealed: asks replicas for their word where somebody

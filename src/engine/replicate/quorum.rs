@@ -6,8 +6,8 @@
 //! writing ones, for a reply must not show what a failover may take back; commands that show no data
 //! (PING, INFO, what Sentinel and replicas say) never wait.
 //!
-//! **Faults.** Fewer than N replicas that were heard of within `min-replicas-max-lag` seconds: writes are
-//! refused beforehand (`-NOREPLICAS`). The quorum goes while replies wait: after
+//! **Faults.** Fewer than N replicas that were heard of within `min-replicas-max-lag` seconds, or that ever
+//! said what they have durably, if that is asked for: writes are refused beforehand (`-NOREPLICAS`). The quorum goes while replies wait: after
 //! `write-quorum-timeout` milliseconds the first of them is `-UNCERTAIN`, and the connection is closed:
 //! nobody reads an OK that isn't one. A server that becomes a replica meanwhile ends them so at once.
 //!
@@ -62,16 +62,16 @@ impl Engine {
         if wanted == 0 || self.is_replica() {
             return Ok(());
         }
-        let good = match self.settings.min_replicas_max_lag {
-            0 => self.online_replicas().count() as u64,
-            _ => self.good_replicas(),
-        };
+        // Who never says what it has in its log can't be waited for.
+        let durable = self.settings.write_quorum_durable;
+        let counts = |replica: &&Replica| !durable || replica.durable.is_some();
+        let good = self.heard_replicas().filter(counts).count() as u64;
         if good < wanted { Err(NOT_ENOUGH) } else { Ok(()) }
     }
 
     /// The end of a tick: asks replicas for their word where replies will wait for it.
     pub(in crate::engine) fn ask_quorum(&mut self) {
-        let end = self.journal.offset();
+        let end = self.journal.units_end();
         if end > self.replication.asked
             && self.quorum_reached().is_some_and(|reached| reached < end)
         {
@@ -99,7 +99,7 @@ impl Engine {
     pub(in crate::engine) fn end_waiting_replies(&mut self) {
         if self.settings.write_quorum != 0 {
             self.replication.unconfirmed |=
-                self.quorum_reached().is_some_and(|reached| reached < self.journal.offset());
+                self.quorum_reached().is_some_and(|reached| reached < self.journal.units_end());
             while let Some((_, slot, _)) = self.output.quorum_front() {
                 self.end_uncertain(slot);
             }

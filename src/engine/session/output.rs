@@ -153,7 +153,7 @@ impl Engine {
 
     /// The end of a tick: the journal is sealed, and the log gets the tick's frame.
     pub(in crate::engine) fn write_log(&mut self) {
-        self.replication.shown = self.journal.offset();
+        self.replication.shown = self.journal.units_end();
         self.ask_replicas();
         let before = self.journal.sealed_end();
         let outcome = self.journal.seal(|sealed| match &mut self.log {
