@@ -308,6 +308,49 @@ fn a_queue_of_reads_is_refused_where_the_data_is_stale() {
     assert_eq!(quiet.words("EXEC").elements().len(), 1, "the time is never stale");
 }
 
+/// A script that says nothing of itself ran on stale data, where it read none; a listener was told of the
+/// stale data and not of what it may send.
+#[test]
+fn a_stale_replica_says_so_as_upstream_does() {
+    let [ours, theirs] = [Program::Redstart, Program::Redis].map(|program| {
+        let replica = start(program, &["--replica-serve-stale-data", "no"]);
+        let mut client = replica.connect();
+        client.words("REPLICAOF 127.0.0.1 1");
+        let mut said = vec![
+            client.call(&["EVAL", "return 1", "0"]),
+            client.call(&["EVAL_RO", "return 1", "0"]),
+            client.call(&["EVAL", "#!lua\nreturn 1", "0"]),
+            client.call(&["EVAL", "#!lua flags=allow-stale\nreturn 1", "0"]),
+            client.words("GET a"),
+        ];
+        client.words("SUBSCRIBE c");
+        said.push(client.words("GET a"));
+        said
+    });
+    assert_eq!(ours, theirs);
+}
+
+/// Where a replica has `min-replicas-to-write` (every server of a group that Sentinel watches may become the
+/// primary), it told its clients that replicas were missing, and not to look for the primary.
+#[test]
+fn a_replica_counts_no_replicas() {
+    let careful = ["--min-replicas-to-write", "1"];
+    let primary = start(Program::Redstart, &[]);
+    let [ours, theirs] = [Program::Redstart, Program::Redis].map(|program| {
+        let replica = follower(program, &primary, &careful);
+        let mut client = replica.connect();
+        let script = ["EVAL", "#!lua\nreturn redis.call('SET', 'a', 1)", "0"];
+        let mut said = vec![client.words("SET a 1"), client.call(&script)];
+        for line in ["MULTI", "SET a 1", "EXEC", "CONFIG SET replica-read-only no", "SET mine 1"] {
+            said.push(client.words(line));
+        }
+        said.push(client.call(&script));
+        said
+    });
+    assert_eq!(ours, theirs);
+    assert!(ours[0].text().starts_with("READONLY"), "{ours:?}");
+}
+
 #[test]
 fn the_link_comes_from_the_address_that_is_wanted() {
     let (primary, _replica) = pair(&["--bind-source-addr", "127.0.0.2"]);

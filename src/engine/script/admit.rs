@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::registry::CommandId;
 use crate::engine::script::cache::ScriptFlags;
 use crate::engine::script::eval;
-use crate::engine::tick::admit::{LOADING, ON_REPLICA, OUT_OF_MEMORY};
+use crate::engine::tick::admit::{LOADING, ON_REPLICA, OUT_OF_MEMORY, STALE};
 use crate::mailbox::SessionId;
 
 /// A script that runs.
@@ -92,7 +92,11 @@ impl Engine {
             && !obeyed
             && !self.make_room();
         let writes = !flags.contains(ScriptFlags::NO_WRITES);
-        if !flags.contains(ScriptFlags::COMPATIBLE) {
+        if flags.contains(ScriptFlags::COMPATIBLE) {
+            if self.is_stale() {
+                return Err(STALE);
+            }
+        } else {
             if out_of_memory && writes && !flags.contains(ScriptFlags::ALLOW_OOM) {
                 return Err(OUT_OF_MEMORY);
             }

@@ -248,23 +248,8 @@ impl Engine {
         if flags.intersects(Flags::WRITE.union(Flags::CHECKS_DISK)) {
             self.check_kept(flags)?;
         }
-        if self.is_replica() {
-            if !follows && flags.contains(Flags::WRITE) && self.refuses_writes() {
-                return Err(ON_REPLICA);
-            }
-            if !flags.contains(Flags::STALE) && self.is_stale() {
-                return Err(CommandError::text(
-                    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \
-                     'no'.",
-                ));
-            }
-        }
-        let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
-        let session = &self.sessions[slot];
-        if (session.is_fed() || session.hears.monitors)
-            && reaches.iter().any(|flag| flags.contains(*flag))
-        {
-            return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
+        if !follows && flags.contains(Flags::WRITE) && self.refuses_writes() {
+            return Err(ON_REPLICA);
         }
         // With RESP2 a listener couldn't tell a reply from a message.
         if listens && !flags.contains(Flags::FOR_LISTENERS) {
@@ -274,6 +259,9 @@ impl Engine {
                  RESET are allowed in this context"
             )));
         }
+        if !flags.contains(Flags::STALE) && self.is_stale() {
+            return Err(STALE);
+        }
         if self.persistence.loading && !flags.contains(Flags::LOADING)
             || flags.contains(Flags::NO_ASYNC_LOADING) && self.persistence.loads_beside()
         {
@@ -281,6 +269,13 @@ impl Engine {
         }
         if busy && !flags.contains(Flags::ALLOW_BUSY) {
             return Err(self.busy_error());
+        }
+        let reaches = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
+        let session = &self.sessions[slot];
+        if (session.is_fed() || session.hears.monitors)
+            && reaches.iter().any(|flag| flags.contains(*flag))
+        {
+            return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
         }
         if queues && flags.contains(Flags::NO_MULTI) {
             return Err(CommandError::text("ERR Command not allowed inside a transaction"));
@@ -377,6 +372,9 @@ pub(in crate::engine) const OUT_OF_MEMORY: CommandError =
     CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
 pub(in crate::engine) const ON_REPLICA: CommandError =
     CommandError::text("READONLY You can't write against a read only replica.");
+pub(in crate::engine) const STALE: CommandError = CommandError::text(
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+);
 pub(in crate::engine) const LOADING: CommandError =
     CommandError::text("LOADING Redis is loading the dataset in memory");
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
