@@ -1,5 +1,5 @@
-//! docs/replication.md as a new user would follow it: the commands of "From Redis to Redstart and back"
-//! are taken from the text and run by redis-cli, while clients write to whoever takes it.
+//! docs/replication.md as a new user would follow it: the commands of two sections are taken from the text
+//! and run by redis-cli, while clients write to whoever takes it.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
@@ -12,13 +12,13 @@ use std::thread;
 
 use support::client::Client;
 use support::group::{assert_equal, await_that, start};
-use support::server::Program;
+use support::server::{Program, Server};
 
-/// The text's commands: the words behind redis-cli, and what its output has to hold in the end.
-fn steps() -> Vec<(Vec<String>, String)> {
+/// A section's commands: the words behind redis-cli, and what its output has to hold in the end.
+fn steps(title: &str) -> Vec<(Vec<String>, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/replication.md");
     let text = std::fs::read_to_string(path).expect("the guide is there");
-    let section = text.split("\n## ").find(|part| part.starts_with("From Redis to Redstart"));
+    let section = text.split("\n## ").find(|part| part.starts_with(title));
     let lines = section.expect("the section is there").lines().map(str::trim);
     let commands = lines.filter_map(|line| line.strip_prefix("redis-cli "));
     commands
@@ -46,20 +46,20 @@ fn count_up(name: &str, ports: [u16; 2], stopped: &AtomicBool) -> i64 {
     counted
 }
 
-#[test]
-fn from_redis_to_redstart_and_back() {
-    let (redis, redstart) = (start(Program::Redis, &[]), start(Program::Redstart, &[]));
-    let ports = [redis.port(), redstart.port()];
-    let stopped = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..3)
-        .map(|writer| {
-            let stopped = Arc::clone(&stopped);
-            // From the start all write to the Redis.
-            thread::spawn(move || count_up(&format!("counter:{writer}"), ports, &stopped))
-        })
-        .collect();
-    let steps = steps();
-    assert!(steps.len() >= 10, "the guide has its commands: {steps:?}");
+fn redis_cli(words: &[String]) -> String {
+    let output = Command::new("redis-cli").args(words).output().expect("redis-cli runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A line of INFO replication.
+fn told(port: u16, name: &str) -> Option<String> {
+    let told = redis_cli(&["-p", &port.to_string(), "INFO", "replication"].map(str::to_owned));
+    let line = told.lines().find_map(|line| line.strip_prefix(name))?;
+    line.strip_prefix(':').map(|value| value.trim().to_owned())
+}
+
+/// Does what a section says with a Redis and a Redstart, under load.
+fn follow(steps: Vec<(Vec<String>, String)>, ports: [u16; 2]) {
     for (words, expected) in steps {
         let port = |word: &String| match word.as_str() {
             "6379" => ports[0].to_string(),
@@ -67,19 +67,52 @@ fn from_redis_to_redstart_and_back() {
             other => other.to_owned(),
         };
         let words: Vec<String> = words.iter().map(port).collect();
-        let run = || {
-            let output = Command::new("redis-cli").args(&words).output().expect("redis-cli runs");
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
+        let what = format!("{words:?} says {expected}");
         if expected == "OK" {
-            assert_eq!(run().trim(), "OK", "{words:?}");
+            assert_eq!(redis_cli(&words).trim(), "OK", "{words:?}");
+        } else if let Some(name) = expected.strip_prefix("same ") {
+            await_that(&what, || {
+                let both = ports.map(|port| told(port, name));
+                both[0].is_some() && both[0] == both[1]
+            });
         } else {
-            await_that(&format!("{words:?} says {expected}"), || run().contains(&expected));
+            await_that(&what, || redis_cli(&words).contains(&expected));
         }
     }
+}
+
+/// Follows steps while clients write, to the Redis at first: no acknowledged write is lost.
+fn try_out(steps: Vec<(Vec<String>, String)>) -> [Server; 2] {
+    let (redis, redstart) = (start(Program::Redis, &[]), start(Program::Redstart, &[]));
+    let ports = [redis.port(), redstart.port()];
+    let stopped = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..3)
+        .map(|writer| {
+            let stopped = Arc::clone(&stopped);
+            thread::spawn(move || count_up(&format!("counter:{writer}"), ports, &stopped))
+        })
+        .collect();
+    follow(steps, ports);
     stopped.store(true, Ordering::Relaxed);
     for writer in writers {
         assert!(writer.join().expect("no count was lost") > 0);
     }
+    [redis, redstart]
+}
+
+#[test]
+fn from_redis_to_redstart_and_back() {
+    let steps = steps("From Redis to Redstart");
+    assert!(steps.len() >= 10, "the guide has its commands: {steps:?}");
+    let [redis, redstart] = try_out(steps);
     assert_equal(&[&redis, &redstart]);
+}
+
+#[test]
+fn from_an_old_redis_to_redstart() {
+    let instead = steps("From a Redis before 6.2");
+    assert!(instead.len() >= 6, "the guide has its commands: {instead:?}");
+    let first = steps("From Redis to Redstart").into_iter().take(3);
+    let [redis, redstart] = try_out(first.chain(instead).collect());
+    assert_equal(&[&redstart, &redis]);
 }

@@ -238,6 +238,9 @@ fn a_primary_that_has_lost_its_data_does_not_empty_its_replicas() {
     let mut client = replica.connect();
     assert_eq!(client.words("DBSIZE"), Value::Integer(5));
     assert_eq!(info(&mut client, "master_link_status"), "down");
+    // Supervisors name the primary that is followed all the time.
+    let known = client.words(&format!("REPLICAOF 127.0.0.1 {}", puppet.port()));
+    assert_eq!(known.text(), "OK Already connected to specified master");
     // Whoever says so anew means it.
     begin_to_follow(&mut client, puppet.port());
     let empty = Script::new(&snapshot_of(&start(Program::Redstart, &[])), b"");

@@ -33,10 +33,30 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .since("7.2.0")
                 .syntax("token timeout")
                 .summary("Waits until this server has what a token's had."),
+            control("HELP", Exactly(2), help as ControlHandler)
+                .group(Group::Connection)
+                .flags(Flags::LOADING.union(Flags::STALE))
+                .since("7.2.0")
+                .summary("Lists the subcommands."),
         ])];
+
+const HELP: [&str; 7] = [
+    "CAUSAL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "TOKEN",
+    "    The place in the stream that this server has reached.",
+    "WAIT <token> <timeout>",
+    "    Wait until this server has what <token>'s had: 1, or 0 after <timeout> milliseconds.",
+    "HELP",
+    "    Print this help.",
+];
 
 pub(crate) const OTHER_HISTORY: CommandError =
     CommandError::text("OTHERHISTORY The token is of another history than the data of this server");
+
+fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
+    engine.sessions[slot].reply().status_lines(HELP.iter().copied());
+    Ok(Flow::Done)
+}
 
 fn token(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
     if !engine.journal.is_recording() {

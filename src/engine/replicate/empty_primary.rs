@@ -31,8 +31,8 @@ impl Engine {
         self.note_failed_sync();
         Err(format!(
             "The primary has no keys and another history than before: it seems to have lost its data. \
-             The {} keys here stay. With 'repl-allow-empty-primary yes', or after another REPLICAOF, \
-             they would go",
+             The {} keys here stay. With 'repl-allow-empty-primary yes', or after REPLICAOF NO ONE and \
+             another REPLICAOF, they would go",
             self.databases.total_keys()
         ))
     }
