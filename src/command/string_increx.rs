@@ -15,7 +15,6 @@ use crate::command::spec::{
 use crate::data::value::{NewValue, ValueRef};
 use crate::keyspace::databases::Expiry;
 use crate::keyspace::unit::Event;
-use crate::resp::reply::Protocol;
 
 /// INCREX.
 pub const COMMANDS: &[Command<DataHandler>] = &[write("INCREX", AtLeast(2), increx as DataHandler)
@@ -231,14 +230,9 @@ fn increx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn reply_float(cx: &mut Cx<'_>, number: LongDouble) {
-    match cx.reply.protocol() {
-        Protocol::Resp2 => {
-            let mut digits = Vec::with_capacity(32);
-            number.push(&mut digits);
-            cx.reply.bulk(&digits);
-        }
-        Protocol::Resp3 => cx.reply.double(number.to_f64()),
-    }
+    let mut digits = Vec::with_capacity(32);
+    number.push(&mut digits);
+    cx.reply.double_text(&digits);
 }
 
 /// Puts the sum and its time, and logs that. A time that has passed deletes the key instead.
@@ -250,11 +244,10 @@ fn put(
     words: &Words,
     event: Event,
 ) {
-    let has_time =
-        words.only_new_time && cx.db().peek(key).is_some_and(|entry| entry.expiry().is_some());
+    let has_time = cx.db().peek(key).is_some_and(|entry| entry.expiry().is_some());
     let expiry = match change {
         Change::Keep => Expiry::Keep,
-        Change::At(_) if has_time => Expiry::Keep,
+        Change::At(_) if has_time && words.only_new_time => Expiry::Keep,
         Change::Persist => Expiry::Clear,
         Change::At(at) => Expiry::At(at),
     };
@@ -274,6 +267,9 @@ fn put(
         }
         Expiry::Clear => {
             cx.db().put(key, value, expiry, event);
+            if has_time {
+                cx.databases.unit.notice(Event::PERSIST, cx.selected, key);
+            }
             cx.log(&[b"SET", key, digits]);
         }
     }
@@ -361,6 +357,16 @@ mod tests {
         ] {
             assert_eq!(world.run(command), reply, "{command}");
             assert_eq!(world.logged(), logged, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_goes_is_told() {
+        let mut world = World::new();
+        world.run("SET k 1 EX 100");
+        for noticed in ["incrby:0:k persist:0:k", "incrby:0:k"] {
+            world.run("INCREX k PERSIST");
+            assert_eq!(world.noticed(), noticed);
         }
     }
 

@@ -25,14 +25,14 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
     answering("ZUNION", |cx, args| answer(cx, args, Operation::Union, "zunion"))
         .cost("O(N+M*log(M)) for N members of all the sets and M of the result")
         .syntax(
-            "numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] [AGGREGATE <SUM|MIN|MAX>] \
+            "numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] [AGGREGATE <SUM|MIN|MAX|COUNT>] \
              [WITHSCORES]",
         )
         .summary("Replies with what is in any of the sets."),
     answering("ZINTER", |cx, args| answer(cx, args, Operation::Intersection, "zinter"))
         .cost("O(N*K+M*log(M)) for K sets, the smallest of N members, and M of the result")
         .syntax(
-            "numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] [AGGREGATE <SUM|MIN|MAX>] \
+            "numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] [AGGREGATE <SUM|MIN|MAX|COUNT>] \
              [WITHSCORES]",
         )
         .summary("Replies with what is in all of the sets."),
@@ -45,7 +45,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(N+M*log(M)) for N members of all the sets and M of the result")
         .syntax(
             "destination numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
-             [AGGREGATE <SUM|MIN|MAX>]",
+             [AGGREGATE <SUM|MIN|MAX|COUNT>]",
         )
         .summary("Stores what is in any of the sets."),
     storing("ZINTERSTORE", |cx, args| keep(cx, args, Operation::Intersection, "zinterstore"))
@@ -53,7 +53,7 @@ pub(crate) const COMMANDS: &[Command<DataHandler>] = &[
         .cost("O(N*K+M*log(M)) for K sets, the smallest of N members, and M of the result")
         .syntax(
             "destination numkeys key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
-             [AGGREGATE <SUM|MIN|MAX>]",
+             [AGGREGATE <SUM|MIN|MAX|COUNT>]",
         )
         .summary("Stores what is in all of the sets."),
     storing("ZDIFFSTORE", |cx, args| keep(cx, args, Operation::Difference, "zdiffstore"))
@@ -104,12 +104,19 @@ enum Aggregate {
     Sum,
     Min,
     Max,
+    /// The sum of the weights (Redis 8.8).
+    Count,
 }
 
 impl Aggregate {
+    /// What a set brings in with a member; it may be no number.
+    fn weigh(self, score: f64, weight: f64) -> f64 {
+        if self == Self::Count { weight } else { score * weight }
+    }
+
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
-            Self::Sum => number(a + b),
+            Self::Sum | Self::Count => number(a + b),
             // Of a zero of either sign the first stays.
             Self::Min => {
                 if b < a {
@@ -230,6 +237,7 @@ impl Request {
                     () if args.is(at, "SUM") => Aggregate::Sum,
                     () if args.is(at, "MIN") => Aggregate::Min,
                     () if args.is(at, "MAX") => Aggregate::Max,
+                    () if args.is(at, "COUNT") => Aggregate::Count,
                     () => return Err(CommandError::Syntax),
                 };
             } else if purpose == Purpose::Answer && args.is(at, "WITHSCORES") {
@@ -301,7 +309,7 @@ fn combine(sources: &[Source<'_>], request: &Request, operation: Operation) -> S
         Operation::Union => {
             for (source, weight) in &weighed {
                 source.for_each(|member, score| {
-                    let score = number(score * weight);
+                    let score = number(request.aggregate.weigh(score, *weight));
                     let known = result.entry(member.to_vec());
                     known
                         .and_modify(|sum| *sum = request.aggregate.of(*sum, score))
@@ -310,11 +318,11 @@ fn combine(sources: &[Source<'_>], request: &Request, operation: Operation) -> S
             }
         }
         Operation::Intersection => first.for_each(|member, score| {
-            let mut sum = number(score * weight);
+            let mut sum = number(request.aggregate.weigh(score, *weight));
             for (other, weight) in others {
                 let Some(score) = other.score(member) else { return };
                 // Upstream looks whether it is a number only behind the sum, which is zero then.
-                sum = request.aggregate.of(sum, score * weight);
+                sum = request.aggregate.of(sum, request.aggregate.weigh(score, *weight));
             }
             result.insert(member.to_vec(), sum);
         }),
@@ -406,6 +414,22 @@ fn zintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 #[cfg(test)]
 mod tests {
     use crate::command::generic_tests::World;
+
+    #[test]
+    fn sets_with_a_member_are_counted() {
+        let mut world = World::new();
+        for line in ["ZADD a 5 m -inf n", "ZADD b 7 m", "SADD c m o"] {
+            world.run(line);
+        }
+        for (command, weights, scores) in [
+            ("ZINTER", "", "*2|$1|m|$1|3"),
+            ("ZUNION", "", "*6|$1|n|$1|1|$1|o|$1|1|$1|m|$1|3"),
+            ("ZUNION", "WEIGHTS 2 0.5 -1", "*6|$1|o|$2|-1|$1|m|$3|1.5|$1|n|$1|2"),
+        ] {
+            let line = format!("{command} 3 a b c {weights} AGGREGATE COUNT WITHSCORES");
+            assert_eq!(world.run(&line.replace("  ", " ")), scores, "{line}");
+        }
+    }
 
     /// Zero times infinity in an intersection: it ends the sum, where it counted as zero before, and
     /// changes neither a minimum nor a maximum.

@@ -49,9 +49,21 @@ const NEWER: &[&str] = &[
     "producers of streams that are told apart (`XADD` with `IDMP` and `IDMPAUTO`, `XCFGSET`, Redis 8.6): \
      what an RDB file knows of them is left out, and the log says so",
     "`MAXCOUNT` and `MAXSIZE` of `XREADGROUP` (Redis 8.10)",
+    "`LMOVEM`, `BLMOVEM`, `SUNIONCARD`, `SDIFFCARD`, `HIMPORT` and `BACKUP` (Redis 8.10), `XIDMPRECORD` \
+     (Redis 8.8), `CLUSTERSCAN`, `CLIENT IMPORT-SOURCE`, `SHUTDOWN` with `SAFE` and `FAILOVER` (Valkey), \
+     vector sets (Redis 8.0)",
+    "options behind `FIELDS` of `HEXPIRE`, `HSETEX`, `HGETEX` and their kind (Redis 8.6; not Valkey): \
+     they stand in front of it",
+    "keyspace events of the classes `o` and `c` and of subkeys (Redis 8.2 and later), and the policies \
+     `volatile-lrm` and `allkeys-lrm` (Redis 8.6)",
     "arrays (Redis 8.8), rate limiters and what modules hold: keys of such types stop the load of an RDB \
      file, which names them, or are skipped (`rdb-load-unknown-types skip`)",
     "hashes from templates as an encoding of their own (Redis 8.10): they load as plain hashes",
+    "the backward lengths of listpacks as Redis 8.8 and Valkey 9.1 write them where an entry has 16,383, \
+     2,097,151 or 268,435,455 bytes: they are read, but written as all versions before do, which in a \
+     stream, or in a list, hash or sorted set whose limits let such elements in, is refused by the new ones",
+    "when a stream's consumer was last active: an RDB file keeps it from version 11 on (Redis 7.2), and \
+     `rdb-version` is 10 unless it is set, so after a start from one it is the time when it was last seen",
 ];
 
 /// Tests of Valkey's own suite that fail by design: unit, test, reason. What fails only because a
