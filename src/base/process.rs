@@ -4,6 +4,7 @@
 //! Called by `main` in the order upstream does it: background, number file, limits; and before any
 //! thread is started.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -73,6 +74,24 @@ pub(crate) fn take_time_left_over() {
     // clients, and right.
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+}
+
+thread_local! {
+    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the calling thread let others have the core where it calls [`give_way`].
+pub(crate) fn be_polite() {
+    GIVES_WAY.set(true);
+}
+
+/// Between pieces of work of some ten microseconds: on a thread that has said so, whoever waits for its core
+/// has it first. Else the scheduler lets it work on to its next tick, up to 4 ms.
+#[inline]
+pub(crate) fn give_way() {
+    if GIVES_WAY.get() {
+        std::thread::yield_now();
+    }
 }
 
 /// Where systemd listens, if it started the process.

@@ -10,6 +10,7 @@
 //! Everything by order is said in ranks: a bound is first turned into the rank of what is behind it
 //! ([`Zset::position`]), and ranges are read and removed by rank. Scores are never NaN.
 
+mod nodes;
 pub(crate) mod tree;
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! Freeing away from the store actor: UNLINK, FLUSHALL ASYNC and lazy expiry hand what they removed
 //! to one background thread, so that no command waits for the freeing of another's gigabytes.
+//!
+//! The thread has the usual share of the processor: with idle priority it could stand still with one of the
+//! allocator's locks in hand, and what it is to free would pile up. But between blocks, segments and the like
+//! it gives way to whoever waits for its core ([`process::give_way`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use crate::base::process;
 use crate::keyspace::table::Table;
 
 /// Something to be dropped elsewhere.
@@ -41,6 +46,7 @@ impl Reclaimer {
         let (pending, freed) = (Arc::clone(&reclaimer.pending), Arc::clone(&reclaimer.freed));
         let pending_bytes = Arc::clone(&reclaimer.pending_bytes);
         let spawned = std::thread::Builder::new().name("reclaim".into()).spawn(move || {
+            process::be_polite();
             for Load { garbage, objects, bytes } in receiver {
                 drop(garbage);
                 pending_bytes.fetch_sub(bytes, Ordering::Relaxed);

@@ -19,6 +19,7 @@
 use std::sync::Arc;
 
 use crate::base::env::UnixMillis;
+use crate::base::process;
 
 /// Bytes of a unit.
 const UNIT: usize = 4;
@@ -122,6 +123,12 @@ struct Chunk {
     /// Units taken, dead ones included.
     used: u32,
     dead: u32,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        process::give_way();
+    }
 }
 
 /// Keys and values too long for a chunk.

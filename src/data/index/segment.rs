@@ -14,6 +14,7 @@
 
 use super::Handle;
 use crate::base::env::Rng;
+use crate::base::process;
 
 /// Slots of a bucket.
 const SLOTS: usize = 12;
@@ -78,6 +79,12 @@ pub(super) struct Segment {
     spill: Vec<(u64, Handle)>,
     count: u32,
     depth: u32,
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        process::give_way();
+    }
 }
 
 impl Segment {

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::base::process;
 use crate::data::element::Element;
 use crate::data::list::End;
 use crate::data::list::node::{ARC_BYTES, Limit, Node};
@@ -28,6 +29,12 @@ const BLOCK_NODES_FEW: usize = BLOCK_NODES / 2;
 pub(super) struct Block {
     pub(super) nodes: Arc<VecDeque<Node>>,
     pub(super) count: usize,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        process::give_way();
+    }
 }
 
 impl Block {

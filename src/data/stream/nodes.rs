@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::base::process;
 use crate::data::stream::id::StreamId;
 use crate::data::stream::node::Node;
 
@@ -29,6 +30,12 @@ pub(super) struct Block {
     nodes: Arc<VecDeque<Node>>,
     /// Entries that aren't deleted.
     len: usize,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        process::give_way();
+    }
 }
 
 impl Block {

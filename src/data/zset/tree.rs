@@ -11,6 +11,7 @@
 
 use super::narrow;
 use crate::data::index::Handle;
+use crate::data::zset::nodes::Nodes;
 
 /// Elements of a leaf: about a kilobyte.
 const LEAF: usize = 84;
@@ -162,58 +163,6 @@ impl Inner {
             rank -= *count as usize;
         }
         (self.len - 1, rank)
-    }
-}
-
-/// Nodes of one kind, by number.
-#[derive(Clone, Debug)]
-struct Nodes<N> {
-    nodes: Vec<Option<Box<N>>>,
-    vacant: Vec<u32>,
-}
-
-impl<N> Nodes<N> {
-    const fn new() -> Self {
-        Self { nodes: Vec::new(), vacant: Vec::new() }
-    }
-
-    #[inline]
-    fn get(&self, node: u32) -> &N {
-        match &self.nodes[node as usize] {
-            Some(node) => node,
-            None => unreachable!("parents and neighbours name nodes that are there"),
-        }
-    }
-
-    #[inline]
-    fn get_mut(&mut self, node: u32) -> &mut N {
-        match &mut self.nodes[node as usize] {
-            Some(node) => node,
-            None => unreachable!("parents and neighbours name nodes that are there"),
-        }
-    }
-
-    fn add(&mut self, node: N) -> u32 {
-        if let Some(number) = self.vacant.pop() {
-            self.nodes[number as usize] = Some(Box::new(node));
-            return number;
-        }
-        self.nodes.push(Some(Box::new(node)));
-        narrow(self.nodes.len() - 1)
-    }
-
-    fn take(&mut self, node: u32) -> N {
-        self.vacant.push(node);
-        match self.nodes[node as usize].take() {
-            Some(node) => *node,
-            None => unreachable!("parents and neighbours name nodes that are there"),
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        (self.nodes.len() - self.vacant.len()) * size_of::<N>()
-            + self.nodes.capacity() * size_of::<Option<Box<N>>>()
-            + self.vacant.capacity() * size_of::<u32>()
     }
 }
 
