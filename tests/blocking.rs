@@ -61,6 +61,36 @@ fn read(client: &mut Client) -> String {
     client.try_read().expect("an answer").to_string()
 }
 
+/// A value that takes the place of one of another type serves who waits for it. (Redis leaves them waiting.)
+#[test]
+fn a_stored_value_serves_whatever_it_takes_the_place_of() {
+    let server = start(Program::Redstart);
+    let mut giver = server.connect();
+    for line in ["RPUSH source b a", "ZADD scores 1 one"] {
+        giver.words(line);
+    }
+    for (waits, stores, got) in [
+        ("BLPOP k 0", "SORT source ALPHA STORE k", "*[\"k\", \"a\"]"),
+        ("BZPOPMIN k 0", "ZUNIONSTORE k 1 scores", "*[\"k\", \"one\", \"1\"]"),
+    ] {
+        giver.words("DEL k");
+        let mut client = server.connect();
+        park(&server, &mut client, waits);
+        giver.words("MULTI");
+        giver.words("SET k text");
+        giver.words(stores);
+        assert_eq!(giver.words("EXEC").elements().len(), 2);
+        assert_eq!(read(&mut client), got, "{stores}");
+    }
+    // Likewise where the other value has been there for a while.
+    giver.words("DEL k");
+    let mut client = server.connect();
+    park(&server, &mut client, "BLPOP k 0");
+    giver.words("SET k text");
+    giver.words("SORT source ALPHA STORE k");
+    assert_eq!(read(&mut client), "*[\"k\", \"a\"]");
+}
+
 #[test]
 fn those_who_came_first_are_served_first() {
     each(|server| {

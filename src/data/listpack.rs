@@ -18,8 +18,7 @@
 //!
 //! What is the canonical decimal form of an integer is stored as one. `entry` reads and writes
 //! single entries, `validate` looks at bytes that came from elsewhere, `widths` brings newer servers' to
-//! this form; every `Listpack` is
-//! well-formed, so walking it can't fail.
+//! this form; every `Listpack` is well-formed, so walking it can't fail.
 
 mod entry;
 mod validate;

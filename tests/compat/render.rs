@@ -32,6 +32,13 @@ const GENERAL: &[&str] = &[
     "INFO's `redis_version` is the version whose behaviour is kept; `redstart_version` is our own.",
     "A connection that waits holds no query buffer, and a buffer grows with what has arrived, not \
      with what the client announces: CLIENT LIST's `qbuf` and `qbuf-free` are 0 for most clients.",
+    "Entries of listpacks of exactly 16,383, 2,097,151 or 268,435,455 bytes are read as Redis 8.8 and Valkey \
+     9.1 write them, but written as all versions before do. The new ones refuse that (also from Redis 7), \
+     where such an element is in a stream, or in another collection whose limits let it in.",
+    "When a stream's consumer was last active isn't in RDB files before version 11 (Redis 7.2), and `rdb-version` \
+     is 10 unless it is set: after a start from one it is the time when it was last seen.",
+    "Who waits for a key is served when SORT, ZUNIONSTORE and their kind store what it waits for in the place \
+     of a value of another type; Redis leaves it waiting.",
     "HELP texts are our own words.",
     "A hash field whose time has come is never seen nor counted: HLEN, HKEYS, HSCAN and the others leave \
      it out at once. Redis counts it until it is removed.",
@@ -59,11 +66,6 @@ const NEWER: &[&str] = &[
     "arrays (Redis 8.8), rate limiters and what modules hold: keys of such types stop the load of an RDB \
      file, which names them, or are skipped (`rdb-load-unknown-types skip`)",
     "hashes from templates as an encoding of their own (Redis 8.10): they load as plain hashes",
-    "the backward lengths of listpacks as Redis 8.8 and Valkey 9.1 write them where an entry has 16,383, \
-     2,097,151 or 268,435,455 bytes: they are read, but written as all versions before do, which in a \
-     stream, or in a list, hash or sorted set whose limits let such elements in, is refused by the new ones",
-    "when a stream's consumer was last active: an RDB file keeps it from version 11 on (Redis 7.2), and \
-     `rdb-version` is 10 unless it is set, so after a start from one it is the time when it was last seen",
 ];
 
 /// Tests of Valkey's own suite that fail by design: unit, test, reason. What fails only because a
