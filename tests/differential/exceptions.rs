@@ -337,8 +337,12 @@ pub const COMMAND_DOCS: &[(&str, &str)] = &[
     ("psubscribe", "7.2's form"),
     ("set", "IFEQ is Valkey's"),
     ("zadd", "CH is named by its word"),
+    ("zinter", "AGGREGATE COUNT is Redis 8.8's"),
+    ("zinterstore", "AGGREGATE COUNT is Redis 8.8's"),
     ("zrank", "WITHSCORE is 7.2's"),
     ("zrevrank", "WITHSCORE is 7.2's"),
+    ("zunion", "AGGREGATE COUNT is Redis 8.8's"),
+    ("zunionstore", "AGGREGATE COUNT is Redis 8.8's"),
 ];
 
 /// Directives of redis-server 7.0 that CONFIG GET of ours doesn't know.
