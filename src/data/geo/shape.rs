@@ -11,6 +11,9 @@ use super::{
 /// Half the equator of the map's projection, in metres: what the largest cells cover.
 const HALF_EQUATOR: f64 = 20_037_726.37;
 
+/// How far from the map's northern and eastern edges a place is certainly in a cell, in degrees.
+const EDGE: f64 = 1e-9;
+
 /// The neighbours of a cell by columns to the east and rows to the north, in the order in which they
 /// are searched behind the cell itself.
 const NEIGHBOURS: [(i32, i32); 8] =
@@ -165,10 +168,15 @@ impl Shape {
     /// The cells to be searched, in order. None is there twice.
     pub(crate) fn cells(&self) -> impl Iterator<Item = Cell> {
         let bounds = self.bounds();
-        // A polygon's middle may be nearer to the pole than the map ends.
-        let latitude = self.middle.latitude.clamp(-LATITUDE_MAX, LATITUDE_MAX);
-        let middle = Place { latitude, ..self.middle };
-        let mut step = step_for(self.reach(&bounds), latitude);
+        let mut middle = self.middle;
+        if let Outline::Polygon(_) = self.outline {
+            // Its middle may be nearer to the pole than the map ends, or on the map's edge, which is in
+            // no cell.
+            let within = |degrees: f64, most: f64| degrees.clamp(-most, most - EDGE);
+            middle.latitude = within(middle.latitude, LATITUDE_MAX);
+            middle.longitude = within(middle.longitude, LONGITUDE_MAX);
+        }
+        let mut step = step_for(self.reach(&bounds), middle.latitude);
         let mut own = Cell::of(middle, step, LATITUDE_MAX);
         while step > 1 && !reaches(own, &bounds) {
             step -= 1;

@@ -125,3 +125,29 @@ fn a_polygon_may_be_hollow() {
     assert!(shape.distance(place(5.0, 5.0)).is_none());
     assert!(shape.distance(place(-1.0, 5.0)).is_none());
 }
+
+/// The middle of a polygon around a pole is north of the map, and that of one on both sides of the map's
+/// edge is on the edge: its cell was none of the map's, and most places weren't found.
+#[test]
+fn a_polygon_whose_middle_is_off_the_map_has_all_its_places() {
+    let north =
+        [(-76.8, -39.0), (8.0, 57.2), (-160.1, -54.0), (-178.9, 65.9), (13.4, 38.7), (124.7, 31.7)];
+    let edge = [(170.0, 10.0), (-170.0, 10.0), (-170.0, -10.0), (170.0, -10.0)];
+    let south = north.map(|(x, y)| (x, -y));
+    let mut rng = Rng::from_seed(4);
+    for corners in [&north[..], &south, &edge] {
+        let shape = Shape::polygon(corners.iter().map(|(x, y)| place(*x, *y)).collect());
+        let cells: Vec<(f64, f64)> = shape.cells().map(Cell::scores).collect();
+        let mut inside = 0;
+        for _ in 0..10_000 {
+            let score = random_place(&mut rng).score();
+            if shape.distance(Place::of_score(score)).is_some() {
+                let found =
+                    cells.iter().filter(|(low, high)| (*low..*high).contains(&score)).count();
+                assert_eq!(found, 1, "{corners:?} {:?}", Place::of_score(score));
+                inside += 1;
+            }
+        }
+        assert!(inside > 500, "{inside}");
+    }
+}
