@@ -80,13 +80,14 @@ thread_local! {
     static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has the calling thread let others have the core where it calls [`give_way`].
+/// From now on [`give_way`] yields the processor on the calling thread; on others it does nothing.
 pub(crate) fn be_polite() {
     GIVES_WAY.set(true);
 }
 
-/// Between pieces of work of some ten microseconds: on a thread that has said so, whoever waits for its core
-/// has it first. Else the scheduler lets it work on to its next tick, up to 4 ms.
+/// To be called between the pieces of a long job, each some ten microseconds. It yields the processor
+/// (`sched_yield(2)`), so that a thread which has woken on this core runs now; without that the scheduler would
+/// switch to it at its next tick only, up to 4 ms later.
 #[inline]
 pub(crate) fn give_way() {
     if GIVES_WAY.get() {

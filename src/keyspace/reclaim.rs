@@ -2,8 +2,8 @@
 //! to one background thread, so that no command waits for the freeing of another's gigabytes.
 //!
 //! The thread has the usual share of the processor: with idle priority it could stand still with one of the
-//! allocator's locks in hand, and what it is to free would pile up. But between blocks, segments and the like
-//! it gives way to whoever waits for its core ([`process::give_way`]).
+//! allocator's locks in hand, and what it is to free would pile up. But after each block of nodes, chunk or
+//! segment it yields, and the actor, if it has woken on the same core, runs at once ([`process::give_way`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

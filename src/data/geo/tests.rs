@@ -74,6 +74,11 @@ fn random_shape(rng: &mut Rng) -> Shape {
     }
 }
 
+/// In how many cells a score is, each given by its scores.
+fn how_many_hold(cells: &[(f64, f64)], score: f64) -> usize {
+    cells.iter().filter(|(low, high)| (*low..*high).contains(&score)).count()
+}
+
 #[test]
 fn cells_hold_all_that_is_inside_once() {
     let mut rng = Rng::from_seed(2);
@@ -91,7 +96,7 @@ fn cells_hold_all_that_is_inside_once() {
                 low + (high - low) * (rng.below(1 << 30) as f64 / f64::from(1u32 << 30))
             };
             let score = score.floor();
-            let found = cells.iter().filter(|(low, high)| (*low..*high).contains(&score)).count();
+            let found = how_many_hold(&cells, score);
             assert!(found <= 1, "{shape:?}: a place is in {found} cells");
             if shape.distance(Place::of_score(score)).is_some() {
                 assert_eq!(found, 1, "{shape:?} holds {:?}", Place::of_score(score));
@@ -142,8 +147,7 @@ fn a_polygon_whose_middle_is_off_the_map_has_all_its_places() {
         for _ in 0..10_000 {
             let score = random_place(&mut rng).score();
             if shape.distance(Place::of_score(score)).is_some() {
-                let found =
-                    cells.iter().filter(|(low, high)| (*low..*high).contains(&score)).count();
+                let found = how_many_hold(&cells, score);
                 assert_eq!(found, 1, "{corners:?} {:?}", Place::of_score(score));
                 inside += 1;
             }

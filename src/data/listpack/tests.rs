@@ -173,3 +173,27 @@ fn short_lengths_are_those_of_the_entries() {
         assert_eq!(told, found.unwrap_or(0), "{first:#x}");
     }
 }
+
+/// As Redis 8.8 and Valkey 9.1 write an entry of 16,383 bytes, in front of all that may follow near the end.
+#[test]
+fn lengths_of_newer_servers_are_widened_and_damage_is_found() {
+    let mut pack = Listpack::new();
+    pack.push_back(&[b'x'; 16_383 - 5]);
+    let last = pack.as_bytes().len() - 1;
+    pack.push_back(b"abc");
+    let ours = pack.as_bytes();
+    assert_eq!(ours[last - 3..last], [0, 0xff, 0xff]);
+    let mut newer = [&ours[..last - 3], &[0x7f, 0xff], &ours[last..]].concat();
+    let total = u32::try_from(newer.len()).unwrap();
+    newer[..4].copy_from_slice(&total.to_le_bytes());
+    assert_eq!(Listpack::from_bytes(&newer).unwrap().as_bytes(), ours);
+    for at in last - 3..newer.len() - 1 {
+        for byte in 0..=u8::MAX {
+            let mut bad = newer.clone();
+            bad[at] = byte;
+            if let Ok(found) = Listpack::from_bytes(&bad) {
+                assert_eq!(found.len(), 2, "{byte:#x} at {at}");
+            }
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub(crate) fn widened(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let end = bytes.len() - 1;
     let (mut wide, mut copied, mut at) = (Vec::new(), 0, HEADER_BYTES);
-    // The head of an entry takes five bytes at most.
+    // `data_len` reads up to five bytes; so near to the end no entry is as long as one of these.
     while at + 5 <= end {
         let len = data_len(bytes, at)?;
         let behind = bytes.get(at + len..end)?;

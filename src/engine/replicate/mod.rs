@@ -57,8 +57,6 @@ pub(crate) struct State {
     pub(crate) walk: Option<full_sync::SyncWalk>,
     /// Whether somebody waits for replicas' word: they are asked at the end of the tick.
     pub(crate) wants_word: bool,
-    /// Where the units end in the stream that the replies of this tick can show.
-    pub(crate) shown: u64,
     /// Up to where in the stream they were asked.
     pub(crate) asked: u64,
     /// Whether this server became a replica in this tick, before a quorum had what it did as a primary:
@@ -98,7 +96,6 @@ impl State {
             replicas: Vec::new(),
             walk: None,
             wants_word: false,
-            shown: 0,
             asked: 0,
             unconfirmed: false,
             uncertain: 0,

@@ -6,10 +6,11 @@
 //! writing ones, for a reply must not show what a failover may take back; commands that show no data
 //! (PING, INFO, what Sentinel and replicas say) never wait.
 //!
-//! **Faults.** Fewer than N replicas that were heard of within `min-replicas-max-lag` seconds, or that ever
-//! said what they have durably, if that is asked for: writes are refused beforehand (`-NOREPLICAS`). The quorum goes while replies wait: after
-//! `write-quorum-timeout` milliseconds the first of them is `-UNCERTAIN`, and the connection is closed:
-//! nobody reads an OK that isn't one. A server that becomes a replica meanwhile ends them so at once.
+//! **Faults.** Fewer than N replicas that were heard of within `min-replicas-max-lag` seconds (and, with
+//! `write-quorum-durable yes`, have told what their logs hold): writes are refused beforehand
+//! (`-NOREPLICAS`). The quorum goes while replies wait: after `write-quorum-timeout` milliseconds the first
+//! of them is `-UNCERTAIN`, and the connection is closed: nobody reads an OK that isn't one. A server that
+//! becomes a replica meanwhile ends them so at once.
 //!
 //! **Proof.** `tests/quorum`: with replicas that stand still, and with primaries that are killed, every
 //! write that was acknowledged is at a replica.
@@ -62,7 +63,8 @@ impl Engine {
         if wanted == 0 || self.is_replica() {
             return Ok(());
         }
-        // Who never says what it has in its log can't be waited for.
+        // A replica without a log, or of Redis before 7.2, acknowledges no durable offset (FACK): every write
+        // would wait for it in vain.
         let durable = self.settings.write_quorum_durable;
         let counts = |replica: &&Replica| !durable || replica.durable.is_some();
         let good = self.heard_replicas().filter(counts).count() as u64;

@@ -153,7 +153,6 @@ impl Engine {
 
     /// The end of a tick: the journal is sealed, and the log gets the tick's frame.
     pub(in crate::engine) fn write_log(&mut self) {
-        self.replication.shown = self.journal.units_end();
         self.ask_replicas();
         let before = self.journal.sealed_end();
         let outcome = self.journal.seal(|sealed| match &mut self.log {
@@ -177,17 +176,13 @@ impl Engine {
         if !self.output.for_log.is_empty() || !self.output.for_quorum.is_empty() {
             self.open_gates();
         }
-        let (mut offset, answerable, always) = match &self.log {
+        let (offset, answerable, always) = match &self.log {
             Some(log) => (log.offset(), log.answerable(), log.gates_replies()),
-            None => (0, u64::MAX, false),
+            None => (self.journal.units_end(), u64::MAX, false),
         };
         let quorum = self.quorum_reached();
         let unconfirmed = std::mem::take(&mut self.replication.unconfirmed);
-        let mut quorum_answerable = answerable;
-        if let Some(reached) = quorum {
-            offset = offset.max(if self.log.is_none() { self.replication.shown } else { 0 });
-            quorum_answerable = answerable.min(reached);
-        }
+        let quorum_answerable = quorum.map_or(answerable, |reached| answerable.min(reached));
         let now = self.steady();
         let most = self.client_memory_max();
         // Writing may end or resume sessions, which marks further ones.
