@@ -143,7 +143,7 @@ fn wrong_words_are_refused() {
         "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
     );
     refused("MIGRATE h x a 0 10", "IOERR error or timeout connecting to the client");
-    refused("MIGRATE 127.0.0.1 1 a 0 10", "IOERR error or timeout connecting to the client");
+    refused("MIGRATE 127.0.0.1 1 a 0 10", "IOERR error or timeout writing to target instance");
 }
 
 /// Begins to move `moving` to a server that accepts connections and says nothing.

@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use support::client::{Client, Value, argv, encode};
+use support::random::{self, Random};
 use support::server::{Program, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -339,4 +341,148 @@ fn an_entry_has_one_of_fifty_consumers_try() {
     let tried: Vec<&(String, i64)> = idle.iter().filter(|(_, ms)| *ms < IDLE_MS).collect();
     assert!(matches!(tried[..], [(name, _)] if name == "c0"), "{tried:?}");
     assert!(read(&mut clients[0]).contains("\"2-0\""));
+}
+
+/// Readers with CLAIM that are parked, and the least that an entry must have waited for each.
+struct Claiming {
+    server: Server,
+    control: Client,
+    readers: Vec<(Client, i64)>,
+    /// Ids that were delivered as new ones.
+    delivered: HashSet<String>,
+    /// Entries that were new, that were claimed, and readers that were told that the group went.
+    told: [usize; 3],
+}
+
+impl Claiming {
+    fn park(&mut self, random: &mut Random) {
+        let claim_ms = random.pick(&[5, 20, 100_000]);
+        let consumer = random.below(3);
+        let count = random.pick(&["", "COUNT 1 "]);
+        let line =
+            format!("XREADGROUP GROUP g c{consumer} BLOCK 0 CLAIM {claim_ms} {count}STREAMS s >");
+        let mut client = self.server.connect();
+        client.try_send_raw(&encode(&argv(&line))).expect("sent");
+        self.readers.push((client, claim_ms));
+    }
+
+    /// What a pipeline of one to four commands says, in one tick.
+    fn burst(&mut self, random: &mut Random, number: usize) {
+        let pending = self.control.words("XPENDING s g - + 20").elements();
+        let id = match pending.len() {
+            0 => format!("{number}-1"),
+            many => pending[random.below(many)].elements()[0].text(),
+        };
+        let mut lines: Vec<String> = Vec::new();
+        for part in 1..=1 + random.below(4) {
+            lines.push(match random.below(34) {
+                0..=10 => format!("XADD s {number}-{part} a b"),
+                11..=13 => format!("XACK s g {id}"),
+                14 | 15 => format!("XCLAIM s g other 0 {id} IDLE 200000 JUSTID"),
+                16 => format!("XCLAIM s g other 0 {id} FORCE"),
+                17..=19 => format!("XNACK s g FAIL IDS 1 {id}"),
+                20 | 21 => format!("XDEL s {id}"),
+                22 => "XTRIM s MAXLEN 2".into(),
+                23 => "XAUTOCLAIM s g other 5 - COUNT 1".into(),
+                24 => format!("XGROUP DELCONSUMER s g c{}", random.below(3)),
+                25..=27 => format!("CLIENT PAUSE {} WRITE", random.between(1, 30)),
+                28 | 29 => "CLIENT UNPAUSE".into(),
+                30 => "XGROUP DESTROY s g".into(),
+                31 => "DEL s".into(),
+                32 => "SET s text".into(),
+                _ => "FLUSHALL".into(),
+            });
+        }
+        if random.chance(30) {
+            lines.insert(0, "MULTI".into());
+            lines.push("EXEC".into());
+        }
+        let again = ["MULTI", "XGROUP CREATE s g $ MKSTREAM", "EXEC"];
+        lines.extend(again.map(str::to_owned));
+        let commands: Vec<_> = lines.iter().map(|line| argv(line)).collect();
+        self.control.pipeline(&commands);
+        if self.control.words("TYPE s").text() == "string" {
+            self.control.words("DEL s");
+            self.control.words("XGROUP CREATE s g $ MKSTREAM");
+        }
+    }
+
+    /// Takes what the readers were answered, which must be what they asked for.
+    fn take_answers(&mut self) {
+        let mut index = 0;
+        while index < self.readers.len() {
+            let (client, claim_ms) = &mut self.readers[index];
+            if !client.has_answer() {
+                index += 1;
+                continue;
+            }
+            let answer = client.try_read().expect("an answer");
+            if answer.is_error() {
+                let text = answer.text();
+                assert!(text.starts_with("NOGROUP") || text.starts_with("WRONGTYPE"), "{text}");
+                self.told[2] += 1;
+            } else {
+                let entries = answer.elements()[0].elements()[1].elements();
+                assert!(!entries.is_empty(), "a reader waits until there is something");
+                for entry in entries.iter().map(Value::elements) {
+                    let (idle, times) = (entry[2].integer(), entry[3].integer());
+                    let id = entry[0].text();
+                    if times == Some(0) {
+                        assert!(self.delivered.insert(id.clone()), "{id} is new for the second");
+                        self.told[0] += 1;
+                    } else {
+                        assert!(idle >= Some(*claim_ms), "{id}: {idle:?} of {claim_ms} ms");
+                        self.told[1] += 1;
+                    }
+                }
+            }
+            self.readers.swap_remove(index);
+        }
+    }
+
+    /// What a reader should have been given, where there is something.
+    fn due(&mut self) -> Option<String> {
+        let group = self.control.words("XINFO GROUPS s").elements()[0].clone();
+        let last = group.field("last-delivered-id").expect("a field").text();
+        let new = self.control.words(&format!("XRANGE s ({last} + COUNT 1")).to_string();
+        for (_, claim_ms) in &self.readers {
+            let pending = format!("XPENDING s g IDLE {claim_ms} - + 1");
+            let pending = self.control.words(&pending).to_string();
+            if pending != "*[]" || new != "*[]" {
+                return Some(format!("CLAIM {claim_ms}: new {new}, pending {pending}"));
+            }
+        }
+        None
+    }
+}
+
+/// Whatever happens to a stream in one tick, and whatever is paused meanwhile: no reader with CLAIM stays
+/// parked beside an entry that it could have, none gets what hasn't waited for long enough, and nothing is
+/// new twice. (No server beside: Valkey 9.1 has no CLAIM.)
+#[test]
+fn no_reader_with_claim_stands_still_beside_what_it_could_have() {
+    let server = start();
+    let mut random = Random::new(random::seed_from_environment("CLAIM_SEED"));
+    let (control, readers) = (server.connect(), Vec::new());
+    let mut claiming =
+        Claiming { server, control, readers, delivered: HashSet::new(), told: [0; 3] };
+    claiming.control.words("XGROUP CREATE s g $ MKSTREAM");
+    for number in 1..=random::from_environment("CLAIM_STEPS", 400) as usize {
+        while claiming.readers.len() < 4 {
+            claiming.park(&mut random);
+        }
+        claiming.burst(&mut random, number);
+        let began = Instant::now();
+        loop {
+            claiming.take_answers();
+            let Some(due) = claiming.due() else { break };
+            assert!(began.elapsed() < PATIENCE, "step {number}: stands still: {due}");
+        }
+        if random.chance(10) {
+            let at = random.below(claiming.readers.len().max(1));
+            claiming.readers.drain(at..claiming.readers.len().min(at + 1));
+        }
+    }
+    println!("new, claimed, gone: {:?}", claiming.told);
+    assert!(claiming.told.iter().all(|count| *count > 20), "{:?}", claiming.told);
 }

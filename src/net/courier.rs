@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ const IDLE_MS_MAX: i64 = 10_000;
 const REPLY_MAX: usize = 64 << 10;
 
 const CONNECTING: &str = "connecting to the client";
+const WRITING: &str = "writing to target instance";
 
 type Links = Rc<RefCell<HashMap<(String, u16), Idle>>>;
 
@@ -115,9 +117,17 @@ async fn run(errand: &Errand, links: &Links) -> ErrandEnd {
         }
     }
     let connect = TcpStream::connect((errand.host.as_str(), errand.port));
-    let Ok(mut stream) = patiently(errand, &mut end, connect).await else {
-        end.broken = Some(CONNECTING);
-        return end;
+    let mut stream = match patiently(errand, &mut end, connect).await {
+        Ok(stream) => stream,
+        // Upstream doesn't look how connecting ended: a refusal reaches it as it writes.
+        Err(Some(ErrorKind::ConnectionRefused)) => {
+            end.broken = Some(WRITING);
+            return end;
+        }
+        Err(_) => {
+            end.broken = Some(CONNECTING);
+            return end;
+        }
     };
     // Nothing is lost where the system refuses: small errands take longer then.
     let _ = stream.set_nodelay(true);
@@ -139,17 +149,20 @@ fn keep(links: &Links, name: (String, u16), stream: TcpStream, since: SteadyMill
     links.insert(name, Idle { stream, since });
 }
 
-/// What comes of an attempt within the errand's patience.
+/// What comes of an attempt within the errand's patience; without an error its time ran out.
 async fn patiently<T>(
     errand: &Errand,
     end: &mut ErrandEnd,
     attempt: impl Future<Output = std::io::Result<T>>,
-) -> Result<T, ()> {
+) -> Result<T, Option<ErrorKind>> {
     match timeout(Duration::from_millis(errand.patience_ms), attempt).await {
-        Ok(result) => result.map_err(|error| tracing::debug!("MIGRATE: {error}")),
+        Ok(result) => result.map_err(|error| {
+            tracing::debug!("MIGRATE: {error}");
+            Some(error.kind())
+        }),
         Err(_) => {
             end.timed_out = true;
-            Err(())
+            Err(None)
         }
     }
 }
@@ -158,7 +171,7 @@ async fn talk(stream: &mut TcpStream, errand: &Errand) -> ErrandEnd {
     let mut end = ErrandEnd::default();
     for part in errand.request.chunks(64 << 10) {
         if patiently(errand, &mut end, stream.write_all(part)).await.is_err() {
-            end.broken = Some("writing to target instance");
+            end.broken = Some(WRITING);
             return end;
         }
     }
