@@ -248,3 +248,34 @@ fn a_target_that_took_over_before_the_link_broke_is_followed() {
     let asked = puppet.answer("-LOADING\r\n");
     assert!(!asked.contains("FAILOVER"), "{asked}");
 }
+
+/// Two promotions, one behind the other, with nothing written between: a replica asked by the name before
+/// last, which the second primary doesn't know.
+#[test]
+fn two_promotions_with_nothing_between_go_on_partially() {
+    let mut nodes: Vec<Server> = vec![start(Program::Redstart, &[])];
+    for _ in 0..3 {
+        nodes.push(follower(Program::Redstart, &nodes[0], &[]));
+    }
+    nodes[0].connect().words("SET a 1");
+    assert_equal(&[&nodes[0], &nodes[1], &nodes[2], &nodes[3]]);
+    for lost in 0..2 {
+        nodes[lost].kill();
+        let next = lost + 1;
+        nodes[next].connect().words("REPLICAOF NO ONE");
+        for other in &nodes[next + 1..] {
+            other.connect().words(&format!("REPLICAOF 127.0.0.1 {}", nodes[next].port()));
+            assert_equal(&[&nodes[next], other]);
+        }
+        let mut client = nodes[next].connect();
+        assert_eq!(number(&mut client, "sync_full"), 0, "promotion {next}");
+        assert_eq!(number(&mut client, "sync_partial_ok"), nodes.len() as i64 - 1 - next as i64);
+    }
+    // And back: who was promoted by mistake, and followed by nobody, has its old primary's name.
+    let (second, third) = (&nodes[2], &nodes[3]);
+    let full = number(&mut second.connect(), "sync_full");
+    third.connect().words("REPLICAOF NO ONE");
+    third.connect().words(&format!("REPLICAOF 127.0.0.1 {}", second.port()));
+    assert_equal(&[second, third]);
+    assert_eq!(number(&mut second.connect(), "sync_full"), full);
+}

@@ -212,3 +212,30 @@ fn what_a_replica_that_has_gone_lacked_goes_at_once() {
     await_that("all of it goes", || kept(&mut client) < 100_000);
     assert_eq!(number(&mut client, "connected_slaves"), 1);
 }
+
+/// While a replica loads its snapshot the limit for replicas counted what it lacks though the log's files
+/// have it: it was closed, asked again, and came to no end.
+#[test]
+fn a_replica_that_loads_costs_no_memory_where_there_is_a_log() {
+    let directives = [
+        &["--appendonly", "yes", "--repl-diskless-sync", "yes", "--repl-backlog-size", "16kb"][..],
+        &["--client-output-buffer-limit", "replica 1mb 0 0"],
+    ];
+    let primary = start(Program::Redstart, &directives.concat());
+    let mut client = primary.connect();
+    client.words("DEBUG POPULATE 400 key 100");
+    let began = number(&mut client, "used_memory");
+    // Two milliseconds for each key.
+    let replica = follower(Program::Redis, &primary, &["--key-load-delay", "2000"]);
+    await_that("it loads", || info(&mut client, "slave0").contains("state=send_bulk"));
+    let value = "x".repeat(100_000);
+    for number in 0..100 {
+        assert_eq!(client.call(&["SET", &format!("n:{}", number % 5), &value]).text(), "OK");
+    }
+    assert!(info(&mut client, "slave0").contains("state=send_bulk"), "it still loads");
+    let used = number(&mut client, "used_memory");
+    assert!(used < began + (3 << 20), "{used} of {began}");
+    assert_equal(&[&primary, &replica]);
+    assert_eq!(number(&mut client, "sync_full"), 1);
+    assert_eq!(number(&mut client, "client_output_buffer_limit_disconnections"), 0);
+}

@@ -109,9 +109,12 @@ fn what_was_acknowledged_survives_the_primary() {
         let (mut primary, replica) = pair(program, &["--appendonly", log]);
         let acknowledged = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..4)
-                .map(|_| {
+                .map(|writer| {
                     let mut client = primary.connect();
-                    let batch = client::encode(&["RPUSH", "numbers", "x"]).repeat(10);
+                    let script = "return redis.call('RPUSH', 'numbers', 'x')";
+                    let push: &[&str] = &["RPUSH", "numbers", "x"];
+                    let push = if writer % 2 == 0 { push } else { &["EVAL", script, "0"] };
+                    let batch = client::encode(push).repeat(10);
                     scope.spawn(move || {
                         let mut acknowledged = 0;
                         while client.try_send_raw(&batch).is_ok() {
@@ -144,10 +147,115 @@ fn a_durable_quorum_counts_logs() {
     let log = ["--appendonly", "yes", "--appendfsync", "always", "--write-quorum-durable", "yes"];
     let (primary, replica) = pair(Program::Redstart, &log);
     assert_eq!(attempt(&mut primary.connect(), "SET a 1").as_deref(), Some("OK"));
-    // A replica whose log is off has nothing durable.
-    replica.connect().words("CONFIG SET appendonly no");
-    let answer = attempt(&mut primary.connect(), "SET a 2").expect("an answer");
-    assert!(answer.starts_with("UNCERTAIN "), "{answer}");
+    // A replica whose log is off, or is never synced, has nothing durable: what it had said once was held
+    // for its word, and each write was executed and uncertain.
+    for (off, on) in [("appendonly no", "appendonly yes"), ("appendfsync no", "appendfsync always")]
+    {
+        replica.connect().words(&format!("CONFIG SET {off}"));
+        await_that("it counts no more", || {
+            let answer = attempt(&mut primary.connect(), "SET a 2").expect("an answer");
+            answer == "NOREPLICAS Not enough good replicas to write." || {
+                assert!(answer.starts_with("UNCERTAIN "), "{off}: {answer}");
+                false
+            }
+        });
+        replica.connect().words(&format!("CONFIG SET {on}"));
+        await_that("it counts again", || {
+            attempt(&mut primary.connect(), "SET a 3").as_deref() == Some("OK")
+        });
+    }
+}
+
+/// Scripts, functions, and what else reads or writes without being a command on keys was answered at once:
+/// their commands run in a session of their own.
+#[test]
+fn whatever_shows_or_changes_data_waits_for_the_quorum() {
+    let (primary, replica) = pair(Program::Redstart, &["--appendonly", "no"]);
+    let mut client = primary.connect();
+    let library = "#!lua name=l\nredis.register_function('set', function(k) return \
+                   redis.call('SET', k[1], '1') end)\nredis.register_function{function_name='get', \
+                   callback=function(k) return redis.call('GET', k[1]) end, flags={'no-writes'}}";
+    assert_eq!(client.call(&["FUNCTION", "LOAD", library]).text(), "l");
+    let dump = client.words("FUNCTION DUMP");
+    let mut watching = primary.connect();
+    watching.words("WATCH begun");
+    watching.words("MULTI");
+    replica.halt();
+    client.try_send_raw(&client::encode(&["SET", "begun", "2"])).expect("sent");
+    let mut other = primary.connect();
+    await_that("it is executed", || info(&mut other, "cmdstat_set").starts_with("calls=2,"));
+    let set = "return redis.call('SET', 'a', '1')";
+    let get = "return redis.call('GET', 'begun')";
+    let fails = "redis.call('SET', 'a', '2') return redis.error_reply('x')";
+    let dump = dump.bytes().expect("a dump");
+    let commands: &[&[&[u8]]] = &[
+        &[b"EVAL", set.as_bytes(), b"0"],
+        &[b"EVAL", get.as_bytes(), b"0"],
+        &[b"EVAL_RO", get.as_bytes(), b"0"],
+        &[b"EVAL", fails.as_bytes(), b"0"],
+        &[b"FCALL", b"set", b"1", b"a"],
+        &[b"FCALL_RO", b"get", b"1", b"begun"],
+        &[b"FUNCTION", b"LIST"],
+        &[b"FUNCTION", b"DUMP"],
+        &[b"FUNCTION", b"LOAD", b"REPLACE", library.as_bytes()],
+        &[b"FUNCTION", b"DELETE", b"l"],
+        &[b"FUNCTION", b"RESTORE", dump],
+        &[b"FUNCTION", b"FLUSH"],
+        &[b"DEBUG", b"POPULATE", b"3", b"populated"],
+        &[b"DEBUG", b"DIGEST"],
+        &[b"MEMORY", b"USAGE", b"begun"],
+        &[b"OBJECT", b"ENCODING", b"begun"],
+        &[b"MIGRATE", b"127.0.0.1", b"1", b"missing", b"0", b"100"],
+        &[b"SWAPDB", b"0", b"1"],
+        &[b"BLPOP", b"missing", b"0.1"],
+    ];
+    let mut waiting: Vec<(String, Client)> = Vec::new();
+    for command in commands {
+        let mut client = primary.connect();
+        client.try_send_raw(&client::encode(command)).expect("sent");
+        waiting.push((client::quote(command), client));
+    }
+    let exec: &[&[&[u8]]] = &[&[b"MULTI"], commands[0], &[b"EXEC"]];
+    let mut client = primary.connect();
+    let bytes: Vec<u8> = exec.iter().flat_map(|command| client::encode(command)).collect();
+    client.try_send_raw(&bytes).expect("sent");
+    waiting.push(("EXEC of EVAL".to_owned(), client));
+    watching.try_send_raw(&client::encode(&["EXEC"])).expect("sent");
+    waiting.push(("EXEC of what is watched".to_owned(), watching));
+    for (command, client) in &mut waiting {
+        let answer = client.try_read().expect("an answer").text();
+        assert!(answer.starts_with("UNCERTAIN "), "{command}: {answer}");
+    }
+    for line in ["EVAL return'1' 0", "SCRIPT LOAD return'1'", "PUBLISH a b", "ROLE", "CLIENT ID"] {
+        let began = Instant::now();
+        let answer = attempt(&mut other, line).expect("an answer");
+        assert!(began.elapsed() < Duration::from_millis(500), "{line} waited: {answer}");
+        assert!(!answer.starts_with("UNCERTAIN "), "{line}: {answer}");
+    }
+    replica.proceed();
+}
+
+/// A FAILOVER that had waited until its successor has everything ended what waited for just that.
+#[test]
+fn a_handover_confirms_what_the_successor_has() {
+    let (primary, replica) = pair(Program::Redstart, &["--write-quorum-timeout", "60000"]);
+    let mut other = primary.connect();
+    replica.halt();
+    let mut writers: Vec<Client> = (0..5).map(|_| primary.connect()).collect();
+    for client in &mut writers {
+        client.try_send_raw(&client::encode(&["INCR", "sum"])).expect("sent");
+    }
+    await_that("they wait", || info(&mut other, "cmdstat_incr").starts_with("calls=5,"));
+    let line = format!("FAILOVER TO 127.0.0.1 {} TIMEOUT 20000", replica.port());
+    assert_eq!(other.words(&line).text(), "OK");
+    replica.proceed();
+    for (index, client) in writers.iter_mut().enumerate() {
+        let answer = client.try_read().expect("an answer");
+        assert_eq!(answer.integer(), Some(index as i64 + 1), "{answer}");
+    }
+    await_that("it is handed over", || info(&mut other, "role") == "slave");
+    assert_equal(&[&replica, &primary]);
+    assert_eq!(replica.connect().words("GET sum").text(), "5");
 }
 
 #[test]

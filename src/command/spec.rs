@@ -125,6 +125,8 @@ flags! {
     CHECKS_DISK = 26, "";
     /// Counts as use of its keys though the client chose CLIENT NO-TOUCH.
     TOUCHES = 27, "";
+    /// Its reply may show data though it neither reads nor writes keys: it waits for `write-quorum`.
+    SHOWS_DATA = 29, "";
     /// May run a script: on a stack of its own.
     RUNS_SCRIPTS = 30, "";
     /// CLIENT CACHING that was said before it is for what follows it; COMMAND doesn't show it.

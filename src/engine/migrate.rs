@@ -240,7 +240,9 @@ impl Engine {
     pub(in crate::engine) fn take_errand(&mut self, number: u64, end: &ErrandEnd) {
         let Some(&slot) = self.blocking.errands.waiting.get(&number) else { return };
         let Some(errand) = self.take_errand_of(slot) else { return };
-        let before = self.sessions[slot].output.buffer.len();
+        let output = &mut self.sessions[slot].output;
+        output.shows_data = true;
+        let before = output.buffer.len();
         self.remove_moved(slot, &errand.sent, end);
         self.serve_waiting();
         match (end_error(end), self.sessions[slot].traffic.last_command) {

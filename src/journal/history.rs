@@ -66,6 +66,8 @@ pub struct History {
     pub id: ReplicationId,
     /// The one before, where it is known.
     pub previous: Option<Previous>,
+    /// Whether another server may know the name: it was learned from one, or told to one.
+    pub is_shared: bool,
 }
 
 impl History {
@@ -129,7 +131,8 @@ mod tests {
     fn a_history_continues_the_one_before_up_to_its_end() {
         let mut rng = Rng::from_seed(1);
         let [id, old, other] = [0; 3].map(|_| ReplicationId::random(&mut rng));
-        let history = History { id, previous: Some(Previous { id: old, end: 100 }) };
+        let history =
+            History { id, previous: Some(Previous { id: old, end: 100 }), is_shared: false };
         assert!(history.continues(id, 1000) && history.continues(old, 100));
         assert!(!history.continues(old, 101) && !history.continues(other, 0));
     }

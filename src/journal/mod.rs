@@ -191,7 +191,7 @@ impl Journal {
     /// A journal at the beginning of a history that nobody reads.
     pub fn new(id: ReplicationId) -> Self {
         Self {
-            history: History { id, previous: None },
+            history: History { id, previous: None, is_shared: false },
             recording: Recording::NotYet,
             open: Vec::new(),
             sealed: 0,
@@ -231,7 +231,12 @@ impl Journal {
     /// Goes on under another name: the old one is valid up to here.
     pub(crate) fn rename(&mut self, id: ReplicationId) {
         let StreamPosition { id: old, offset: end } = self.end();
-        self.history = History { id, previous: Some(Previous { id: old, end }) };
+        self.history = History { id, previous: Some(Previous { id: old, end }), is_shared: false };
+    }
+
+    /// Another server is told the history's name, or was it that told us.
+    pub(crate) fn share_name(&mut self) {
+        self.history.is_shared = true;
     }
 
     // ---- what goes in
@@ -396,7 +401,7 @@ impl Journal {
     /// meanwhile, a history begins with an id that `fresh` makes.
     pub fn set_recording(&mut self, on: bool, fresh: impl FnOnce() -> ReplicationId) {
         if on && self.recording == Recording::Off {
-            self.history = History { id: fresh(), previous: None };
+            self.history = History { id: fresh(), previous: None, is_shared: false };
             self.selected = None;
         }
         self.recording = if on { Recording::On } else { Recording::Off };
@@ -459,7 +464,7 @@ impl Journal {
 
     /// Gives the history a new id; the old one means nothing any more (DEBUG CHANGE-REPL-ID).
     pub(crate) fn change_id(&mut self, id: ReplicationId) {
-        self.history = History { id, previous: None };
+        self.history = History { id, previous: None, is_shared: false };
     }
 
     /// Bytes of the stream (`master_repl_offset`).

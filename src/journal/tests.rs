@@ -215,7 +215,7 @@ fn a_history_ends_where_changes_went_unrecorded() {
     assert_eq!(journal.position(), None);
     journal.append_unlogged(Unlogged::Ping);
     journal.set_recording(true, || id(4));
-    assert_eq!(*journal.history(), History { id: id(4), previous: None });
+    assert_eq!(*journal.history(), History { id: id(4), previous: None, is_shared: false });
     assert_eq!(journal.offset(), offset, "an offset never falls");
     journal.append(1, &record("A"));
     assert!(sealed(&mut journal)[0].2.starts_with("*2\r\n$6\r\nSELECT"), "readers are new");

@@ -15,6 +15,10 @@ use crate::record::Record;
 use crate::workload::{Words, Workload};
 use crate::world::World;
 
+/// Scripts promise what commands do.
+const SCRIPT_GETS: &str = "return(redis.call('GET',KEYS[1]))";
+const SCRIPT_SETS: &str = "return(redis.call('SET',KEYS[1],ARGV[1]))";
+
 /// What all clients share.
 #[derive(Clone)]
 pub struct Scene {
@@ -159,8 +163,10 @@ impl Actor {
         // Others take their place from time to time: a search can't take a long history.
         let key = format!("r:{}:{}", now / 3_000_000_000, self.rng.below(8));
         let (command, action) = match self.rng.below(5) {
-            0 | 1 => (format!("GET {key}"), Action::Read(0)),
-            2 | 3 => (format!("SET {key} {value}"), Action::Write(value)),
+            0 => (format!("GET {key}"), Action::Read(0)),
+            1 => (format!("EVAL {SCRIPT_GETS} 1 {key}"), Action::Read(0)),
+            2 => (format!("SET {key} {value}"), Action::Write(value)),
+            3 => (format!("EVAL {SCRIPT_SETS} 1 {key} {value}"), Action::Write(value)),
             _ => (format!("SET {key} {value} GET"), Action::SwapUnknown(value)),
         };
         let outcome = client.run(&command).await;

@@ -206,10 +206,15 @@ impl Engine {
         let (now, end) = (self.steady(), self.journal.offset());
         let limit = self.settings.client_output_buffer_limit.replica;
         let backlog = self.settings.repl_backlog_size;
+        let files = self.log.as_ref().and_then(Log::stream_extent);
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(replica) = &mut session.replica else { return };
-        // What it is behind in the log's files costs no memory.
-        let costs = replica.needs().filter(|_| !matches!(replica.feed, Feed::CatchingUp(_)));
+        // What it is behind in the log's files costs no memory: `hold_backlog` has the backlog keep only
+        // what is in none, and what one in step is fed.
+        let in_step = matches!(replica.feed, Feed::Online(_));
+        let in_files =
+            |offset: u64| files.is_some_and(|(start, end)| (start..=end).contains(&offset));
+        let costs = replica.needs().filter(|offset| in_step || !in_files(*offset));
         let behind = costs.map_or(0, |offset| end.saturating_sub(offset));
         // A limit below the backlog would close replicas that cost nothing.
         let hard = limit.hard != 0 && behind > limit.hard.max(backlog);

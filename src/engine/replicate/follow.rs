@@ -22,6 +22,7 @@ use crate::base::text;
 use crate::command::args::Args;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, Command, Flags, Flow, Group, control};
+use crate::config::kinds::AppendFsync;
 use crate::config::value;
 use crate::engine::replicate::apply::Applier;
 use crate::engine::replicate::receive::{Load, Reception};
@@ -286,8 +287,9 @@ impl Engine {
             // The target is a replica of ours: it knows our name and no other.
             _ if failover => (history.id.to_string(), end.offset as i64 + 1),
             _ if !self.journal.is_recording() => ("?".to_owned(), -1),
-            // Nothing was written since: whoever we followed knows the old name.
-            Some(previous) if previous.end == end.offset => {
+            // Nothing was written since, and nobody knows the new name: whoever we followed knows the old
+            // one. Who has learned the new name, from us or with us, need not know more than the last two.
+            Some(previous) if previous.end == end.offset && !history.is_shared => {
                 (previous.id.to_string(), end.offset as i64 + 1)
             }
             _ => (history.id.to_string(), end.offset as i64 + 1),
@@ -411,6 +413,7 @@ impl Engine {
             if id != self.journal.history().id {
                 tracing::info!("Master replication ID changed to {id}");
                 self.journal.rename(id);
+                self.journal.share_name();
                 self.note_readers();
                 self.drop_replicas();
             }
@@ -474,7 +477,7 @@ impl Engine {
     pub(in crate::engine) fn acknowledge(&mut self) {
         let ahead = if mutation::is_on(Mutation::AcknowledgeUnapplied) { 300 } else { 0 };
         let offset = (self.journal.offset() + ahead).to_string();
-        let durable = self.durable_here().map(|durable| durable.to_string());
+        let durable = self.durable_to_tell().map(|durable| durable.to_string());
         let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
         if let Some(durable) = &durable {
             words.extend([&b"FACK"[..], durable.as_bytes()]);
@@ -502,9 +505,14 @@ impl Engine {
         Some(durable)
     }
 
+    /// What the primary is told of the log: nothing where nobody syncs it, for a quorum would wait in vain.
+    fn durable_to_tell(&self) -> Option<u64> {
+        self.durable_here().filter(|_| self.settings.appendfsync != AppendFsync::No)
+    }
+
     /// Tells the primary when more has become durable: somebody there may wait for it.
     pub(in crate::engine) fn tell_durable(&mut self) {
-        let durable = self.durable_here();
+        let durable = self.durable_to_tell();
         if let Some(upstream) = &mut self.replication.upstream
             && upstream.is_online()
             && durable > upstream.told_durable

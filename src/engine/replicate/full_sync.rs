@@ -82,6 +82,7 @@ impl Engine {
         crc.update(&snapshot);
         encode::checksum(&mut snapshot, self.settings.rdbchecksum.then_some(&crc));
         let end = self.journal.end();
+        self.journal.share_name();
         let mark = ReplicationId::random(&mut self.rng);
         let head = format!("$EOF:{mark}\r\n").into_bytes();
         let session = &mut self.sessions[slot];
@@ -197,6 +198,7 @@ impl Engine {
     /// Tells a replica where the walk began whose snapshot it gets.
     fn join_walk(&mut self, slot: SessionId, cursor: Cursor) {
         let id = self.journal.history().id;
+        self.journal.share_name();
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return };
         if !replica.plain {

@@ -236,6 +236,7 @@ impl Engine {
             return false;
         };
         let new = self.journal.history().id;
+        self.journal.share_name();
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return false };
         let mut line = b"+CONTINUE".to_vec();
@@ -274,7 +275,8 @@ impl Engine {
         let durable = more.next().filter(|_| names_durable).and_then(offset);
         replica.heard = now;
         replica.acked = replica.acked.max(acked);
-        replica.durable = durable.or(replica.durable);
+        // Who doesn't say it any more has turned its log off.
+        replica.durable = durable;
         self.replication.heard = true;
         if let Feed::Sent(cursor) = replica.feed {
             let name = replica_name(&self.sessions[slot]);

@@ -100,6 +100,8 @@ impl Engine {
     /// this tick, which no gate holds yet.
     pub(in crate::engine) fn end_waiting_replies(&mut self) {
         if self.settings.write_quorum != 0 {
+            // What has its quorum is confirmed: a FAILOVER that has waited for its successor ends nothing.
+            self.open_gates();
             self.replication.unconfirmed |=
                 self.quorum_reached().is_some_and(|reached| reached < self.journal.units_end());
             while let Some((_, slot, _)) = self.output.quorum_front() {

@@ -47,7 +47,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Deletes a library and its functions."),
             control("DUMP", Arity::Exactly(2), dump as ControlHandler)
                 .group(Group::Scripting)
-                .flags(Flags::NOSCRIPT)
+                .flags(Flags::NOSCRIPT.union(Flags::SHOWS_DATA))
                 .since("7.0.0")
                 .cost("O(N) for N functions")
                 .summary("Replies with all libraries in one string."),
@@ -72,7 +72,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Ends the function that runs."),
             control("LIST", Arity::AtLeast(2), list as ControlHandler)
                 .group(Group::Scripting)
-                .flags(Flags::NOSCRIPT)
+                .flags(Flags::NOSCRIPT.union(Flags::SHOWS_DATA))
                 .tips(&["nondeterministic_output_order"])
                 .since("7.0.0")
                 .cost("O(N) for N functions")
@@ -96,7 +96,7 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
                 .summary("Loads the libraries that DUMP replied with."),
             control("STATS", Arity::Exactly(2), stats as ControlHandler)
                 .group(Group::Scripting)
-                .flags(Flags::NOSCRIPT.union(Flags::ALLOW_BUSY))
+                .flags(Flags::NOSCRIPT.union(Flags::ALLOW_BUSY).union(Flags::SHOWS_DATA))
                 .tips(&[
                     "nondeterministic_output",
                     "request_policy:all_shards",

@@ -95,11 +95,15 @@ impl Engine {
 
     /// A script is over.
     fn end_script(&mut self) {
-        let calls = std::mem::take(&mut self.sessions[self.scripts.caller].traffic.commands);
+        let caller = &mut self.sessions[self.scripts.caller];
+        let calls = std::mem::take(&mut caller.traffic.commands);
+        let shows_data = std::mem::take(&mut caller.output.shows_data);
         if let Some(running) = self.scripts.running.take() {
             self.databases.unit.recording = running.recording;
             // What a script has called counts as its client's.
-            self.sessions[running.client].traffic.commands += calls;
+            let client = &mut self.sessions[running.client];
+            client.traffic.commands += calls;
+            client.output.shows_data |= shows_data;
         }
         let buffer = &mut self.sessions[self.scripts.caller].output.buffer;
         buffer.clear();

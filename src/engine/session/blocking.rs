@@ -374,6 +374,8 @@ impl Engine {
         }
         let Run::Parked(parked) = self.leave_run(slot) else { return false };
         let before = self.sessions[slot].output.buffer.len();
+        // It tells that a key holds nothing, or is gone.
+        self.sessions[slot].output.shows_data |= matches!(parked.awaited, Awaited::Key { .. });
         match (how, &parked.awaited) {
             (Release::Done, Awaited::Key { .. }) => self.sessions[slot].reply().null_array(),
             (Release::Done, Awaited::Copies(copies)) => self.tell_copies(slot, *copies),

@@ -29,7 +29,8 @@ pub(crate) const COMMANDS: &[Command<ControlHandler>] =
                 .union(Flags::NOSCRIPT)
                 .union(Flags::LOADING)
                 .union(Flags::STALE)
-                .union(Flags::PROTECTED),
+                .union(Flags::PROTECTED)
+                .union(Flags::SHOWS_DATA),
         )
         .cost("That of the subcommand")
         .summary("Looks into the server and breaks it, for tests.")

@@ -13,6 +13,9 @@ use crate::keyspace::unit::Origin;
 use crate::mailbox::SessionId;
 use crate::resp::reply::Reply;
 
+/// Commands of the server's own whose replies may show data, as those of all commands on data do.
+const ON_DATA: Flags = Flags::READONLY.union(Flags::WRITE).union(Flags::SHOWS_DATA);
+
 impl Engine {
     /// Runs a command as a unit of its own. The session: its place, its number, its database.
     #[inline(always)]
@@ -92,6 +95,7 @@ impl Engine {
     ) -> (Result<Flow, CommandError>, u64) {
         let entry = &self.registry[command];
         let (run, effect, logged_name) = (entry.run, entry.spec.effect, entry.logged_name);
+        let shows_data = entry.spec.flags.intersects(ON_DATA);
         let changes = self.databases.unit.changes;
         let began = self.env.stopwatch.ticks();
         let result = match run {
@@ -124,6 +128,7 @@ impl Engine {
                 let session = &mut self.sessions[slot];
                 session.traffic.last_command = Some(command);
                 session.traffic.commands += 1;
+                session.output.shows_data |= shows_data;
                 handler(self, slot, args)
             }
         };

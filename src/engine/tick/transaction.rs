@@ -178,6 +178,8 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
         ));
     }
     if broken {
+        // It tells that another's write was there.
+        engine.sessions[slot].output.shows_data = true;
         engine.sessions[slot].reply().null_array();
         return Ok(Flow::Done);
     }
