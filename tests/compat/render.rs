@@ -50,6 +50,22 @@ const GENERAL: &[&str] = &[
     "Crash reports have our own functions in their stack traces, not Redis's.",
 ];
 
+/// Words that a line of a configuration file may begin with, besides directives, that are taken differently.
+const LINES: &[(&str, &str)] = &[
+    (
+        "user",
+        "of `default` only, and only if it comes to a user that may everything, as in each file that Redis or \
+         Valkey has rewritten: its password is `requirepass`, with which it must agree (one that is given by \
+         its hash alone is refused). CONFIG REWRITE takes the line out, since `requirepass` says the same. \
+         Other users: access control lists are not there yet",
+    ),
+    (
+        "loadmodule",
+        "refused: there is no interface for modules; likewise what a module's directives are",
+    ),
+    ("sentinel", "refused: run the Sentinel of Redis or Valkey"),
+];
+
 /// What later versions have and Redstart has not.
 const NEWER: &[&str] = &[
     "members of sets that expire (`SEXPIRE`, `STTL`, `SADDEX` and their kind, Redis 8.12)",
@@ -588,7 +604,7 @@ fn push_directives(out: &mut String) {
     }
     let _ = write!(
         out,
-        "\n## Configuration\n\nEvery directive of Redis 7.2 and Valkey 8 is known. {heeded} do what \
+        "\n## Configuration\n\nEvery directive of Redis 7.2 and Valkey 9 is known. {heeded} do what \
          they say (`redstart --help` lists them with a sentence each).\n"
     );
     for (title, rows) in [
@@ -599,5 +615,9 @@ fn push_directives(out: &mut String) {
         for (name, reason) in rows {
             let _ = writeln!(out, "| `{name}` | {} |", reason.replace('|', "\\|"));
         }
+    }
+    out.push_str("\n### Lines that are no directives\n\n| line | difference |\n|---|---|\n");
+    for (name, difference) in LINES {
+        let _ = writeln!(out, "| `{name}` | {difference} |");
     }
 }

@@ -3,6 +3,7 @@
 //! is what was sent.
 //!
 //! - [`data`] and [`collections`] are the dataset: every type in every encoding.
+//! - [`configuration`]: files that CONFIG REWRITE left.
 //! - [`contents`] reads all that a server holds through a client, and compares.
 //! - [`lengths`]: elements of the lengths that today's Valkey writes another way.
 //! - [`usage`]: how keys were used, and how many there are.
@@ -11,6 +12,7 @@
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
 mod collections;
+mod configuration;
 mod contents;
 mod data;
 mod lengths;
