@@ -37,6 +37,10 @@ const GENERAL: &[&str] = &[
      where such an element is in a stream, or in another collection whose limits let it in.",
     "When a stream's consumer was last active isn't in RDB files before version 11 (Redis 7.2), and `rdb-version` \
      is 10 unless it is set: after a start from one it is the time when it was last seen.",
+    "Expiry times of fields of hashes raise a file, or a DUMP payload, to version 12 of the format, Redis 7.4's. \
+     Valkey 9 refuses that: `rdb-version 80` writes its own, which no Redis reads, in files, DUMP and MIGRATE \
+     (`redstart-check --convert-to 80` for a file that is there). A replica that says it is Valkey 9 or \
+     later (`REPLCONF version`, which Redis 7.2 doesn't know) gets its full sync in 80 without being asked.",
     "Who waits for a key is served when SORT, ZUNIONSTORE and their kind store what it waits for in the place \
      of a value of another type; Redis leaves it waiting.",
     "HELP texts are our own words.",
