@@ -43,6 +43,8 @@ const GENERAL: &[&str] = &[
      later (`REPLCONF version`, which Redis 7.2 doesn't know) gets its full sync in 80 without being asked.",
     "Who waits for a key is served when SORT, ZUNIONSTORE and their kind store what it waits for in the place \
      of a value of another type; Redis leaves it waiting.",
+    "Ranges by bytes (ZRANGEBYLEX and kin, BYLEX) of members with different scores, which the documentation leaves \
+     unspecified, are others: after `ZADD k 1 z 2 a`, `ZRANGEBYLEX k [b +` replies `z a`, with Redis nothing.",
     "HELP texts are our own words.",
     "A hash field whose time has come is never seen nor counted: HLEN, HKEYS, HSCAN and the others leave \
      it out at once. Redis counts it until it is removed.",
