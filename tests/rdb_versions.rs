@@ -156,7 +156,7 @@ fn later_versions_are_read_here_and_refused_by_redis() {
 fn dump_and_restore_speak_the_version() {
     let redis = Server::start(Program::Redis);
     let mut there = redis.connect();
-    for version in [9_u16, 10, 11, 12] {
+    for version in [9_u16, 10, 11, 12, 80] {
         let version_text = version.to_string();
         let directives = [QUIET, &["--rdb-version", &version_text]].concat();
         let ours = Server::start_with(Program::Redstart, &directives);

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::base::text;
+
 type Check = Result<(), &'static str>;
 
 /// The longest host name, in bytes, not reached.
@@ -25,6 +27,14 @@ pub(crate) fn directory(text: &[u8]) -> Check {
 /// `dbfilename`: a name without a path.
 pub(crate) fn snapshot_name(text: &[u8]) -> Check {
     base_name(text, "dbfilename can't be empty", "dbfilename can't be a path, just a filename")
+}
+
+/// `rdb-version`: one that is written.
+pub(crate) fn snapshot_version(word: &[u8]) -> Check {
+    match text::parse_i64(word) {
+        Some(13..80) => Err("argument must be 9 to 12 (Redis), or 80 (Valkey 9)"),
+        _ => Ok(()),
+    }
 }
 
 /// `appendfilename`: a name without a path.

@@ -44,6 +44,18 @@ choice! {
     AppendFsync { Everysec = "everysec", Always = "always", No = "no" }
 }
 choice! {
+    /// How a node's view of the cluster is kept.
+    ClusterSave { Sync = "sync", BestEffort = "best-effort" }
+}
+choice! {
+    /// Whether files of unknown versions are tried.
+    VersionCheck { Strict = "strict", Relaxed = "relaxed" }
+}
+choice! {
+    /// Which part of a TLS certificate names a user.
+    CertificateUser { Name = "CN", Uri = "URI", Off = "off" }
+}
+choice! {
     /// What becomes of keys of types that there is no place for, in a file that is loaded.
     UnknownTypes { Stop = "stop", Skip = "skip" }
 }

@@ -15,6 +15,7 @@ use crate::base::env::Disk;
 use crate::base::text;
 use crate::config::REDIS_VERSION;
 use crate::config::change::supported;
+use crate::config::default_user::DefaultUser;
 use crate::config::directives::{self, Directive, Standing};
 use crate::config::renames::CommandNames;
 use crate::config::settings::Settings;
@@ -69,13 +70,15 @@ pub(crate) struct Loader<'a> {
     settings: Settings,
     /// A `save` line has been read: the next one adds to it.
     saves: bool,
+    /// What `user default` says.
+    user: Option<DefaultUser>,
     depth: usize,
 }
 
 impl<'a> Loader<'a> {
     /// Starts with the defaults; files come from `disk`, and `commands` are those to rename.
     pub(crate) fn new(disk: &'a dyn Disk, commands: CommandNames) -> Self {
-        Self { disk, commands, settings: Settings::default(), saves: false, depth: 0 }
+        Self { disk, commands, settings: Settings::default(), saves: false, user: None, depth: 0 }
     }
 
     /// Reads a whole configuration.
@@ -126,10 +129,15 @@ impl<'a> Loader<'a> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// There is a log file that can't be opened: that must come out before the server relies on
-    /// it.
+    /// `user default` and `requirepass` contradict each other, or there is a log file that can't be
+    /// opened: that must come out before the server relies on it.
     pub(crate) fn finish(mut self) -> Result<Settings, LoadError> {
         self.settings.settle();
+        if let Some(user) = self.user {
+            let requirepass = std::mem::take(&mut self.settings.requirepass);
+            self.settings.requirepass =
+                user.agreed(requirepass).map_err(|reason| LoadError::Whole(reason.into()))?;
+        }
         if !self.settings.logfile.as_os_str().is_empty() {
             let path = self.settings.dir.join(&self.settings.logfile);
             self.disk.open_append(&path).map_err(|error| {
@@ -154,8 +162,15 @@ impl<'a> Loader<'a> {
                 self.settings.rename_command.push((command.to_vec(), new.to_vec()));
                 Ok(())
             }
+            (b"user", [b"default", words @ ..]) => {
+                if self.user.is_some() {
+                    return Err(Stop::wrong("'user default' is there twice"));
+                }
+                self.user = Some(DefaultUser::parse(words).map_err(Stop::Wrong)?);
+                Ok(())
+            }
             (b"user", [_, ..]) => Err(Stop::wrong(
-                "'user' is not supported by Redstart yet: access control lists are not there yet",
+                "'user' is supported by Redstart for 'default' only: access control lists are not there yet",
             )),
             (b"loadmodule", [_, ..]) => Err(Stop::wrong(
                 "'loadmodule' is not supported by Redstart: it has no interface for modules",
@@ -263,11 +278,23 @@ pub(crate) fn trim(line: &[u8]) -> &[u8] {
 
 /// A line as an error may quote it: without a secret.
 fn shown(line: &[u8]) -> Cow<'_, [u8]> {
-    let end = line.iter().position(|byte| b" \t".contains(byte)).unwrap_or(line.len());
-    if end < line.len() && directives::is_secret(&line[..end]) {
-        return Cow::Owned([&line[..end], b" (redacted)"].concat());
+    let end = |from: usize| {
+        let space = |byte: &u8| b" \t".contains(byte);
+        line[from..].iter().position(space).map_or(line.len(), |after| from + after)
+    };
+    let name = &line[..end(0)];
+    let shown = if directives::is_secret(name) {
+        name
+    } else if name.eq_ignore_ascii_case(b"user") {
+        // Its words may be passwords, but for the first.
+        &line[..end((name.len() + 1).min(line.len()))]
+    } else {
+        line
+    };
+    if shown.len() == line.len() {
+        return Cow::Borrowed(line);
     }
-    Cow::Borrowed(line)
+    Cow::Owned([shown, b" (redacted)"].concat())
 }
 
 /// The files that match a pattern, sorted. Wildcards may stand in any component; a leading dot

@@ -10,6 +10,7 @@
 pub mod arguments;
 pub mod change;
 mod checks;
+mod default_user;
 pub mod directives;
 pub mod kinds;
 pub(crate) mod load;

@@ -2,8 +2,9 @@
 //!
 //! Each directive's lines are replaced where they stand; further lines of the same directive
 //! become empty; what is new and not the default goes to the end, below a marker. Comments, order,
-//! `include`, `rename-command` and `user` lines stay. A line that makes no sense becomes a comment.
-//! Runs of empty lines shrink to one.
+//! `include`, `rename-command` and `user` lines stay, but for `user default`: it says what `requirepass`
+//! says, and would contradict that after a change. A line that makes no sense becomes a comment. Runs of
+//! empty lines shrink to one.
 //!
 //! The new file replaces the old one in one step: it is written beside it, synced, renamed, and
 //! the directory synced, so that a crash leaves the one or the other.
@@ -159,6 +160,11 @@ impl Draft {
             let name = words.first().map_or(b"".as_slice(), Vec::as_slice);
             if let Some((row, _)) = directives::find(name) {
                 draft.places.entry(row.name).or_default().push_back(draft.lines.len());
+            } else if name.eq_ignore_ascii_case(b"user")
+                && words.get(1).is_some_and(|user| user == b"default")
+            {
+                draft.lines.push(Vec::new());
+                continue;
             } else if !OTHERS.iter().any(|other| other.as_bytes().eq_ignore_ascii_case(name)) {
                 draft.lines.push([b"# ??? ", line].concat());
                 continue;

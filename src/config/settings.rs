@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use crate::base::logging::{LogFormat, LogLevel, TimestampFormat};
 use crate::config::directives;
 use crate::config::kinds::{
-    AclPubsub, Allowed, AppendFsync, BindAddress, ClientMemory, DisklessLoad, EndpointType,
-    EventClasses, EvictionPolicy, OomScore, OomValues, OutputLimits, Percentiles, Primary,
-    PropagationError, SanitizeDump, SavePoints, ShutdownFlags, Supervised, SyslogFacility,
-    TlsClients, UnknownTypes,
+    AclPubsub, Allowed, AppendFsync, BindAddress, CertificateUser, ClientMemory, ClusterSave,
+    DisklessLoad, EndpointType, EventClasses, EvictionPolicy, OomScore, OomValues, OutputLimits,
+    Percentiles, Primary, PropagationError, SanitizeDump, SavePoints, ShutdownFlags, Supervised,
+    SyslogFacility, TlsClients, UnknownTypes, VersionCheck,
 };
 
 /// Declares the fields and a default that takes each from its row.
@@ -55,6 +55,7 @@ settings! {
     unixsocketgroup: String,
     unixsocketperm: u32,
     socket_mark_id: u64,
+    mptcp: bool,
     protected_mode: bool,
     requirepass: Vec<u8>,
     timeout: u64,
@@ -137,6 +138,7 @@ settings! {
     rdb_del_sync_files: bool,
     rdb_save_incremental_fsync: bool,
     rdb_version: u32,
+    rdb_version_check: VersionCheck,
     rdb_load_unknown_types: UnknownTypes,
     stop_writes_on_bgsave_error: bool,
     appendonly: bool,
@@ -172,6 +174,7 @@ settings! {
     lazyfree_lazy_user_del: bool,
     lazyfree_lazy_user_flush: bool,
     activerehashing: bool,
+    hash_seed: Vec<u8>,
     activedefrag: bool,
     active_defrag_ignore_bytes: u64,
     active_defrag_threshold_lower: u64,
@@ -179,6 +182,8 @@ settings! {
     active_defrag_cycle_min: u64,
     active_defrag_cycle_max: u64,
     active_defrag_max_scan_fields: u64,
+    active_defrag_cycle_us: u64,
+    import_mode: bool,
     jemalloc_bg_thread: bool,
     hash_max_listpack_entries: u64,
     hash_max_listpack_value: u64,
@@ -217,6 +222,7 @@ settings! {
     repl_log_catchup_size: u64,
     repl_backlog_ttl: u64,
     repl_disable_tcp_nodelay: bool,
+    repl_mptcp: bool,
     repl_diskless_sync: bool,
     repl_diskless_sync_delay: u64,
     repl_diskless_sync_max_replicas: u64,
@@ -225,6 +231,8 @@ settings! {
     propagation_error_behavior: PropagationError,
     cluster_enabled: bool,
     cluster_config_file: String,
+    cluster_config_save_behavior: ClusterSave,
+    cluster_databases: u64,
     cluster_port: u16,
     cluster_node_timeout: u64,
     cluster_announce_ip: String,
@@ -235,6 +243,8 @@ settings! {
     cluster_announce_port: u16,
     cluster_announce_tls_port: u16,
     cluster_announce_bus_port: u16,
+    cluster_announce_client_port: u16,
+    cluster_announce_client_tls_port: u16,
     cluster_preferred_endpoint_type: EndpointType,
     cluster_require_full_coverage: bool,
     cluster_allow_reads_when_down: bool,
@@ -247,6 +257,9 @@ settings! {
     cluster_blacklist_ttl: u64,
     cluster_ping_interval: u64,
     cluster_slot_stats_enabled: bool,
+    cluster_manual_failover_timeout: u64,
+    cluster_slot_migration_log_max_len: u64,
+    slot_migration_max_failover_repl_bytes: i64,
 
     tls_port: u16,
     tls_cert_file: PathBuf,
@@ -259,6 +272,7 @@ settings! {
     tls_ca_cert_file: PathBuf,
     tls_ca_cert_dir: PathBuf,
     tls_auth_clients: TlsClients,
+    tls_auth_clients_user: CertificateUser,
     tls_replication: bool,
     tls_cluster: bool,
     tls_protocols: String,
@@ -268,6 +282,7 @@ settings! {
     tls_session_caching: bool,
     tls_session_cache_size: u64,
     tls_session_cache_timeout: u64,
+    tls_auto_reload_interval: u64,
 }
 
 impl Settings {

@@ -95,8 +95,10 @@ impl Value for bool {
 fn parse_number(kind: &Kind, word: &[u8]) -> Result<i128, Wrong> {
     let (number, min, max) = match *kind {
         Kind::Memory { min, max } => {
-            let bytes = text::parse_memory(word).ok_or("argument must be a memory value")?;
-            (i128::from(bytes), min, max)
+            let bytes = text::parse_memory(word).map(i128::from);
+            // Where a number below 0 means something, it has no unit.
+            let below = || text::parse_i64(word).filter(|_| min < 0).map(i128::from);
+            (bytes.or_else(below).ok_or("argument must be a memory value")?, min, max)
         }
         Kind::Octal { min, max } => {
             let number = std::str::from_utf8(word)

@@ -25,9 +25,9 @@ pub use payload::{RestoreError, restore_payload};
 
 use crate::base::env::UnixMillis;
 use crate::data::thresholds::Thresholds;
-use crate::rdb::format;
+use crate::rdb::format::{self, Dialect};
 use crate::rdb::{Access, OwnedValue};
-use collection::{Context, Writer};
+use collection::Context;
 use reader::Reader;
 use template::Templates;
 
@@ -203,7 +203,7 @@ impl<R: Read> Decoder<R> {
 
     fn event(&mut self) -> Result<Event, DecodeError> {
         let reader = &mut self.reader;
-        let writer = Writer::of(self.version);
+        let writer = Dialect::of(self.version);
         let (mut expiry, mut access) = (None, Access::Unknown);
         loop {
             let offset = reader.offset();
@@ -230,7 +230,7 @@ impl<R: Read> Decoder<R> {
                     self.templates.read(reader)?;
                     continue;
                 }
-                format::OPCODE_KEY_METADATA if writer == Writer::Redis => {
+                format::OPCODE_KEY_METADATA if writer == Dialect::Redis => {
                     module::skip_key_metadata(reader)?;
                     reader.passed_over.key_metadata += 1;
                     continue;
@@ -285,7 +285,7 @@ impl<R: Read> Decoder<R> {
             let key = format!("in the key {:?}", String::from_utf8_lossy(&key));
             return Err(DecodeError::UnsupportedType { offset, type_byte, name: type_name, key });
         }
-        let writer = Writer::of(self.version);
+        let writer = Dialect::of(self.version);
         let (thresholds, templates) = (&self.thresholds, &self.templates);
         match object(reader, offset, type_byte, Context { thresholds, writer, templates }) {
             Ok(value) => Ok(Event::Entry { key, value, expiry, access }),

@@ -58,7 +58,7 @@ impl Lost {
             let differing = consumers.filter(|(_, one)| one.active_ms != Some(one.seen_ms));
             self.active_times += differing.count() as u64;
         }
-        if version < format::VERSION_RELEASED {
+        if !format::has_released(version) {
             let names: Vec<Vec<u8>> = stream.groups().map(|(name, _)| name.to_vec()).collect();
             for name in names {
                 stream.edit_group(&name, |group| self.own_released(group));

@@ -15,7 +15,7 @@ use crate::data::value::ValueRef;
 pub(crate) use object::least_version;
 
 use crate::rdb::Access;
-use crate::rdb::format;
+use crate::rdb::format::{self, Dialect};
 
 /// Strings up to this length aren't tried to compress: there is nothing to win.
 const COMPRESS_ABOVE: usize = 20;
@@ -28,7 +28,7 @@ const LENGTH_LEN_MAX: usize = 9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
     /// The format's version, 9 or more: Redis 5 brought 9, 7.0 brought 10, 7.2 11, 7.4 12 and 8.8 14.
-    /// Each reads the lower ones, too.
+    /// Each reads the lower ones, too. 80 is Valkey 9's, which reads those up to 11.
     pub version: u16,
     /// Whether strings are compressed where that makes them shorter.
     pub compress: bool,
@@ -38,6 +38,10 @@ impl EncodeOptions {
     /// Whether compact collections are listpacks; ziplists otherwise.
     fn has_listpacks(self) -> bool {
         self.version >= format::VERSION_LISTPACK
+    }
+
+    fn dialect(self) -> Dialect {
+        Dialect::of(self.version)
     }
 }
 
@@ -49,8 +53,16 @@ impl Default for EncodeOptions {
 
 /// Begins a file.
 pub fn header(out: &mut Vec<u8>, options: &EncodeOptions) {
-    debug_assert!((9..=format::VERSION_MAX).contains(&options.version), "a version we write");
-    out.extend_from_slice(format!("REDIS{:04}", options.version).as_bytes());
+    let magic = match options.dialect() {
+        Dialect::Redis => format!("REDIS{:04}", options.version),
+        Dialect::Valkey => format!("VALKEY{:03}", options.version),
+    };
+    debug_assert!(
+        (9..=format::VERSION_MAX).contains(&options.version)
+            || options.version == format::VERSION_VALKEY,
+        "a version we write"
+    );
+    out.extend_from_slice(magic.as_bytes());
 }
 
 /// Writes a field about the file, such as `redis-ver`. Readers skip those they don't know.

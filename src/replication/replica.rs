@@ -26,6 +26,7 @@ use crate::base::env::SteadyMillis;
 use crate::journal::Cursor;
 use crate::persist::relay::Reader;
 use crate::persist::stream_files::Place;
+use crate::rdb::format::Dialect;
 
 /// Bytes of a snapshot that are read at once.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -104,6 +105,8 @@ pub(crate) struct Replica {
     pub(crate) understands_new_names: bool,
     /// Whether it takes a snapshot of unknown length, with a mark behind it (`capa eof`).
     pub(crate) takes_mark: bool,
+    /// Whose form of a snapshot it reads, by the version that it says it has.
+    pub(crate) reads: Dialect,
     /// Whether it wants a snapshot and no stream (redis-cli --rdb).
     pub(crate) snapshot_only: bool,
     /// The part of the data that it wants, if not all.
@@ -132,6 +135,7 @@ impl Replica {
             address: String::new(),
             understands_new_names: false,
             takes_mark: false,
+            reads: Dialect::Redis,
             snapshot_only: false,
             part: None,
             plain: false,

@@ -37,8 +37,14 @@ const GENERAL: &[&str] = &[
      where such an element is in a stream, or in another collection whose limits let it in.",
     "When a stream's consumer was last active isn't in RDB files before version 11 (Redis 7.2), and `rdb-version` \
      is 10 unless it is set: after a start from one it is the time when it was last seen.",
+    "Expiry times of fields of hashes raise a file, or a DUMP payload, to version 12 of the format, Redis 7.4's. \
+     Valkey 9 refuses that: `rdb-version 80` writes its own, which no Redis reads, in files, DUMP and MIGRATE \
+     (`redstart-check --convert-to 80` for a file that is there). A replica that says it is Valkey 9 or \
+     later (`REPLCONF version`, which Redis 7.2 doesn't know) gets its full sync in 80 without being asked.",
     "Who waits for a key is served when SORT, ZUNIONSTORE and their kind store what it waits for in the place \
      of a value of another type; Redis leaves it waiting.",
+    "Ranges by bytes (ZRANGEBYLEX and kin, BYLEX) of members with different scores, which the documentation leaves \
+     unspecified, are others: after `ZADD k 1 z 2 a`, `ZRANGEBYLEX k [b +` replies `z a`, with Redis nothing.",
     "HELP texts are our own words.",
     "A hash field whose time has come is never seen nor counted: HLEN, HKEYS, HSCAN and the others leave \
      it out at once. Redis counts it until it is removed.",
@@ -48,6 +54,22 @@ const GENERAL: &[&str] = &[
      arguments that are complete.",
     "SLOWLOG hides passwords in wrong commands as well (`AUTH a b c`, `HELLO 2 AUTH password`).",
     "Crash reports have our own functions in their stack traces, not Redis's.",
+];
+
+/// Words that a line of a configuration file may begin with, besides directives, that are taken differently.
+const LINES: &[(&str, &str)] = &[
+    (
+        "user",
+        "of `default` only, and only if it comes to a user that may everything, as in each file that Redis or \
+         Valkey has rewritten: its password is `requirepass`, with which it must agree (one that is given by \
+         its hash alone is refused). CONFIG REWRITE takes the line out, since `requirepass` says the same. \
+         Other users: access control lists are not there yet",
+    ),
+    (
+        "loadmodule",
+        "refused: there is no interface for modules; likewise what a module's directives are",
+    ),
+    ("sentinel", "refused: run the Sentinel of Redis or Valkey"),
 ];
 
 /// What later versions have and Redstart has not.
@@ -588,7 +610,7 @@ fn push_directives(out: &mut String) {
     }
     let _ = write!(
         out,
-        "\n## Configuration\n\nEvery directive of Redis 7.2 and Valkey 8 is known. {heeded} do what \
+        "\n## Configuration\n\nEvery directive of Redis 7.2 and Valkey 9 is known. {heeded} do what \
          they say (`redstart --help` lists them with a sentence each).\n"
     );
     for (title, rows) in [
@@ -599,5 +621,9 @@ fn push_directives(out: &mut String) {
         for (name, reason) in rows {
             let _ = writeln!(out, "| `{name}` | {} |", reason.replace('|', "\\|"));
         }
+    }
+    out.push_str("\n### Lines that are no directives\n\n| line | difference |\n|---|---|\n");
+    for (name, difference) in LINES {
+        let _ = writeln!(out, "| `{name}` | {difference} |");
     }
 }

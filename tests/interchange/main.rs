@@ -3,14 +3,17 @@
 //! is what was sent.
 //!
 //! - [`data`] and [`collections`] are the dataset: every type in every encoding.
+//! - [`configuration`]: files that CONFIG REWRITE left.
 //! - [`contents`] reads all that a server holds through a client, and compares.
 //! - [`lengths`]: elements of the lengths that today's Valkey writes another way.
 //! - [`usage`]: how keys were used, and how many there are.
+//! - [`valkey_form`]: the version that Valkey 9 has for itself.
 //! - [`timed`]: expiry times of fields, which came after 7.0, so they go from ours to ours only.
 
 #![expect(clippy::expect_used, reason = "a test may fail this way")]
 
 mod collections;
+mod configuration;
 mod contents;
 mod data;
 mod lengths;
@@ -19,6 +22,7 @@ mod streams;
 mod support;
 mod timed;
 mod usage;
+mod valkey_form;
 
 use std::collections::BTreeSet;
 use std::fs;

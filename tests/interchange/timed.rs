@@ -9,12 +9,12 @@ use crate::support::client::{Client, Value};
 use crate::support::server::{Program, Server};
 use crate::{LOG, SNAPSHOT, await_background, hand_values};
 
-const KEYS: [&str; 6] = ["small", "some", "large", "long", "key-too", "persisted"];
+pub const KEYS: [&str; 6] = ["small", "some", "large", "long", "key-too", "persisted"];
 
 /// The farthest time that a field may have: 2^46 - 1.
 const FARTHEST: i64 = 70_368_744_177_663;
 
-fn fill(client: &mut Client) {
+pub fn fill(client: &mut Client) {
     let many: Vec<String> = (0..600).map(|number| format!("f{number} v{number}")).collect();
     let commands = lines(&[
         "HSET small a 1",
@@ -41,15 +41,15 @@ fn fill(client: &mut Client) {
 
 /// What is to be said of a hash.
 #[derive(Debug, PartialEq)]
-struct Timed {
+pub struct Timed {
     encoding: String,
     /// Each field with its value and its time.
-    fields: Vec<[Value; 3]>,
+    pub fields: Vec<[Value; 3]>,
     expiry: Value,
     digest: Value,
 }
 
-fn read(client: &mut Client) -> Vec<Timed> {
+pub fn read(client: &mut Client) -> Vec<Timed> {
     let mut hash = |key: &str| {
         let mut fields = client.words(&format!("HKEYS {key}")).elements();
         fields.sort();
@@ -134,7 +134,7 @@ fn times_of_fields_survive_in_a_log() {
 }
 
 /// Fields and times; encodings and digests are each program's own.
-fn compare_fields(written: &[Timed], read: &[Timed]) {
+pub fn compare_fields(written: &[Timed], read: &[Timed]) {
     for (key, (written, read)) in KEYS.iter().zip(written.iter().zip(read)) {
         assert_eq!(written.fields, read.fields, "{key}");
         assert_eq!(written.expiry, read.expiry, "{key}");

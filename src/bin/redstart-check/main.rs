@@ -11,7 +11,7 @@
 //! - `files`: which files make up a log, and small questions about files.
 //! - `log`: checking and cutting a log.
 //! - `rdb`: checking an RDB file, or the one that a log begins with.
-//! - `convert`: writing an RDB file in an older version.
+//! - `convert`: writing an RDB file in another version.
 
 mod convert;
 mod files;
@@ -28,6 +28,7 @@ use redstart::base::disk::SystemDisk;
 use redstart::base::env::Disk;
 use redstart::config::REDIS_VERSION;
 use redstart::rdb::decode::UnknownTypes;
+use redstart::rdb::format::VERSION_VALKEY;
 
 use files::Log;
 use log::Request;
@@ -128,11 +129,11 @@ fn command_line(name: &str) -> Command {
             Arg::new("convert-to")
                 .long("convert-to")
                 .value_name("VERSION")
-                .value_parser(value_parser!(u16).range(9..=12))
+                .value_parser(version)
                 .conflicts_with_all(["fix", "truncate-to-timestamp"])
                 .help(
                     "Write an RDB file anew in a version: 9 for Redis 5 and 6, 10 for 7.0, 11 for 7.2 \
-                     and Valkey 7.2 and later, 12 for 7.4",
+                     and Valkey 7.2 and later, 12 for 7.4, 80 for Valkey 9",
                 ),
         )
         .arg(
@@ -156,6 +157,14 @@ fn command_line(name: &str) -> Command {
                 .value_name("DIRECTORY|MANIFEST|LOG|RDB")
                 .value_parser(value_parser!(PathBuf)),
         )
+}
+
+/// A version that we write.
+fn version(word: &str) -> Result<u16, &'static str> {
+    match word.parse() {
+        Ok(version @ (9..=12 | VERSION_VALKEY)) => Ok(version),
+        _ => Err("9 to 12, or 80"),
+    }
 }
 
 fn is_version_flag(word: &OsStr) -> bool {

@@ -1,9 +1,11 @@
 //! Directives of memory, keys and values.
 
 use crate::config::directives::{
-    Directive, INT, LONG, ULONG, choice, field, flag, memory, number, single,
+    Directive, INT, LONG, ULONG, choice, field, flag, memory, number, single, text,
 };
 
+const IMPORT: &str = "keys go when their time has come, and CLIENT IMPORT-SOURCE is not there yet: follow the \
+                      source instead (replicaof)";
 const COMPACTS: &str = "the table compacts itself";
 const PLAIN: &str = "nodes are not compressed";
 
@@ -38,6 +40,10 @@ pub(crate) const ROWS: &[Directive] = &[
     flag("activerehashing", field!(activerehashing), "yes")
         .inert("the table grows segment by segment")
         .doc("Spend idle time on growing tables."),
+    text("hash-seed", field!(hash_seed), "")
+        .fixed()
+        .inert("hashes have a random seed, another one at each start")
+        .doc("Seed of hash tables; empty for a random one."),
     flag("activedefrag", field!(activedefrag), "no")
         .inert(COMPACTS)
         .doc("Move values together when memory is fragmented."),
@@ -69,6 +75,12 @@ pub(crate) const ROWS: &[Directive] = &[
     )
     .inert(COMPACTS)
     .doc("Elements of a collection to handle at once."),
+    number("active-defrag-cycle-us", field!(active_defrag_cycle_us), (0, 100_000), "500")
+        .inert(COMPACTS)
+        .doc("Microseconds of one go."),
+    flag("import-mode", field!(import_mode), "no")
+        .refused(IMPORT)
+        .doc("Remove no key whose time has come, and let clients that import (CLIENT IMPORT-SOURCE) see it."),
     flag("jemalloc-bg-thread", field!(jemalloc_bg_thread), "yes")
         .inert("it always does")
         .doc("Let the allocator return memory in the background."),

@@ -92,6 +92,10 @@ pub(crate) const ROWS: &[Directive] = &[
         .not_while_loading()
         .doc("How a replica loads a full copy, which is always received into a file first: swapdb beside its \
              data, the others in their place."),
+    flag("repl-mptcp", field!(repl_mptcp), "no")
+        .fixed()
+        .inert("connections are plain TCP")
+        .doc("Follow a primary over several paths at once (Multipath TCP)."),
     flag("dual-channel-replication-enabled", field!(dual_channel_replication_enabled), "no")
         .inert("full copies come on the link itself")
         .doc("Send full copies on a connection of their own."),
@@ -106,6 +110,13 @@ pub(crate) const ROWS: &[Directive] = &[
         .inert(CLUSTER)
         .check(cluster_file)
         .doc("File that a node keeps its view of the cluster in."),
+    choice("cluster-config-save-behavior", field!(cluster_config_save_behavior), "sync")
+        .inert(CLUSTER)
+        .doc("Whether a node ends when it can't keep that file."),
+    number("cluster-databases", field!(cluster_databases), (1, INT), "1")
+        .fixed()
+        .inert(CLUSTER)
+        .doc("Databases of a node."),
     number("cluster-port", field!(cluster_port), (0, 65_535), "0")
         .fixed()
         .inert(CLUSTER)
@@ -141,6 +152,17 @@ pub(crate) const ROWS: &[Directive] = &[
     number("cluster-announce-bus-port", field!(cluster_announce_bus_port), (0, 65_535), "0")
         .inert(CLUSTER)
         .doc("Bus port to tell other nodes; 0 for its own."),
+    number("cluster-announce-client-port", field!(cluster_announce_client_port), (0, 65_535), "0")
+        .inert(CLUSTER)
+        .doc("Port to tell clients; 0 for its own."),
+    number(
+        "cluster-announce-client-tls-port",
+        field!(cluster_announce_client_tls_port),
+        (0, 65_535),
+        "0",
+    )
+    .inert(CLUSTER)
+    .doc("TLS port to tell clients; 0 for its own."),
     choice("cluster-preferred-endpoint-type", field!(cluster_preferred_endpoint_type), "ip")
         .inert(CLUSTER)
         .doc("What redirections name a node by."),
@@ -185,4 +207,28 @@ pub(crate) const ROWS: &[Directive] = &[
     flag("cluster-slot-stats-enabled", field!(cluster_slot_stats_enabled), "no")
         .inert(CLUSTER)
         .doc("Count for each slot."),
+    number(
+        "cluster-manual-failover-timeout",
+        field!(cluster_manual_failover_timeout),
+        (1, INT),
+        "5000",
+    )
+    .inert(CLUSTER)
+    .doc("Milliseconds that a failover that was asked for may take."),
+    number(
+        "cluster-slot-migration-log-max-len",
+        field!(cluster_slot_migration_log_max_len),
+        (0, LONG),
+        "1000",
+    )
+    .inert(CLUSTER)
+    .doc("Moves of slots remembered once they are over."),
+    memory(
+        "slot-migration-max-failover-repl-bytes",
+        field!(slot_migration_max_failover_repl_bytes),
+        (-1, LONG),
+        "0",
+    )
+    .inert(CLUSTER)
+    .doc("Bytes that the new node may lack when writes pause for a slot's move; -1 for any number."),
 ];

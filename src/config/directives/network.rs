@@ -32,6 +32,10 @@ pub(crate) const ROWS: &[Directive] = &[
         .fixed()
         .refused("sockets are not marked")
         .doc("Mark on every socket for the firewall; 0 for none."),
+    flag("mptcp", field!(mptcp), "no")
+        .fixed()
+        .inert("connections are plain TCP")
+        .doc("Take clients over several paths at once (Multipath TCP)."),
     flag("protected-mode", field!(protected_mode), "yes")
         .doc("Without a password, only clients on this machine may connect."),
     text("requirepass", field!(requirepass), "")

@@ -1,6 +1,6 @@
 //! Directives of snapshots and of the log of writes.
 
-use crate::config::checks::{directory, log_directory, log_name, snapshot_name};
+use crate::config::checks::{directory, log_directory, log_name, snapshot_name, snapshot_version};
 use crate::config::directives::{
     Directive, INT, LONG, choice, field, flag, memory, number, several, text,
 };
@@ -29,8 +29,13 @@ pub(crate) const ROWS: &[Directive] = &[
         .doc("Remove snapshot files of replication where nothing else needs them."),
     flag("rdb-save-incremental-fsync", field!(rdb_save_incremental_fsync), "yes")
         .doc("Sync a snapshot in parts as it is written."),
-    number("rdb-version", field!(rdb_version), (9, 12), "10")
-        .doc("Version of the snapshot format to write: 9 for Redis 5 and 6, 10 for 7.0, 11 for 7.2, 12 for 7.4."),
+    number("rdb-version", field!(rdb_version), (9, 80), "10")
+        .check(snapshot_version)
+        .doc("Version of the snapshot format to write: 9 for Redis 5 and 6, 10 for 7.0, 11 for 7.2, 12 for 7.4, 80 \
+             for Valkey 9."),
+    choice("rdb-version-check", field!(rdb_version_check), "strict")
+        .inert("versions of Redis up to 15 and of Valkey up to 81 are read, and no others")
+        .doc("Whether files of versions are read that are not known."),
     choice("rdb-load-unknown-types", field!(rdb_load_unknown_types), "stop").doc(
         "What a key of a type that this server doesn't have, in a file that is loaded, leads to: the load \
              stops and names it, or it is skipped and counted.",

@@ -35,6 +35,12 @@ pub(crate) const ROWS: &[Directive] = &[
     choice("tls-auth-clients", field!(tls_auth_clients), "yes")
         .inert(TLS)
         .doc("Whether clients must present a certificate."),
+    choice("tls-auth-clients-user", field!(tls_auth_clients_user), "off")
+        .inert(TLS)
+        .doc("Which part of a client's certificate names its user."),
+    number("tls-auto-reload-interval", field!(tls_auto_reload_interval), (0, INT), "0")
+        .inert(TLS)
+        .doc("Seconds after which certificates are read again; 0 for never."),
     flag("tls-replication", field!(tls_replication), "no").inert(TLS).doc("Replicate through TLS."),
     flag("tls-cluster", field!(tls_cluster), "no")
         .inert(TLS)

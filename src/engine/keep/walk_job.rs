@@ -366,7 +366,8 @@ impl Engine {
             self.persistence.log_left = None;
         }
         let writer = self.snapshot_writer(purpose)?;
-        let mut version = self.settings.rdb_version as u16;
+        let of_sync = if purpose == Purpose::Sync { self.sync_walk_version() } else { None };
+        let mut version = of_sync.unwrap_or(self.settings.rdb_version as u16);
         if (0..self.databases.count()).any(|db| self.databases.expiring_hashes(DbIndex(db)) > 0) {
             // Fields' expiry times can't be told in less.
             version = version.max(VERSION_FIELD_EXPIRY);

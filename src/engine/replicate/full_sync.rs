@@ -4,6 +4,9 @@
 //! walk serves the replicas that waited when it began, and one that comes later waits for the next.
 //! Otherwise, and where one of them doesn't know that form, it writes a file that is sent when it is
 //! complete, and a replica that comes while it is written shares it.
+//!
+//! A snapshot is for replicas that read the same: Valkey from 9 on gets its own version of the format, since
+//! it refuses Redis's where fields of hashes expire. Who reads the other waits for the next walk.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,6 +24,7 @@ use crate::mailbox::SessionId;
 use crate::persist::relay::Relay;
 use crate::persist::snapshot::{Outcome, Target};
 use crate::rdb::encode::{self, EncodeOptions};
+use crate::rdb::format::{self, Dialect};
 use crate::replication::replica::{Feed, Part, Replica, Stream, Transfer};
 
 /// A walk for replicas.
@@ -29,6 +33,8 @@ pub(crate) struct SyncWalk {
     /// Where in the stream it began.
     pub(in crate::engine) cursor: Cursor,
     target: SyncTarget,
+    /// For whom it is written.
+    version: u16,
 }
 
 #[derive(Debug)]
@@ -52,12 +58,19 @@ impl Engine {
         if let (Walk::Sync(job), Some(walk)) = (&self.persistence.walk, &self.replication.walk)
             && !job.is_cancelled()
         {
-            if let SyncTarget::File = walk.target {
+            if Some(walk.version) != self.sync_version(slot) {
+                tracing::info!(
+                    "Current BGSAVE is in another format. Waiting for next BGSAVE for SYNC"
+                );
+            } else if let SyncTarget::File = walk.target {
                 tracing::info!("Waiting for end of BGSAVE for SYNC");
                 self.join_walk(slot, walk.cursor);
                 return;
+            } else {
+                tracing::info!(
+                    "Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC"
+                );
             }
-            tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
         }
         let since = self.steady();
         if let Some(replica) = &mut self.sessions[slot].replica {
@@ -71,7 +84,8 @@ impl Engine {
 
     /// Sends a snapshot without keys, which needs no walk.
     fn send_part(&mut self, slot: SessionId, part: Part) {
-        let options = EncodeOptions { version: self.limits.rdb_version, ..Default::default() };
+        let version = self.sync_version(slot).unwrap_or(format::VERSION);
+        let options = EncodeOptions { version, ..Default::default() };
         let mut snapshot = Vec::new();
         self.push_aux(&mut snapshot, &options, Purpose::Sync);
         if part == Part::Functions {
@@ -95,6 +109,26 @@ impl Engine {
         let cursor = Cursor { offset: end.offset };
         replica.feed = if replica.snapshot_only { Feed::Done } else { Feed::Sent(cursor) };
         self.mark_dirty(slot);
+    }
+
+    /// The version of the format in which a replica gets its snapshot, but that fields of hashes that
+    /// expire may raise it.
+    fn sync_version(&self, slot: SessionId) -> Option<u16> {
+        let replica = self.sessions.get(slot)?.replica.as_ref()?;
+        let set = self.limits.rdb_version;
+        Some(match (replica.reads, Dialect::of(set)) {
+            (Dialect::Valkey, _) => format::VERSION_VALKEY,
+            // It is for a file.
+            (Dialect::Redis, _) if replica.snapshot_only => set,
+            (Dialect::Redis, Dialect::Redis) => set,
+            // Redis doesn't read it, and a replica of our own makes no base of it.
+            (Dialect::Redis, Dialect::Valkey) => format::VERSION,
+        })
+    }
+
+    /// The version of the walk for replicas that is under way, or about to begin.
+    pub(in crate::engine) fn sync_walk_version(&self) -> Option<u16> {
+        self.replication.walk.as_ref().map(|walk| walk.version)
     }
 
     /// Wants a walk where replicas wait for one, and have waited long enough for others to come.
@@ -133,14 +167,22 @@ impl Engine {
         if !self.is_replica() {
             self.journal.forget_selected();
         }
-        let waiting: Vec<SessionId> = self.fed_by(|feed| matches!(feed, Feed::Waiting { .. }));
+        let mut waiting: Vec<SessionId> = self.fed_by(|feed| matches!(feed, Feed::Waiting { .. }));
+        let since = |slot: &SessionId| match self.sessions[*slot].replica.as_ref()?.feed {
+            Feed::Waiting { since } => Some(since),
+            _ => None,
+        };
+        // Who waits for the other version gets the next walk.
+        let first = waiting.iter().min_by_key(|slot| since(slot)).copied();
+        let version = first.and_then(|slot| self.sync_version(slot)).unwrap_or(format::VERSION);
+        waiting.retain(|slot| self.sync_version(*slot) == Some(version));
         let takes_mark = |slot: &SessionId| {
             self.sessions[*slot].replica.as_ref().is_some_and(|replica| replica.takes_mark)
         };
         let to_sockets = self.settings.repl_diskless_sync && waiting.iter().all(takes_mark);
         let target = if to_sockets { SyncTarget::Sockets(Relay::new()) } else { SyncTarget::File };
         let cursor = Cursor { offset: self.journal.offset() };
-        self.replication.walk = Some(SyncWalk { cursor, target });
+        self.replication.walk = Some(SyncWalk { cursor, target, version });
         match self.begin_job(Purpose::Sync) {
             Ok(job) => {
                 let target = if to_sockets { "replicas sockets" } else { "disk" };

@@ -10,6 +10,7 @@ use crate::engine::session::{Session, client_list};
 use crate::engine::{ControlHandler, Engine};
 use crate::journal::{ReplicationId, Unlogged};
 use crate::mailbox::SessionId;
+use crate::rdb::format::Dialect;
 use crate::replication::replica::{Feed, Part, Replica};
 
 /// The rows of this family.
@@ -79,7 +80,7 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
         } else if args.is(at, "rdb-filter-only") {
             replica.part = Some(part(value)?);
         } else if args.is(at, "version") {
-            // Every version that sends one reads what we write.
+            replica.reads = reader(value)?;
         } else if args.is(at, "getack") {
             // For primaries to send; a replica answers it on its link.
             return Ok(Flow::Done);
@@ -91,6 +92,23 @@ fn replconf(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow
     }
     engine.sessions[slot].reply().ok();
     Ok(Flow::Done)
+}
+
+/// The first version of Valkey that refuses Redis's form of hashes whose fields expire, and has its own.
+const MAJOR_VALKEY: u8 = 9;
+
+/// What a replica reads that says it has this version, as Valkey does from 8 on.
+fn reader(version: &[u8]) -> Result<Dialect, CommandError> {
+    let number = |part: &[u8]| text::parse_i64(part).and_then(|part| u8::try_from(part).ok());
+    let parts: Option<Vec<u8>> = version.split(|byte| *byte == b'.').map(number).collect();
+    match parts.as_deref() {
+        Some([major, _, _]) if *major >= MAJOR_VALKEY => Ok(Dialect::Valkey),
+        Some([_, _, _]) => Ok(Dialect::Redis),
+        _ => {
+            let word = error::quotable(version);
+            Err(CommandError::quoting([b"ERR Unrecognized version format: ", word].concat()))
+        }
+    }
 }
 
 const OUT_OF_RANGE: CommandError =

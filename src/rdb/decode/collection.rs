@@ -23,28 +23,13 @@ use crate::data::set::Set;
 use crate::data::thresholds::Thresholds;
 use crate::data::value::Object;
 use crate::data::zset::{Put, Zset};
-use crate::rdb::format;
-
-/// Which of the two that wrote [`format::TYPE_HASH_2`] differently wrote the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Writer {
-    #[default]
-    Redis,
-    Valkey,
-}
-
-impl Writer {
-    /// Whose version it is.
-    pub(super) fn of(version: u16) -> Self {
-        if format::VERSIONS_VALKEY.contains(&version) { Self::Valkey } else { Self::Redis }
-    }
-}
+use crate::rdb::format::{self, Dialect};
 
 /// What decoding a collection depends on beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) thresholds: &'a Thresholds,
-    pub(super) writer: Writer,
+    pub(super) writer: Dialect,
     pub(super) templates: &'a Templates,
 }
 
@@ -425,7 +410,7 @@ fn fields<R: Read>(
         // As if times counted from the one before the first, so that they are what they say.
         _ => 1,
     };
-    let valkey = type_byte == format::TYPE_HASH_2 && context.writer == Writer::Valkey;
+    let valkey = type_byte == format::TYPE_HASH_2 && context.writer == Dialect::Valkey;
     let timed = type_byte != format::TYPE_HASH && !valkey;
     let count = reader.length("a number of fields")?;
     let mut hash = Hash::default();

@@ -5,14 +5,14 @@
 //! ```
 //! Version and checksum are little-endian; the checksum is of all before it.
 
-use super::collection::{Context, Writer};
+use super::collection::Context;
 use super::reader::Reader;
 use super::template::Templates;
 use super::{Checksum, DecodeError, module, object, string};
 use crate::base::checksum::crc64;
 use crate::data::thresholds::Thresholds;
 use crate::rdb::OwnedValue;
-use crate::rdb::format;
+use crate::rdb::format::{self, Dialect};
 
 /// Version and checksum.
 const FOOTER_LEN: usize = 10;
@@ -46,7 +46,7 @@ pub fn restore_payload(
     let (body, version) = checked(payload, checksum)?;
     let mut reader = Reader::new(body, body.len().min(super::BUFFER_LEN), Checksum::Ignore);
     let templates = Templates::default();
-    let context = Context { thresholds, writer: Writer::of(version), templates: &templates };
+    let context = Context { thresholds, writer: Dialect::of(version), templates: &templates };
     let value = value(&mut reader, context).map_err(RestoreError::Value)?;
     match body.len() as u64 - reader.offset() {
         0 => Ok(value),
@@ -102,7 +102,7 @@ pub(crate) fn functions_payload(
 
 fn value(reader: &mut Reader<&[u8]>, context: Context<'_>) -> Result<OwnedValue, DecodeError> {
     let mut type_byte = reader.byte("a type")?;
-    if type_byte == format::OPCODE_KEY_METADATA && context.writer == Writer::Redis {
+    if type_byte == format::OPCODE_KEY_METADATA && context.writer == Dialect::Redis {
         module::skip_key_metadata(reader)?;
         type_byte = reader.byte("a type")?;
     }

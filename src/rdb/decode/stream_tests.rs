@@ -34,7 +34,8 @@ fn decoded(body: &[u8]) -> Result<Stream, DecodeError> {
     let type_byte = reader.byte("a type")?;
     let thresholds = Thresholds::default();
     let templates = Templates::default();
-    let context = Context { thresholds: &thresholds, writer: Writer::Redis, templates: &templates };
+    let context =
+        Context { thresholds: &thresholds, writer: Dialect::Redis, templates: &templates };
     match object(&mut reader, 0, type_byte, context)? {
         OwnedValue::Object(Object::Stream(stream)) => Ok(stream),
         other => panic!("no stream: {other:?}"),

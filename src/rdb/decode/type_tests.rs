@@ -174,7 +174,9 @@ fn each_version_has_its_types() {
         (10, [18, 2, 11, 17, 16, 0]),
         (11, [18, 20, 11, 17, 16, 0]),
         (12, [18, 20, 11, 17, 16, 0]),
+        (80, [18, 20, 11, 17, 16, 0]),
     ] {
+        let magic = if version == 80 { "VALKEY080" } else { &format!("REDIS{version:04}") };
         let options = EncodeOptions { version, compress: false };
         for (value, type_byte) in [&list, &set, &ints, &zset, &hash, &text].into_iter().zip(types) {
             let mut out = Vec::new();
@@ -182,7 +184,7 @@ fn each_version_has_its_types() {
             encode::entry(&mut out, &options, b"k", value.as_ref(), None, Access::Unknown);
             encode::end(&mut out);
             encode::checksum(&mut out, None);
-            assert_eq!(out[..9], *format!("REDIS{version:04}").as_bytes());
+            assert_eq!(out[..9], *magic.as_bytes());
             assert_eq!(out[9], type_byte, "version {version}, {}", describe(value));
             assert_eq!(describe(&value_of(&out).unwrap()), describe(value), "version {version}");
         }
@@ -210,7 +212,7 @@ fn a_long_list_keeps_its_elements_in_every_version() {
     let list = value_of(&file(b"REDIS0012", 1, &body)).unwrap();
     assert!(describe(&list) == expected);
     let OwnedValue::Object(object) = &list else { panic!("a list") };
-    for version in 9..=12 {
+    for version in (9..=12).chain([80]) {
         let options = EncodeOptions { version, compress: true };
         let frozen = object.freeze().unwrap();
         let mut out = Vec::new();

@@ -2,8 +2,9 @@
 //!
 //! Compact forms are written as they lie in memory where the version has them: listpacks came with
 //! 10, of sets with 11. Version 9 has ziplists in their place. What has no compact form in a version
-//! is written element by element. Expiry times of fields need version 12: whoever writes a file asks
-//! [`least_version`] of what is going to be in it.
+//! is written element by element. Expiry times of fields need version 12, or Valkey's 80, which has them
+//! behind the values and in no compact form: whoever writes a file asks [`least_version`] of what is going
+//! to be in it.
 
 use super::ziplist::ziplist;
 use super::{EncodeOptions, length, stream, string, verbatim};
@@ -17,7 +18,7 @@ use crate::data::listpack::{self, Listpack};
 use crate::data::set::Set;
 use crate::data::value::Object;
 use crate::data::zset::Zset;
-use crate::rdb::format;
+use crate::rdb::format::{self, Dialect};
 
 /// The version that a value needs.
 pub(crate) fn least_version(object: &Object) -> u16 {
@@ -36,8 +37,12 @@ pub(super) fn type_byte(object: &Object, options: EncodeOptions) -> u8 {
         Object::Hash(hash) => match hash {
             Hash::Packed(_) if listpacks => format::TYPE_HASH_LISTPACK,
             Hash::Packed(_) => format::TYPE_HASH_ZIPLIST,
-            Hash::Timed(_) if hash.next_expiry().is_some() => format::TYPE_HASH_LISTPACK_EX,
-            _ => fields_type(hash.next_expiry()),
+            Hash::Timed(_)
+                if hash.next_expiry().is_some() && options.dialect() == Dialect::Redis =>
+            {
+                format::TYPE_HASH_LISTPACK_EX
+            }
+            _ => fields_type(hash.next_expiry(), options),
         },
         Object::Set(set) => match set {
             Set::Ints(_) => format::TYPE_SET_INTSET,
@@ -53,8 +58,12 @@ pub(super) fn type_byte(object: &Object, options: EncodeOptions) -> u8 {
     }
 }
 
-fn fields_type(next_expiry: Option<UnixMillis>) -> u8 {
-    if next_expiry.is_some() { format::TYPE_HASH_METADATA } else { format::TYPE_HASH }
+fn fields_type(next_expiry: Option<UnixMillis>, options: EncodeOptions) -> u8 {
+    match (next_expiry, options.dialect()) {
+        (None, _) => format::TYPE_HASH,
+        (Some(_), Dialect::Redis) => format::TYPE_HASH_METADATA,
+        (Some(_), Dialect::Valkey) => format::TYPE_HASH_2,
+    }
 }
 
 fn list_type(list: &List, options: EncodeOptions) -> u8 {
@@ -77,7 +86,7 @@ pub(super) fn payload(out: &mut Vec<u8>, options: EncodeOptions, object: &Object
         Object::List(object) => list(out, options, object, full),
         Object::Hash(hash) => match (hash.as_packed(), hash.as_timed(), hash.next_expiry()) {
             (Some(pack), ..) => block(out, options, pack),
-            (_, Some(pack), Some(UnixMillis(earliest))) => {
+            (_, Some(pack), Some(UnixMillis(earliest))) if options.dialect() == Dialect::Redis => {
                 out.extend_from_slice(&earliest.to_le_bytes());
                 string(out, options, pack.as_bytes());
             }
@@ -103,7 +112,7 @@ impl Frozen {
     pub fn type_byte(&self, options: EncodeOptions) -> u8 {
         match self {
             Self::List(list) => list_type(list.as_list(), options),
-            Self::Hash(hash) => fields_type(hash.next_expiry()),
+            Self::Hash(hash) => fields_type(hash.next_expiry(), options),
             Self::Set(_) => format::TYPE_SET,
             Self::Zset(_) => format::TYPE_ZSET_2,
             Self::Stream(object) => stream::type_byte(object, options),
@@ -175,7 +184,7 @@ fn parts(out: &mut Vec<u8>, options: EncodeOptions, parts: Parts<'_>, full: Full
 }
 
 /// `head`: how many fields there are, and when the first of them expires. Times count from that one,
-/// plus one; 0 stands for none.
+/// plus one; 0 stands for none. Of Valkey a time stands for itself behind the value, and -1 for none.
 fn fields<'a>(
     out: &mut Vec<u8>,
     options: EncodeOptions,
@@ -184,17 +193,22 @@ fn fields<'a>(
     full: Full<'_>,
 ) {
     let (count, earliest) = head;
-    if let Some(UnixMillis(earliest)) = earliest {
+    let timed = earliest.map(|earliest| (earliest.0, options.dialect()));
+    if let Some((earliest, Dialect::Redis)) = timed {
         out.extend_from_slice(&earliest.to_le_bytes());
     }
     length(out, count as u64);
     for field in fields {
-        if let Some(UnixMillis(earliest)) = earliest {
+        if let Some((earliest, Dialect::Redis)) = timed {
             let after = field.expiry.map_or(0, |at| at.0.wrapping_sub(earliest) as u64 + 1);
             length(out, after);
         }
         element(out, options, field.name);
         element(out, options, field.value);
+        if let Some((_, Dialect::Valkey)) = timed {
+            let at = field.expiry.map_or(-1, |at| at.0);
+            out.extend_from_slice(&at.to_le_bytes());
+        }
         if !full(out) {
             return;
         }

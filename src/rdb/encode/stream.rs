@@ -13,12 +13,12 @@
 //! Ids are two lengths where nothing else is said. Numbers of 8 bytes are little-endian.
 //!
 //! Only a stream with entries that were given back is written as type 27, whatever the version: no
-//! older form can hold them. What is remembered of producers is read over, and written as nothing.
+//! older form can hold them. Valkey doesn't read that: for it a consumer with an empty name has them. What is remembered of producers is read over, and written as nothing.
 
 use super::{EncodeOptions, length, string, verbatim};
 use crate::base::pieces::Full;
 use crate::data::stream::{Counts, Group, Stream, StreamId};
-use crate::rdb::format;
+use crate::rdb::format::{self, Dialect};
 
 /// An `entries read` that isn't known.
 const UNKNOWN: u64 = u64::MAX;
@@ -33,7 +33,7 @@ pub(super) fn has_released(stream: &Stream) -> bool {
 /// The byte that says how [`stream`] writes one.
 pub(super) fn type_byte(stream: &Stream, options: EncodeOptions) -> u8 {
     match options.version {
-        _ if has_released(stream) => format::TYPE_STREAM_5,
+        _ if options.dialect() == Dialect::Redis && has_released(stream) => format::TYPE_STREAM_5,
         format::VERSION_SET_LISTPACK.. => format::TYPE_STREAM_3,
         format::VERSION_LISTPACK.. => format::TYPE_STREAM_2,
         _ => format::TYPE_STREAM,
@@ -97,28 +97,46 @@ fn group(
             return false;
         }
     }
-    length(out, group.consumer_count() as u64);
+    // Entries that were given back and must be somebody's here.
+    let disowned = if options.dialect() == Dialect::Valkey { group.released_len() } else { 0 };
+    let nameless = group.consumers().any(|(name, _)| name.is_empty());
+    let added = disowned > 0 && !nameless;
+    length(out, (group.consumer_count() + usize::from(added)) as u64);
     for (name, consumer) in group.consumers() {
         string(out, options, name);
         out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
         if type_byte >= format::TYPE_STREAM_3 {
             out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
         }
-        length(out, consumer.pending_len() as u64);
-        for id in consumer.pending_from(StreamId::MIN) {
-            out.extend_from_slice(&id.to_bytes());
-            if !full(out) {
-                return false;
-            }
+        let more = if name.is_empty() { disowned } else { 0 };
+        length(out, (consumer.pending_len() + more) as u64);
+        let pending = consumer.pending_from(StreamId::MIN).chain(group.released().take(more));
+        if !ids(out, pending, full) {
+            return false;
+        }
+    }
+    if added {
+        string(out, options, b"");
+        out.extend_from_slice(&0_i64.to_le_bytes());
+        out.extend_from_slice(&(-1_i64).to_le_bytes());
+        length(out, disowned as u64);
+        if !ids(out, group.released(), full) {
+            return false;
         }
     }
     if type_byte == format::TYPE_STREAM_5 {
         length(out, group.released_len() as u64);
-        for id in group.released() {
-            out.extend_from_slice(&id.to_bytes());
-            if !full(out) {
-                return false;
-            }
+        return ids(out, group.released(), full);
+    }
+    true
+}
+
+/// False where nobody wants more.
+fn ids(out: &mut Vec<u8>, ids: impl Iterator<Item = StreamId>, full: Full<'_>) -> bool {
+    for id in ids {
+        out.extend_from_slice(&id.to_bytes());
+        if !full(out) {
+            return false;
         }
     }
     true
