@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::client::{Client, encode};
@@ -92,12 +93,7 @@ fn a_client_that_floods_itself_is_closed_without_all_of_the_flood_in_memory() {
 fn one_client_too_many_is_told_so() {
     for program in BOTH {
         let server = start(program, &["--maxclients", "3"]);
-        let mut first = server.connect();
-        // The connection that found the server ready may not have ended yet.
-        await_that("a server without other clients", || {
-            info(&mut first, "clients", "connected_clients") == 1
-        });
-        let mut clients = vec![first, server.connect(), server.connect()];
+        let mut clients = vec![alone(&server), server.connect(), server.connect()];
         for client in &mut clients {
             assert_eq!(client.words("PING").text(), "PONG");
         }
@@ -118,6 +114,68 @@ fn one_client_too_many_is_told_so() {
             assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
         }
     }
+}
+
+/// Connections that came together were admitted last come, first served.
+#[test]
+fn clients_are_admitted_in_the_order_in_which_they_connected() {
+    for program in BOTH {
+        let server = start(program, &["--maxclients", "20"]);
+        let mut control = alone(&server);
+        server.halt();
+        let mut came: Vec<Client> = (0..26).map(|_| server.connect()).collect();
+        server.proceed();
+        let mut last = control.words("CLIENT ID").integer().expect("a number");
+        for (place, client) in came.iter_mut().enumerate() {
+            if place < 19 {
+                let id = client.words("CLIENT ID").integer().expect("a number");
+                assert!(id > last, "{program:?}: {id} behind {last} at {place}");
+                last = id;
+            } else {
+                let refusal = client.read_to_close().expect("closed");
+                assert_eq!(refusal, b"-ERR max number of clients reached\r\n", "{program:?}");
+            }
+        }
+    }
+}
+
+/// A burst was accepted as a whole before the first of it was refused: the log could open no file.
+#[test]
+fn a_burst_of_connections_leaves_descriptors_to_the_server() {
+    for program in BOTH {
+        let server = start(program, &["--maxclients", "20", "--loglevel", "notice"]);
+        let mut control = alone(&server);
+        let descriptors =
+            fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("a list").count();
+        // For 19 more clients, one turn of accepting, and what a snapshot opens.
+        let limit = descriptors + 19 + 10 + 2;
+        let limited = Command::new("prlimit")
+            .args([format!("--pid={}", server.pid()), format!("--nofile={limit}:{limit}")])
+            .status();
+        assert!(limited.expect("prlimit of util-linux").success());
+        server.halt();
+        let mut came: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        server.proceed();
+        for client in &mut came[19..] {
+            let refusal = client.read_to_close().expect("closed");
+            assert_eq!(refusal, b"-ERR max number of clients reached\r\n", "{program:?}");
+        }
+        for client in &mut came[..19] {
+            assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
+        }
+        assert_eq!(control.words("SAVE").text(), "OK", "{program:?}");
+        let log = server.log();
+        assert!(!log.contains("Accepting client connection"), "{program:?}: {log}");
+    }
+}
+
+/// A client, when all that looked whether the server is ready have ended.
+fn alone(server: &Server) -> Client {
+    let mut client = server.connect();
+    await_that("a server without other clients", || {
+        info(&mut client, "clients", "connected_clients") == 1
+    });
+    client
 }
 
 #[test]

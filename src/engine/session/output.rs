@@ -83,6 +83,9 @@ impl Engine {
             authenticated: session.authenticated,
         });
         let refusal = self.refusal(&link);
+        if refusal.is_some() {
+            link.refuse();
+        }
         session.link = Some(link);
         session.outlet = Some(outlet);
         match refusal {
