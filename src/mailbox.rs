@@ -109,6 +109,8 @@ pub struct Link {
     unread: AtomicUsize,
     /// Whether an empty line has come: a sign of life, and no request.
     blank: AtomicBool,
+    /// Whether its client isn't served.
+    refused: AtomicBool,
 }
 
 impl Link {
@@ -123,7 +125,18 @@ impl Link {
             changed: Notify::new(),
             unread: AtomicUsize::new(0),
             blank: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
+    }
+
+    /// Its client isn't served.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its client isn't served.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// An empty line has come.
@@ -371,6 +384,8 @@ pub struct Mailbox {
     /// Ticks that have begun.
     turn: Cell<u64>,
     query_buffer_max: Cell<usize>,
+    /// How many connections are accepted together.
+    arrivals_max: Cell<usize>,
     /// What a new connection is held to before the actor has seen it.
     opening_bounds: Cell<Option<Bounds>>,
     /// Whether connections are accepted, and who is to be told when they are.
@@ -389,6 +404,7 @@ impl Mailbox {
     pub fn new() -> Self {
         let mailbox = Self::default();
         mailbox.query_buffer_max.set(1 << 30);
+        mailbox.arrivals_max.set(1);
         mailbox
     }
 
@@ -534,6 +550,16 @@ impl Mailbox {
     /// Sets what a new connection is held to.
     pub(crate) fn set_opening_bounds(&self, bounds: Bounds) {
         self.opening_bounds.set(Some(bounds));
+    }
+
+    /// How many connections are accepted before the actor sees them (`max-new-connections-per-cycle`).
+    pub(crate) fn arrivals_max(&self) -> usize {
+        self.arrivals_max.get()
+    }
+
+    /// Sets how many connections are accepted together.
+    pub(crate) fn set_arrivals_max(&self, connections: usize) {
+        self.arrivals_max.set(connections);
     }
 
     /// Sets the largest incomplete request.

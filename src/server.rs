@@ -16,9 +16,10 @@ use crate::engine::keep::shutdown::Signal;
 use crate::engine::tick::actor;
 use crate::engine::{Dial, Engine, Relisten, SendErrand};
 use crate::mailbox::{Link, Mailbox, Origin};
+use crate::net::connection::{self, Arrival};
 use crate::net::listener::{self, SocketOptions};
 use crate::net::transport::{Network, Stream, Tcp};
-use crate::net::{connection, courier, uplink};
+use crate::net::{courier, uplink};
 
 /// Why a server can't listen.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +234,8 @@ pub async fn serve_on<N: Network>(mut engine: Engine, network: Rc<N>) -> (i32, E
         loop {
             let Stream { read, write, peer, local, descriptor } = accepting.accept().await;
             let link = Arc::new(Link::new(Origin::Tcp { peer, local }, descriptor));
-            tokio::task::spawn_local(connection::serve(read, write, link, Rc::clone(&mailbox)));
+            let arrived = vec![Arrival { read, write, link }];
+            tokio::task::spawn_local(connection::admit(arrived, Rc::clone(&mailbox)));
         }
     });
     follow_over(&mut engine, network);

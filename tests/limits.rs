@@ -5,14 +5,17 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::client::{Client, encode};
+use support::random::{self, Random};
 use support::server::{Program, Server};
 
 /// How long to wait for what must happen.
@@ -90,12 +93,7 @@ fn a_client_that_floods_itself_is_closed_without_all_of_the_flood_in_memory() {
 fn one_client_too_many_is_told_so() {
     for program in BOTH {
         let server = start(program, &["--maxclients", "3"]);
-        let mut first = server.connect();
-        // The connection that found the server ready may not have ended yet.
-        await_that("a server without other clients", || {
-            info(&mut first, "clients", "connected_clients") == 1
-        });
-        let mut clients = vec![first, server.connect(), server.connect()];
+        let mut clients = vec![alone(&server), server.connect(), server.connect()];
         for client in &mut clients {
             assert_eq!(client.words("PING").text(), "PONG");
         }
@@ -116,6 +114,68 @@ fn one_client_too_many_is_told_so() {
             assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
         }
     }
+}
+
+/// Connections that came together were admitted last come, first served.
+#[test]
+fn clients_are_admitted_in_the_order_in_which_they_connected() {
+    for program in BOTH {
+        let server = start(program, &["--maxclients", "20"]);
+        let mut control = alone(&server);
+        server.halt();
+        let mut came: Vec<Client> = (0..26).map(|_| server.connect()).collect();
+        server.proceed();
+        let mut last = control.words("CLIENT ID").integer().expect("a number");
+        for (place, client) in came.iter_mut().enumerate() {
+            if place < 19 {
+                let id = client.words("CLIENT ID").integer().expect("a number");
+                assert!(id > last, "{program:?}: {id} behind {last} at {place}");
+                last = id;
+            } else {
+                let refusal = client.read_to_close().expect("closed");
+                assert_eq!(refusal, b"-ERR max number of clients reached\r\n", "{program:?}");
+            }
+        }
+    }
+}
+
+/// A burst was accepted as a whole before the first of it was refused: the log could open no file.
+#[test]
+fn a_burst_of_connections_leaves_descriptors_to_the_server() {
+    for program in BOTH {
+        let server = start(program, &["--maxclients", "20", "--loglevel", "notice"]);
+        let mut control = alone(&server);
+        let descriptors =
+            fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("a list").count();
+        // For 19 more clients, one turn of accepting, and what a snapshot opens.
+        let limit = descriptors + 19 + 10 + 2;
+        let limited = Command::new("prlimit")
+            .args([format!("--pid={}", server.pid()), format!("--nofile={limit}:{limit}")])
+            .status();
+        assert!(limited.expect("prlimit of util-linux").success());
+        server.halt();
+        let mut came: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        server.proceed();
+        for client in &mut came[19..] {
+            let refusal = client.read_to_close().expect("closed");
+            assert_eq!(refusal, b"-ERR max number of clients reached\r\n", "{program:?}");
+        }
+        for client in &mut came[..19] {
+            assert_eq!(client.words("PING").text(), "PONG", "{program:?}");
+        }
+        assert_eq!(control.words("SAVE").text(), "OK", "{program:?}");
+        let log = server.log();
+        assert!(!log.contains("Accepting client connection"), "{program:?}: {log}");
+    }
+}
+
+/// A client, when all that looked whether the server is ready have ended.
+fn alone(server: &Server) -> Client {
+    let mut client = server.connect();
+    await_that("a server without other clients", || {
+        info(&mut client, "clients", "connected_clients") == 1
+    });
+    client
 }
 
 #[test]
@@ -184,6 +244,135 @@ fn replies_that_nobody_reads_cost_bounded_memory() {
     for number in 0..REPLIES {
         let reply = slow.try_read().expect("every reply comes, late");
         assert_eq!(reply.bytes().map(<[u8]>::len), Some(1 << 20), "reply {number}");
+    }
+}
+
+/// What a client's pipeline was answered was looked at when all of it had been executed: a limit of 1 MiB
+/// was met with 250 MiB.
+#[test]
+fn a_pipeline_past_the_output_limit_ends_at_the_limit() {
+    for program in BOTH {
+        for transaction in [false, true] {
+            let server = start(program, &["--client-output-buffer-limit", "normal 2mb 0 0"]);
+            let mut good = server.connect();
+            good.call(&["SET", "big", &"x".repeat(1 << 20)]);
+            let came = info(&mut good, "stats", "total_connections_received");
+            let before = status_bytes(&server, "VmHWM:");
+            let mut commands = vec![encode(&["GET", "big"]).repeat(250), encode(&["INCR", "ran"])];
+            if transaction {
+                commands.insert(0, encode(&["MULTI"]));
+                commands.push(encode(&["EXEC"]));
+            }
+            let requests = commands.concat();
+            let mut slow: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+            for client in &mut slow {
+                client.try_send_raw(&requests).expect("small requests fit");
+            }
+            await_that("the end of those that don't read", || {
+                info(&mut good, "stats", "total_connections_received") >= came + 10
+                    && info(&mut good, "clients", "connected_clients") == 1
+            });
+            let more = (status_bytes(&server, "VmHWM:") - before) >> 20;
+            assert!(more < 64, "{program:?}: {more} MiB more");
+            // A pipeline is cut where it is past the limit; a transaction runs as a whole.
+            let ran = good.words("GET ran").bytes().map(<[u8]>::to_vec);
+            let all = transaction.then(|| b"10".to_vec());
+            assert_eq!(ran, all, "{program:?}");
+        }
+    }
+}
+
+/// Clients got all of their pipelines answered before what they hold was summed.
+#[test]
+fn pipelines_that_nobody_reads_end_where_all_clients_hold_too_much() {
+    for program in BOTH {
+        let server = start(program, &["--maxmemory-clients", "50mb"]);
+        let mut good = server.connect();
+        good.call(&["SET", "big", &"x".repeat(1 << 20)]);
+        let before = status_bytes(&server, "VmHWM:");
+        let mut slow: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+        for client in &mut slow {
+            client.try_send_raw(&encode(&["GET", "big"]).repeat(250)).expect("they fit");
+        }
+        await_that("the end of most of them", || info(&mut good, "stats", "evicted_clients") >= 9);
+        let more = (status_bytes(&server, "VmHWM:") - before) >> 20;
+        assert!(more < 200, "{program:?}: {more} MiB more");
+    }
+}
+
+/// One tick executed a whole pipeline, whatever the replies came to, and nobody else's request before.
+#[test]
+fn a_pipeline_of_large_replies_lets_others_have_their_turn() {
+    let server = start(Program::Redstart, &[]);
+    let (mut other, mut control) = (server.connect(), server.connect());
+    other.call(&["SET", "big", &"x".repeat(1 << 20)]);
+    let mut slow = server.connect();
+    server.halt();
+    let pipeline = encode(&["GET", "big"]).repeat(200);
+    slow.try_send_raw(&[pipeline, encode(&["SET", "done", "1"])].concat()).expect("they fit");
+    control.try_send_raw(&encode(&["EXISTS", "done"])).expect("sent");
+    server.proceed();
+    assert_eq!(control.try_read().expect("an answer").integer(), Some(0));
+    for number in 0..200 {
+        let reply = slow.try_read().expect("every reply comes");
+        assert_eq!(reply.bytes().map(<[u8]>::len), Some(1 << 20), "reply {number}");
+    }
+    assert_eq!(slow.try_read().expect("the last").text(), "OK");
+}
+
+/// Clients with replies of all sizes, some of which read only when all is sent: turns end anywhere in their
+/// pipelines, and each reply is right and in its place.
+#[test]
+fn random_pipelines_with_large_replies_are_answered_in_order() {
+    const SIZES: [usize; 6] = [1, 900, 17_000, 300_000, 1_100_000, 3_000_000];
+    let seed = random::seed_from_environment("LIMITS_SEED");
+    for log in [&["--appendonly", "no"][..], &["--appendonly", "yes", "--appendfsync", "always"]] {
+        let server = Server::start_with(Program::Redstart, &[&["--save", ""], log].concat());
+        for size in SIZES {
+            server.connect().call(&["SET", &size.to_string(), &"x".repeat(size)]);
+        }
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                let mut client = server.connect();
+                scope.spawn(move || {
+                    let mut random = Random::new(seed + number);
+                    let own = format!("counter:{number}");
+                    let (mut sent, mut counted, mut bytes) = (VecDeque::new(), 0, 0);
+                    for _ in 0..40 {
+                        let mut requests = Vec::new();
+                        for _ in 0..=random.below(60) {
+                            let size = SIZES[random.below(SIZES.len()).min(random.below(7))];
+                            if random.chance(30) || bytes > (100 << 20) {
+                                counted += 1;
+                                requests.extend(encode(&["INCR", &own]));
+                                sent.push_back(Err(counted));
+                            } else {
+                                bytes += size;
+                                requests.extend(encode(&["GET", &size.to_string()]));
+                                sent.push_back(Ok(size));
+                            }
+                        }
+                        client.try_send_raw(&requests).expect("sent");
+                        let reads = number % 2 == 0 && random.chance(70);
+                        for _ in 0..if reads { random.below(sent.len() + 1) } else { 0 } {
+                            check_reply(&mut client, sent.pop_front());
+                        }
+                    }
+                    while !sent.is_empty() {
+                        check_reply(&mut client, sent.pop_front());
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// A value of so many bytes, or a counter's.
+fn check_reply(client: &mut Client, expected: Option<Result<usize, i64>>) {
+    let reply = client.try_read().expect("a reply");
+    match expected.expect("one is owed") {
+        Ok(size) => assert_eq!(reply.bytes().map(<[u8]>::len), Some(size)),
+        Err(count) => assert_eq!(reply.integer(), Some(count)),
     }
 }
 

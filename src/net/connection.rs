@@ -51,33 +51,57 @@ impl<W: WriteSide> Outlet for Writer<W> {
     }
 }
 
-/// Announces a connection and reads from it until it ends.
-pub(crate) async fn serve<R: ReadSide, W: WriteSide>(
-    read: R,
-    write: W,
-    link: Arc<Link>,
+/// A connection that was accepted.
+pub(crate) struct Arrival<R, W> {
+    pub(crate) read: R,
+    pub(crate) write: W,
+    pub(crate) link: Arc<Link>,
+}
+
+/// Announces connections that were accepted together, in that order, and has each read by a task of its
+/// own. Ends when the actor has seen them.
+pub(crate) async fn admit<R: ReadSide, W: WriteSide>(
+    arrived: Vec<Arrival<R, W>>,
     mailbox: Rc<Mailbox>,
 ) {
-    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(&mailbox) });
-    // An end that lies ready at another connection comes first: it may make room for this one.
+    // An end that lies ready at another connection comes first: it may make room for these.
     tokio::task::yield_now().await;
+    let turn = mailbox.turn();
+    let links: Vec<Arc<Link>> = arrived.iter().map(|one| Arc::clone(&one.link)).collect();
+    for arrival in arrived {
+        tokio::task::spawn_local(announce(arrival, &mailbox).serve());
+    }
+    while mailbox.turn() == turn {
+        tokio::task::yield_now().await;
+    }
+    if links.iter().any(|link| link.is_refused()) {
+        // They have been shut, which their readers see in the first turn and the actor in the second: the
+        // descriptors are free when the next connection is accepted.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Gives a connection its place, and tells the actor.
+fn announce<R: ReadSide, W: WriteSide>(arrival: Arrival<R, W>, mailbox: &Rc<Mailbox>) -> Reader<R> {
+    let Arrival { read, write, link } = arrival;
+    let outlet = Box::new(Writer { half: Rc::new(write), mailbox: Rc::clone(mailbox) });
     let session = mailbox.reserve();
     if let Some(bounds) = mailbox.opening_bounds() {
         link.set_bounds(bounds);
     }
     mailbox.push(Message::Opened(session, Arc::clone(&link), outlet));
-    let mut reader = Reader {
+    Reader {
         read,
         link,
         session,
-        mailbox: Rc::clone(&mailbox),
+        mailbox: Rc::clone(mailbox),
         parser: Parser::default(),
         partial: None,
         sent_in: None,
         looks_again: false,
-    };
-    reader.run().await;
-    mailbox.push(Message::Closed(session));
+    }
 }
 
 /// How standing still came to its end.
@@ -102,6 +126,12 @@ struct Reader<R> {
 }
 
 impl<R: ReadSide> Reader<R> {
+    /// Reads until the connection ends, and says so.
+    async fn serve(mut self) {
+        self.run().await;
+        self.mailbox.push(Message::Closed(self.session));
+    }
+
     /// Until the client ends the connection, an error does, or the protocol is broken.
     async fn run(&mut self) {
         loop {

@@ -1,19 +1,33 @@
 //! Listening sockets: TCP on several addresses, IPv4 and IPv6, and a Unix socket.
+//!
+//! Some connections are accepted together (`max-new-connections-per-cycle`), and further ones when the
+//! actor has admitted or refused these: a burst at `maxclients` must not take the descriptors that log and
+//! snapshots need.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, tcp};
+use tokio::time::{Sleep, sleep};
 
 use crate::mailbox::{Link, Mailbox, Origin};
-use crate::net::connection;
+use crate::net::connection::{self, Arrival};
+use crate::net::transport::{ReadSide, WriteSide};
+
+/// How long accepting waits after an error: at first, and at most when it fails again and again.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// The least time between two warnings of it.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What every accepted TCP connection gets.
 #[derive(Clone, Copy, Debug)]
@@ -74,31 +88,28 @@ pub(crate) fn bind_unix(
     UnixListener::from_std(socket.into())
 }
 
-/// Accepts TCP connections for ever, once the mailbox wants them; each is served by a task of its own.
+/// Accepts TCP connections for ever, once the mailbox wants them.
 pub(crate) async fn accept_tcp(
     listener: Rc<TcpListener>,
     mailbox: Rc<Mailbox>,
     options: SocketOptions,
 ) {
-    mailbox.accepting().await;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Err(error) = start_tcp(stream, peer, &mailbox, options) {
-                    tracing::debug!("Error accepting a client connection: {error}");
-                }
-            }
-            Err(error) => accept_failed(&error).await,
+    let poll = |cx: &mut Context<'_>| listener.poll_accept(cx);
+    let begin = |(stream, peer)| match arrival_of_tcp(stream, peer, options) {
+        Ok(arrival) => Some(arrival),
+        Err(error) => {
+            tracing::debug!("Error accepting a client connection: {error}");
+            None
         }
-    }
+    };
+    accept(poll, begin, mailbox).await;
 }
 
-fn start_tcp(
+fn arrival_of_tcp(
     stream: TcpStream,
     peer: SocketAddr,
-    mailbox: &Rc<Mailbox>,
     options: SocketOptions,
-) -> io::Result<()> {
+) -> io::Result<Arrival<tcp::OwnedReadHalf, tcp::OwnedWriteHalf>> {
     stream.set_nodelay(true)?;
     if options.keepalive_seconds > 0 {
         // Three probes in as many thirds of the time, as upstream does.
@@ -112,28 +123,113 @@ fn start_tcp(
     let origin = Origin::Tcp { peer, local: stream.local_addr()? };
     let link = Arc::new(Link::new(origin, stream.as_raw_fd()));
     let (read, write) = stream.into_split();
-    tokio::task::spawn_local(connection::serve(read, write, link, Rc::clone(mailbox)));
-    Ok(())
+    Ok(Arrival { read, write, link })
 }
 
 /// Accepts connections of the Unix socket for ever, once the mailbox wants them.
 pub(crate) async fn accept_unix(listener: UnixListener, path: String, mailbox: Rc<Mailbox>) {
+    let poll = |cx: &mut Context<'_>| listener.poll_accept(cx);
+    let begin = |(stream, _): (tokio::net::UnixStream, _)| {
+        let link = Arc::new(Link::new(Origin::Unix(path.clone()), stream.as_raw_fd()));
+        let (read, write) = stream.into_split();
+        Some(Arrival { read, write, link })
+    };
+    accept(poll, begin, mailbox).await;
+}
+
+/// Accepts connections for ever, turn by turn.
+async fn accept<S, R: ReadSide, W: WriteSide>(
+    poll: impl Fn(&mut Context<'_>) -> Poll<io::Result<S>>,
+    begin: impl Fn(S) -> Option<Arrival<R, W>>,
+    mailbox: Rc<Mailbox>,
+) {
     mailbox.accepting().await;
+    let mut failures = Failures::default();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let link = Arc::new(Link::new(Origin::Unix(path.clone()), stream.as_raw_fd()));
-                let (read, write) = stream.into_split();
-                let mailbox = Rc::clone(&mailbox);
-                tokio::task::spawn_local(connection::serve(read, write, link, mailbox));
+        let (accepted, failure) = accept_some(&poll, mailbox.arrivals_max()).await;
+        let arrived: Vec<_> = accepted.into_iter().filter_map(&begin).collect();
+        if !arrived.is_empty() {
+            failures.wait = Duration::ZERO;
+            // They are served also where this listener ends meanwhile (CONFIG SET port).
+            let admission = connection::admit(arrived, Rc::clone(&mailbox));
+            let _ = tokio::task::spawn_local(admission).await;
+        }
+        if let Some(error) = failure {
+            if failures.note() {
+                tracing::warn!("Accepting client connection: {error}");
             }
-            Err(error) => accept_failed(&error).await,
+            sleep(failures.wait).await;
         }
     }
 }
 
-/// Out of descriptors or memory: waiting a moment beats spinning on the same error.
-async fn accept_failed(error: &io::Error) {
-    tracing::warn!("Accepting client connection: {error}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+/// Waits for a connection, and takes what there are, up to so many, and the error that ended it.
+async fn accept_some<S>(
+    poll: impl Fn(&mut Context<'_>) -> Poll<io::Result<S>>,
+    most: usize,
+) -> (Vec<S>, Option<io::Error>) {
+    std::future::poll_fn(|cx| {
+        let mut accepted = Vec::new();
+        while accepted.len() < most {
+            match poll(cx) {
+                Poll::Ready(Ok(one)) => accepted.push(one),
+                Poll::Ready(Err(error)) => return Poll::Ready((accepted, Some(error))),
+                Poll::Pending if accepted.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready((accepted, None))
+    })
+    .await
+}
+
+/// Errors of accepting, such as no more descriptors: waiting beats spinning on the same error, but not
+/// for long, since a client that ends gives one back.
+#[derive(Debug, Default)]
+struct Failures {
+    /// How long to wait now; nothing after a success.
+    wait: Duration,
+    /// Ends when the next may be logged.
+    quiet: Option<Pin<Box<Sleep>>>,
+}
+
+impl Failures {
+    /// One more; true where it should be logged.
+    fn note(&mut self) -> bool {
+        self.wait = (self.wait * 2).clamp(WAIT_MIN, WAIT_MAX);
+        let mut look = Context::from_waker(Waker::noop());
+        let quiet = self.quiet.as_mut().map(|sleep| sleep.as_mut().poll(&mut look));
+        let warns = quiet.is_none_or(|over| over.is_ready());
+        if warns {
+            self.quiet = Some(Box::pin(sleep(QUIET)));
+        }
+        warns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each failure waited for 100 ms and left a line in the log.
+    #[test]
+    fn failures_wait_longer_and_are_logged_once_a_second() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut failures = Failures::default();
+            let (mut passed, mut logged, mut waits) = (Duration::ZERO, 0, Vec::new());
+            while passed < QUIET * 5 / 2 {
+                logged += usize::from(failures.note());
+                waits.push(failures.wait.as_millis());
+                passed += failures.wait;
+                sleep(failures.wait).await;
+            }
+            assert_eq!(logged, 3);
+            assert_eq!(waits[..9], [1, 2, 4, 8, 16, 32, 64, 100, 100]);
+            failures.wait = Duration::ZERO;
+            assert!(!failures.note());
+            assert_eq!(failures.wait, WAIT_MIN, "after a success it begins anew");
+        });
+    }
 }

@@ -73,8 +73,7 @@ pub(crate) const ROWS: &[Directive] = &[
         .fixed()
         .doc("Version of RESP for clients that have not said HELLO."),
     number("max-new-connections-per-cycle", field!(max_new_connections_per_cycle), (1, 1000), "10")
-        .inert("the listener takes turns with the clients")
-        .doc("Connections accepted in one go."),
+        .doc("Connections accepted in one go, before clients have their turn."),
     number(
         "max-new-tls-connections-per-cycle",
         field!(max_new_tls_connections_per_cycle),

@@ -145,6 +145,7 @@ impl Engine {
             lazy_server_del: settings.lazyfree_lazy_server_del,
         };
         self.mailbox.set_query_buffer_max(settings.client_query_buffer_limit as usize);
+        self.mailbox.set_arrivals_max(settings.max_new_connections_per_cycle as usize);
         self.mailbox.set_opening_bounds(crate::resp::request::Bounds {
             bulk_max: settings.proto_max_bulk_len as i64,
             authenticated: settings.requirepass.is_empty(),

@@ -2,9 +2,10 @@
 //! those that hold most are closed.
 //!
 //! The sum is taken in ticks and ten times a second, but not before `SUM_MICROS` for each client have
-//! passed, so that it costs a hundredth of the time at most; and in any tick that leaves a single
-//! client with more than the limit. Between two sums clients may hold more together by what they
-//! send or are sent in that time. Requests that arrive together are measured before they run. Clients
+//! passed, so that it costs a hundredth of the time at most; in any tick that leaves a single client with
+//! more than the limit; and at once when clients with many unread replies have made `MADE_PART` of the
+//! limit since, in the middle of their pipelines, too. Between two sums clients may hold more together
+//! by that, and by what they send in that time. Requests that arrive together are measured before they run. Clients
 //! that have introduced themselves as replicas, the link to a primary, and clients that said CLIENT
 //! NO-EVICT stay. Without the directive nothing is summed.
 
@@ -17,6 +18,8 @@ use crate::mailbox::{READ_BUFFER_BYTES, SessionId};
 const SUM_MICROS: i64 = 10;
 /// The least time between two sums, in microseconds.
 const SUM_MICROS_MIN: i64 = 5_000;
+/// A sum is due when so many parts of the limit have been made in replies.
+const MADE_PART: u64 = 16;
 /// Bytes of a watched key beside its name.
 const WATCH_BYTES: usize = 80;
 
@@ -86,6 +89,7 @@ impl Engine {
     #[cold]
     pub(in crate::engine) fn evict_clients(&mut self) {
         let Some(max) = self.client_memory_max() else { return };
+        self.evict.clients_made = 0;
         let counts = |session: &&Session| !session.is_fed();
         let mut held: Vec<(usize, bool, SessionId)> = self
             .sessions
@@ -110,6 +114,27 @@ impl Engine {
             self.evict_client(slot, bytes, max);
             sum -= bytes as u64;
         }
+    }
+
+    /// A client with many unread replies has got so many bytes more.
+    pub(in crate::engine) fn note_replies(&mut self, slot: SessionId, made: usize) {
+        let Some(max) = self.client_memory_max() else { return };
+        self.evict.clients_made += made as u64;
+        if self.evict.clients_made < max / MADE_PART {
+            return;
+        }
+        if self.sessions[slot].is_running() {
+            self.evict_clients();
+        } else {
+            // It was served while it waited: others in the same line must not end meanwhile.
+            self.evict.clients_due = true;
+        }
+    }
+
+    /// Whether a client with so many bytes of unread replies holds more than all may together.
+    pub(in crate::engine) fn exceeds_alone(&self, session: &Session, pending: u64) -> bool {
+        let stays = session.manner.contains(Manner::NO_EVICT) || session.is_fed();
+        !stays && self.client_memory_max().is_some_and(|max| pending > max)
     }
 
     fn evict_client(&mut self, slot: SessionId, bytes: usize, max: u64) {

@@ -96,6 +96,8 @@ pub struct Output {
     pub sent: usize,
     /// How much of the buffer may be written: what is behind it waits for the log or a quorum.
     pub(crate) released: usize,
+    /// Where the replies of this tick begin in the buffer.
+    pub(crate) turn_began: usize,
     /// Parts of the buffer that wait.
     pub(crate) gates: VecDeque<Gate>,
     /// Whether a command on data ran since the replies were last looked at.
@@ -117,6 +119,15 @@ impl Output {
     #[inline]
     pub(crate) fn pending(&self) -> usize {
         self.buffer.len() - self.sent
+    }
+
+    /// Drops all replies: the connection is closed.
+    pub(crate) fn discard(&mut self) {
+        (self.buffer, self.deferred) = (Vec::new(), Vec::new());
+        (self.sent, self.released, self.turn_began) = (0, 0, 0);
+        for gate in &mut self.gates {
+            gate.len = 0;
+        }
     }
 
     /// Puts the messages behind the replies that came while a command ran.

@@ -13,7 +13,8 @@ use crate::base::env::SteadyMillis;
 use crate::base::mutation::{self, Mutation};
 use crate::engine::Engine;
 use crate::engine::session::LogOffset;
-use crate::engine::session::run::{PENDING_MAX, Run};
+use crate::engine::session::push::pending_max;
+use crate::engine::session::run::{PENDING_MAX, Run, TICK_BYTES, TURN_BYTES};
 use crate::engine::session::{Gate, Output, Session};
 use crate::mailbox::{Link, Outlet, SessionId};
 use crate::resp::reply::Protocol;
@@ -27,7 +28,7 @@ const NEW_BYTES: usize = 4096;
 
 /// Unwritten replies that no limit counts, in bytes: upstream's fixed buffer. A client that has not
 /// authenticated may not leave more of them unread.
-const UNCOUNTED_BYTES: usize = 16 * 1024;
+pub(in crate::engine) const UNCOUNTED_BYTES: usize = 16 * 1024;
 
 /// Replies under way.
 #[derive(Debug, Default)]
@@ -82,6 +83,9 @@ impl Engine {
             authenticated: session.authenticated,
         });
         let refusal = self.refusal(&link);
+        if refusal.is_some() {
+            link.refuse();
+        }
         session.link = Some(link);
         session.outlet = Some(outlet);
         match refusal {
@@ -281,7 +285,11 @@ impl Engine {
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let output = &mut session.output;
-        let (Some(outlet), false) = (&session.outlet, output.awaiting_writable) else { return };
+        output.turn_began = output.buffer.len();
+        let (Some(outlet), false) = (&session.outlet, output.awaiting_writable) else {
+            self.begin_turn(slot);
+            return;
+        };
         let sent = output.sent;
         let mut failed = false;
         while output.sent < output.released {
@@ -320,13 +328,50 @@ impl Engine {
         }
         match session.run {
             Run::Leaving if pending == 0 => self.kill(slot),
-            Run::Choked if pending <= PENDING_MAX => self.go_on(slot),
+            Run::Choked => self.begin_turn(slot),
             Run::Running if pending > PENDING_MAX => self.stop(slot, Run::Choked),
             Run::Leaving | Run::Closed => {}
             _ if pending > 0 => self.check_output_limit(slot),
             _ if session.replica.is_some() => self.pump(slot),
             _ => {}
         }
+    }
+
+    /// Resumes a session that stands still for its replies, unless too many of them are unread.
+    fn begin_turn(&mut self, slot: SessionId) {
+        let goes_on = |session: &Session| {
+            matches!(session.run, Run::Choked) && session.output.pending() <= PENDING_MAX
+        };
+        if self.sessions.get(slot).is_some_and(goes_on) {
+            self.go_on(slot);
+        }
+    }
+
+    /// After a request behind which more replies are unread than upstream's fixed buffer holds: closes
+    /// the client where they are past its limit, and those that hold most where all clients hold too much,
+    /// so that nothing of a pipeline runs beyond; and ends the session's turn when it has made many.
+    /// `before` is where the request's reply begins.
+    #[inline(never)]
+    pub(in crate::engine) fn bound_replies(&mut self, slot: SessionId, before: usize) {
+        self.check_output_limit(slot);
+        let made = self.sessions[slot].output.buffer.len().saturating_sub(before);
+        self.tick.made += made;
+        self.note_replies(slot, made);
+        let session = &self.sessions[slot];
+        let output = &session.output;
+        let turn = output.buffer.len().saturating_sub(output.turn_began);
+        let least = if self.tick.made < TICK_BYTES { TURN_BYTES } else { UNCOUNTED_BYTES };
+        if session.is_running() && (turn >= least || output.pending() > PENDING_MAX) {
+            self.stop(slot, Run::Choked);
+        }
+    }
+
+    /// Whether a client will be closed for the replies that it has, so that none needs to be added.
+    pub(in crate::engine) fn has_too_many_replies(&self, slot: SessionId) -> bool {
+        let session = &self.sessions[slot];
+        let pending = session.output.pending() as u64;
+        let hard = pending_max(&self.settings.client_output_buffer_limit, session);
+        hard != 0 && pending >= hard || self.exceeds_alone(session, pending)
     }
 
     /// After an error reply: a client that has not authenticated is closed at once when it leaves
@@ -357,13 +402,19 @@ impl Engine {
         let too_long = limit.outlasted(soft, &mut session.output.soft_limit_since, now);
         let unauthenticated = !session.authenticated && session.output.pending() > UNCOUNTED_BYTES;
         if hard || too_long || unauthenticated {
-            tracing::warn!(
-                "Client id={} closed for overcoming of output buffer limits.",
-                session.id
-            );
-            self.metrics.output_buffer_disconnections += 1;
-            self.kill(slot);
+            self.close_for_replies(slot);
         }
+    }
+
+    /// Closes a client that has too many replies.
+    #[cold]
+    pub(in crate::engine) fn close_for_replies(&mut self, slot: SessionId) {
+        tracing::warn!(
+            "Client id={} closed for overcoming of output buffer limits.",
+            self.sessions[slot].id
+        );
+        self.metrics.output_buffer_disconnections += 1;
+        self.kill(slot);
     }
 }
 
@@ -373,8 +424,7 @@ impl Output {
     fn reuse(&mut self, spares: &mut Spares) {
         self.peak = self.peak.max(self.buffer.len());
         if self.sent == self.buffer.len() {
-            self.sent = 0;
-            self.released = 0;
+            (self.sent, self.released, self.turn_began) = (0, 0, 0);
             let mut buffer = std::mem::take(&mut self.buffer);
             if buffer.capacity() <= SPARE_BYTES_MAX && spares.0.len() < SPARES_MAX {
                 buffer.clear();
@@ -384,6 +434,7 @@ impl Output {
             let sent = std::mem::take(&mut self.sent);
             self.buffer.drain(..sent);
             self.released -= sent;
+            self.turn_began -= sent;
             for gate in &mut self.gates {
                 gate.len -= sent;
             }

@@ -4,7 +4,7 @@
 //!              stop(Parked)  blocking command, WAIT
 //!   Running ── stop(Paused)  CLIENT PAUSE ───────────┐
 //!    ▲    │    stop(Paced)   a walk's writer lags    │
-//!    │    │    stop(Choked)  replies aren't read     │ go_on
+//!    │    │    stop(Choked)  many replies are unread │ go_on
 //!    │    │    stop(Scripting)  its script runs on   │
 //!    │    │                                          ▼
 //!    │    │                                      Resuming  in `tick.resumed`
@@ -44,6 +44,16 @@ use crate::mailbox::{Hold, SessionId};
 /// what a pipelining client leaves unread.
 pub(crate) const PENDING_MAX: usize = 256 << 20;
 
+/// Bytes of replies after which a session's turn is over: its further requests run in the next tick, when
+/// these replies have been given to the socket and other clients have had their turn. It is resumed then
+/// whether the socket took them or not, and whether they wait for the log or not: a client may send all
+/// of a pipeline before it reads.
+pub(crate) const TURN_BYTES: usize = 1 << 20;
+
+/// Bytes of replies after which a tick should end: turns are over sooner then, and no more than that is made
+/// by sessions that are resumed.
+pub(crate) const TICK_BYTES: usize = 4 << 20;
+
 /// Whether a session executes requests, and if not, why.
 #[derive(Debug)]
 pub enum Run {
@@ -56,7 +66,7 @@ pub enum Run {
     Paused(u64),
     /// Its next command writes, and too much waits for a walk's writer.
     Paced,
-    /// More than [`PENDING_MAX`] bytes of its replies are unread.
+    /// It has made [`TURN_BYTES`] of replies in this tick, or more than [`PENDING_MAX`] of them are unread.
     Choked,
     /// Its script has been running for too long and stands still.
     Scripting,
@@ -147,6 +157,7 @@ impl Engine {
         let session = &mut self.sessions[slot];
         session.run = Run::Closed;
         session.inbox.clear();
+        session.output.discard();
         set_hold(session);
         if let Some(outlet) = &session.outlet {
             outlet.close();
@@ -184,10 +195,14 @@ impl Engine {
         }
     }
 
-    /// Executes what resumed sessions had sent, one session after the other.
+    /// Executes what resumed sessions had sent, one session after the other. Those behind many replies are
+    /// left to the next tick.
     #[cold]
     pub(in crate::engine) fn run_resumed(&mut self) {
-        while let Some(slot) = self.tick.resumed.pop_front() {
+        let enough = self.tick.made + TICK_BYTES;
+        while self.tick.made < enough
+            && let Some(slot) = self.tick.resumed.pop_front()
+        {
             if self.shutdown.exit_code().is_some() {
                 return;
             }

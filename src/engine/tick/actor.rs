@@ -40,6 +40,8 @@ pub(crate) struct Tick {
     /// Sessions that are resuming, first come first; those among them that aren't any more count
     /// for nothing.
     pub(in crate::engine) resumed: VecDeque<SessionId>,
+    /// Bytes of replies made in it by sessions with many of them.
+    pub(in crate::engine) made: usize,
     /// When it began, on the clock that never goes back.
     pub(in crate::engine) steady: SteadyMillis,
     /// How many clients are at it.
@@ -76,6 +78,7 @@ impl Engine {
         let any_end = mailbox.take(messages, cx.waker());
         self.remote.register(cx.waker());
         self.refresh_time();
+        self.tick.made = 0;
         let (began, commands) = (self.env.stopwatch.ticks(), self.metrics.commands);
         if any_end {
             for message in messages.iter() {

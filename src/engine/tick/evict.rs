@@ -70,6 +70,8 @@ pub struct State {
     pub(in crate::engine) evicted_clients: u64,
     /// Whether what clients hold is to be summed at the end of the tick.
     pub(in crate::engine) clients_due: bool,
+    /// Bytes of replies that clients with many of them have made since.
+    pub(in crate::engine) clients_made: u64,
     /// When that was done last.
     pub(in crate::engine) clients_summed: SteadyMillis,
 }
@@ -88,6 +90,7 @@ impl Default for State {
             evicted: 0,
             evicted_clients: 0,
             clients_due: false,
+            clients_made: 0,
             clients_summed: SteadyMillis::default(),
         }
     }

@@ -6,7 +6,7 @@ use crate::command::error::CommandError;
 use crate::command::spec::{Effect, Flags, Flow};
 use crate::engine::Engine;
 use crate::engine::registry::{self, CommandId};
-use crate::engine::session::run::{PENDING_MAX, Run};
+use crate::engine::session::output::UNCOUNTED_BYTES;
 use crate::engine::session::{Doing, Manner, ReplyMode};
 use crate::keyspace::databases::DbIndex;
 use crate::keyspace::unit::Origin;
@@ -186,7 +186,7 @@ impl Engine {
 
     /// The end of a session's own request, when it is answered: leaves out the reply where CLIENT
     /// REPLY said so, and puts the messages behind it that came meanwhile. `before` is where its reply
-    /// begins. A command that waits isn't answered yet. A session whose replies aren't read is choked.
+    /// begins. A command that waits isn't answered yet. Many replies have consequences: [`Engine::bound_replies`].
     #[inline]
     pub(in crate::engine) fn end_request(&mut self, slot: SessionId, before: usize) {
         let session = &mut self.sessions[slot];
@@ -202,8 +202,8 @@ impl Engine {
             output.dirty = true;
             self.tick.dirty.push(slot);
         }
-        if output.pending() > PENDING_MAX && session.is_running() {
-            self.stop(slot, Run::Choked);
+        if output.pending() > UNCOUNTED_BYTES {
+            self.bound_replies(slot, before);
         }
     }
 }

@@ -187,6 +187,8 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
     engine.sessions[slot].doing = Doing::Exec;
     engine.databases.unit.hold_together();
     let was_replica = engine.is_replica();
+    // It is closed for them; what is queued is executed nevertheless.
+    let mut too_many = false;
     for queued in &transaction.queue {
         let db = engine.sessions[slot].db;
         let before = engine.sessions[slot].output.buffer.len();
@@ -198,10 +200,17 @@ fn exec(engine: &mut Engine, slot: SessionId, _args: Args<'_>) -> Result<Flow, C
         }
         engine.call(slot, queued.command, queued.args());
         engine.keep_large_reply(slot, queued.command, queued.args(), before);
+        if too_many {
+            engine.sessions[slot].output.buffer.truncate(before);
+        }
+        too_many |= engine.has_too_many_replies(slot);
         engine.join_unit(db, queued.args(), None);
     }
     engine.sessions[slot].doing = Doing::Command;
     engine.sessions[slot].traffic.last_command = engine.registry.find(b"exec");
+    if too_many {
+        engine.close_for_replies(slot);
+    }
     Ok(Flow::Done)
 }
 
