@@ -45,6 +45,9 @@ const GENERAL: &[&str] = &[
      of a value of another type; Redis leaves it waiting.",
     "Ranges by bytes (ZRANGEBYLEX and kin, BYLEX) of members with different scores, which the documentation leaves \
      unspecified, are others: after `ZADD k 1 z 2 a`, `ZRANGEBYLEX k [b +` replies `z a`, with Redis nothing.",
+    "A client with many replies has its turn in parts, a MiB each, and is held against its limits behind each \
+     request. One that reads meanwhile may be served where upstream, which makes all replies of what it has \
+     read first, closes it at `client-output-buffer-limit`.",
     "HELP texts are our own words.",
     "A hash field whose time has come is never seen nor counted: HLEN, HKEYS, HSCAN and the others leave \
      it out at once. Redis counts it until it is removed.",
