@@ -300,6 +300,21 @@ fn pipelines_that_nobody_reads_end_where_all_clients_hold_too_much() {
     }
 }
 
+/// The prefixes of CLIENT TRACKING counted as nothing: a client could hold any number of them.
+#[test]
+fn prefixes_count_as_what_a_client_holds() {
+    for program in BOTH {
+        let server = start(program, &["--maxmemory-clients", "200000"]);
+        let mut client = server.connect();
+        let ends = (0..5000).find(|number| {
+            let (one, two) = (format!("a{number:09}"), format!("b{number:09}"));
+            let line = ["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", &one, "PREFIX", &two];
+            client.try_call(&line).is_err()
+        });
+        assert!(ends.is_some_and(|number| number > 100), "{program:?}: {ends:?}");
+    }
+}
+
 /// One tick executed a whole pipeline, whatever the replies came to, and nobody else's request before.
 #[test]
 fn a_pipeline_of_large_replies_lets_others_have_their_turn() {

@@ -45,6 +45,7 @@ impl Session {
         let query_free = if unread == 0 { 0 } else { READ_BUFFER_BYTES.saturating_sub(unread) };
         let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes());
         let subscribed = self.hears.subscriptions.as_ref().map_or(0, |mine| mine.bytes());
+        let tracked = self.hears.tracking.as_ref().map_or(0, |tracking| tracking.bytes());
         let watched = self.watching.keys.iter().map(|(_, key)| key.len() + WATCH_BYTES);
         let total = size_of::<Self>()
             + query
@@ -52,6 +53,7 @@ impl Session {
             + self.output.buffer.capacity()
             + queued
             + subscribed
+            + tracked
             + watched.sum::<usize>();
         Held { query, query_free, queued, total }
     }

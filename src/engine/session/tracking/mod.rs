@@ -61,6 +61,8 @@ mod table;
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Keys that go at once where the table is too full.
 const EVICTED_MAX: usize = 1000;
+/// Bytes of a prefix beside its text: here and in the table.
+const PREFIX_BYTES: usize = 64;
 /// A table of more keys is freed on the background thread.
 const FREED_HERE_MAX: usize = 4096;
 
@@ -98,6 +100,18 @@ pub(crate) struct Tracking {
     /// Whether it has said CLIENT CACHING for its next request. As upstream, that holds if the mode is
     /// chosen anew in between.
     pub(crate) caching: bool,
+}
+
+impl Tracking {
+    /// What it holds, in bytes.
+    pub(in crate::engine) fn bytes(&self) -> usize {
+        match &self.mode {
+            Mode::Broadcast(prefixes) => {
+                prefixes.iter().map(|prefix| prefix.len() + PREFIX_BYTES).sum()
+            }
+            Mode::Read | Mode::OptIn | Mode::OptOut => 0,
+        }
+    }
 }
 
 impl Tracking {
