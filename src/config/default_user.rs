@@ -71,7 +71,8 @@ impl DefaultUser {
         match word.to_ascii_lowercase().as_slice() {
             b"on" => self.on = true,
             b"off" => self.on = false,
-            // Every payload is checked, whoever sends it; and without selectors there are none to clear.
+            // These change nothing here: all users' payloads are checked (`sanitize-dump-payload`), and there
+            // are no selectors.
             b"sanitize-payload" | b"skip-sanitize-payload" | b"clearselectors" => {}
             b"~*" | b"allkeys" => self.keys = true,
             b"resetkeys" => self.keys = false,

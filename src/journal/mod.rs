@@ -234,9 +234,11 @@ impl Journal {
         self.history = History { id, previous: Some(Previous { id: old, end }), is_shared: false };
     }
 
-    /// Another server is told the history's name, or was it that told us.
-    pub(crate) fn share_name(&mut self) {
+    /// The history's name, for another server to be told; or another server has told it to us. From now on
+    /// others may know it ([`History::is_shared`]).
+    pub(crate) fn share_name(&mut self) -> ReplicationId {
         self.history.is_shared = true;
+        self.history.id
     }
 
     // ---- what goes in

@@ -23,7 +23,8 @@ use crate::mailbox::{Link, Mailbox, Origin};
 use crate::net::connection::{self, Arrival};
 use crate::net::transport::{ReadSide, WriteSide};
 
-/// How long accepting waits after an error: at first, and at most when it fails again and again.
+/// How long accepting waits after an error. It begins with the least, and doubles with each further error up
+/// to the most; after a connection that was accepted it begins anew.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// The least time between two warnings of it.

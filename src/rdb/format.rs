@@ -6,31 +6,8 @@ pub const VERSION: u16 = 10;
 pub(crate) const VERSION_MAX: u16 = 15;
 /// Valkey's own versions, which leave Redis's numbers alone: 80 is 9.0, 81 is 9.2.
 pub(crate) const VERSIONS_VALKEY: std::ops::RangeInclusive<u16> = 79..=81;
-/// Whose form of what they write differently a file has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// Redis's, and Valkey's up to 8.
-    #[default]
-    Redis,
-    /// That of Valkey from 9 on.
-    Valkey,
-}
-
-impl Dialect {
-    /// Whose version it is.
-    pub fn of(version: u16) -> Self {
-        if VERSIONS_VALKEY.contains(&version) { Self::Valkey } else { Self::Redis }
-    }
-}
-
 /// The version of Valkey's that is written: what 9.0 reads.
 pub const VERSION_VALKEY: u16 = 80;
-
-/// Whether streams of this version can have pending entries that were given back.
-pub(crate) fn has_released(version: u16) -> bool {
-    version >= VERSION_RELEASED && Dialect::of(version) == Dialect::Redis
-}
-
 /// From this version on there is a checksum at the end.
 pub(crate) const VERSION_CHECKSUM: u16 = 5;
 
@@ -213,4 +190,26 @@ pub(crate) const fn block_name(type_byte: u8) -> &'static str {
         }
         _ => "Value",
     }
+}
+
+/// Whose form of what they write differently a file has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Redis's, and Valkey's up to 8.
+    #[default]
+    Redis,
+    /// That of Valkey from 9 on.
+    Valkey,
+}
+
+impl Dialect {
+    /// Whose version it is.
+    pub fn of(version: u16) -> Self {
+        if VERSIONS_VALKEY.contains(&version) { Self::Valkey } else { Self::Redis }
+    }
+}
+
+/// Whether streams of this version can have pending entries that were given back.
+pub(crate) fn has_released(version: u16) -> bool {
+    version >= VERSION_RELEASED && Dialect::of(version) == Dialect::Redis
 }

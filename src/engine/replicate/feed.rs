@@ -38,6 +38,18 @@ enum Next {
     Broken(String),
 }
 
+/// Whether the log's files, which have the stream from one offset to another, have it at this one.
+fn is_in(files: Option<(u64, u64)>, offset: u64) -> bool {
+    files.is_some_and(|(start, end)| (start..=end).contains(&offset))
+}
+
+/// From where on the backlog must keep the stream for a replica: it needs what no file has, and one in step
+/// is fed from memory, which may be a tick that is longer than the backlog.
+fn kept_for(replica: &Replica, files: Option<(u64, u64)>) -> Option<u64> {
+    let in_step = matches!(replica.feed, Feed::Online(_));
+    replica.needs().filter(|offset| in_step || !is_in(files, *offset))
+}
+
 impl Engine {
     /// The end of a tick that added to the stream: replicas get it before clients get their answers, so
     /// that what was acknowledged is on its way when this process dies.
@@ -83,12 +95,10 @@ impl Engine {
         let oldest = self.journal.offset().saturating_sub(self.settings.repl_backlog_size);
         let log = self.log.as_ref();
         let files = log.and_then(Log::stream_extent);
-        let in_files =
-            |offset: u64| files.is_some_and(|(start, end)| (start..=end).contains(&offset));
         let given_up = matches!(&self.persistence.walk, Walk::Sync(job) if job.is_cancelled());
         let walk = self.replication.walk.as_ref().filter(|_| !given_up);
         let walk = walk.map(|walk| walk.cursor.offset);
-        let mut held = walk.filter(|offset| !in_files(*offset)).unwrap_or(u64::MAX);
+        let mut held = walk.filter(|offset| !is_in(files, *offset)).unwrap_or(u64::MAX);
         let mut relies = walk.is_some();
         let mut lost = Vec::new();
         for slot in &self.replication.replicas {
@@ -100,8 +110,6 @@ impl Engine {
             {
                 replica.feed = Feed::CatchingUp(place);
             }
-            // One in step may be fed a tick that is longer than the backlog.
-            let in_step = matches!(replica.feed, Feed::Online(_));
             match replica.needs() {
                 // The oldest files go first: what it would read next is in none.
                 Some(offset)
@@ -110,7 +118,7 @@ impl Engine {
                 {
                     lost.push(*slot);
                 }
-                Some(offset) if in_step || !in_files(offset) => held = held.min(offset),
+                Some(offset) if kept_for(replica, files).is_some() => held = held.min(offset),
                 Some(offset) => relies |= offset < oldest,
                 None => {}
             }
@@ -209,13 +217,8 @@ impl Engine {
         let files = self.log.as_ref().and_then(Log::stream_extent);
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(replica) = &mut session.replica else { return };
-        // What it is behind in the log's files costs no memory: `hold_backlog` has the backlog keep only
-        // what is in none, and what one in step is fed.
-        let in_step = matches!(replica.feed, Feed::Online(_));
-        let in_files =
-            |offset: u64| files.is_some_and(|(start, end)| (start..=end).contains(&offset));
-        let costs = replica.needs().filter(|offset| in_step || !in_files(*offset));
-        let behind = costs.map_or(0, |offset| end.saturating_sub(offset));
+        // What it lacks that the log's files have costs no memory.
+        let behind = kept_for(replica, files).map_or(0, |offset| end.saturating_sub(offset));
         // A limit below the backlog would close replicas that cost nothing.
         let hard = limit.hard != 0 && behind > limit.hard.max(backlog);
         let soft = limit.soft != 0 && behind > limit.soft.max(backlog);

@@ -287,8 +287,10 @@ impl Engine {
             // The target is a replica of ours: it knows our name and no other.
             _ if failover => (history.id.to_string(), end.offset as i64 + 1),
             _ if !self.journal.is_recording() => ("?".to_owned(), -1),
-            // Nothing was written since, and nobody knows the new name: whoever we followed knows the old
-            // one. Who has learned the new name, from us or with us, need not know more than the last two.
+            // This server was promoted, nothing was written since, and no other server has heard the new
+            // name. The primary that it follows now may have the old name, and can't have the new one. Once
+            // another has heard it, that one may be the new primary: it knows this name and the one that it
+            // gave itself, but not the one before.
             Some(previous) if previous.end == end.offset && !history.is_shared => {
                 (previous.id.to_string(), end.offset as i64 + 1)
             }
@@ -505,7 +507,8 @@ impl Engine {
         Some(durable)
     }
 
-    /// What the primary is told of the log: nothing where nobody syncs it, for a quorum would wait in vain.
+    /// How far the log is durable, for the primary (FACK). Nothing under `appendfsync no`: the offset would
+    /// stand still, and a durable quorum would count this replica and wait until its timeout.
     fn durable_to_tell(&self) -> Option<u64> {
         self.durable_here().filter(|_| self.settings.appendfsync != AppendFsync::No)
     }

@@ -95,18 +95,17 @@ impl Engine {
         let mut crc = Crc64::new();
         crc.update(&snapshot);
         encode::checksum(&mut snapshot, self.settings.rdbchecksum.then_some(&crc));
-        let end = self.journal.end();
-        self.journal.share_name();
+        let (id, offset) = (self.journal.share_name(), self.journal.end().offset);
         let mark = ReplicationId::random(&mut self.rng);
         let head = format!("$EOF:{mark}\r\n").into_bytes();
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return };
         if !replica.plain {
-            let line = format!("+FULLRESYNC {} {}\r\n", end.id, end.offset);
+            let line = format!("+FULLRESYNC {id} {offset}\r\n");
             session.output.buffer.extend_from_slice(line.as_bytes());
         }
         replica.piece = [&head[..], &snapshot, mark.digits()].concat().into();
-        let cursor = Cursor { offset: end.offset };
+        let cursor = Cursor { offset };
         replica.feed = if replica.snapshot_only { Feed::Done } else { Feed::Sent(cursor) };
         self.mark_dirty(slot);
     }
@@ -239,8 +238,7 @@ impl Engine {
 
     /// Tells a replica where the walk began whose snapshot it gets.
     fn join_walk(&mut self, slot: SessionId, cursor: Cursor) {
-        let id = self.journal.history().id;
-        self.journal.share_name();
+        let id = self.journal.share_name();
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return };
         if !replica.plain {

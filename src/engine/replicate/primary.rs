@@ -253,8 +253,7 @@ impl Engine {
             );
             return false;
         };
-        let new = self.journal.history().id;
-        self.journal.share_name();
+        let new = self.journal.share_name();
         let session = &mut self.sessions[slot];
         let Some(replica) = &mut session.replica else { return false };
         let mut line = b"+CONTINUE".to_vec();

@@ -1,13 +1,16 @@
 //! What a client holds in memory, and `maxmemory-clients`: where all clients together hold more,
 //! those that hold most are closed.
 //!
-//! The sum is taken in ticks and ten times a second, but not before `SUM_MICROS` for each client have
-//! passed, so that it costs a hundredth of the time at most; in any tick that leaves a single client with
-//! more than the limit; and at once when clients with many unread replies have made `MADE_PART` of the
-//! limit since, in the middle of their pipelines, too. Between two sums clients may hold more together
-//! by that, and by what they send in that time. Requests that arrive together are measured before they run. Clients
-//! that have introduced themselves as replicas, the link to a primary, and clients that said CLIENT
-//! NO-EVICT stay. Without the directive nothing is summed.
+//! Adding up takes time for each client, so that it isn't done for each request, but:
+//!
+//! - in ticks and ten times a second, where `SUM_MICROS` for each client have passed since the last sum;
+//! - at the end of a tick that leaves a single client with more than the limit;
+//! - in the middle of a pipeline, where the replies of clients that leave many unread have come to a
+//!   part of the limit since (`MADE_PART`).
+//!
+//! Between two sums clients may hold more than the limit, by that part and by what they send. Requests that
+//! arrive together are measured before they run. Clients that have introduced themselves as replicas, the
+//! link to a primary, and clients that said CLIENT NO-EVICT stay. Without the directive nothing is summed.
 
 use crate::config::kinds::ClientMemory;
 use crate::engine::Engine;

@@ -2,9 +2,9 @@
 //!
 //! Compact forms are written as they lie in memory where the version has them: listpacks came with
 //! 10, of sets with 11. Version 9 has ziplists in their place. What has no compact form in a version
-//! is written element by element. Expiry times of fields need version 12, or Valkey's 80, which has them
-//! behind the values and in no compact form: whoever writes a file asks [`least_version`] of what is going
-//! to be in it.
+//! is written element by element. Expiry times of fields need version 12, in which a hash may be a listpack,
+//! or Valkey's version 80, in which each time stands behind its value. The version must be raised to that
+//! before anything is written: [`least_version`] says what a value needs.
 
 use super::ziplist::ziplist;
 use super::{EncodeOptions, length, stream, string, verbatim};

@@ -13,7 +13,8 @@
 //! Ids are two lengths where nothing else is said. Numbers of 8 bytes are little-endian.
 //!
 //! Only a stream with entries that were given back is written as type 27, whatever the version: no
-//! older form can hold them. Valkey doesn't read that: for it a consumer with an empty name has them. What is remembered of producers is read over, and written as nothing.
+//! older form can hold them. Valkey doesn't read that type: in its version 80 a consumer with an empty name
+//! has those entries. What is remembered of producers is read over, and written as nothing.
 
 use super::{EncodeOptions, length, string, verbatim};
 use crate::base::pieces::Full;
