@@ -291,9 +291,7 @@ pub fn reason(
 
 /// What raw conversations may answer otherwise: the conversation's name and the reason.
 pub const CONVERSATIONS: &[(&str, &str)] = &[
-    ("monitor is not for transactions", "there is no MONITOR yet"),
     ("inline, nul", "a zero byte ends upstream's line, and with it what it reads"),
-    ("nothing goes", "COMMAND tells of other commands"),
     ("hello", "7.2's text, which names the protocol version"),
     ("hello without a version", "7.2's text, which names the protocol version"),
 ];

@@ -12,9 +12,11 @@ fn is_of_places(key: &[u8]) -> bool {
     GEO_KEYS.contains(&key)
 }
 
-/// Where what is found in a set is stored.
-fn destination(g: &mut Generator, source: &[u8]) -> Vec<u8> {
-    if is_of_places(source) { g.random.pick(GEO_KEYS).into() } else { g.key() }
+/// Where what is found in a set is stored: distances never where COUNT will choose, since as places they lie
+/// in the few cells of the small numbers, many in one.
+fn destination(g: &mut Generator, source: &[u8], of_distances: bool) -> Vec<u8> {
+    let is_of_places = is_of_places(source) && !of_distances;
+    if is_of_places { g.random.pick(GEO_KEYS).into() } else { g.key() }
 }
 
 fn member(g: &mut Generator) -> Vec<u8> {
@@ -153,14 +155,15 @@ fn add(g: &mut Generator, count: usize) -> Step {
 fn search(g: &mut Generator, polygons: bool) -> Step {
     let stores = g.random.chance(25);
     let source = key(g);
+    let of_distances = stores && g.random.chance(50);
     let mut words = if stores {
-        Words::new("GEOSEARCHSTORE").and(destination(g, &source)).and(&source)
+        Words::new("GEOSEARCHSTORE").and(destination(g, &source, of_distances)).and(&source)
     } else {
         Words::new("GEOSEARCH").and(&source)
     };
     let shape = open_shape(g, polygons);
     words = words.and_all(shape).and_all(wanted(g, &source, stores));
-    if stores && g.random.chance(50) {
+    if of_distances {
         words = words.and("STOREDIST");
     }
     words.exact()
@@ -180,8 +183,8 @@ fn older_search(g: &mut Generator) -> Step {
     let stores = g.random.chance(25) && !name.ends_with("RO") || g.random.chance(1);
     words = words.and_all(circle(g)).and_all(wanted(g, &source, stores));
     if stores {
-        words = words.and(g.random.pick(&["STORE", "STOREDIST", "store"]));
-        words = words.and(destination(g, &source));
+        let store = g.random.pick(&["STORE", "STOREDIST", "store"]);
+        words = words.and(store).and(destination(g, &source, store == "STOREDIST"));
     }
     words.exact()
 }

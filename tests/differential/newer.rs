@@ -52,6 +52,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
+        reason: "`+` of XREAD is the last entry that there is, as in Redis 7.4.2",
+        explains: |argv, theirs, ours| {
+            argv[0].eq_ignore_ascii_case(b"XREAD")
+                && argv.iter().any(|word| word == b"+")
+                && streams(theirs) < streams(ours)
+        },
+    },
+    Exception {
         reason: "XAUTOCLAIM makes no room for as many ids as COUNT says",
         explains: |argv, theirs, _| {
             argv[0].eq_ignore_ascii_case(b"XAUTOCLAIM")
@@ -153,6 +161,15 @@ pub fn may_store(argv: &[Vec<u8>]) -> bool {
     FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
         || has_hexadecimal_place(argv)
         || is_about_polygons(argv)
+}
+
+/// Of how many streams a reply has entries.
+fn streams(reply: &Value) -> usize {
+    match reply {
+        Value::Array(streams) => streams.len(),
+        Value::Map(streams) => streams.len(),
+        _ => 0,
+    }
 }
 
 fn is_about_polygons(argv: &[Vec<u8>]) -> bool {
