@@ -125,6 +125,11 @@ class Process:
                 pass
         return total
 
+    def cpu_seconds(self):
+        """Processor time of all its threads."""
+        tasks = f"/proc/{self.process.pid}/task"
+        return sum(int(open(f"{tasks}/{task}/schedstat").read().split()[0]) for task in os.listdir(tasks)) / 1e9
+
     def close(self):
         self.process.kill()
         self.process.wait()
