@@ -8,6 +8,8 @@
 //! quiet window, then the job, asked for on a connection of its own; latencies are kept apart, and
 //! each round's longest is told, because on a shared machine the longest of all is the machine's.
 //!
+//! `redstart-load streams` is another load: the producers and consumers of a stream (streams.rs).
+//!
 //! Deliberately absent: threads, TLS, open-loop load.
 
 mod job;
@@ -15,6 +17,7 @@ mod latency;
 mod load;
 mod reply;
 mod request;
+mod streams;
 
 use std::io;
 use std::net::TcpStream;
@@ -39,6 +42,9 @@ fn host(matches: &ArgMatches) -> &str {
 }
 
 fn run(matches: &ArgMatches) -> io::Result<()> {
+    if let Some(("streams", matches)) = matches.subcommand() {
+        return streams::run(matches);
+    }
     let mut load = Load::new(matches)?;
     if let Some(name) = matches.get_one::<String>("job") {
         let stream = TcpStream::connect((host(matches), number::<u16>(matches, "port")))?;
@@ -73,6 +79,9 @@ fn arguments() -> Command {
     let positive = || value_parser!(u64).range(1..);
     Command::new("redstart-load")
         .about("Measures a Redis-protocol server with a closed loop of pipelined requests")
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(streams::arguments())
         .arg(Arg::new("port").required(true).value_parser(value_parser!(u16)))
         .arg(Arg::new("connections").required(true).value_parser(positive()))
         .arg(Arg::new("pipeline").required(true).value_parser(positive()))
