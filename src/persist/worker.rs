@@ -202,7 +202,10 @@ impl<T: Send + 'static> Worker<T> {
         }
         let helper = Arc::clone(&desk);
         let spawned = std::thread::Builder::new().name(self.name.clone()).spawn(move || {
-            while helper.work(false) {}
+            // A usual share, and not a whole tick of the scheduler's at once.
+            while helper.work(false) {
+                std::thread::yield_now();
+            }
             helper.helped.store(false, Ordering::Release);
         });
         if spawned.is_err() {

@@ -128,8 +128,8 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        reason: "coordinates and lengths may be hexadecimal, as in Redis",
-        explains: |argv, theirs, _| has_hexadecimal_place(argv) && theirs.is_error(),
+        reason: "scores, coordinates and lengths may be hexadecimal, as in Redis",
+        explains: |argv, theirs, _| has_hexadecimal_number(argv) && theirs.is_error(),
     },
     Exception {
         reason: "a polygon that is wide, or near a pole, has all its places, of which Valkey misses some, and \
@@ -141,8 +141,8 @@ pub const EXCEPTIONS: &[Exception] = &[
                     (Value::Array(theirs), Value::Array(ours)) => {
                         theirs.len() < ours.len()
                             || theirs.len() == ours.len()
-                                && !is_sorted(argv)
-                                && theirs.iter().all(|place| ours.contains(place))
+                                && (!is_sorted(argv) && theirs.iter().all(|it| ours.contains(it))
+                                    || counts(argv))
                     }
                     _ => false,
                 }
@@ -159,7 +159,7 @@ pub const EXCEPTIONS: &[Exception] = &[
 /// Whether a command whose replies may differ leaves other data where they do.
 pub fn may_store(argv: &[Vec<u8>]) -> bool {
     FIELD_COMMANDS.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
-        || has_hexadecimal_place(argv)
+        || has_hexadecimal_number(argv)
         || is_about_polygons(argv)
 }
 
@@ -182,12 +182,18 @@ fn is_sorted(argv: &[Vec<u8>]) -> bool {
     argv.iter().any(sorts)
 }
 
+/// Whether it chooses some of what it finds: the nearest, or the first.
+fn counts(argv: &[Vec<u8>]) -> bool {
+    argv.iter().any(|word| word.eq_ignore_ascii_case(b"COUNT"))
+}
+
 fn is_about_places(argv: &[Vec<u8>]) -> bool {
     argv[0].to_ascii_uppercase().starts_with(b"GEO")
 }
 
-fn has_hexadecimal_place(argv: &[Vec<u8>]) -> bool {
-    is_about_places(argv) && argv.iter().any(|word| word.starts_with(b"0x"))
+fn has_hexadecimal_number(argv: &[Vec<u8>]) -> bool {
+    let is_of_scores = argv[0].to_ascii_uppercase().starts_with(b"Z");
+    (is_of_scores || is_about_places(argv)) && argv.iter().any(|word| word.starts_with(b"0x"))
 }
 
 /// Whether Redis names an encoding as ours does, and Valkey doesn't.

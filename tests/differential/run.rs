@@ -105,10 +105,11 @@ struct Sent {
 }
 
 impl Sent {
-    /// Whether it is one of these commands, and was no error.
+    /// Whether it is one of these commands, and was done: no error, and not queued.
     fn is_done(&self, names: &[&str]) -> bool {
         let is_named = |name: &&str| self.step.argv[0].eq_ignore_ascii_case(name.as_bytes());
-        names.iter().any(is_named) && !self.reply.is_error()
+        let queued = Value::Simple(b"QUEUED".to_vec());
+        names.iter().any(is_named) && !self.reply.is_error() && self.reply != queued
     }
 }
 

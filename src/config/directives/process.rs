@@ -121,7 +121,7 @@ pub(crate) const ROWS: &[Directive] = &[
         .inert("no warning stops the start")
         .doc("Warnings of the start that must not stop it."),
     text("locale-collate", field!(locale_collate), "")
-        .inert("collections are not there yet")
+        .inert("SORT ALPHA compares bytes, as in the locale C")
         .doc("Locale that sorting follows."),
     flag("crash-log-enabled", field!(crash_log_enabled), "yes").doc("Report crashes in the log."),
     flag("crash-memcheck-enabled", field!(crash_memcheck_enabled), "yes")

@@ -111,23 +111,30 @@ mod vectors {
         _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_storeu_si256,
     };
 
-    use crate::data::hll::Registers;
+    use super::BITS;
+    use crate::data::hll::{REGISTERS, Registers};
 
     /// Registers of a vector, and the bytes that hold half of them.
     const LANES: usize = 32;
     const HALF_BYTES: usize = 12;
-    /// Half a vector.
-    type Half = [u8; 16];
+    /// Two halves of a vector's registers, each with the four bytes behind it, which make it up to 16.
+    type Wide = [u8; 2 * HALF_BYTES + 4];
 
     #[target_feature(enable = "avx2")]
     pub(super) fn merge(into: &mut Registers, registers: &[u8]) {
         let mut left = registers;
         for held in into.as_chunks_mut::<LANES>().0 {
-            // What is loaded goes four bytes beyond what is used; the last is padded.
-            let Some((low, rest)) = half(left) else { return };
-            let Some((high, rest)) = half(rest) else { return };
-            left = rest;
-            let spread = spread(&low, &high);
+            let spread = match left.first_chunk() {
+                Some(wide) => spread(wide),
+                // Nothing is behind the last.
+                None => {
+                    let mut padded = [0; size_of::<Wide>()];
+                    let Some(last) = left.get(..2 * HALF_BYTES) else { return };
+                    padded[..last.len()].copy_from_slice(last);
+                    spread(&padded)
+                }
+            };
+            left = &left[2 * HALF_BYTES..];
             // SAFETY: both pointers are of 32 bytes, which need no alignment.
             unsafe {
                 let at = held.as_mut_ptr().cast::<__m256i>();
@@ -136,26 +143,15 @@ mod vectors {
         }
     }
 
-    /// Twelve bytes and four of any value, and what follows the twelve.
-    #[inline(always)]
-    fn half(bytes: &[u8]) -> Option<(Half, &[u8])> {
-        let rest = bytes.get(HALF_BYTES..)?;
-        if let Some(half) = bytes.first_chunk() {
-            return Some((*half, rest));
-        }
-        let mut half = [0; 16];
-        half[..HALF_BYTES].copy_from_slice(&bytes[..HALF_BYTES]);
-        Some((half, rest))
-    }
-
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn spread(low: &Half, high: &Half) -> __m256i {
-        // SAFETY: the pointers are of 16 bytes each, which need no alignment.
+    fn spread(packed: &Wide) -> __m256i {
+        // SAFETY: 16 bytes are there behind each of the pointers, which need no alignment.
         let (low, high) = unsafe {
+            let at = packed.as_ptr();
             (
-                _mm_loadu_si128(low.as_ptr().cast::<__m128i>()),
-                _mm_loadu_si128(high.as_ptr().cast::<__m128i>()),
+                _mm_loadu_si128(at.cast::<__m128i>()),
+                _mm_loadu_si128(at.add(HALF_BYTES).cast::<__m128i>()),
             )
         };
         let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
@@ -176,19 +172,25 @@ mod vectors {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn pack(registers: &Registers, into: &mut [u8]) {
-        let mut left = into;
+        let end = into.len().min(REGISTERS * BITS / 8);
+        let mut left = &mut into[..end];
         for held in registers.as_chunks::<LANES>().0 {
-            for half in gather(held) {
-                let Some(place) = left.get_mut(..HALF_BYTES) else { return };
-                place.copy_from_slice(&half[..HALF_BYTES]);
-                left = &mut left[HALF_BYTES..];
+            if let Some(wide) = left.first_chunk_mut() {
+                // The four bytes behind are the next ones'.
+                gather(held, wide);
+            } else {
+                let mut wide = [0; size_of::<Wide>()];
+                gather(held, &mut wide);
+                let Some(last) = left.get_mut(..2 * HALF_BYTES) else { return };
+                last.copy_from_slice(&wide[..2 * HALF_BYTES]);
             }
+            left = &mut left[2 * HALF_BYTES..];
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn gather(held: &[u8; LANES]) -> [Half; 2] {
+    fn gather(held: &[u8; LANES], into: &mut Wide) {
         // SAFETY: the pointer is of 32 bytes, which need no alignment.
         let held = unsafe { _mm256_loadu_si256(held.as_ptr().cast::<__m256i>()) };
         // The first of two registers, and the second 6 bits higher; the same of pairs, 12 bits.
@@ -199,14 +201,13 @@ mod vectors {
             13, 14, -1, -1, -1, -1,
         );
         let packed = _mm256_shuffle_epi8(fours, together);
-        let mut halves = [[0; 16]; 2];
-        // SAFETY: the pointers are of 16 bytes each, which need no alignment.
+        // SAFETY: 16 bytes are there behind each of the pointers, which need no alignment.
         unsafe {
-            let [low, high] = halves.each_mut().map(|half| half.as_mut_ptr().cast::<__m128i>());
-            _mm_storeu_si128(low, _mm256_castsi256_si128(packed));
-            _mm_storeu_si128(high, _mm256_extracti128_si256::<1>(packed));
+            let at = into.as_mut_ptr();
+            _mm_storeu_si128(at.cast::<__m128i>(), _mm256_castsi256_si128(packed));
+            let high = _mm256_extracti128_si256::<1>(packed);
+            _mm_storeu_si128(at.add(HALF_BYTES).cast::<__m128i>(), high);
         }
-        halves
     }
 }
 
