@@ -114,8 +114,8 @@ fn open_shape(g: &mut Generator, polygons: bool) -> Vec<Vec<u8>> {
     options.into_iter().flatten().collect()
 }
 
-/// What is wanted of what is found; seldom of use where the result is stored.
-fn wanted(g: &mut Generator, source: &[u8], stores: bool) -> Vec<Vec<u8>> {
+/// What is wanted of what is found; seldom of use where the result is stored, which `may_count` or not.
+fn wanted(g: &mut Generator, source: &[u8], stores: bool, may_count: bool) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     for word in ["WITHDIST", "WITHCOORD", "WITHHASH"] {
         if g.random.chance(if stores { 1 } else { 35 }) {
@@ -125,7 +125,7 @@ fn wanted(g: &mut Generator, source: &[u8], stores: bool) -> Vec<Vec<u8>> {
     if g.random.chance(50) {
         words.push(g.random.pick(&["ASC", "DESC", "asc"]).into());
     }
-    if is_of_places(source) && g.random.chance(35) {
+    if may_count && is_of_places(source) && g.random.chance(35) {
         let count = g.random.pick(&["1", "2", "3", "5", "10", "100", "1000", "0", "-1", "abc"]);
         words.extend([b"COUNT".to_vec(), count.into()]);
         if g.random.chance(35) {
@@ -162,7 +162,9 @@ fn search(g: &mut Generator, polygons: bool) -> Step {
         Words::new("GEOSEARCH").and(&source)
     };
     let shape = open_shape(g, polygons);
-    words = words.and_all(shape).and_all(wanted(g, &source, stores));
+    // Of what a wide polygon has, COUNT would store others, and as many: nothing would tell.
+    let may_count = !(stores && polygons);
+    words = words.and_all(shape).and_all(wanted(g, &source, stores, may_count));
     if of_distances {
         words = words.and("STOREDIST");
     }
@@ -181,7 +183,7 @@ fn older_search(g: &mut Generator) -> Step {
     let mut words = Words::new(name).and(&source);
     words = if by_member { words.and(member(g)) } else { words.and_all(place(g)) };
     let stores = g.random.chance(25) && !name.ends_with("RO") || g.random.chance(1);
-    words = words.and_all(circle(g)).and_all(wanted(g, &source, stores));
+    words = words.and_all(circle(g)).and_all(wanted(g, &source, stores, true));
     if stores {
         let store = g.random.pick(&["STORE", "STOREDIST", "store"]);
         words = words.and(store).and(destination(g, &source, store == "STOREDIST"));

@@ -252,7 +252,7 @@ const SESSION: &[&str] = &[
     "SETRANGE a 0 abcd",
     "SETRANGE a 0 x",
     "SETEX a 10 x",
-    "PSETEX a 10 x",
+    "PSETEX a 10000 x",
     "MSETNX a 1 b 2",
     "INCRBYFLOAT a 1",
     "GETRANGE a 0 1",
