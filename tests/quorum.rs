@@ -166,6 +166,19 @@ fn a_durable_quorum_counts_logs() {
     }
 }
 
+/// A replica that never syncs has its full sync durably, as in upstream: it said nothing of that, and WAITAOF
+/// waited for ever.
+#[test]
+fn a_full_sync_is_durable_whatever_the_replica_syncs() {
+    let log = ["--appendonly", "yes", "--appendfsync", "no"];
+    let [primary, replica] = [(); 2].map(|()| start(Program::Redstart, &log));
+    let mut client = primary.connect();
+    client.words("SET a 1");
+    replica.connect().words(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    let reached = client.words("WAITAOF 0 1 20000").to_string();
+    assert!(reached.ends_with(", :1]"), "{reached}");
+}
+
 /// Scripts, functions, and what else reads or writes without being a command on keys was answered at once:
 /// their commands run in a session of their own.
 #[test]

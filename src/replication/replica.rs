@@ -116,7 +116,7 @@ pub(crate) struct Replica {
     /// How much of the stream it has applied.
     pub(crate) acked: u64,
     /// How much of it is durable there, if it says so.
-    pub(crate) durable: Option<u64>,
+    pub(crate) durable: Option<Durable>,
     /// When it was last heard of, or took a part of its snapshot.
     pub(crate) heard: SteadyMillis,
     /// What it gets next.
@@ -125,6 +125,18 @@ pub(crate) struct Replica {
     pub(crate) piece: Bytes,
     /// Since when it has been behind by more than the soft limit, where it is.
     pub(crate) behind_since: Option<SteadyMillis>,
+}
+
+/// What a replica of ours says behind its durable offset (FACK) where that stands still.
+pub(crate) const STANDS_STILL: [&[u8]; 2] = [b"appendfsync", b"no"];
+
+/// What a replica says of its log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durable {
+    /// How much of the stream it has (FACK).
+    pub(crate) at: u64,
+    /// Whether more will be. Under `appendfsync no` only a full sync's base is, and what a rewrite makes one.
+    pub(crate) goes_on: bool,
 }
 
 impl Replica {

@@ -31,6 +31,7 @@ use crate::engine::session::{Session, Traffic};
 use crate::engine::{ControlHandler, Engine};
 use crate::journal::ReplicationId;
 use crate::mailbox::{Link, SessionId, Uplink, UplinkEvent, UplinkOrder};
+use crate::replication::replica::STANDS_STILL;
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -479,10 +480,14 @@ impl Engine {
     pub(in crate::engine) fn acknowledge(&mut self) {
         let ahead = if mutation::is_on(Mutation::AcknowledgeUnapplied) { 300 } else { 0 };
         let offset = (self.journal.offset() + ahead).to_string();
-        let durable = self.durable_to_tell().map(|durable| durable.to_string());
+        let durable = self.durable_here().map(|durable| durable.to_string());
         let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
         if let Some(durable) = &durable {
             words.extend([&b"FACK"[..], durable.as_bytes()]);
+            if self.settings.appendfsync == AppendFsync::No {
+                // A durable quorum of ours must not count on it. Upstream reads no further.
+                words.extend(STANDS_STILL);
+            }
         }
         let mut bytes = Vec::new();
         crate::resp::record::push_command(&mut bytes, words.into_iter());
@@ -507,15 +512,9 @@ impl Engine {
         Some(durable)
     }
 
-    /// How far the log is durable, for the primary (FACK). Nothing under `appendfsync no`: the offset would
-    /// stand still, and a durable quorum would count this replica and wait until its timeout.
-    fn durable_to_tell(&self) -> Option<u64> {
-        self.durable_here().filter(|_| self.settings.appendfsync != AppendFsync::No)
-    }
-
     /// Tells the primary when more has become durable: somebody there may wait for it.
     pub(in crate::engine) fn tell_durable(&mut self) {
-        let durable = self.durable_to_tell();
+        let durable = self.durable_here();
         if let Some(upstream) = &mut self.replication.upstream
             && upstream.is_online()
             && durable > upstream.told_durable

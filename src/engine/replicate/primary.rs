@@ -11,7 +11,7 @@ use crate::engine::{ControlHandler, Engine};
 use crate::journal::{ReplicationId, Unlogged};
 use crate::mailbox::SessionId;
 use crate::rdb::format::Dialect;
-use crate::replication::replica::{Feed, Part, Replica};
+use crate::replication::replica::{Durable, Feed, Part, Replica, STANDS_STILL};
 
 /// The rows of this family.
 pub(crate) const COMMANDS: &[Command<ControlHandler>] = &[
@@ -290,10 +290,11 @@ impl Engine {
         let (Some(replica), Some(acked)) = (replica, offset(acked)) else { return };
         let names_durable = more.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FACK"));
         let durable = more.next().filter(|_| names_durable).and_then(offset);
+        let stands_still = STANDS_STILL.iter().all(|word| more.next() == Some(*word));
         replica.heard = now;
         replica.acked = replica.acked.max(acked);
         // Who doesn't say it any more has turned its log off.
-        replica.durable = durable;
+        replica.durable = durable.map(|at| Durable { at, goes_on: !stands_still });
         self.replication.heard = true;
         if let Feed::Sent(cursor) = replica.feed {
             let name = replica_name(&self.sessions[slot]);
@@ -317,7 +318,8 @@ impl Engine {
 
     /// How many of them have it durably.
     pub(crate) fn durable_copies_at(&self, offset: u64) -> i64 {
-        let durable = |replica: &&Replica| replica.durable.is_some_and(|at| at >= offset);
+        let durable =
+            |replica: &&Replica| replica.durable.is_some_and(|durable| durable.at >= offset);
         self.online_replicas().filter(durable).count() as i64
     }
 

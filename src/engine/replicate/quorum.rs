@@ -49,7 +49,8 @@ impl Engine {
             _ => wanted,
         };
         let has = |replica: &Replica| {
-            if durable { replica.durable.unwrap_or(0) } else { replica.acked }
+            let lasting = || replica.durable.filter(|durable| durable.goes_on);
+            if durable { lasting().map_or(0, |durable| durable.at) } else { replica.acked }
         };
         let mut offsets: Vec<u64> = self.online_replicas().map(has).collect();
         offsets.sort_unstable_by(|a, b| b.cmp(a));
@@ -63,10 +64,11 @@ impl Engine {
         if wanted == 0 || self.is_replica() {
             return Ok(());
         }
-        // A replica without a log, or of Redis before 7.2, acknowledges no durable offset (FACK): every write
-        // would wait for it in vain.
+        // A replica without a log, or of Redis before 7.2, acknowledges no durable offset (FACK), and one under
+        // `appendfsync no` one that stands still: every write would wait for it in vain.
         let durable = self.settings.write_quorum_durable;
-        let counts = |replica: &&Replica| !durable || replica.durable.is_some();
+        let counts =
+            |replica: &&Replica| !durable || replica.durable.is_some_and(|durable| durable.goes_on);
         let good = self.heard_replicas().filter(counts).count() as u64;
         if good < wanted { Err(NOT_ENOUGH) } else { Ok(()) }
     }
