@@ -20,106 +20,46 @@ import argparse
 import glob
 import hashlib
 import os
-import pathlib
 import random
-import shutil
 import signal
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 120
-SERVER_CPU = os.environ.get("SERVER_CPU", "0")
-LOAD_CPU = int(os.environ.get("LOAD_CPU", "1"))
-PONG = b"+PONG\r\n"
+from probe import encode
+from streams import LOAD_CPU, ROOT, Server
+
 # The last byte of the cached count in a HyperLogLog's header: its highest bit says "out of date".
 CACHE_BYTE = 15
 
 
-def encode(*words):
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        word = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(word), word))
-    return b"".join(parts)
+def rate(client, batches, each, seconds):
+    """Operations a second. A batch is of so many each."""
+    done, began = 0, time.perf_counter()
+    while True:
+        client.replies(batches[done % len(batches)])
+        done += 1
+        took = time.perf_counter() - began
+        if took >= seconds:
+            return done * each / took
 
 
-PING = encode("PING")
-
-
-class Server:
-    def __init__(self, binary):
-        self.directory = tempfile.mkdtemp(prefix="bits.", dir=os.environ.get("BENCH_DIR"))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        words = ["taskset", "-c", SERVER_CPU, binary, "--port", str(port), "--dir", self.directory,
-                 "--appendonly", "no", "--save", ""]
-        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(200):
-            try:
-                self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
-                break
-            except OSError:
-                time.sleep(0.05)
-        else:
-            raise SystemExit(f"{binary} doesn't start")
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def replies(self, commands):
-        """Sends encoded commands at once, and a PING behind them; all replies up to its."""
-        self.socket.sendall(commands + PING)
-        parts, end = [], b""
-        while not end.endswith(PONG):
-            part = self.socket.recv(1 << 18)
-            if not part:
-                raise SystemExit("the server closed the connection")
-            parts.append(part)
-            end = (end + part)[-len(PONG):]
-        replies = b"".join(parts)[: -len(PONG)]
-        if replies.startswith(b"-"):
-            raise SystemExit(f"{commands[:100]}: {replies[:200]}")
-        return replies
-
-    def call(self, *words):
-        return self.replies(encode(*words))
-
-    def rate(self, batches, each, seconds):
-        """Operations a second. A batch is of so many each."""
-        done, began = 0, time.perf_counter()
-        while True:
-            self.replies(batches[done % len(batches)])
-            done += 1
-            took = time.perf_counter() - began
-            if took >= seconds:
-                return done * each / took
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def fill(server, options):
+def fill(client, options):
     """The same values at any server."""
     chosen = random.Random(1)
     for key in ("bits:a", "bits:b"):
-        server.call("SET", key, chosen.randbytes(options.bytes))
+        client.call("SET", key, chosen.randbytes(options.bytes))
     for key in range(3):
         for first in range(0, 100_000, 1000):
-            server.call("PFADD", f"hll:{key}", *(f"{key}:{first + i}" for i in range(1000)))
+            client.call("PFADD", f"hll:{key}", *(f"{key}:{first + i}" for i in range(1000)))
         # Dense ones have six bits for each of 16,384 registers, behind the header's 16 bytes.
-        if server.call("STRLEN", f"hll:{key}") != b":12304\r\n":
+        if client.call("STRLEN", f"hll:{key}") != b":12304\r\n":
             raise SystemExit(f"hll:{key} isn't dense")
     for first in range(0, options.points, 100):
         words = ["GEOADD", "points"]
         for member in range(first, first + 100):
             words += [f"{chosen.uniform(-10, 30):.6f}", f"{chosen.uniform(35, 60):.6f}", f"member:{member}"]
-        server.call(*words)
+        client.call(*words)
 
 
 def geo_searches(shape, options):
@@ -153,13 +93,13 @@ def operations(options):
     ]
 
 
-def same_replies(servers, label, command):
+def same_replies(clients, label, command):
     """Whether all reply alike; the order of what GEOSEARCH finds is unspecified."""
     found = []
-    for server in servers:
-        reply = sorted(server.replies(command).split(b"\r\n"))
+    for client in clients:
+        reply = sorted(client.replies(command).split(b"\r\n"))
         to = "bits:to" if label.startswith("BITOP") else "hll:to"
-        kept = server.call("GET", to) if label.startswith(("BITOP", "PFMERGE")) else b""
+        kept = client.call("GET", to) if label.startswith(("BITOP", "PFMERGE")) else b""
         # Bytes 8 to 15 of a HyperLogLog are a cached count, which may be out of date or not; `$12304`
         # and its line's end are before them.
         kept = kept[:16] + kept[24:] if to == "hll:to" else kept
@@ -180,24 +120,25 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small values and few points")
     options = parser.parse_args()
     options.bytes, options.points = (1 << 20, 20_000) if options.quick else (16 << 20, 1_000_000)
-    os.sched_setaffinity(0, {LOAD_CPU})
+    os.sched_setaffinity(0, {int(LOAD_CPU)})
     # What is killed ends its servers, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    servers = [Server(options.valkey), Server(options.redstart)]
+    servers = [Server(binary, "--appendonly", "no", pinned=True) for binary in (options.valkey, options.redstart)]
+    clients = [server.client for server in servers]
     try:
-        for server in servers:
-            fill(server, options)
+        for client in clients:
+            fill(client, options)
         print(f"{'operations a second':40} {'valkey':>10} {'redstart':>10}  {'ratio':>5}   ratios of rounds")
         for label, commands, each in operations(options):
             if options.words and not any(word.lower() in label.lower() for word in options.words):
                 continue
-            label = same_replies(servers, label, commands[0])
+            label = same_replies(clients, label, commands[0])
             commands = commands * each if len(commands) == 1 else commands
             batches = [b"".join(commands[first : first + each]) for first in range(0, len(commands), each)]
             rates = [[], []]
             for _ in range(options.rounds):
-                for server, rounds in zip(servers, rates):
-                    rounds.append(server.rate(batches, each, options.seconds))
+                for client, rounds in zip(clients, rates):
+                    rounds.append(rate(client, batches, each, options.seconds))
             theirs, ours = map(statistics.median, rates)
             ratios = sorted(our / their for their, our in zip(*rates))
             print(f"{label:40} {theirs:10.1f} {ours:10.1f}  {ours / theirs:5.2f}   "

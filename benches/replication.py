@@ -24,7 +24,6 @@ SERVER_CPU=0 (the primary's core), LOAD_CPU=1 (that of the replicas and of all l
 
 import argparse
 import csv
-import multiprocessing
 import os
 import random
 import signal
@@ -33,7 +32,8 @@ import subprocess
 import threading
 import time
 
-from walk_cost import Client, Process, encode
+from probe import Pinger, encode
+from walk_cost import Client, Process
 
 KEYS = 5_000_000
 WRITES_A_SECOND = 8_000
@@ -120,43 +120,8 @@ class Group:
         return "equal" if len(digests) == 1 else "DIFFERENT"
 
 
-def ping(port, pipe):
-    """A PING every millisecond; sends the longest since the last time it was asked, in seconds. It has a
-    process of its own, and the core whenever it wants it: else its own waits would count as the server's."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError:
-        print("  PING without real-time priority: its own waits count, too", flush=True)
-    client, longest = Client(port), 0
-    while True:
-        began = time.perf_counter()
-        client("PING")
-        longest = max(longest, time.perf_counter() - began)
-        if pipe.poll():
-            pipe.recv()
-            pipe.send(longest)
-            longest = 0
-        time.sleep(0.001)
-
-
-class Pinger:
-    def __init__(self, port):
-        self.pipe, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("spawn").Process(target=ping, args=(port, theirs), daemon=True)
-        self.process.start()
-
-    def longest(self):
-        """Seconds; counts anew from here on."""
-        self.pipe.send("longest")
-        return self.pipe.recv()
-
-    def close(self):
-        self.process.kill()
-        self.process.join()
-
-
 def send_all(client, commands):
-    client.socket.sendall(b"".join(map(encode, commands)))
+    client.socket.sendall(b"".join(encode(*command) for command in commands))
     for _ in commands:
         client.read()
 

@@ -27,7 +27,6 @@ goes; a real disk, please).
 
 import argparse
 import atexit
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -39,6 +38,8 @@ import sys
 import tempfile
 import time
 
+from probe import PING, Pinger, encode
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MILLION = 1_000_000
 MIB = 1 << 20
@@ -48,17 +49,6 @@ LOAD_CPU = os.environ.get("LOAD_CPU", "1")
 PONG = b"+PONG\r\n"
 # Entries that are added at once; all counts are multiples of it.
 BATCH = 1000
-
-
-def encode(*words):
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        word = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(word), word))
-    return b"".join(parts)
-
-
-PING = encode("PING")
 
 
 class Client:
@@ -234,46 +224,6 @@ def memory(servers, options):
         table(f"bytes of {kind} for one", [name for name, _ in servers], rows, 1)
 
 
-def ping(port, pipe):
-    """A PING every millisecond; sends the longest since the last time it was asked, in seconds. It has
-    a process of its own, and the core whenever it wants it: else its own waits would count as the
-    server's."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError:
-        print("  PING without real-time priority: its own waits count, too", flush=True)
-    connection, longest = socket.create_connection(("127.0.0.1", port)), 0
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while True:
-        began = time.perf_counter()
-        connection.sendall(PING)
-        connection.recv(100)
-        longest = max(longest, time.perf_counter() - began)
-        if pipe.poll():
-            pipe.recv()
-            pipe.send(longest)
-            longest = 0
-        time.sleep(0.001)
-
-
-class Pinger:
-    def __init__(self, port):
-        self.pipe, theirs = multiprocessing.Pipe()
-        spawn = multiprocessing.get_context("spawn")
-        self.process = spawn.Process(target=ping, args=(port, theirs), daemon=True)
-        self.process.start()
-        self.longest_ms()
-
-    def longest_ms(self):
-        """Counts anew from here on."""
-        self.pipe.send("longest")
-        return self.pipe.recv() * 1000
-
-    def close(self):
-        self.process.kill()
-        self.process.join()
-
-
 class Load:
     """redis-benchmark with a command. At most 32 XADDs or 2 reads are before a PING."""
 
@@ -323,10 +273,10 @@ def stall_round(binary, options):
 
     def measure(what, act):
         time.sleep(0.2)
-        pinger.longest_ms()
+        pinger.longest()
         act()
         time.sleep(0.2)
-        found[what] = pinger.longest_ms()
+        found[what] = pinger.longest() * 1000
 
     def refill():
         add_entries(client, "big", count)

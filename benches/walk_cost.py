@@ -22,6 +22,8 @@ import tempfile
 import threading
 import time
 
+from probe import encode
+
 CLIENTS = 8
 VALUE_BYTES = 1024
 PATIENCE_SECONDS = 300
@@ -33,21 +35,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def encode(words):
-    out = [b"*%d\r\n" % len(words)]
-    for word in words:
-        word = word if isinstance(word, bytes) else str(word).encode()
-        out.append(b"$%d\r\n%s\r\n" % (len(word), word))
-    return b"".join(out)
-
-
 class Client:
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         self.file = self.socket.makefile("rb")
 
     def send(self, *words):
-        self.socket.sendall(encode(words))
+        self.socket.sendall(encode(*words))
 
     def read(self):
         line = self.file.readline()

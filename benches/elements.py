@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Collections side by side with redis-server: memory, and what big ones do to other commands.
 
-    benches/collections.py [memory] [growth] [stalls] [walks] [--redstart BINARY] [--redis BINARY]
+    benches/elements.py [memory] [growth] [stalls] [walks] [--redstart BINARY] [--redis BINARY]
 
 memory  resident bytes per element: 100 k hashes of 10 fields, 100 k sorted sets of 10 members, and
         one hash, set, sorted set and list of 1 M elements
@@ -25,15 +25,9 @@ import tempfile
 import threading
 import time
 
+from probe import encode
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def encode(*words):
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        word = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(word), word))
-    return b"".join(parts)
 
 
 class Client:
