@@ -270,6 +270,7 @@ pub const REPLIES: &[Exception] = &[
 pub fn may_store(oracle: Program, argv: &[Vec<u8>]) -> bool {
     oracle == Program::Valkey && newer::may_store(argv)
         || argv[0].eq_ignore_ascii_case(b"XSETID")
+        || argv[0].eq_ignore_ascii_case(b"EXEC")
         || [&b"PFADD"[..], b"PFMERGE", b"XAUTOCLAIM"]
             .iter()
             .any(|name| argv[0].eq_ignore_ascii_case(name))

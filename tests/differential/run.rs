@@ -197,24 +197,13 @@ impl Run {
             self.errors += u64::from(their_reply.is_error());
             for difference in pair.differences(&step, &their_reply, &our_reply) {
                 let Difference { step, theirs, ours } = difference;
-                let ran = step.argv[0].eq_ignore_ascii_case(b"EXEC")
-                    && matches!(theirs, Value::Null | Value::NullArray)
-                    && matches!(ours, Value::Array(_));
-                let of_the_past = self.oracle == Program::Redis
-                    && ran
-                    && self.watched_a_set_of_the_past(connection);
-                let reason = if of_the_past {
-                    Some(
-                        "SET with a time that has passed makes no key that is watched, as in Valkey",
-                    )
-                } else {
-                    exceptions::reason(self.oracle, &step.argv, &theirs, &ours)
-                };
+                let reason = exceptions::reason(self.oracle, &step.argv, &theirs, &ours)
+                    .or_else(|| self.reason_of_exec(connection, &step, &theirs, &ours));
                 if let Some(reason) = reason {
                     *self.excused.entry(reason).or_default() += 1;
                     // Where one of them has stored something, their data differ from here on.
                     let refused = theirs.is_error() && ours.is_error();
-                    apart |= !refused && (ran || exceptions::may_store(self.oracle, &step.argv));
+                    apart |= !refused && exceptions::may_store(self.oracle, &step.argv);
                 } else if !apart {
                     self.report_reply(index, connection, &step, &theirs, &ours);
                     agreed = false;
@@ -272,6 +261,21 @@ impl Run {
         let own = self.history.iter().rev().filter(move |sent| sent.connection == connection);
         own.take_while(|sent| !sent.is_done(&["EXEC", "DISCARD", "UNWATCH", "RESET"]))
             .filter(|sent| sent.is_done(&["WATCH"]))
+    }
+
+    /// Why an EXEC ran in ours alone, where the keys that it watched tell.
+    fn reason_of_exec(
+        &self,
+        connection: usize,
+        step: &Step,
+        theirs: &Value,
+        ours: &Value,
+    ) -> Option<&'static str> {
+        let ran_here = step.argv[0].eq_ignore_ascii_case(b"EXEC")
+            && matches!((theirs, ours), (Value::Null | Value::NullArray, Value::Array(_)));
+        let explained = self.oracle == Program::Redis && ran_here;
+        (explained && self.watched_a_set_of_the_past(connection))
+            .then_some("SET with a time that has passed makes no key that is watched, as in Valkey")
     }
 
     /// Whether a key was watched that wasn't there, and a SET gave it a time that has passed. Redis 7.0

@@ -45,7 +45,7 @@ pub struct Timed {
     encoding: String,
     /// Each field with its value and its time.
     pub fields: Vec<[Value; 3]>,
-    expiry: Value,
+    pub expiry: Value,
     digest: Value,
 }
 
