@@ -202,7 +202,7 @@ impl<T: Send + 'static> Worker<T> {
         }
         let helper = Arc::clone(&desk);
         let spawned = std::thread::Builder::new().name(self.name.clone()).spawn(move || {
-            // A usual share, and not a whole tick of the scheduler's at once.
+            // As the thread that it helps does, between two jobs.
             while helper.work(false) {
                 std::thread::yield_now();
             }
