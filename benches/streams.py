@@ -80,8 +80,8 @@ class Client:
     def number(self, *words):
         return int(self.call(*words)[1:])
 
-    def info(self):
-        lines = self.call("INFO", "everything").decode().split("\r\n")
+    def info(self, section="everything"):
+        lines = self.call("INFO", section).decode().split("\r\n")
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
@@ -251,11 +251,11 @@ def load_for(server, seconds, words):
 
 def save_under_load(server):
     with Load(server, ADD):
-        before = server.client.info()["rdb_last_save_time"]
+        before = server.client.info("persistence")["rdb_last_save_time"]
         server.client.call("BGSAVE")
         time.sleep(0.5)
         while True:
-            info = server.client.info()
+            info = server.client.info("persistence")
             if info["rdb_bgsave_in_progress"] == "0":
                 break
             time.sleep(0.05)

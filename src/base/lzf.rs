@@ -9,6 +9,8 @@
 //! Offsets have 13 bits. A copy may reach into what it writes itself, which repeats a pattern. The
 //! length of the original isn't stored: the decompressor is told it.
 
+use crate::base::courtesy;
+
 /// The longest run of literal bytes.
 const LITERALS_MAX: usize = 32;
 /// The longest copy.
@@ -20,6 +22,8 @@ const EXPANSION_MAX: usize = COPY_MAX / 3;
 /// After so many bytes without a repetition the search takes longer steps, by one byte for each as many:
 /// what has none costs a fraction of the time, and little is missed in what has some.
 const PATIENCE: usize = 64;
+/// Bytes of a long string between two offers to give way: some hundred microseconds.
+const STRETCH: usize = 32 << 10;
 /// What must be won before compressing counts, as upstream has it.
 const GAIN_MIN: usize = 4;
 
@@ -109,8 +113,12 @@ impl<'a> Compressor<'a> {
         // says is compared anyway, so that a place never written does no harm.
         let mut seen = [0u16; PLACES];
         let bytes = self.bytes;
-        let (mut at, mut copied_to) = (0, 0);
+        let (mut at, mut copied_to, mut stretch_end) = (0, 0, STRETCH);
         while let Some(three) = three_at(bytes, at) {
+            if at >= stretch_end {
+                courtesy::give_way();
+                stretch_end = at + STRETCH;
+            }
             let place = &mut seen[hash::<PLACES>(three)];
             let offset = usize::from((at as u16).wrapping_sub(*place));
             *place = at as u16;

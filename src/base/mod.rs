@@ -2,6 +2,7 @@
 //! (time, randomness, disk) behind interfaces that a test can replace. Knows nothing of Redis.
 
 pub mod checksum;
+pub(crate) mod courtesy;
 pub mod crash;
 #[cfg(target_os = "linux")]
 mod direct_file;

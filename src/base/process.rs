@@ -4,7 +4,6 @@
 //! Called by `main` in the order upstream does it: background, number file, limits; and before any
 //! thread is started.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -74,25 +73,6 @@ pub(crate) fn take_time_left_over() {
     // clients, and right.
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
-}
-
-thread_local! {
-    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
-}
-
-/// From now on [`give_way`] yields the processor on the calling thread; on others it does nothing.
-pub(crate) fn be_polite() {
-    GIVES_WAY.set(true);
-}
-
-/// To be called between the pieces of a long job, each some ten microseconds. It yields the processor
-/// (`sched_yield(2)`), so that a thread which has woken on this core runs now; without that the scheduler would
-/// switch to it at its next tick only, up to 4 ms later.
-#[inline]
-pub(crate) fn give_way() {
-    if GIVES_WAY.get() {
-        std::thread::yield_now();
-    }
 }
 
 /// Where systemd listens, if it started the process.

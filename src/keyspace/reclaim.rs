@@ -3,13 +3,13 @@
 //!
 //! The thread has the usual share of the processor: with idle priority it could stand still with one of the
 //! allocator's locks in hand, and what it is to free would pile up. But after each block of nodes, chunk or
-//! segment it yields, and the actor, if it has woken on the same core, runs at once ([`process::give_way`]).
+//! segment it yields, and the actor, if it has woken on the same core, runs at once ([`courtesy::give_way`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use crate::base::process;
+use crate::base::courtesy;
 use crate::keyspace::table::Table;
 
 /// Something to be dropped elsewhere.
@@ -46,7 +46,7 @@ impl Reclaimer {
         let (pending, freed) = (Arc::clone(&reclaimer.pending), Arc::clone(&reclaimer.freed));
         let pending_bytes = Arc::clone(&reclaimer.pending_bytes);
         let spawned = std::thread::Builder::new().name("reclaim".into()).spawn(move || {
-            process::be_polite();
+            courtesy::yield_between_pieces();
             for Load { garbage, objects, bytes } in receiver {
                 drop(garbage);
                 pending_bytes.fetch_sub(bytes, Ordering::Relaxed);

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::base::checksum::Crc64;
 use crate::base::env::{Disk, DiskFile, Env, SyncPoint};
 use crate::base::pieces::PieceSink;
-use crate::base::process;
+use crate::base::{courtesy, process};
 use crate::persist::detached::DetachedBase;
 use crate::persist::relay::Relay;
 use crate::persist::worker::{Urgency, Waker, Worker};
@@ -355,6 +355,7 @@ impl SnapshotWriter {
                     if goes_on {
                         sink.write(piece);
                     }
+                    courtesy::give_way();
                     flow.note(piece.len());
                     goes_on
                 });

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::env::{Later, Threads};
-use crate::base::process;
+use crate::base::{courtesy, process};
 
 /// How long work that can wait does wait before it gets help.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -37,6 +37,7 @@ impl Urgency {
     fn apply(self) {
         if self == Self::CanWait {
             process::take_time_left_over();
+            courtesy::rest_between_turns();
         }
     }
 }
@@ -118,9 +119,7 @@ impl<T: Send + 'static> Worker<T> {
         let spawned = std::thread::Builder::new().name(worker.name.clone()).spawn(move || {
             urgency.apply();
             while desk.work(true) {
-                if urgency == Urgency::CanWait {
-                    std::thread::yield_now();
-                }
+                courtesy::give_way();
             }
         });
         if spawned.is_ok() {
@@ -202,9 +201,9 @@ impl<T: Send + 'static> Worker<T> {
         }
         let helper = Arc::clone(&desk);
         let spawned = std::thread::Builder::new().name(self.name.clone()).spawn(move || {
-            // As the thread that it helps does, between two jobs.
+            courtesy::rest_between_turns();
             while helper.work(false) {
-                std::thread::yield_now();
+                courtesy::give_way();
             }
             helper.helped.store(false, Ordering::Release);
         });

@@ -18,8 +18,8 @@
 
 use std::sync::Arc;
 
+use crate::base::courtesy;
 use crate::base::env::UnixMillis;
-use crate::base::process;
 
 /// Bytes of a unit.
 const UNIT: usize = 4;
@@ -127,7 +127,7 @@ struct Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        process::give_way();
+        courtesy::give_way();
     }
 }
 

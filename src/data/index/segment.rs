@@ -13,8 +13,8 @@
 //! The only segment of a small table has few buckets; all others have [`BUCKETS`].
 
 use super::Handle;
+use crate::base::courtesy;
 use crate::base::env::Rng;
-use crate::base::process;
 
 /// Slots of a bucket.
 const SLOTS: usize = 12;
@@ -83,7 +83,7 @@ pub(super) struct Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        process::give_way();
+        courtesy::give_way();
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::process;
+use crate::base::courtesy;
 use crate::data::element::Element;
 use crate::data::list::End;
 use crate::data::list::node::{ARC_BYTES, Limit, Node};
@@ -33,7 +33,7 @@ pub(super) struct Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        process::give_way();
+        courtesy::give_way();
     }
 }
 

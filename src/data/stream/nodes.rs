@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::process;
+use crate::base::courtesy;
 use crate::data::stream::id::StreamId;
 use crate::data::stream::node::Node;
 
@@ -34,7 +34,7 @@ pub(super) struct Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        process::give_way();
+        courtesy::give_way();
     }
 }
 

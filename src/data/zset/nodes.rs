@@ -1,7 +1,7 @@
 //! Nodes of a tree of one kind, by number: a number stays its node's until that is taken out.
 
 use super::narrow;
-use crate::base::process;
+use crate::base::courtesy;
 
 /// Nodes that are freed at once.
 const NODES_AT_ONCE: usize = 64;
@@ -17,7 +17,7 @@ impl<N> Drop for Nodes<N> {
     fn drop(&mut self) {
         for some in self.nodes.chunks_mut(NODES_AT_ONCE) {
             some.fill_with(|| None);
-            process::give_way();
+            courtesy::give_way();
         }
     }
 }

@@ -330,7 +330,7 @@ fn check_population(
         return Err(CommandError::StringTooLong);
     }
     let each = KEY_BYTES + prefix.len() as u64 + size;
-    let memory = info_memory::total_system_bytes();
+    let memory = *info_memory::TOTAL_SYSTEM_BYTES;
     if memory != 0 && count.saturating_mul(each) > memory {
         return Err(CommandError::text("ERR OOM: this machine has no memory for so many keys"));
     }

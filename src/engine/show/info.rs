@@ -2,6 +2,8 @@
 //! has a meaning here; memory has a file of its own, `info_memory`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use crate::base::env::Rng;
 use crate::command::args::Args;
@@ -96,7 +98,6 @@ pub(in crate::engine) use line;
 
 fn server(out: &mut String, engine: &mut Engine) {
     let uptime = (engine.now_micros - engine.started_micros).max(0) / 1_000_000;
-    let executable = std::env::current_exe().unwrap_or_default();
     let config = engine.config_file.as_deref().map(std::path::Path::display);
     line!(out, "redis_version:{REDIS_VERSION}");
     line!(out, "redstart_version:{VERSION}");
@@ -104,7 +105,7 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "redis_git_dirty:0");
     line!(out, "redis_build_id:0");
     line!(out, "redis_mode:standalone");
-    line!(out, "os:{}", operating_system());
+    line!(out, "os:{}", *OPERATING_SYSTEM);
     line!(out, "arch_bits:64");
     line!(out, "monotonic_clock:POSIX clock_gettime");
     line!(out, "multiplexing_api:epoll");
@@ -123,7 +124,7 @@ fn server(out: &mut String, engine: &mut Engine) {
     line!(out, "hz:{}", engine.cron.hz());
     line!(out, "configured_hz:{}", engine.settings.hz);
     line!(out, "lru_clock:{}", (engine.now_micros / 1_000_000) & 0x00ff_ffff);
-    line!(out, "executable:{}", executable.display());
+    line!(out, "executable:{}", EXECUTABLE.display());
     line!(out, "config_file:{}", config.map_or_else(String::new, |path| path.to_string()));
     line!(out, "io_threads_active:0");
     line!(out, "availability_zone:{}", engine.settings.availability_zone);
@@ -138,13 +139,17 @@ fn server(out: &mut String, engine: &mut Engine) {
     }
 }
 
-fn operating_system() -> String {
+/// What runs. Told as it was the first time: the file may have been replaced since.
+static EXECUTABLE: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::current_exe().unwrap_or_default());
+
+static OPERATING_SYSTEM: LazyLock<String> = LazyLock::new(|| {
     let read = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
         text.trim().to_owned()
     };
     format!("{} {} {}", read("ostype"), read("osrelease"), std::env::consts::ARCH)
-}
+});
 
 fn clients(out: &mut String, engine: &mut Engine) {
     let sessions = &engine.sessions;

@@ -1,6 +1,7 @@
 //! How much memory is used for what: the figures behind INFO memory and MEMORY STATS.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use crate::config::directives;
 use crate::engine::Engine;
@@ -36,9 +37,9 @@ pub(crate) struct Figures {
 impl Figures {
     /// The figures of now.
     pub(crate) fn of(engine: &mut Engine) -> Self {
-        use tikv_jemalloc_ctl::{epoch, stats};
-        // All of these fail only where the allocator is another one, as in tests.
-        let _ = epoch::advance();
+        use tikv_jemalloc_ctl::stats;
+        // The allocator's other figures are of the same moment as this one: asking it for a new moment
+        // costs up to a millisecond. They fail only where the allocator is another one, as in tests.
         let used = engine.used_memory();
         engine.cron.peak_memory = engine.cron.peak_memory.max(used);
         let memory = || engine.databases.occupied().map(|(_, table)| table.memory());
@@ -119,11 +120,12 @@ fn resident_bytes() -> u64 {
     pages * 4096
 }
 
-pub(in crate::engine) fn total_system_bytes() -> u64 {
+/// Memory of the machine, in bytes.
+pub(in crate::engine) static TOTAL_SYSTEM_BYTES: LazyLock<u64> = LazyLock::new(|| {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
-}
+});
 
 /// INFO memory. Writing to a String can't fail.
 pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
@@ -154,7 +156,7 @@ pub(crate) fn push_section(out: &mut String, engine: &mut Engine) {
     let mut sized = |name: &str, bytes: u64| {
         let _ = write!(out, "{name}:{bytes}\r\n{name}_human:{}\r\n", human(bytes));
     };
-    sized("total_system_memory", total_system_bytes());
+    sized("total_system_memory", *TOTAL_SYSTEM_BYTES);
     let scripts = engine.scripts.figures();
     sized("used_memory_lua", scripts.lua_bytes);
     sized("used_memory_vm_total", scripts.lua_bytes + scripts.functions_lua_bytes);

@@ -40,8 +40,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::base::courtesy;
 use crate::base::env::{Rng, UnixMillis};
-use crate::base::process;
 use crate::data::string::HeapString;
 use crate::data::value::{NewValue, Object};
 
@@ -506,7 +506,7 @@ impl Drop for Table {
                 }
                 // SAFETY: as above.
                 unsafe { segment.destroy(&self.pool, &mut self.tally) };
-                process::give_way();
+                courtesy::give_way();
             }
         }
         debug_assert_eq!((self.tally.segments, self.tally.pages), (0, 0));

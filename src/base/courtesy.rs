@@ -1,0 +1,158 @@
+//! How threads that work for long leave the core to one that has woken on it, as the actor.
+//!
+//! The scheduler (EEVDF, Linux 6.6 and later) switches between two runnable threads at its tick, up to 4 ms
+//! later; and once it owes a thread of idle priority its small share, that keeps the core for a whole tick,
+//! too, though the actor is runnable and another core idle. So a long job calls [`give_way`] between its
+//! pieces, each some ten or a hundred microseconds, and the thread says once what comes of that:
+//!
+//! | thread | `give_way` |
+//! |---|---|
+//! | said nothing | does nothing |
+//! | [`yield_between_pieces`] | `sched_yield(2)`: whoever waits for the core runs now |
+//! | [`rest_between_turns`] | sleeps shortly after a turn of work, while the core is shared |
+//!
+//! A sleep is what gives way at any priority, and waking up afterwards the thread is given an idle core if
+//! there is one. On a core of its own it never sleeps: whether it has been switched off against its will
+//! (`getrusage(2)`) tells.
+
+use std::cell::Cell;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// Work between two rests. What others wait for at most is that and a piece.
+const TURN: Duration = Duration::from_millis(1);
+/// The kernel adds its timer slack, as much again.
+const REST: Duration = Duration::from_micros(50);
+/// After being switched off the thread takes the core for shared so long.
+const SHARED_FOR: Duration = Duration::from_millis(20);
+
+/// What [`give_way`] does on a thread.
+#[derive(Clone, Copy)]
+enum Courtesy {
+    None,
+    Yields,
+    Rests(Turn),
+}
+
+/// A turn of work, and what its end is decided by.
+#[derive(Clone, Copy)]
+struct Turn {
+    began: Instant,
+    /// How often the thread had been switched off by then.
+    switched: i64,
+    /// Until when the core counts as shared.
+    shared_until: Instant,
+}
+
+thread_local! {
+    static COURTESY: Cell<Courtesy> = const { Cell::new(Courtesy::None) };
+}
+
+/// From now on the calling thread yields at each [`give_way`].
+pub(crate) fn yield_between_pieces() {
+    COURTESY.set(Courtesy::Yields);
+}
+
+/// From now on the calling thread rests at [`give_way`] where it has worked for a turn on a shared core.
+pub(crate) fn rest_between_turns() {
+    let now = Instant::now();
+    COURTESY.set(Courtesy::Rests(Turn {
+        began: now,
+        switched: times_switched_off(),
+        shared_until: now,
+    }));
+}
+
+/// To be called between the pieces of a long job. See the module.
+#[inline]
+pub(crate) fn give_way() {
+    match COURTESY.get() {
+        Courtesy::None => {}
+        Courtesy::Yields => thread::yield_now(),
+        Courtesy::Rests(turn) => {
+            let now = Instant::now();
+            if now.duration_since(turn.began) >= TURN {
+                COURTESY.set(Courtesy::Rests(turn.end(now)));
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// The next turn, after a rest if this one needs one.
+    fn end(self, now: Instant) -> Self {
+        let (next, rests) = self.next(now, times_switched_off());
+        if !rests {
+            return next;
+        }
+        thread::sleep(REST);
+        Self { began: Instant::now(), ..next }
+    }
+
+    /// The next turn, and whether a rest comes before it.
+    fn next(self, now: Instant, switched: i64) -> (Self, bool) {
+        if switched != self.switched {
+            // The turn was shorter than it seems, and the thread that wanted the core has had it.
+            let next = Self { began: now, switched, shared_until: now + SHARED_FOR };
+            return (next, false);
+        }
+        (Self { began: now, ..self }, now < self.shared_until)
+    }
+}
+
+/// How often the calling thread was switched off while it could have run on; always 0 where the system
+/// doesn't say.
+fn times_switched_off() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn rests_come_while_the_core_is_shared_and_after_a_whole_turn_only() {
+        let start = Instant::now();
+        let turn = Turn { began: start, switched: 7, shared_until: start };
+        // Alone.
+        let (turn, rests) = turn.next(start + TURN, 7);
+        assert!(!rests);
+        // Switched off within the turn: whoever wanted the core has had it.
+        let taken = start + 10 * TURN;
+        let (turn, rests) = turn.next(taken, 8);
+        assert!(!rests);
+        let (turn, rests) = turn.next(taken + TURN, 8);
+        assert!(rests && turn.began == taken + TURN);
+        let (turn, rests) = turn.next(taken + 2 * TURN, 8);
+        assert!(rests);
+        // Nobody wanted it for long.
+        let (_, rests) = turn.next(taken + SHARED_FOR, 8);
+        assert!(!rests);
+    }
+
+    #[test]
+    fn the_system_tells_that_a_thread_was_switched_off() {
+        let before = times_switched_off();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Two more threads than cores want them.
+        let threads = thread::available_parallelism().map_or(1, usize::from) + 2;
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            while times_switched_off() == before && Instant::now() < deadline {
+                std::hint::spin_loop();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(times_switched_off() > before);
+    }
+}
