@@ -9,6 +9,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use support::client::{Client, Value, argv};
+use support::group::{await_that, follower, info, number};
 use support::server::{Program, Server};
 use tempfile::TempDir;
 
@@ -160,6 +161,48 @@ fn nothing_is_evicted_before_all_is_there() {
     await_loaded(&mut client);
     assert_eq!(client.words("DBSIZE").integer(), Some(KEYS as i64 + 4));
     assert!(client.words("INFO stats").text().contains("evicted_keys:0\r"));
+}
+
+/// A log has what was published, for replicas that were behind. Loading it told that once more to whoever
+/// listened by then: Sentinels took their own hellos of a minute ago for news, and agreed on a primary that
+/// was none (Valkey's sentinel/tests/12-primary-reboot.tcl). No keyspace event is told again either.
+#[test]
+fn what_was_published_is_not_told_again() {
+    for (program, events) in
+        [(Program::Redis, ""), (Program::Redstart, ""), (Program::Redstart, "KEA")]
+    {
+        let quick = ["--repl-diskless-sync-delay", "0", "--notify-keyspace-events", events];
+        let directives = [LOG, &quick].concat();
+        let mut server = Server::start_with(program, &directives);
+        let mut client = server.connect();
+        let replica = follower(program, &server, &[]);
+        let mut replica = replica.connect();
+        await_that("it follows", || info(&mut replica, "master_link_status") == "up");
+        let lines = ["MULTI", "SET x 1", "PUBLISH news old", "EXEC", "PUBLISH news old"];
+        let mut many: Vec<_> = (0..KEYS).map(|n| argv(&format!("SET key:{n} v"))).collect();
+        many.extend(lines.into_iter().chain(["SPUBLISH shard old", "SET last 1"]).map(argv));
+        client.pipeline(&many);
+        let offset = number(&mut client, "master_repl_offset");
+        await_that("it has all", || number(&mut replica, "slave_repl_offset") >= offset);
+        assert!(server.terminate().success());
+
+        let dir = server.into_dir();
+        let server = Server::start_loading(program, dir, &[&directives, SLOWLY].concat());
+        let (mut listener, mut client) = (server.connect(), server.connect());
+        for line in ["PSUBSCRIBE *", "SSUBSCRIBE shard"] {
+            assert!(!listener.words(line).is_error());
+        }
+        assert_eq!(field(&mut client, "loading").as_deref(), Some("1"));
+        client.words("CONFIG SET key-load-delay 0");
+        await_loaded(&mut client);
+        assert_eq!(client.words("GET last").text(), "1");
+        assert_eq!(client.words("PUBLISH news new").integer(), Some(1));
+        let told = listener.next_value().expect("a message").elements();
+        let told: Vec<_> = told.iter().map(Value::text).collect();
+        assert_eq!(told, ["pmessage", "*", "news", "new"], "{program:?} {events:?}");
+        assert_eq!(client.words("SPUBLISH shard new").integer(), Some(1));
+        assert_eq!(listener.next_value().expect("a message").elements()[2].text(), "new");
+    }
 }
 
 /// The thread that reads is ahead of the one that runs commands: an error of either ends the server,
