@@ -3,7 +3,7 @@
 //! The scheduler (EEVDF, Linux 6.6 and later) switches between two runnable threads at its tick, up to 4 ms
 //! later; and once it owes a thread of idle priority its small share, that keeps the core for a whole tick,
 //! too, though the actor is runnable and another core idle. So a long job calls [`give_way`] between its
-//! pieces, each some ten or a hundred microseconds, and the thread says once what comes of that:
+//! pieces, of some hundred microseconds at most, and the thread says once what comes of that:
 //!
 //! | thread | `give_way` |
 //! |---|---|
@@ -12,8 +12,9 @@
 //! | [`rest_between_turns`] | sleeps shortly after a turn of work, while the core is shared |
 //!
 //! A sleep is what gives way at any priority, and waking up afterwards the thread is given an idle core if
-//! there is one. On a core of its own it never sleeps: whether it has been switched off against its will
-//! (`getrusage(2)`) tells.
+//! there is one. Whether it shares its core is what tells how often it has been switched off against its
+//! will (`getrusage(2)`): on a core of its own it doesn't rest. So it works for two turns at most before a
+//! rest, and up to the scheduler's tick where nobody else wanted the core before.
 
 use std::cell::Cell;
 use std::thread;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// Work between two rests. What others wait for at most is that and a piece.
+/// Work between two rests. It is twice as long where the thread was switched off meanwhile.
 const TURN: Duration = Duration::from_millis(1);
 /// The kernel adds its timer slack, as much again.
 const REST: Duration = Duration::from_micros(50);
@@ -111,6 +112,8 @@ fn times_switched_off() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
@@ -135,24 +138,26 @@ mod tests {
 
     #[test]
     fn the_system_tells_that_a_thread_was_switched_off() {
-        let before = times_switched_off();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        // Two more threads than cores want them.
-        let threads = thread::available_parallelism().map_or(1, usize::from) + 2;
+        let mine = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let core = (0..CpuSet::count()).find(|core| mine.is_set(*core).unwrap()).unwrap();
         let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        std::hint::spin_loop();
-                    }
-                });
-            }
-            while times_switched_off() == before && Instant::now() < deadline {
+        let spin = |until: &dyn Fn() -> bool| {
+            let mut one = CpuSet::new();
+            one.set(core).unwrap();
+            sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !until() && Instant::now() < deadline {
                 std::hint::spin_loop();
             }
-            done.store(true, Ordering::Relaxed);
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| spin(&|| done.load(Ordering::Relaxed)));
+            scope.spawn(|| {
+                let before = times_switched_off();
+                spin(&|| times_switched_off() > before);
+                done.store(true, Ordering::Relaxed);
+                assert!(times_switched_off() > before);
+            });
         });
-        assert!(times_switched_off() > before);
     }
 }

@@ -22,7 +22,7 @@ const EXPANSION_MAX: usize = COPY_MAX / 3;
 /// After so many bytes without a repetition the search takes longer steps, by one byte for each as many:
 /// what has none costs a fraction of the time, and little is missed in what has some.
 const PATIENCE: usize = 64;
-/// Bytes of a long string between two offers to give way: some hundred microseconds.
+/// Bytes of a long string between two offers to give way: some hundred microseconds, more on a loaded machine.
 const STRETCH: usize = 32 << 10;
 /// What must be won before compressing counts, as upstream has it.
 const GAIN_MIN: usize = 4;

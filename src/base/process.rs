@@ -66,8 +66,9 @@ pub(crate) fn thread_cpu_nanos() -> u64 {
 }
 
 /// Gives the calling thread idle priority: it runs only while no other thread wants the core. The actor
-/// takes the core from it at once; from a thread of the usual priority, or of the lowest (nice 19), it
-/// would get it at the scheduler's next tick, up to 4 ms later.
+/// takes the core from it when it wakes up; from a thread of the usual priority, or of the lowest (nice 19),
+/// it would get it at the scheduler's next tick, up to 4 ms later. Where both stay runnable, see
+/// [`crate::base::courtesy`].
 pub(crate) fn take_time_left_over() {
     // SCHED_IDLE of sched(7). Where it isn't allowed, the thread has the usual share: slower for
     // clients, and right.

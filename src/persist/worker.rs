@@ -5,7 +5,8 @@
 //! spot, which makes a run's order its seed's alone; or a simulation does it at a time of its choice.
 //!
 //! A thread whose work can wait takes only what processor time is left over. Where nothing is left,
-//! a second thread with a usual share helps it until the queue is empty.
+//! a second thread with a usual share helps it until the queue is empty. Both yield after each job, and
+//! rest within a long one ([`courtesy`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -28,7 +29,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub(crate) enum Urgency {
     /// Clients may be waiting for it: the scheduler's usual share.
     Waited,
-    /// Nobody waits: see [`process::take_time_left_over`].
+    /// Nobody waits: see [`process::take_time_left_over`] and [`courtesy::rest_between_turns`].
     CanWait,
 }
 
@@ -119,7 +120,10 @@ impl<T: Send + 'static> Worker<T> {
         let spawned = std::thread::Builder::new().name(worker.name.clone()).spawn(move || {
             urgency.apply();
             while desk.work(true) {
-                courtesy::give_way();
+                if urgency == Urgency::CanWait {
+                    // The helper may be waiting for the inbox, too.
+                    std::thread::yield_now();
+                }
             }
         });
         if spawned.is_ok() {
@@ -203,7 +207,7 @@ impl<T: Send + 'static> Worker<T> {
         let spawned = std::thread::Builder::new().name(self.name.clone()).spawn(move || {
             courtesy::rest_between_turns();
             while helper.work(false) {
-                courtesy::give_way();
+                std::thread::yield_now();
             }
             helper.helped.store(false, Ordering::Release);
         });
