@@ -51,9 +51,9 @@ const PLACED: &[(&[&str], &[&str], &str)] = &[
         "the server speaks through its log",
     ),
     (
-        // The worker measures threads of the system's, which no simulated run has.
+        // The worker measures threads of the system's, and these themselves: no simulated run has them.
         &["Instant::now", "SystemTime::now"],
-        &["src/base/env.rs", "src/persist/worker.rs", "src/bin/"],
+        &["src/base/env.rs", "src/base/courtesy.rs", "src/persist/worker.rs", "src/bin/"],
         "time comes from base::env, so that a run can be replayed",
     ),
     (
