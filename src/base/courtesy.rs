@@ -3,18 +3,18 @@
 //! The scheduler (EEVDF, Linux 6.6 and later) switches between two runnable threads at its tick, up to 4 ms
 //! later; and once it owes a thread of idle priority its small share, that keeps the core for a whole tick,
 //! too, though the actor is runnable and another core idle. So a long job calls [`give_way`] between its
-//! pieces, of some hundred microseconds at most, and the thread says once what comes of that:
+//! pieces, and what that does is set once for each thread:
 //!
 //! | thread | `give_way` |
 //! |---|---|
-//! | said nothing | does nothing |
-//! | [`yield_between_pieces`] | `sched_yield(2)`: whoever waits for the core runs now |
-//! | [`rest_between_turns`] | sleeps shortly after a turn of work, while the core is shared |
+//! | set nothing | does nothing |
+//! | [`yield_between_pieces`] | `sched_yield(2)`: another thread that is runnable on this core runs next |
+//! | [`rest_between_turns`] | sleeps for [`REST`] after [`TURN`] of work, if the core is shared |
 //!
-//! A sleep is what gives way at any priority, and waking up afterwards the thread is given an idle core if
-//! there is one. Whether it shares its core is what tells how often it has been switched off against its
-//! will (`getrusage(2)`): on a core of its own it doesn't rest. So it works for two turns at most before a
-//! rest, and up to the scheduler's tick where nobody else wanted the core before.
+//! A thread that sleeps leaves the core at any priority, and when it wakes up the scheduler gives it an idle
+//! core if there is one. A core counts as shared for [`SHARED_FOR`] after the count of the thread's
+//! involuntary context switches (`getrusage(2)`) has grown; otherwise the thread doesn't rest. The count is
+//! looked at once in a turn: the first time that another thread wants the core, it may wait for the tick.
 
 use std::cell::Cell;
 use std::thread;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// Work between two rests. It is twice as long where the thread was switched off meanwhile.
+/// Work between two rests; twice that where an involuntary switch came in the first of two turns.
 const TURN: Duration = Duration::from_millis(1);
 /// The kernel adds its timer slack, as much again.
 const REST: Duration = Duration::from_micros(50);
@@ -103,8 +103,7 @@ impl Turn {
     }
 }
 
-/// How often the calling thread was switched off while it could have run on; always 0 where the system
-/// doesn't say.
+/// How often the scheduler has taken the core from the calling thread while it could have run on.
 fn times_switched_off() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
 }
@@ -123,7 +122,7 @@ mod tests {
         // Alone.
         let (turn, rests) = turn.next(start + TURN, 7);
         assert!(!rests);
-        // Switched off within the turn: whoever wanted the core has had it.
+        // Switched off within the turn: another thread has run meanwhile.
         let taken = start + 10 * TURN;
         let (turn, rests) = turn.next(taken, 8);
         assert!(!rests);
@@ -131,9 +130,15 @@ mod tests {
         assert!(rests && turn.began == taken + TURN);
         let (turn, rests) = turn.next(taken + 2 * TURN, 8);
         assert!(rests);
-        // Nobody wanted it for long.
+        // Not switched off for `SHARED_FOR`.
         let (_, rests) = turn.next(taken + SHARED_FOR, 8);
         assert!(!rests);
+        // Switched off right after a turn began: two turns of work come before the rest.
+        let turn = Turn { began: start, switched: 7, shared_until: start };
+        let (turn, rests) = turn.next(start + TURN, 8);
+        assert!(!rests);
+        let (_, rests) = turn.next(start + 2 * TURN, 8);
+        assert!(rests);
     }
 
     #[test]

@@ -22,7 +22,7 @@ const EXPANSION_MAX: usize = COPY_MAX / 3;
 /// After so many bytes without a repetition the search takes longer steps, by one byte for each as many:
 /// what has none costs a fraction of the time, and little is missed in what has some.
 const PATIENCE: usize = 64;
-/// Bytes of a long string between two offers to give way: some hundred microseconds, more on a loaded machine.
+/// Bytes of a string between two calls of `give_way`; the first is at its beginning.
 const STRETCH: usize = 32 << 10;
 /// What must be won before compressing counts, as upstream has it.
 const GAIN_MIN: usize = 4;
@@ -113,7 +113,7 @@ impl<'a> Compressor<'a> {
         // says is compared anyway, so that a place never written does no harm.
         let mut seen = [0u16; PLACES];
         let bytes = self.bytes;
-        let (mut at, mut copied_to, mut stretch_end) = (0, 0, STRETCH);
+        let (mut at, mut copied_to, mut stretch_end) = (0, 0, 0);
         while let Some(three) = three_at(bytes, at) {
             if at >= stretch_end {
                 courtesy::give_way();

@@ -29,7 +29,8 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub(crate) enum Urgency {
     /// Clients may be waiting for it: the scheduler's usual share.
     Waited,
-    /// Nobody waits: see [`process::take_time_left_over`] and [`courtesy::rest_between_turns`].
+    /// No client waits for it: idle priority ([`process::take_time_left_over`]), and rests within a long job
+    /// ([`courtesy::rest_between_turns`]).
     CanWait,
 }
 

@@ -8,7 +8,7 @@ mod ziplist;
 
 use crate::base::checksum::{Crc64, crc64};
 use crate::base::env::UnixMillis;
-use crate::base::{courtesy, lzf, text};
+use crate::base::{lzf, text};
 use crate::data::frozen::Frozen;
 use crate::data::string::Lent;
 use crate::data::value::ValueRef;
@@ -333,7 +333,6 @@ fn verbatim(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes a string compressed, or nothing where that isn't shorter.
 fn compressed(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    courtesy::give_way();
     let start = out.len();
     if !lzf::compress_into(bytes, out) {
         return false;

@@ -193,26 +193,12 @@ fn sunsubscribe(
     Ok(Flow::Done)
 }
 
-/// Whether a message comes from the log that is being loaded, which has it for replicas that were behind:
-/// it was published when it came.
-fn was_published(engine: &Engine, slot: SessionId) -> bool {
-    engine.scripts.client_of(slot) == engine.loader
-}
-
 fn publish(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let told = was_published(engine, slot);
-    let receivers = if told { 0 } else { engine.publish(args.at(1), args.at(2)) };
-    engine.sessions[slot].reply().count(receivers);
-    engine.tell_replicas(slot, &[b"PUBLISH", args.at(1), args.at(2)]);
-    Ok(Flow::Done)
+    engine.publish_as(b"PUBLISH", Engine::publish, slot, args)
 }
 
 fn spublish(engine: &mut Engine, slot: SessionId, args: Args<'_>) -> Result<Flow, CommandError> {
-    let told = was_published(engine, slot);
-    let receivers = if told { 0 } else { engine.publish_to_shard(args.at(1), args.at(2)) };
-    engine.sessions[slot].reply().count(receivers);
-    engine.tell_replicas(slot, &[b"SPUBLISH", args.at(1), args.at(2)]);
-    Ok(Flow::Done)
+    engine.publish_as(b"SPUBLISH", Engine::publish_to_shard, slot, args)
 }
 
 fn help(engine: &mut Engine, slot: SessionId, _: Args<'_>) -> Result<Flow, CommandError> {
@@ -332,6 +318,24 @@ impl Engine {
         }
         self.pubsub.clients -= 1;
         self.observe_events();
+    }
+
+    /// Sends the message of a command to its listeners by `send`, and to the replicas under `word`.
+    ///
+    /// The log that is being loaded has messages for replicas that were behind: each was published
+    /// when it came, and isn't again.
+    fn publish_as(
+        &mut self,
+        word: &[u8],
+        send: fn(&mut Self, channel: &[u8], payload: &[u8]) -> usize,
+        slot: SessionId,
+        args: Args<'_>,
+    ) -> Result<Flow, CommandError> {
+        let was_published = self.scripts.client_of(slot) == self.loader;
+        let receivers = if was_published { 0 } else { send(self, args.at(1), args.at(2)) };
+        self.sessions[slot].reply().count(receivers);
+        self.tell_replicas(slot, &[word, args.at(1), args.at(2)]);
+        Ok(Flow::Done)
     }
 
     /// Sends a message to the listeners of a channel, and to those whose patterns fit it. Returns
