@@ -47,7 +47,7 @@ use std::collections::BTreeMap;
 
 use crate::data::element::Element;
 use crate::data::listpack::Listpack;
-use crate::data::stream::node::{Node, NodeError};
+use crate::data::stream::node::{Node, NodeError, OUT_OF_ORDER};
 use crate::data::stream::nodes::Nodes;
 use crate::data::thin::{Boxed, forms};
 use crate::data::thresholds::Thresholds;
@@ -59,6 +59,7 @@ pub(crate) use group::{Consumer, DELIVERIES_MAX};
 pub use group::{Group, Pending};
 pub(crate) use id::IdDigits;
 pub use id::{IdText, StreamId};
+pub(crate) use node::CheckedNode;
 pub use references::{Forgotten, References};
 pub(crate) use trim::Trimmed;
 pub use trim::{Trim, TrimTo};
@@ -344,16 +345,31 @@ pub(crate) struct StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Adds a node; one all of whose entries are deleted is left out.
+    /// Looks whether bytes are a node, for [`Self::push`]; any thread can do that.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn node(&mut self, base: StreamId, bytes: &[u8]) -> Result<(), NodeError> {
-        let (node, len, last) = node::from_bytes(base, bytes, self.last)?;
-        self.last = Some(last);
-        if len > 0 {
+    pub(crate) fn check(base: StreamId, bytes: &[u8]) -> Result<CheckedNode, NodeError> {
+        node::from_bytes(base, bytes)
+    }
+
+    /// Adds a node; one all of whose entries are deleted is left out.
+    ///
+    /// # Errors
+    /// Where it doesn't come behind the one before.
+    pub(crate) fn push(&mut self, checked: CheckedNode) -> Result<(), &'static str> {
+        let CheckedNode { node, live, ends } = checked;
+        if let Some((first, last)) = ends {
+            if self.last.is_some_and(|before| before >= first) {
+                return Err(OUT_OF_ORDER);
+            }
+            self.last = Some(last);
+        } else {
+            self.last = self.last.or(Some(node.base));
+        }
+        if live > 0 {
             let body = &mut *self.stream.0;
-            body.len += len;
+            body.len += live;
             body.nodes.push(node);
         }
         Ok(())

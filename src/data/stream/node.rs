@@ -340,6 +340,9 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// What is wrong where ids don't rise, within a node or from one to the next.
+pub(super) const OUT_OF_ORDER: &str = "entries that aren't in the order of their ids";
+
 /// What is wrong with bytes that should be a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
@@ -351,22 +354,27 @@ pub enum NodeError {
     Content(&'static str),
 }
 
-/// Looks whether bytes from elsewhere are a node whose entries come behind `after`, in one walk over
-/// them; gives the node, how many entries it has that aren't deleted, and the id of its last.
+/// A node from elsewhere that was looked at, but for its place among others.
+#[derive(Debug)]
+pub(crate) struct CheckedNode {
+    pub(super) node: Node,
+    /// Entries that aren't deleted.
+    pub(super) live: usize,
+    /// The ids of its first and its last entry; nothing if it has none.
+    pub(super) ends: Option<(StreamId, StreamId)>,
+}
+
+/// Looks whether bytes from elsewhere are a node, in one walk over them.
 ///
 /// # Errors
 /// What is wrong with them.
-pub(super) fn from_bytes(
-    base: StreamId,
-    bytes: &[u8],
-    after: Option<StreamId>,
-) -> Result<(Node, usize, StreamId), NodeError> {
+pub(super) fn from_bytes(base: StreamId, bytes: &[u8]) -> Result<CheckedNode, NodeError> {
     let widened = listpack::widened(bytes);
     let mut cells = Cells::new(widened.as_deref().unwrap_or(bytes))?;
-    match check(base, &mut cells, after) {
-        Ok((live, last)) => {
+    match check(base, &mut cells) {
+        Ok((live, ends)) => {
             let pack = Arc::new(Listpack::from_cells(&cells)?);
-            Ok((Node { base, pack }, live, last))
+            Ok(CheckedNode { node: Node { base, pack }, live, ends })
         }
         // A walk that stopped at a damaged cell tells so.
         Err(found) => {
@@ -377,11 +385,10 @@ pub(super) fn from_bytes(
     }
 }
 
-fn check(
-    base: StreamId,
-    cells: &mut Cells<'_>,
-    after: Option<StreamId>,
-) -> Result<(usize, StreamId), &'static str> {
+/// Entries that aren't deleted, and the ids of the first and the last of all.
+type Found = (usize, Option<(StreamId, StreamId)>);
+
+fn check(base: StreamId, cells: &mut Cells<'_>) -> Result<Found, &'static str> {
     const CUT: &str = "a stream's node that breaks off";
     let (live, deleted, fields) = (count(cells)?, count(cells)?, count(cells)?);
     for _ in 0..fields {
@@ -390,7 +397,8 @@ fn check(
     if cells.int() != Some(0) {
         return Err("a master entry without its end");
     }
-    let (mut found_live, mut found_deleted, mut last) = (0, 0, after);
+    let (mut found_live, mut found_deleted) = (0, 0);
+    let mut ends: Option<(StreamId, StreamId)> = None;
     // An entry without a count would pass for the master's end on the way back.
     while !cells.is_at_end() {
         // In one byte, as every writer has them: marking an entry as deleted writes just that.
@@ -412,16 +420,16 @@ fn check(
         if count(cells)? != HEAD_CELLS + usize::from(own_fields) + words {
             return Err("an entry with a wrong count of elements");
         }
-        if id < base || last.is_some_and(|last| last >= id) {
-            return Err("entries that aren't in the order of their ids");
+        if id < base || ends.is_some_and(|(_, last)| last >= id) {
+            return Err(OUT_OF_ORDER);
         }
-        last = Some(id);
+        ends = Some((ends.map_or(id, |(first, _)| first), id));
         if flags & DELETED != 0 { found_deleted += 1 } else { found_live += 1 }
     }
     if (live, deleted) != (found_live, found_deleted) {
         return Err("a wrong count of entries");
     }
-    Ok((live, last.unwrap_or(base)))
+    Ok((live, ends))
 }
 
 /// Passes over a cell that is a count.

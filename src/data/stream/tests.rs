@@ -97,7 +97,7 @@ impl Model {
     fn rebuild(&self, stream: &Stream) {
         let mut builder = StreamBuilder::default();
         for (base, pack) in stream.nodes() {
-            builder.node(base, pack.as_bytes()).unwrap();
+            builder.push(StreamBuilder::check(base, pack.as_bytes()).unwrap()).unwrap();
         }
         let rebuilt = builder.finish(self.counts).unwrap();
         rebuilt.check();
@@ -265,15 +265,19 @@ fn what_is_wrong_in_a_node_is_found() {
     stream.delete(id(6, 0));
     let (base, pack) = stream.nodes().next().unwrap();
     let cells: Vec<Vec<u8>> = pack.iter().map(|cell| cell.to_vec()).collect();
-    let check = |cells: &[Vec<u8>], after| {
+    let check = |cells: &[Vec<u8>]| {
         let mut pack = Listpack::new();
         cells.iter().for_each(|cell| pack.push_back(cell));
-        node::from_bytes(base, pack.as_bytes(), after).map(|(_, len, last)| (len, last))
+        node::from_bytes(base, pack.as_bytes())
     };
-    assert_eq!(check(&cells, None), Ok((2, id(7, 0))));
-    assert!(check(&cells, Some(id(5, 0))).is_err(), "ids rise from node to node");
+    let found = check(&cells).unwrap();
+    assert_eq!((found.live, found.ends), (2, Some((id(5, 0), id(7, 0)))));
+    let mut builder = StreamBuilder::default();
+    assert_eq!(builder.push(found), Ok(()));
+    let again = builder.push(check(&cells).unwrap());
+    assert_eq!(again, Err(OUT_OF_ORDER), "ids rise from node to node");
     for len in 0..cells.len() {
-        assert!(check(&cells[..len], None).is_err(), "cut to {len}");
+        assert!(check(&cells[..len]).is_err(), "cut to {len}");
     }
     // Counts, flags and numbers of cells, then ids; the others are fields and values.
     for at in [0, 1, 2, 4, 5, 9, 10, 13, 16, 17, 21, 6, 7, 11, 12, 18, 19] {
@@ -281,12 +285,12 @@ fn what_is_wrong_in_a_node_is_found() {
         for wrong in [&b"x"[..], b"", b"-1", b"77"].into_iter().take(if is_id { 2 } else { 4 }) {
             let mut cells = cells.clone();
             cells[at] = wrong.to_vec();
-            assert!(check(&cells, None).is_err(), "cell {at} as {wrong:?}");
+            assert!(check(&cells).is_err(), "cell {at} as {wrong:?}");
         }
     }
     let mut swapped = cells.clone();
     swapped[18] = b"0".to_vec();
-    assert!(check(&swapped, None).is_err(), "ids rise within a node");
+    assert!(check(&swapped).is_err(), "ids rise within a node");
     // Flags that take more than a byte would shrink when an entry is marked, and move what follows.
     let flags = 6 + cells[..5].iter().map(|cell| entry_bytes(cell)).sum::<usize>();
     for wide in [&[0x81, b'2', 2][..], &[0xf1, 2, 0, 3]] {
@@ -294,7 +298,7 @@ fn what_is_wrong_in_a_node_is_found() {
         bytes.splice(flags..flags + 2, wide.iter().copied());
         bytes[0] += wide.len() as u8 - 2;
         Listpack::from_bytes(&bytes).unwrap();
-        let found = node::from_bytes(base, &bytes, None).map(|_| ());
+        let found = node::from_bytes(base, &bytes).map(|_| ());
         assert_eq!(found, Err(NodeError::Content("unknown flags")));
     }
     // Each single flipped bit gives the listpack's error, a node's error, or a node as it was read.
@@ -302,13 +306,13 @@ fn what_is_wrong_in_a_node_is_found() {
     for bit in 0..good.len() * 8 {
         let mut bad = good.to_vec();
         bad[bit / 8] ^= 1 << (bit % 8);
-        match (Listpack::from_bytes(&bad), node::from_bytes(base, &bad, None)) {
+        match (Listpack::from_bytes(&bad), node::from_bytes(base, &bad)) {
             (Err(error), Err(found)) => assert_eq!(found, NodeError::Listpack(error)),
             (Err(_), Ok(_)) => panic!("bit {bit}"),
             (Ok(_), Err(found)) => assert!(matches!(found, NodeError::Content(_)), "bit {bit}"),
-            (Ok(pack), Ok((node, len, last))) => {
+            (Ok(pack), Ok(CheckedNode { node, live, ends })) => {
                 assert_eq!(node.pack.as_bytes(), pack.as_bytes());
-                assert_eq!((node.len(), node.last_id()), (len, last));
+                assert_eq!((node.len(), Some(node.last_id())), (live, ends.map(|ends| ends.1)));
             }
         }
     }
@@ -394,7 +398,7 @@ fn ids_rise_again_where_the_last_id_goes_back() {
     // A file may tell of such a stream before anything was added.
     let mut builder = StreamBuilder::default();
     for (base, pack) in kept.nodes() {
-        builder.node(base, pack.as_bytes()).unwrap();
+        builder.push(StreamBuilder::check(base, pack.as_bytes()).unwrap()).unwrap();
     }
     let mut loaded = builder.finish(back).unwrap();
     add(&mut loaded, 4, &[b"field", b"x"]);

@@ -1,17 +1,17 @@
 //! Streams: the forms of Redis 5, 7.0, 7.2, 8.6 and 8.8. What they hold is drawn in `encode/stream.rs`.
 //!
-//! A node is checked cell by cell, where there are many on a second thread; ids must rise from node to
-//! node, and whatever is pending must be a consumer's or have been given back. What is remembered of
-//! producers (XADD IDMP) is read over.
+//! A node is checked cell by cell, where there are many by two threads; ids must rise from node to node,
+//! and whatever is pending must be a consumer's or have been given back. What is remembered of producers
+//! (XADD IDMP) is read over.
 
 use std::io::Read;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread;
 
 use super::collection::{Blob, wrong};
 use super::reader::Reader;
 use super::{DecodeError, string};
-use crate::data::stream::{Counts, Group, Stream, StreamBuilder, StreamId};
+use crate::data::stream::{CheckedNode, Counts, Group, Stream, StreamBuilder, StreamId};
 use crate::rdb::format;
 
 /// What makes a stream of this type byte; it may have no entry.
@@ -92,12 +92,21 @@ impl RawNode {
         self.node.read_next(reader, spare)
     }
 
-    fn add_to(&self, builder: &mut StreamBuilder) -> Result<(), DecodeError> {
+    fn check(&self) -> Result<CheckedNode, DecodeError> {
         let Ok(bytes) = <[u8; 16]>::try_from(self.base.bytes()) else {
             return Err(self.base.error("one that hasn't 16 bytes"));
         };
-        let added = builder.node(StreamId::from_bytes(bytes), self.node.bytes());
-        added.map_err(|found| self.node.error(found.to_string()))
+        let checked = StreamBuilder::check(StreamId::from_bytes(bytes), self.node.bytes());
+        checked.map_err(|found| self.node.error(found.to_string()))
+    }
+
+    /// Adds what was found when it was checked.
+    fn push_to(
+        &self,
+        builder: &mut StreamBuilder,
+        checked: CheckedNode,
+    ) -> Result<(), DecodeError> {
+        builder.push(checked).map_err(|found| self.node.error(found))
     }
 }
 
@@ -105,20 +114,67 @@ fn nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuilder, D
     let (mut builder, mut node, mut spare) = (StreamBuilder::default(), RawNode::new(), Vec::new());
     for _ in 0..count {
         node.read(reader, &mut spare)?;
-        node.add_to(&mut builder)?;
+        node.push_to(&mut builder, node.check()?)?;
     }
     Ok(builder)
 }
 
-/// The same, but another thread checks what was read while this one reads on and decompresses, which
-/// take about as long.
+/// Nodes that go from the thread that reads to the one that adds them to the stream.
+#[derive(Default)]
+struct Batch {
+    nodes: Vec<RawNode>,
+    /// The first of them that are checked already.
+    checked: Vec<CheckedNode>,
+}
+
+impl Batch {
+    /// Reads some of the nodes that are left, into the memory of those that were added.
+    fn read<R: Read>(&mut self, reader: &mut Reader<R>, left: &mut u64) -> Result<(), DecodeError> {
+        let (mut filled, mut bytes, mut spare) = (0, 0, Vec::new());
+        while *left > 0 && filled < BATCH_NODES && bytes < BATCH_BYTES {
+            if filled == self.nodes.len() {
+                self.nodes.push(RawNode::new());
+            }
+            self.nodes[filled].read(reader, &mut spare)?;
+            bytes += self.nodes[filled].node.bytes().len();
+            filled += 1;
+            *left -= 1;
+        }
+        self.nodes.truncate(filled);
+        Ok(())
+    }
+
+    /// Checks one more node; false where none is left, or it is damaged, which [`Self::add_to`] finds again
+    /// behind what is wrong in front.
+    fn check_next(&mut self) -> bool {
+        let Some(Ok(checked)) = self.nodes.get(self.checked.len()).map(RawNode::check) else {
+            return false;
+        };
+        self.checked.push(checked);
+        true
+    }
+
+    /// Adds all its nodes, checking those that aren't.
+    fn add_to(&mut self, builder: &mut StreamBuilder) -> Result<(), DecodeError> {
+        let mut checked = self.checked.drain(..);
+        for node in &self.nodes {
+            let found = checked.next().map_or_else(|| node.check(), Ok)?;
+            node.push_to(builder, found)?;
+        }
+        Ok(())
+    }
+}
+
+/// The same, but another thread checks what was read while this one reads on and decompresses. They take
+/// about as long; where so many batches wait that none is taken, this one checks, too. Batches are added
+/// in their order by the other.
 fn many_nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuilder, DecodeError> {
-    let (read, to_check) = mpsc::sync_channel::<Vec<RawNode>>(BATCHES_WAITING);
+    let (read, to_check) = mpsc::sync_channel::<Batch>(BATCHES_WAITING);
     let (checked, to_read) = mpsc::channel();
     let check = move || {
         let mut builder = StreamBuilder::default();
-        for batch in to_check {
-            batch.iter().try_for_each(|node: &RawNode| node.add_to(&mut builder))?;
+        for mut batch in to_check {
+            batch.add_to(&mut builder)?;
             // The other side may have read all that it needs memory for.
             let _ = checked.send(batch);
         }
@@ -130,10 +186,10 @@ fn many_nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuild
         let mut left = count;
         let mut result = Ok(());
         while left > 0 && result.is_ok() {
-            let batch = to_read.try_recv().unwrap_or_default();
-            match read_batch(reader, batch, &mut left) {
+            let mut batch: Batch = to_read.try_recv().unwrap_or_default();
+            match batch.read(reader, &mut left) {
                 // Where it isn't received any more, something is wrong with what came before.
-                Ok(batch) => left = if read.send(batch).is_ok() { left } else { 0 },
+                Ok(()) => left = if hand_over(&read, batch) { left } else { 0 },
                 Err(error) => result = Err(error),
             }
         }
@@ -146,24 +202,19 @@ fn many_nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuild
     })
 }
 
-/// Reads some of the nodes that are left, into the memory of a batch that was checked.
-fn read_batch<R: Read>(
-    reader: &mut Reader<R>,
-    mut batch: Vec<RawNode>,
-    left: &mut u64,
-) -> Result<Vec<RawNode>, DecodeError> {
-    let (mut filled, mut bytes, mut spare) = (0, 0, Vec::new());
-    while *left > 0 && filled < BATCH_NODES && bytes < BATCH_BYTES {
-        if filled == batch.len() {
-            batch.push(RawNode::new());
+/// Gives a batch to the other thread, and checks its nodes until there is room for it; false where nobody
+/// takes any more.
+fn hand_over(read: &SyncSender<Batch>, mut batch: Batch) -> bool {
+    loop {
+        batch = match read.try_send(batch) {
+            Ok(()) => return true,
+            Err(TrySendError::Disconnected(_)) => return false,
+            Err(TrySendError::Full(batch)) => batch,
+        };
+        if !batch.check_next() {
+            return read.send(batch).is_ok();
         }
-        batch[filled].read(reader, &mut spare)?;
-        bytes += batch[filled].node.bytes().len();
-        filled += 1;
-        *left -= 1;
     }
-    batch.truncate(filled);
-    Ok(batch)
 }
 
 /// Reads over what is remembered of producers: for how long, how much, and their ids.
@@ -262,4 +313,68 @@ fn group<R: Read>(
         return Ok(());
     }
     Err(wrong(reader.offset(), "the end of a consumer group", "a pending entry that is nobody's"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::thresholds::Thresholds;
+    use crate::rdb::decode::Checksum;
+
+    /// The body of an RDB's stream up to its nodes' end: their number is left out.
+    fn written(ids: &[u64]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for &ms in ids {
+            let mut stream = Stream::default();
+            let thresholds = Thresholds::default();
+            let pairs = [&b"field"[..], b"value"];
+            stream.push(StreamId { ms, seq: 0 }, pairs.into_iter(), &thresholds).unwrap();
+            let (base, pack) = stream.nodes().next().unwrap();
+            body.push(16);
+            body.extend_from_slice(&base.to_bytes());
+            body.push(u8::try_from(pack.as_bytes().len()).unwrap());
+            body.extend_from_slice(pack.as_bytes());
+        }
+        body
+    }
+
+    /// Reads the nodes, checks the first `ahead` of them, and adds all.
+    fn added(body: &[u8], count: usize, ahead: usize) -> Result<usize, String> {
+        let mut reader = Reader::new(body, 64, Checksum::Ignore);
+        let (mut batch, mut left) = (Batch::default(), count as u64);
+        batch.read(&mut reader, &mut left).unwrap();
+        assert_eq!(left, 0);
+        for _ in 0..ahead {
+            batch.check_next();
+        }
+        let mut builder = StreamBuilder::default();
+        let result = batch.add_to(&mut builder);
+        result.map(|()| builder.stream().len()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_batch_gives_does_not_go_by_who_checked_it() {
+        let rising = written(&[1, 2, 3, 4, 5, 6]);
+        let falling = written(&[1, 2, 4, 3, 5, 6]);
+        // The flags of each node's entry.
+        let entry = [2, 1, 0, 1, 0, 1];
+        let flags: Vec<usize> =
+            (0..rising.len() - 6).filter(|at| rising[*at..*at + 6] == entry).collect();
+        assert_eq!(flags.len(), 6);
+        assert_eq!(added(&rising, 6, 0), Ok(6));
+        let order = added(&falling, 6, 0).unwrap_err();
+        assert!(order.contains("the order of their ids"), "{order}");
+        for ahead in 0..=6 {
+            assert_eq!(added(&rising, 6, ahead), Ok(6));
+            assert_eq!(added(&falling, 6, ahead), Err(order.clone()), "{ahead}");
+            for node in 0..6 {
+                let mut damaged = [rising.clone(), falling.clone()];
+                damaged.iter_mut().for_each(|body| body[flags[node]] = 9);
+                let found = damaged.map(|body| added(&body, 6, ahead).unwrap_err());
+                assert!(found[0].contains("unknown flags"), "{}", found[0]);
+                // Of two faults it is the first that is told.
+                assert_eq!(found[1], if node > 3 { order.clone() } else { found[0].clone() });
+            }
+        }
+    }
 }
