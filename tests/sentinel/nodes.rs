@@ -295,10 +295,17 @@ impl Group {
         self.nodes.iter().position(|node| node.host == agreed.0 && node.port == agreed.1)
     }
 
-    /// Waits until the Sentinels' primary is that of all others. A busy machine may see another failover
-    /// on the way.
+    /// Waits until the Sentinels' primary is that of all others, and all Sentinels are done with failing
+    /// over. A busy machine may see another failover on the way.
+    ///
+    /// A Sentinel whose promoted replica dies before the others are known to follow it stays with that one,
+    /// and tells its address under the epoch of the next failover, which it took from elsewhere: another
+    /// Sentinel that hears this first believes it for good, and the two outvote the third.
     pub fn await_settled(&self) {
         await_that("everybody follows the primary", || {
+            if self.sentinels.iter().any(is_failing_over) {
+                return false;
+            }
             let Some(primary) = self.primary() else { return false };
             let node = &self.nodes[primary];
             let followed = (0..self.nodes.len()).filter(|index| *index != primary).all(|index| {
@@ -319,6 +326,14 @@ impl Group {
             !digests[0].is_empty() && digests.iter().all(|digest| *digest == digests[0])
         });
     }
+}
+
+/// Whether a Sentinel leads a failover that has no end yet, or doesn't answer.
+fn is_failing_over(sentinel: &Node) -> bool {
+    let told = sentinel.ask(&format!("SENTINEL MASTER {GROUP}")).elements();
+    let words: Vec<String> = told.iter().map(Value::text).collect();
+    let flags = words.chunks(2).find(|pair| pair[0] == "flags");
+    flags.is_none_or(|pair| pair[1].contains("failover_in_progress"))
 }
 
 /// What a Sentinel says who the primary is.
