@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""redis-benchmark's default commands in pairs of short runs: redis-server, and at once Redstart.
+"""redis-benchmark's default commands in pairs of short runs: one of redis-server, one of Redstart.
 
     benches/pairs.py [COMMAND]... [--rounds N] [--requests N] [--pipeline N] [--redstart BINARY] [--redis BINARY]
 
 What a shared machine gives to a run changes within seconds, by more than the servers differ where each
-request waits for its reply (pipeline 1). So a run takes a second or two, the other server's comes right
-behind it, who is first takes turns, and what counts is the median of the pairs' ratios, told with its
-quartiles. `benches/compare.sh` has the long runs, more servers and the processor time.
+request waits for its reply (pipeline 1). So a run takes a second or two, and the other server's follows at
+once; the servers take turns in being first. The result is the median of the pairs' ratios, printed with
+their quartiles. `benches/compare.sh` has the long runs, more servers and the processor time.
 
 The commands are those of `redis-benchmark` without `-t`, each with its name there, on one key. LRANGE reads
 a list of 1,000; its requests are fewer in a pipeline. 50 connections; servers on core 0, redis-benchmark on

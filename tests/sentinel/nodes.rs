@@ -330,10 +330,8 @@ impl Group {
 
 /// Whether a Sentinel leads a failover that has no end yet, or doesn't answer.
 fn is_failing_over(sentinel: &Node) -> bool {
-    let told = sentinel.ask(&format!("SENTINEL MASTER {GROUP}")).elements();
-    let words: Vec<String> = told.iter().map(Value::text).collect();
-    let flags = words.chunks(2).find(|pair| pair[0] == "flags");
-    flags.is_none_or(|pair| pair[1].contains("failover_in_progress"))
+    let told = sentinel.ask(&format!("SENTINEL MASTER {GROUP}"));
+    told.field("flags").is_none_or(|flags| flags.text().contains("failover_in_progress"))
 }
 
 /// What a Sentinel says who the primary is.

@@ -144,8 +144,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Checks one more node; false where none is left, or it is damaged, which [`Self::add_to`] finds again
-    /// behind what is wrong in front.
+    /// Checks one more node. False where all are checked, or the next is damaged: [`Self::add_to`] checks that
+    /// one again and gives its error, unless a node before it is out of order.
     fn check_next(&mut self) -> bool {
         let Some(Ok(checked)) = self.nodes.get(self.checked.len()).map(RawNode::check) else {
             return false;
@@ -165,9 +165,8 @@ impl Batch {
     }
 }
 
-/// The same, but another thread checks what was read while this one reads on and decompresses. They take
-/// about as long; where so many batches wait that none is taken, this one checks, too. Batches are added
-/// in their order by the other.
+/// The same with a second thread, which checks the nodes and adds them in their order, while this one reads
+/// and decompresses the next. Checking takes longer, so this one checks nodes, too, while the channel is full.
 fn many_nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuilder, DecodeError> {
     let (read, to_check) = mpsc::sync_channel::<Batch>(BATCHES_WAITING);
     let (checked, to_read) = mpsc::channel();
@@ -202,8 +201,8 @@ fn many_nodes<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<StreamBuild
     })
 }
 
-/// Gives a batch to the other thread, and checks its nodes until there is room for it; false where nobody
-/// takes any more.
+/// Sends a batch to the thread that adds them. While the channel is full, this thread checks the batch's
+/// nodes, one between two tries. False where that thread has ended, which it does at an error.
 fn hand_over(read: &SyncSender<Batch>, mut batch: Batch) -> bool {
     loop {
         batch = match read.try_send(batch) {
@@ -372,7 +371,7 @@ mod tests {
                 damaged.iter_mut().for_each(|body| body[flags[node]] = 9);
                 let found = damaged.map(|body| added(&body, 6, ahead).unwrap_err());
                 assert!(found[0].contains("unknown flags"), "{}", found[0]);
-                // Of two faults it is the first that is told.
+                // Nodes 2 and 3 are out of order: a damaged node behind them is never reached.
                 assert_eq!(found[1], if node > 3 { order.clone() } else { found[0].clone() });
             }
         }
